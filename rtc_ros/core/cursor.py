@@ -1,0 +1,79 @@
+"""What the controller tells about itself after every tick: the step cursor's content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from rtc_ros.core.chunk import NO_STEP
+
+HISTORY_ROWS = 64
+"""Executed rows that a cursor carries: 1.3 s at 50 Hz, far more than an image is ever late."""
+
+
+class Mode(IntEnum):
+    """What the controller is doing."""
+
+    STOPPED = 0
+    """The motion gate is closed: the pose is held until someone calls ``start``."""
+    WAITING = 1
+    """Started, holding until the first chunk comes."""
+    RUNNING = 2
+    """Executing one row per tick."""
+    STARVED = 3
+    """Ran out of rows: holding until a chunk comes."""
+    FAULT = 4
+    """Holding because an input can't be trusted (stale or non-finite joint states)."""
+
+
+@dataclass(frozen=True, eq=False)
+class CursorState:
+    """One consistent view of the controller.
+
+    ``step`` is the next step to execute: the number of actions executed since ``epoch`` began.
+    ``tick`` counts the ticks since then in which motion was wanted, executed or held; it is what
+    an inference's duration is counted in. ``chunk_*`` name the chunk in use and ``seen_*`` the
+    newest one looked at, used or not; both are ``NO_STEP`` where there is none. ``command`` is the
+    last commanded row [A], ``velocity_scale`` the factor of the soft start on the velocity limit.
+    ``lower``, ``upper`` [A] bound positions, ``max_step`` [A] bounds one step's change (infinite
+    where there is no limit). ``history`` [HISTORY_ROWS, A] holds the rows commanded for the
+    last steps as they went out, after the limits; step j is in row ``j % HISTORY_ROWS``.
+    """
+
+    epoch: int
+    step: int
+    tick: int
+    tick_ns: int
+    mode: Mode
+    command: np.ndarray
+    history: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    max_step: np.ndarray
+    velocity_scale: float = 1.0
+    chunk_epoch: int = NO_STEP
+    chunk_seq: int = NO_STEP
+    chunk_origin_step: int = NO_STEP
+    seen_epoch: int = NO_STEP
+    seen_seq: int = NO_STEP
+    swap_step: int = NO_STEP
+    swap_tick: int = NO_STEP
+    swaps: int = 0
+
+    @property
+    def chunk_name(self) -> tuple[int, int] | None:
+        """The chunk in use, or None."""
+        return None if self.chunk_seq == NO_STEP else (self.chunk_epoch, self.chunk_seq)
+
+    @property
+    def seen_name(self) -> tuple[int, int] | None:
+        """The newest chunk that the controller has looked at, or None."""
+        return None if self.seen_seq == NO_STEP else (self.seen_epoch, self.seen_seq)
+
+    def executed(self, step: int) -> np.ndarray | None:
+        """Return the row [A] commanded for an executed ``step``, or None if it is forgotten."""
+        if not max(0, self.step - HISTORY_ROWS) <= step < self.step:
+            return None
+        return self.history[step % HISTORY_ROWS]

@@ -1,0 +1,1 @@
+"""What makes chunks: guidance over any velocity function, and the SmolVLA adapter."""

@@ -1,0 +1,85 @@
+"""What the inference node needs from a policy: a dozen lines, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy takes and gives: sizes, and the image features by name as (height, width).
+
+    The size of an image feature is the one the policy was trained with; other sizes are resized.
+    """
+
+    horizon: int
+    action_dim: int
+    state_dim: int
+    num_steps: int
+    image_features: Mapping[str, tuple[int, int]]
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One observation, in the units the policy was trained with.
+
+    ``state`` is float[state_dim]; ``images`` maps feature names (``observation.images.top``) to
+    uint8[height, width, 3] in RGB order; ``task`` is the sentence.
+    """
+
+    state: np.ndarray
+    images: Mapping[str, np.ndarray]
+    task: str
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What a new chunk is guided to (equations 2 to 5).
+
+    ``prev`` is float[R, action_dim], R ≤ H: what the robot will have executed, in the policy's
+    units, row 0 first. ``weights`` is float[H], zero from row R on. ``jacobian`` is "vjp" or
+    "identity".
+    """
+
+    prev: np.ndarray
+    weights: np.ndarray
+    beta: float = 5.0
+    sigma_d: float = 1.0
+    jacobian: str = "vjp"
+
+
+@dataclass(frozen=True)
+class PolicyResult:
+    """A chunk float64[H, action_dim] in the policy's units, and where its time went [s]."""
+
+    actions: np.ndarray
+    durations_s: Mapping[str, float] = field(default_factory=dict)
+
+
+class Policy(Protocol):
+    """Makes chunks from observations. Implementations hold no control state."""
+
+    @property
+    def spec(self) -> PolicySpec:
+        """The policy's sizes."""
+        ...
+
+    def warm_up(self) -> float:
+        """Run once without and twice with guidance; return the last run's duration [s]."""
+        ...
+
+    def infer(
+        self,
+        observation: Observation,
+        guidance: Guidance | None,
+        *,
+        num_steps: int | None = None,
+        seed: int | None = None,
+    ) -> PolicyResult:
+        """Make one chunk. ``seed`` fixes the noise; without it the noise is new each time."""
+        ...

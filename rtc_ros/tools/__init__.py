@@ -1,0 +1,1 @@
+"""What people run by hand: the demo, the continuity report, benchmarks."""
