@@ -1,0 +1,193 @@
+"""Algorithm 1's inference half: when to start, from which rows, expecting which delay."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtc_ros.core.chunk import NO_STEP, ActionChunk
+from rtc_ros.core.cursor import CursorState, Mode
+from rtc_ros.core.delay import DelayEstimator
+from rtc_ros.core.horizons import Horizons
+from rtc_ros.core.limits import JointLimits, limit_rows
+from rtc_ros.core.prefix import prefix_weights
+from rtc_ros.core.settings import RtcSettings
+
+_MOVING = (Mode.WAITING, Mode.RUNNING, Mode.STARVED)
+_CHUNKS_KEPT = 8
+
+
+@dataclass(frozen=True, eq=False)
+class InferenceRequest:
+    """One inference to run now.
+
+    ``origin_step`` is the step of the new chunk's row 0. ``prev`` is float64[R, A], what will have
+    been executed from there on as far as the previous chunk reaches (robot units), or None for
+    a chunk that continues nothing. ``weights`` is W float64[H], None where the chunk is not to
+    be guided. ``rows`` of the new chunk may be executed. ``start_tick`` is the controller's tick
+    count at the start.
+    """
+
+    step_epoch: int
+    origin_step: int
+    start_tick: int
+    horizons: Horizons
+    prev: np.ndarray | None
+    weights: np.ndarray | None
+    rows: int
+
+    @property
+    def continues(self) -> bool:
+        """Whether there is a chunk to go on from."""
+        return self.prev is not None
+
+
+class InferenceLoop:
+    """Decides, from the step cursor alone, when the next inference starts and what it gets.
+
+    No clock, no ROS, no policy: the caller runs the inference and reports back with
+    ``wrote`` or ``failed``. Delays enter Q (``estimator``) when the cursor shows the swap.
+
+    Args:
+        horizon: H of the policy.
+        estimator: Q.
+        settings: the settings of the next request; replace them at any time.
+        known: a chunk of an earlier run of this process that the controller may be executing.
+    """
+
+    def __init__(
+        self,
+        horizon: int,
+        estimator: DelayEstimator,
+        settings: RtcSettings,
+        known: ActionChunk | None = None,
+    ) -> None:
+        self.horizon = horizon
+        self.estimator = estimator
+        self.settings = settings
+        self.dropped_chunks = 0
+        self.under_forecasts = 0
+        self.last_delay = NO_STEP
+        self._chunks: OrderedDict[tuple[int, int], ActionChunk] = OrderedDict()
+        self._epoch: int | None = None
+        self._unseen: tuple[ActionChunk, InferenceRequest] | None = None
+        if known is not None:
+            self._remember(known)
+
+    def next_request(
+        self, cursor: CursorState | None, observed_step: int | None = None
+    ) -> InferenceRequest | None:
+        """Return the inference to start now, or None while there is none to start.
+
+        ``observed_step`` is the step at which the oldest image was taken, for
+        ``anchor: observation``; None means now.
+        """
+        if cursor is None:
+            return None
+        if cursor.epoch != self._epoch:
+            self._epoch, self._unseen = cursor.epoch, None
+        if self._still_unseen(cursor) or cursor.mode not in _MOVING:
+            return None
+        current = self._current(cursor)
+        if current is None or cursor.step >= current.end_step:
+            return self._request(cursor, cursor.step, None)
+        if self.settings.plan.pauses or not self._is_due(cursor, current):
+            return None
+        return self._request(cursor, self._anchor(cursor, current, observed_step), current)
+
+    def wrote(self, chunk: ActionChunk, request: InferenceRequest) -> None:
+        """Note that ``chunk`` (as named by the ring) is on its way to the controller."""
+        self._remember(chunk)
+        self._unseen = (chunk, request)
+
+    def _remember(self, chunk: ActionChunk) -> None:
+        self._chunks[chunk.name] = chunk
+        while len(self._chunks) > _CHUNKS_KEPT:
+            self._chunks.popitem(last=False)
+
+    def _still_unseen(self, cursor: CursorState) -> bool:
+        """Tell whether the last chunk is still on its way; once it isn't, learn its delay."""
+        if self._unseen is None:
+            return False
+        chunk, request = self._unseen
+        if cursor.chunk_name == chunk.name:
+            self._observe(cursor, request)
+        elif cursor.seen_name == chunk.name and cursor.step >= chunk.end_step:
+            self.dropped_chunks += 1
+        elif cursor.seen_name is not None and cursor.seen_name > chunk.name:
+            self.dropped_chunks += 1
+        else:
+            return True
+        self._unseen = None
+        return False
+
+    def _observe(self, cursor: CursorState, request: InferenceRequest) -> None:
+        # A chunk that continues nothing is made while the arm holds, and without guidance: its
+        # duration says nothing about d. Held ticks count, or starving would look quick.
+        if not request.continues:
+            return
+        ahead = request.horizons.delay - self.estimator.forecast()
+        delay = cursor.swap_tick - request.start_tick
+        self.last_delay = delay
+        self.under_forecasts += delay > request.horizons.delay - max(ahead, 0)
+        self.estimator.observe(delay)
+
+    def _current(self, cursor: CursorState) -> ActionChunk | None:
+        name = cursor.chunk_name
+        return None if name is None else self._chunks.get(name)
+
+    def _is_due(self, cursor: CursorState, current: ActionChunk) -> bool:
+        since = (
+            cursor.swap_step
+            if self.settings.count_from == "swap" and cursor.swap_step != NO_STEP
+            else current.origin_step
+        )
+        runs_out = current.end_step - cursor.step <= self.estimator.forecast()
+        return cursor.step - since >= self.settings.s_min or runs_out
+
+    def _anchor(
+        self, cursor: CursorState, current: ActionChunk, observed_step: int | None
+    ) -> int:
+        if self.settings.anchor == "inference_start" or observed_step is None:
+            return cursor.step
+        # Row 0 can't be before the current chunk's, nor before what the cursor remembers.
+        step = max(min(observed_step, cursor.step), current.origin_step)
+        while step < cursor.step and cursor.executed(step) is None:
+            step += 1
+        return step
+
+    def _request(
+        self, cursor: CursorState, origin: int, current: ActionChunk | None
+    ) -> InferenceRequest:
+        stride = 0 if current is None else origin - current.origin_step
+        delay = self.estimator.forecast() + cursor.step - origin
+        horizons = Horizons(self.horizon, delay, min(stride, self.horizon))
+        prev = None if current is None else self._will_be_executed(cursor, origin, current)
+        weights = None
+        if prev is not None and self.settings.plan.guided:
+            weights = prefix_weights(
+                self.horizon, delay, horizons.stride, self.settings.mask_schedule
+            )
+            weights[len(prev) :] = 0.0
+        return InferenceRequest(
+            step_epoch=cursor.epoch,
+            origin_step=origin,
+            start_tick=cursor.tick,
+            horizons=horizons,
+            prev=prev,
+            weights=weights,
+            rows=self.settings.s_min if self.settings.plan.pauses else self.horizon,
+        )
+
+    @staticmethod
+    def _will_be_executed(
+        cursor: CursorState, origin: int, current: ActionChunk
+    ) -> np.ndarray:
+        """A_prev: the rows from step ``origin`` on, as the controller's limits let them out."""
+        past = [cursor.executed(step) for step in range(origin, cursor.step)]
+        ahead = current.actions[cursor.step - current.origin_step : current.rows]
+        limits = JointLimits(cursor.lower, cursor.upper, cursor.max_step)
+        ahead = limit_rows(ahead, cursor.command, limits, cursor.velocity_scale)
+        return np.concatenate([np.reshape(past, (-1, ahead.shape[1])), ahead])
