@@ -69,7 +69,7 @@ class Recorder(Node):
         )
         cameras = self._declare(
             "camera_topics",
-            [],
+            [""],  # rclpy takes an empty list for one of bytes
             "Image topics to record, raw or compressed; received best effort.",
         )
         compress = self._declare(
@@ -95,8 +95,7 @@ class Recorder(Node):
         )
 
     def _declare(self, name: str, default: Any, description: str) -> Any:
-        # An empty list alone doesn't tell rclpy what it is a list of.
-        kind = Parameter.Type.from_parameter_value([""] if default == [] else default)
+        kind = Parameter.Type.from_parameter_value(default)
         descriptor = ParameterDescriptor(description=description, read_only=True, type=kind.value)
         return self.declare_parameter(name, default, descriptor).value
 
