@@ -27,12 +27,14 @@ class InferenceRequest:
     been executed from there on as far as the previous chunk reaches (robot units), or None for
     a chunk that continues nothing. ``weights`` is W float64[H], None where the chunk is not to
     be guided. ``rows`` of the new chunk may be executed. ``start_tick`` is the controller's tick
-    count at the start.
+    count at the start and ``forecast`` the delay expected from there; ``horizons.delay`` counts
+    from row 0, which may be earlier (``anchor: observation``).
     """
 
     step_epoch: int
     origin_step: int
     start_tick: int
+    forecast: int
     horizons: Horizons
     prev: np.ndarray | None
     weights: np.ndarray | None
@@ -47,8 +49,7 @@ class InferenceRequest:
 class InferenceLoop:
     """Decides, from the step cursor alone, when the next inference starts and what it gets.
 
-    No clock, no ROS, no policy: the caller runs the inference and reports back with
-    ``wrote`` or ``failed``. Delays enter Q (``estimator``) when the cursor shows the swap.
+    No clock, no ROS, no policy: the caller runs the inference and reports back with ``wrote``. Delays enter Q (``estimator``) when the cursor shows the swap.
 
     Args:
         horizon: H of the policy.
@@ -67,12 +68,13 @@ class InferenceLoop:
         self.horizon = horizon
         self.estimator = estimator
         self.settings = settings
-        self.dropped_chunks = 0
+        self.refused_chunks = 0
         self.under_forecasts = 0
         self.last_delay = NO_STEP
         self._chunks: OrderedDict[tuple[int, int], ActionChunk] = OrderedDict()
         self._epoch: int | None = None
-        self._unseen: tuple[ActionChunk, InferenceRequest] | None = None
+        # At most two: the next inference may start as soon as a chunk is written (s = d).
+        self._unseen: list[tuple[ActionChunk, InferenceRequest]] = []
         if known is not None:
             self._remember(known)
 
@@ -87,12 +89,15 @@ class InferenceLoop:
         if cursor is None:
             return None
         if cursor.epoch != self._epoch:
-            self._epoch, self._unseen = cursor.epoch, None
-        if self._still_unseen(cursor) or cursor.mode not in _MOVING:
+            self._epoch = cursor.epoch
+            self._unseen.clear()
+        self._learn(cursor)
+        if len(self._unseen) > 1 or cursor.mode not in _MOVING:
             return None
         current = self._current(cursor)
         if current is None or cursor.step >= current.end_step:
-            return self._request(cursor, cursor.step, None)
+            # Nothing to go on from, and what was written last may still be on its way.
+            return None if self._unseen else self._request(cursor, cursor.step, None)
         if self.settings.plan.pauses or not self._is_due(cursor, current):
             return None
         return self._request(cursor, self._anchor(cursor, current, observed_step), current)
@@ -100,50 +105,46 @@ class InferenceLoop:
     def wrote(self, chunk: ActionChunk, request: InferenceRequest) -> None:
         """Note that ``chunk`` (as named by the ring) is on its way to the controller."""
         self._remember(chunk)
-        self._unseen = (chunk, request)
+        self._unseen.append((chunk, request))
 
     def _remember(self, chunk: ActionChunk) -> None:
         self._chunks[chunk.name] = chunk
         while len(self._chunks) > _CHUNKS_KEPT:
             self._chunks.popitem(last=False)
 
-    def _still_unseen(self, cursor: CursorState) -> bool:
-        """Tell whether the last chunk is still on its way; once it isn't, learn its delay."""
-        if self._unseen is None:
-            return False
-        chunk, request = self._unseen
-        if cursor.chunk_name == chunk.name:
-            self._observe(cursor, request)
-        elif cursor.seen_name == chunk.name and cursor.step >= chunk.end_step:
-            self.dropped_chunks += 1
-        elif cursor.seen_name is not None and cursor.seen_name > chunk.name:
-            self.dropped_chunks += 1
-        else:
-            return True
-        self._unseen = None
-        return False
+    def _learn(self, cursor: CursorState) -> None:
+        """Find out what became of the chunks that were on their way."""
+        for i, (chunk, request) in enumerate(self._unseen):
+            if chunk.name not in (cursor.chunk_name, cursor.seen_name):
+                continue
+            if cursor.chunk_name == chunk.name:
+                self._observe(cursor, request)
+            else:
+                self.refused_chunks += 1
+            del self._unseen[: i + 1]
+            return
 
     def _observe(self, cursor: CursorState, request: InferenceRequest) -> None:
         # A chunk that continues nothing is made while the arm holds, and without guidance: its
         # duration says nothing about d. Held ticks count, or starving would look quick.
         if not request.continues:
             return
-        ahead = request.horizons.delay - self.estimator.forecast()
-        delay = cursor.swap_tick - request.start_tick
-        self.last_delay = delay
-        self.under_forecasts += delay > request.horizons.delay - max(ahead, 0)
-        self.estimator.observe(delay)
+        self.last_delay = cursor.swap_tick - request.start_tick
+        self.under_forecasts += self.last_delay > request.forecast
+        self.estimator.observe(self.last_delay)
 
     def _current(self, cursor: CursorState) -> ActionChunk | None:
+        """The chunk that the controller's next tick will play, as far as it is known here."""
+        if self._unseen and self._unseen[0][0].row_of(cursor.step) is not None:
+            return self._unseen[0][0]
         name = cursor.chunk_name
         return None if name is None else self._chunks.get(name)
 
     def _is_due(self, cursor: CursorState, current: ActionChunk) -> bool:
-        since = (
-            cursor.swap_step
-            if self.settings.count_from == "swap" and cursor.swap_step != NO_STEP
-            else current.origin_step
-        )
+        since = current.origin_step
+        if self.settings.count_from == "swap":
+            in_use = cursor.chunk_name == current.name
+            since = cursor.swap_step if in_use else cursor.step
         runs_out = current.end_step - cursor.step <= self.estimator.forecast()
         return cursor.step - since >= self.settings.s_min or runs_out
 
@@ -162,7 +163,8 @@ class InferenceLoop:
         self, cursor: CursorState, origin: int, current: ActionChunk | None
     ) -> InferenceRequest:
         stride = 0 if current is None else origin - current.origin_step
-        delay = self.estimator.forecast() + cursor.step - origin
+        forecast = self.estimator.forecast()
+        delay = forecast + cursor.step - origin
         horizons = Horizons(self.horizon, delay, min(stride, self.horizon))
         prev = None if current is None else self._will_be_executed(cursor, origin, current)
         weights = None
@@ -175,6 +177,7 @@ class InferenceLoop:
             step_epoch=cursor.epoch,
             origin_step=origin,
             start_tick=cursor.tick,
+            forecast=forecast,
             horizons=horizons,
             prev=prev,
             weights=weights,

@@ -1,0 +1,88 @@
+"""Q, and the live settings' validation."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtc_ros.core.delay import DelayEstimator
+from rtc_ros.core.horizons import Horizons, refusal
+from rtc_ros.core.settings import RtcSettings
+
+
+@given(st.lists(st.integers(0, 50)), st.integers(1, 10), st.integers(0, 50))
+def test_forecast_is_the_maximum_of_the_window(delays, window, initial):
+    q = DelayEstimator(window, initial)
+    assert q.forecast() == initial
+    for i, delay in enumerate(delays):
+        q.observe(delay)
+        assert q.forecast() == max(delays[max(0, i + 1 - window) : i + 1])
+
+
+def test_a_single_slow_inference_is_forgotten():
+    q = DelayEstimator(3, 2)
+    for delay in (20, 3, 3):
+        q.observe(delay)
+    assert q.forecast() == 20
+    q.observe(3)
+    assert q.forecast() == 3
+
+
+@pytest.mark.parametrize("bad", [-1, 2.5])
+def test_a_delay_is_a_whole_number_of_steps(bad):
+    with pytest.raises(ValueError, match="whole number"):
+        DelayEstimator(3, 0).observe(bad)
+
+
+def test_the_window_holds_at_least_one():
+    with pytest.raises(ValueError, match="window is 0"):
+        DelayEstimator(0, 0)
+
+
+@given(st.integers(2, 60), st.integers(1, 60), st.integers(0, 60))
+def test_refusal_is_the_inequality(horizon, s_min, delay):
+    stride = max(delay, s_min)
+    possible = s_min < horizon and delay <= stride <= horizon - delay
+    assert (refusal(horizon, s_min, delay) is None) == possible
+
+
+def test_a_refusal_names_the_numbers():
+    assert "s_min must be at most H - d = 35" in refusal(50, 40, 15)
+    assert "d must be at most H / 2 = 25" in refusal(50, 5, 30)
+
+
+def test_over_budget_shrinks_the_frozen_region():
+    horizons = Horizons(horizon=10, delay=9, stride=4)
+    assert horizons.over_budget and horizons.frozen == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"s_min": 0}, "s_min is 0"),
+        ({"s_min": 50}, "only H = 50 rows"),
+        ({"s_min": 46}, "at most H - d = 45"),
+        ({"beta": -1.0}, "beta is -1"),
+        ({"beta": float("nan")}, "beta is nan"),
+        ({"sigma_d": 0.0}, "sigma_d is 0"),
+        ({"schedule": "x"}, "schedule is 'x'"),
+        ({"jacobian": "x"}, "jacobian is 'x'"),
+        ({"strategy": "x"}, "strategy is 'x'"),
+        ({"count_from": "x"}, "count_from is 'x'"),
+        ({"anchor": "x"}, "anchor is 'x'"),
+        ({"num_steps": -1}, "num_steps is -1"),
+        ({"inject_latency_ms": -1.0}, "inject_latency_ms is -1"),
+    ],
+)
+def test_each_bad_setting_is_refused_with_a_sentence(change, sentence):
+    problems = RtcSettings().changed(**change).problems(horizon=50, delay=5)
+    assert len(problems) == 1 and sentence in problems[0]
+
+
+def test_the_defaults_are_good():
+    assert RtcSettings().problems(50, 5) == []
+
+
+def test_a_pausing_strategy_has_no_delay_to_cover():
+    settings = RtcSettings(strategy="synchronous", s_min=45)
+    assert settings.problems(horizon=50, delay=30) == []
+    assert settings.changed(strategy="rtc").problems(50, 30) != []

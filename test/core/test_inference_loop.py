@@ -1,0 +1,165 @@
+"""When inferences start, what they get, and what is learnt from them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from algorithm import Bench
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtc_ros.core.cursor import Mode
+from rtc_ros.core.delay import DelayEstimator
+from rtc_ros.core.inference_loop import InferenceLoop
+from rtc_ros.core.settings import RtcSettings
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(4, 30),
+    st.integers(1, 15),
+    st.lists(st.integers(0, 25), min_size=1, max_size=20),
+    st.sampled_from(["rtc", "rtc_hard", "naive_async", "synchronous"]),
+    st.sampled_from(["inference_start", "swap"]),
+)
+def test_any_sequence_of_inference_times(horizon, s_min, durations, strategy, count_from):
+    s_min = min(s_min, horizon - 1)
+    bench = Bench(horizon, s_min=s_min, strategy=strategy, count_from=count_from)
+    for duration in durations:
+        for _ in range(40):
+            bench.begin(duration)
+            if bench.running is not None and bench.running[1] <= 0:
+                bench.finish()
+                break
+            bench.tick()
+    for request in bench.requests:
+        if request.weights is not None:
+            assert request.prev is not None
+            assert (request.weights[len(request.prev) :] == 0).all()
+            assert request.horizons.stride + len(request.prev) <= horizon
+    # Every executed row was the one made for its step.
+    step = 0
+    for played in bench.log:
+        if played is not None:
+            seq, row = played
+            assert bench.chunks[seq].origin_step + row == step
+            step += 1
+
+
+def test_constant_delay_never_starves_and_d_is_learnt():
+    bench = Bench(horizon=20, s_min=5, initial_delay=0)
+    bench.begin(0)
+    bench.finish()
+    bench.run(200, duration=4)
+    assert None not in bench.log
+    assert set(bench.loop.estimator.observed) == {4}
+    assert bench.loop.under_forecasts == 1  # the first, forecast as 0
+    assert {r.horizons.delay for r in bench.requests[3:]} == {4}
+
+
+def test_the_first_inference_never_enters_q():
+    bench = Bench(horizon=20, s_min=5, initial_delay=2)
+    bench.run(30, duration=9)
+    assert bench.loop.estimator.observed == ()
+    assert bench.loop.estimator.forecast() == 2
+
+
+def test_held_ticks_count_as_delay():
+    """A chunk that came after starvation took as long as it took, executed steps or not."""
+    bench = Bench(horizon=10, s_min=4, initial_delay=3)
+    bench.begin(0)
+    bench.finish()
+    bench.run(5, duration=12)
+    while bench.requests[-1] is not None and bench.running[1] > 0:
+        bench.tick()
+    bench.finish()
+    bench.tick()
+    bench.begin(1)
+    assert bench.log.count(None) == 6
+    assert bench.loop.estimator.observed == (12,)
+
+
+def test_strategies_differ_in_guidance_and_pauses():
+    for strategy, guided in (("rtc", True), ("rtc_hard", True), ("naive_async", False)):
+        bench = Bench(horizon=20, s_min=5, strategy=strategy, initial_delay=3)
+        bench.run(40, duration=3)
+        later = bench.requests[2]
+        assert later.prev is not None
+        assert (later.weights is not None) == guided
+    assert Bench(horizon=20, s_min=5, strategy="rtc_hard").loop.settings.mask_schedule == "zeros"
+
+
+def test_synchronous_executes_s_min_rows_then_holds_while_inferring():
+    bench = Bench(horizon=20, s_min=5, strategy="synchronous")
+    bench.run(30, duration=3)
+    rows = [None if p is None else p[1] for p in bench.log]
+    assert rows[:19] == [None] * 3 + [0, 1, 2, 3, 4] + [None] * 3 + [0, 1, 2, 3, 4] + [None] * 3
+    assert all(r.prev is None for r in bench.requests)
+
+
+def test_over_budget_is_reported_and_nothing_breaks():
+    bench = Bench(horizon=10, s_min=4, initial_delay=8)
+    bench.run(40, duration=8)
+    request = bench.requests[-1]
+    assert request.horizons.over_budget
+    assert (request.weights[: request.horizons.overlap] == 1).all()
+
+
+def test_no_inference_while_stopped_or_faulty():
+    bench = Bench()
+    cursor = bench.controller.cursor(0)
+    assert bench.loop.next_request(None) is None
+    for mode in (Mode.STOPPED, Mode.FAULT):
+        assert bench.loop.next_request(replace(cursor, mode=mode)) is None
+    assert bench.loop.next_request(cursor) is not None
+
+
+def test_a_restarted_inference_goes_on_from_the_chunk_in_use():
+    bench = Bench(horizon=20, s_min=5, initial_delay=3)
+    bench.run(20, duration=3)
+    in_use = bench.controller.player.current
+    for known, continues in ((in_use, True), (None, False)):
+        loop = InferenceLoop(20, DelayEstimator(5, 3), RtcSettings(s_min=1), known)
+        assert loop.next_request(bench.controller.cursor(0)).continues == continues
+
+
+def test_a_restarted_controller_begins_at_step_0():
+    bench = Bench(horizon=20, s_min=5, initial_delay=3)
+    bench.run(20, duration=3)
+    bench.controller.start(2, np.zeros(1))
+    request = bench.loop.next_request(bench.controller.cursor(0))
+    assert (request.step_epoch, request.origin_step, request.continues) == (2, 0, False)
+
+
+def test_a_refused_chunk_is_counted_and_the_loop_goes_on():
+    bench = Bench(horizon=20, s_min=5, initial_delay=3)
+    bench.begin(0)
+    bench.finish(np.full((20, 1), np.nan))
+    bench.tick()
+    assert bench.begin(3) is not None
+    assert bench.loop.refused_chunks == 1
+
+
+def test_observation_anchor_counts_from_the_image():
+    bench = Bench(horizon=20, s_min=5, initial_delay=3, anchor="observation")
+    bench.begin(0)
+    bench.finish()
+    for _ in range(8):
+        bench.tick()
+    cursor = bench.controller.cursor(0)
+    request = bench.loop.next_request(cursor, observed_step=6)
+    assert (request.origin_step, request.horizons.stride, request.horizons.delay) == (6, 6, 5)
+    np.testing.assert_array_equal(request.prev[:, 0], np.arange(6, 20))
+    assert (request.weights[:5] == 1).all() and request.forecast == 3
+
+
+@pytest.mark.parametrize("observed", [-5, 100])
+def test_an_image_can_be_older_than_the_chunk_or_from_the_future(observed):
+    bench = Bench(horizon=20, s_min=5, initial_delay=3, anchor="observation")
+    bench.begin(0)
+    bench.finish()
+    for _ in range(8):
+        bench.tick()
+    request = bench.loop.next_request(bench.controller.cursor(0), observed_step=observed)
+    origin = bench.controller.player.current.origin_step
+    assert origin <= request.origin_step <= bench.controller.player.step
