@@ -1,1 +1,1 @@
-"""The algorithm: chunks, mask, delay, Algorithm 1's two halves, limits. No ROS, no torch, no clock."""
+"""The algorithm: chunk, mask, delay, limits, Algorithm 1. No ROS, no torch, no clock."""

@@ -61,7 +61,7 @@ class Controller:
         self.counts: Counter[str] = Counter()
         self.player = ChunkPlayer(0, action_dim)
         self.command: np.ndarray | None = None
-        self._measured = np.zeros(action_dim)
+        self._measured: np.ndarray = np.zeros(action_dim)
         self._history = np.zeros((HISTORY_ROWS, action_dim))
 
     def start(self, epoch: int, measured: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
-from rtc_ros.core.cursor import CursorState, Mode
+from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.horizons import Horizons
 from rtc_ros.core.limits import JointLimits, limit_rows
@@ -49,7 +49,8 @@ class InferenceRequest:
 class InferenceLoop:
     """Decides, from the step cursor alone, when the next inference starts and what it gets.
 
-    No clock, no ROS, no policy: the caller runs the inference and reports back with ``wrote``. Delays enter Q (``estimator``) when the cursor shows the swap.
+    No clock, no ROS, no policy: the caller runs the inference and reports back with ``wrote``.
+    Delays enter Q (``estimator``) when the cursor shows the swap.
 
     Args:
         horizon: H of the policy.
@@ -189,8 +190,8 @@ class InferenceLoop:
         cursor: CursorState, origin: int, current: ActionChunk
     ) -> np.ndarray:
         """A_prev: the rows from step ``origin`` on, as the controller's limits let them out."""
-        past = [cursor.executed(step) for step in range(origin, cursor.step)]
+        steps = np.arange(origin, cursor.step)
         ahead = current.actions[cursor.step - current.origin_step : current.rows]
         limits = JointLimits(cursor.lower, cursor.upper, cursor.max_step)
         ahead = limit_rows(ahead, cursor.command, limits, cursor.velocity_scale)
-        return np.concatenate([np.reshape(past, (-1, ahead.shape[1])), ahead])
+        return np.concatenate([cursor.history[steps % HISTORY_ROWS], ahead])
