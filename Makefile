@@ -1,0 +1,42 @@
+# `make demo` and `make test` need nothing but Python 3.10 to 3.12, make and pip on Debian or Ubuntu.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean distclean
+
+# Where the environment lives (9 GB), and which Python makes it (default: the first that fits).
+export VENV ?= $(CURDIR)/.venv
+export PYTHON
+
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+# The demo's robot has the same topics as a real one: keep it out of the real one's domain.
+DEMO_DOMAIN_ID ?= 87
+
+ACTIVATE := . scripts/env.sh
+
+help: ## say what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | \
+	  awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@echo "Variables: PYTEST_ARGS, DEMO_ARGS, DEMO_DOMAIN_ID, PYTHON, VENV (default .venv, 9 GB)"
+
+setup: ## set up .venv, once (done by the others, too)
+	@scripts/setup.sh
+
+demo: ## a minute of the main job in simulation; leaves a bag, a report and a film
+	@scripts/setup.sh rendering
+	@$(ACTIVATE) && ROS_DOMAIN_ID=$(DEMO_DOMAIN_ID) rtc_ros demo $(DEMO_ARGS)
+
+test: setup ## all tests; PYTEST_ARGS="test/core -k mask" runs some
+	@$(ACTIVATE) && python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff and mypy
+	@$(ACTIVATE) && ruff check . && mypy
+
+clean: ## remove caches and build output, keep .venv
+	rm -rf build install log dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean ## remove .venv as well
+	@test ! -e "$(VENV)" -o -e "$(VENV)/rtc_venv" || { echo "$(VENV) was not made here"; exit 1; }
+	rm -rf "$(VENV)" "$(VENV).lock"
