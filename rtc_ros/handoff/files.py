@@ -1,0 +1,184 @@
+"""Files under /dev/shm: names, the writer's lock, publishing a whole file at once, mapping."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import re
+import secrets
+import stat
+
+from rtc_ros.handoff.errors import AbsentError, AccessError, FullError, WriterPresentError
+
+DIRECTORY_VARIABLE = "RTC_ROS_SHM_DIR"
+DEFAULT_DIRECTORY = "/dev/shm"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def segment_path(name: str, directory: str | None = None) -> str:
+    """Return the path of segment ``name``; raises ValueError for a name that can't be a file.
+
+    The directory is the argument, else the environment variable RTC_ROS_SHM_DIR, else /dev/shm.
+    """
+    if not _NAME.fullmatch(name) or name.endswith(".lock"):
+        raise ValueError(
+            f"{name!r} can't be the name of a segment: use 1 to 128 of A-Z a-z 0-9 _ . - "
+            "beginning with a letter, a digit or _, and not ending in .lock"
+        )
+    return os.path.join(directory or os.environ.get(DIRECTORY_VARIABLE) or DEFAULT_DIRECTORY, name)
+
+
+class WriterLock:
+    """The right to write a segment: a flock on ``<path>.lock``, gone when the process is."""
+
+    def __init__(self, path: str) -> None:
+        """Take the lock; raises WriterPresentError or AccessError."""
+        self.path = f"{path}.lock"
+        while True:
+            try:
+                self._fd = _open_lock(self.path)
+            except OSError as error:
+                raise access_error(error, self.path, "take the writer's lock") from None
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(self._fd, 20, 0).strip().decode("ascii", "replace")
+                os.close(self._fd)
+                raise WriterPresentError(
+                    f"{path} has a writer already, process {holder or 'unknown'}, and this is "
+                    f"process {os.getpid()}: stop the other one, or give this node another "
+                    "namespace"
+                ) from None
+            if self._still_linked():
+                break
+            os.close(self._fd)
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+
+    def _still_linked(self) -> bool:
+        """A holder may have removed the file between our open and our flock."""
+        try:
+            return os.stat(self.path).st_ino == os.fstat(self._fd).st_ino
+        except FileNotFoundError:
+            return False
+
+    def release(self, *, remove: bool = False) -> None:
+        """Give the lock back; ``remove`` takes its file away first, while it is still held."""
+        if remove and self._still_linked():
+            os.unlink(self.path)
+        os.close(self._fd)
+
+
+def _open_lock(path: str) -> int:
+    flags = os.O_RDWR | _OPEN_FLAGS
+    try:  # without O_CREAT first: in a sticky directory Linux refuses it for others' files
+        return os.open(path, flags)
+    except FileNotFoundError:
+        return os.open(path, flags | os.O_CREAT, 0o600)
+
+
+def remove_leftovers(path: str) -> None:
+    """Remove the temporary files of killed writers. Only the lock's holder may call this."""
+    directory, name = os.path.split(path)
+    mine = re.compile(re.escape(f".{name}.tmp-") + "[0-9a-f]{16}")
+    for entry in os.listdir(directory):
+        if mine.fullmatch(entry):
+            os.unlink(os.path.join(directory, entry))
+
+
+def allocate(path: str, size: int) -> tuple[str, mmap.mmap]:
+    """Make a temporary file of ``size`` allocated bytes beside ``path``, mapped for writing.
+
+    Every page is there before the first store, so a full file system is an error here and not a
+    SIGBUS in a control tick. Returns the temporary path and the mapping.
+    """
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.tmp-{secrets.token_hex(8)}")
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS
+        fd = os.open(temporary, flags, 0o600)
+    except OSError as error:
+        raise access_error(error, temporary, f"create a segment of {size} bytes") from None
+    try:
+        os.posix_fallocate(fd, 0, size)
+        return temporary, mmap.mmap(fd, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+    except OSError as error:
+        os.unlink(temporary)
+        raise access_error(error, path, f"allocate {size} bytes for a segment") from None
+    finally:
+        os.close(fd)
+
+
+def open_segment(path: str, *, write: bool = False) -> tuple[mmap.mmap, int, int]:
+    """Map an existing file; returns the mapping, its inode and its size (0: an empty mapping).
+
+    Raises AbsentError, or AccessError where the file is not this user's: whoever can write it
+    can move the robot.
+    """
+    try:
+        fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | _OPEN_FLAGS)
+    except FileNotFoundError:
+        raise AbsentError(
+            f"{path} isn't there: its writer hasn't started yet, or runs under another "
+            "namespace or directory"
+        ) from None
+    except OSError as error:
+        raise access_error(error, path, "open the segment") from None
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise AccessError(f"{path} is not a regular file: remove it and start its writer")
+        if os.geteuid() not in (0, info.st_uid):
+            raise AccessError(
+                f"{path} belongs to user {info.st_uid} and this process runs as user "
+                f"{os.geteuid()}: run both nodes as the same user"
+            )
+        size = info.st_size
+        if size == 0:
+            return mmap.mmap(-1, mmap.PAGESIZE), info.st_ino, 0
+        access = mmap.PROT_READ | (mmap.PROT_WRITE if write else 0)
+        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+        return mmap.mmap(fd, size, flags=flags, prot=access), info.st_ino, size
+    except OSError as error:
+        raise access_error(error, path, "map the segment") from None
+    finally:
+        os.close(fd)
+
+
+def inode(path: str) -> int:
+    """Return the inode that has the name ``path`` now, 0 if none has."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
+
+
+def access_error(error: OSError, path: str, what: str) -> AccessError:
+    """Return the sentence for an error of the operating system."""
+    directory = os.path.dirname(path) or "."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return FullError(
+            f"can't {what} in {directory} ({error.strerror}; {_room(directory)} bytes free): "
+            f"make room there, or set {DIRECTORY_VARIABLE} to a directory in memory that has some"
+        )
+    if error.errno == errno.ENOENT:
+        return AccessError(
+            f"can't {what}: the directory {directory} doesn't exist; make it or set "
+            f"{DIRECTORY_VARIABLE} to one that does"
+        )
+    return AccessError(
+        f"can't {what} at {path} as user {os.geteuid()} ({error.strerror}): make {directory} "
+        "writable for this user, run both nodes as the same user, or set "
+        f"{DIRECTORY_VARIABLE} to a directory that is"
+    )
+
+
+def _room(directory: str) -> str:
+    try:
+        info = os.statvfs(directory)
+    except OSError:
+        return "unknown"
+    return str(info.f_bavail * info.f_frsize)
