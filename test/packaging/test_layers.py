@@ -1,0 +1,88 @@
+"""Who may import whom, read from the source: rtc_ros.core stays free of ROS, torch and LeRobot."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROS = {"rclpy", "ament_index_python", "cv_bridge", "launch", "launch_ros", "rcl_interfaces"} | {
+    f"{family}_msgs"
+    for family in ("diagnostic", "lifecycle", "rosgraph", "sensor", "std", "trajectory")
+}
+LEARNING = {"lerobot", "torch", "transformers", "safetensors"}
+LEROBOT_MODULE = "rtc_ros/policy/lerobot_compat.py"
+
+# layer -> (our layers that it may import, outside packages that it may not)
+RULES = {
+    "core": ({"core"}, None),
+    "handoff": ({"core", "handoff"}, ROS | LEARNING | {"mujoco"}),
+    "policy": ({"core", "policy"}, ROS | {"mujoco"}),
+}
+CORE_MAY_IMPORT = {"numpy"}
+
+
+def imported(path: Path, package: str) -> set[str]:
+    """Absolute dotted names of everything that the module imports, at any depth of its code."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *filter(None, [base])])
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names)
+    return names
+
+
+def modules(repo: Path, folder: str) -> list[tuple[Path, set[str]]]:
+    found = []
+    for path in sorted((repo / folder).rglob("*.py")):
+        package = ".".join(path.relative_to(repo).parent.parts)
+        found.append((path.relative_to(repo), imported(path, package)))
+    assert found, f"{folder} has no modules"
+    return found
+
+
+def stdlib_or(name: str, allowed: set[str]) -> bool:
+    top = name.split(".")[0]
+    return top in sys.stdlib_module_names or top in allowed
+
+
+def test_imports_are_read_at_any_depth_and_relative_ones_are_resolved(tmp_path: Path) -> None:
+    source = tmp_path / "module.py"
+    source.write_text("def f():\n    import torch.nn\nfrom ..core import chunk\nfrom . import a\n")
+    names = imported(source, "rtc_ros.handoff")
+    assert {"torch.nn", "rtc_ros.core", "rtc_ros.core.chunk", "rtc_ros.handoff.a"} <= names
+
+
+@pytest.mark.parametrize("layer", RULES)
+def test_layer_imports_only_the_layers_below_it(repo: Path, layer: str) -> None:
+    ours, forbidden = RULES[layer]
+    wrong = []
+    for path, names in modules(repo, f"rtc_ros/{layer}"):
+        for name in sorted(names):
+            parts = name.split(".")
+            if parts[0] == "rtc_ros":
+                if len(parts) > 1 and parts[1] not in ours and parts[1] != "__version__":
+                    wrong.append(f"{path}: {name}")
+            elif forbidden is None:
+                if not stdlib_or(name, CORE_MAY_IMPORT):
+                    wrong.append(f"{path}: {name}")
+            elif parts[0] in forbidden:
+                wrong.append(f"{path}: {name}")
+    assert not wrong, "imports against the layers:\n" + "\n".join(wrong)
+
+
+def test_only_the_compatibility_module_imports_lerobot(repo: Path) -> None:
+    users = {
+        str(path)
+        for path, names in modules(repo, "rtc_ros")
+        if any(name.split(".")[0] == "lerobot" for name in names)
+    }
+    assert users == {LEROBOT_MODULE}

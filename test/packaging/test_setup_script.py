@@ -1,0 +1,76 @@
+"""scripts/env.sh: the wheels' environment, whatever was sourced before it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def environment(repo: Path, venv: Path, before: dict[str, str]) -> dict[str, str]:
+    """Return what a shell has after sourcing env.sh with the variables `before`."""
+    done = subprocess.run(
+        ["bash", "-c", ". scripts/env.sh && env -0"],
+        cwd=repo,
+        env={"PATH": "/usr/bin:/bin", "VENV": str(venv), **before},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return dict(pair.split("=", 1) for pair in done.stdout.split("\0") if pair)
+
+
+def test_a_sourced_distribution_leaves_no_trace(repo: Path, tmp_path: Path) -> None:
+    after = environment(
+        repo,
+        tmp_path,
+        {
+            "AMENT_PREFIX_PATH": "/ws/install/arm:/opt/ros/jazzy",
+            "PYTHONPATH": "/opt/ros/jazzy/lib/python3.12/site-packages",
+            "LD_LIBRARY_PATH": "/ws/install/arm/lib:/opt/cuda/lib:/opt/ros/jazzy/lib",
+            "RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp",
+            "_ROS_WHEELS_BOOTSTRAP_COMPLETE": "1",
+        },
+    )
+    assert after["AMENT_PREFIX_PATH"] == str(tmp_path)
+    assert after["LD_LIBRARY_PATH"] == "/opt/cuda/lib"
+    assert after["RMW_IMPLEMENTATION"] == "rmw_fastrtps_cpp"
+    assert not {"PYTHONPATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE"} & set(after)
+    assert after["PATH"].split(":")[0] == f"{tmp_path}/bin"
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "used"), [("osmesa", None, "osmesa"), ("egl", "osmesa", "osmesa")]
+)
+def test_the_renderer_is_the_one_asked_for_or_found(
+    repo: Path, tmp_path: Path, found: str, asked: str | None, used: str
+) -> None:
+    (tmp_path / "rtc_gl").write_text(found)
+    after = environment(repo, tmp_path, {"MUJOCO_GL": asked} if asked else {})
+    assert after["MUJOCO_GL"] == used
+
+
+def test_discovery_stays_on_this_machine_unless_asked_otherwise(
+    repo: Path, tmp_path: Path
+) -> None:
+    variable = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+    assert environment(repo, tmp_path, {})[variable] == "LOCALHOST"
+    assert environment(repo, tmp_path, {variable: "SUBNET"})[variable] == "SUBNET"
+
+
+def test_a_folder_that_setup_did_not_make_is_never_emptied(repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep me")
+    done = subprocess.run(
+        ["bash", "scripts/setup.sh"],
+        cwd=repo,
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "VENV": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "was not made by this script" in done.stderr
+    assert (tmp_path / "mine.txt").read_text() == "keep me"
