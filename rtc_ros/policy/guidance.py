@@ -1,0 +1,161 @@
+"""Real-Time Chunking's guided sampler over any velocity function (arXiv 2506.07339, eq. 1 to 4).
+
+The field runs from noise at τ = 0 to actions at τ = 1. Nothing here knows of a model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Velocity = Callable[[Tensor, float], Tensor]
+"""velocity(actions[B, H, A], tau) -> [B, H, A], pointing from noise to actions."""
+
+JACOBIANS = ("vjp", "identity")
+
+
+def guidance_weight(tau: float, beta: float, sigma_d: float = 1.0) -> float:
+    """Return min(β, (1−τ)/(τ r²)) with r² = (1−τ)² σ_d² / ((1−τ)² + σ_d² τ²) (eq. 2 and 4).
+
+    It is exactly β at τ = 0 and at τ = 1, where the unclipped weight has no bound.
+
+    Args:
+        tau: flow time, 0 (noise) to 1 (actions).
+        beta: the clip, ≥ 0.
+        sigma_d: prior standard deviation of the (normalised) actions, > 0; 1 is the paper.
+
+    Raises:
+        ValueError: an argument is out of range or not finite.
+    """
+    if not 0.0 <= tau <= 1.0:
+        raise ValueError(f"tau is {tau}; flow time runs from 0 to 1")
+    if not (math.isfinite(beta) and beta >= 0.0):
+        raise ValueError(f"beta is {beta}; the guidance clip must be finite and not negative")
+    if not (math.isfinite(sigma_d) and sigma_d > 0.0):
+        raise ValueError(f"sigma_d is {sigma_d}; a standard deviation must be finite and positive")
+    noise_term = tau * sigma_d * sigma_d
+    if noise_term == 0.0 or tau == 1.0:
+        return float(beta)
+    # (1−τ)/(τ r²), with r² put in and cancelled.
+    return min(float(beta), (1.0 - tau) / noise_term + tau / (1.0 - tau))
+
+
+@torch.no_grad()
+def sample_chunk(
+    velocity: Velocity,
+    noise: Tensor,
+    prev: Tensor | None = None,
+    weights: Tensor | None = None,
+    *,
+    num_steps: int,
+    beta: float,
+    sigma_d: float = 1.0,
+    jacobian: str = "vjp",
+) -> Tensor:
+    """Integrate the velocity field with n Euler steps, guided to ``prev`` (eq. 1 to 3).
+
+    The guidance is computed in float32 (float64 where ``noise`` is) whatever the model computes
+    in. Entries of ``prev`` whose weight is 0 are never read into the result, NaN or not; with
+    all weights 0 the result is that without ``prev``, to the bit.
+
+    Args:
+        velocity: velocity(actions[B, H, A], tau) -> [B, H, A]; tau is a Python float.
+        noise: [B, H, A], the actions at τ = 0.
+        prev: [B, H, A], what the chunk is guided to; None for no guidance.
+        weights: W, [H] or [H, A], within [0, 1].
+        num_steps: n.
+        beta: clip of the guidance weight.
+        sigma_d: see ``guidance_weight``.
+        jacobian: "vjp" for the true vector-Jacobian product of f (eq. 3), "identity" for J = I,
+            which costs no backward pass.
+
+    Returns:
+        The actions at τ = 1, [B, H, A], float32 or float64, on the device of ``noise``.
+
+    Raises:
+        ValueError: shapes or values don't fit.
+        RuntimeError: the product is asked for where PyTorch can't form it.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps is {num_steps}; at least one Euler step is needed")
+    guidance_weight(0.0, beta, sigma_d)  # says what is wrong before any step is taken
+    actions = noise.to(torch.promote_types(noise.dtype, torch.float32))
+    target = _target(actions, prev, weights, jacobian)
+    for step in range(num_steps):
+        tau = step / num_steps
+        if target is None:
+            v = velocity(actions, tau).to(actions.dtype)
+        else:
+            weight = guidance_weight(tau, beta, sigma_d)
+            v = _guided_velocity(velocity, actions, tau, *target, weight, jacobian)
+        actions = actions + v / num_steps
+    return actions
+
+
+def _guided_velocity(
+    velocity: Velocity,
+    actions: Tensor,
+    tau: float,
+    prev: Tensor,
+    weights: Tensor,
+    weight: float,
+    jacobian: str,
+) -> Tensor:
+    """Return v + weight · Jᵀ[W ⊙ (A_prev − f(A))] (eq. 2), f(A) = A + (1−τ) v(A, τ) (eq. 3)."""
+    if jacobian == "identity":
+        v = velocity(actions, tau).to(actions.dtype)
+        return v + weight * weights * (prev - (actions + (1.0 - tau) * v))
+    with torch.enable_grad():
+        at = actions.detach().clone().requires_grad_(True)
+        v = velocity(at, tau)
+        if not v.requires_grad:
+            raise RuntimeError(
+                "the velocity function returned a tensor without a gradient, so its Jacobian is "
+                "lost: let it run under the caller's grad mode, or choose jacobian: identity"
+            )
+        v = v.to(at.dtype)
+        final = at + (1.0 - tau) * v
+        error = weights * (prev - final.detach())
+        (product,) = torch.autograd.grad(final, at, grad_outputs=error)
+    return v.detach() + weight * product
+
+
+def _target(
+    actions: Tensor, prev: Tensor | None, weights: Tensor | None, jacobian: str
+) -> tuple[Tensor, Tensor] | None:
+    """Check what the chunk is guided to; return (prev, W[H, 1 or A]), None for no guidance."""
+    if actions.ndim != 3:
+        raise ValueError(f"noise must be [B, H, A], got {list(actions.shape)}")
+    if jacobian not in JACOBIANS:
+        raise ValueError(f"jacobian is {jacobian!r}; it must be one of {', '.join(JACOBIANS)}")
+    if prev is None and weights is None:
+        return None
+    if prev is None or weights is None:
+        raise ValueError("prev and weights go together: give both for guidance, neither without")
+    _, rows, dims = actions.shape
+    if prev.shape != actions.shape:
+        raise ValueError(f"prev is {list(prev.shape)}, but noise is {list(actions.shape)}")
+    if weights.shape not in ((rows,), (rows, dims)):
+        raise ValueError(
+            f"weights are {list(weights.shape)}; H = {rows} and A = {dims} ask for [{rows}] or "
+            f"[{rows}, {dims}]"
+        )
+    weights = weights.to(device=actions.device, dtype=actions.dtype)
+    if not bool(((weights >= 0.0) & (weights <= 1.0)).all()):
+        raise ValueError("weights must lie within 0 and 1")
+    if not bool((weights > 0.0).any()):
+        return None
+    if jacobian == "vjp" and torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            "the vector-Jacobian product can't be formed inside torch.inference_mode(): use "
+            "torch.no_grad() around the call, or choose jacobian: identity"
+        )
+    weights = weights.reshape(rows, -1)
+    # 0 · NaN is NaN: what has no weight must not stay in the sum.
+    prev = torch.where(weights > 0.0, prev.to(actions), torch.zeros_like(actions))
+    if not bool(torch.isfinite(prev).all()):
+        raise ValueError("prev holds NaN or infinite values in rows that have a weight")
+    return prev, weights
