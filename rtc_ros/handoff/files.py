@@ -59,7 +59,7 @@ class WriterLock:
         os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 
     def _still_linked(self) -> bool:
-        """A holder may have removed the file between our open and our flock."""
+        """Tell whether the lock is the file's: a holder may remove it between open and flock."""
         try:
             return os.stat(self.path).st_ino == os.fstat(self._fd).st_ino
         except FileNotFoundError:

@@ -106,7 +106,7 @@ class SegmentWriter:
         return self._bodies[slot]
 
     def begin(self) -> tuple[int, int]:
-        """Number the next slot; returns ``(seq, slot)``. Until ``commit`` no reader takes it."""
+        """Open the next slot, which no reader takes until ``commit``; returns ``(seq, slot)``."""
         if not self._open:
             raise HandoffError(f"{self.path} was closed by this process: create it again")
         seq = self.seq + 1
@@ -183,11 +183,13 @@ class SegmentReader:
         Some 0.2 µs. Raises a HandoffError if a new writer's segment can't be used; the old one
         stays mapped, so that the caller can go on with what it has.
         """
-        published, retired = HINTS.unpack_from(self._view, layout.PUBLISHED_OFFSET)
-        if published > seq:
-            return True
+        published, _ = HINTS.unpack_from(self._view, layout.PUBLISHED_OFFSET)
+        return published > seq or self.look()
+
+    def look(self) -> bool:
+        """Follow the name where the writer has retired, else every so many calls."""
         self._polls += 1
-        if not retired and self._polls < self._check_every:
+        if self._polls < self._check_every and not self.retired:
             return False
         self._polls = 0
         return self.follow()
