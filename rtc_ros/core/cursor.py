@@ -77,3 +77,12 @@ class CursorState:
         if not max(0, self.step - HISTORY_ROWS) <= step < self.step:
             return None
         return self.history[step % HISTORY_ROWS]
+
+    def step_at(self, time_ns: int, control_period_s: float) -> int:
+        """Return the step that was due at ``time_ns`` (CLOCK_MONOTONIC), 0 at the least.
+
+        Holds while steps are executed tick by tick; for ``anchor: observation`` only, where an
+        image's age has to become a step.
+        """
+        ticks_ago = (self.tick_ns - time_ns) / (control_period_s * 1e9)
+        return max(0, self.step - max(0, int(np.ceil(ticks_ago))))

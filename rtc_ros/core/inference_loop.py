@@ -135,7 +135,7 @@ class InferenceLoop:
         self.estimator.observe(self.last_delay)
 
     def _current(self, cursor: CursorState) -> ActionChunk | None:
-        """The chunk that the controller's next tick will play, as far as it is known here."""
+        """Return the chunk that the next tick will play, as far as it is known here."""
         if self._unseen and self._unseen[0][0].row_of(cursor.step) is not None:
             return self._unseen[0][0]
         name = cursor.chunk_name
@@ -149,9 +149,7 @@ class InferenceLoop:
         runs_out = current.end_step - cursor.step <= self.estimator.forecast()
         return cursor.step - since >= self.settings.s_min or runs_out
 
-    def _anchor(
-        self, cursor: CursorState, current: ActionChunk, observed_step: int | None
-    ) -> int:
+    def _anchor(self, cursor: CursorState, current: ActionChunk, observed_step: int | None) -> int:
         if self.settings.anchor == "inference_start" or observed_step is None:
             return cursor.step
         # Row 0 can't be before the current chunk's, nor before what the cursor remembers.
@@ -186,9 +184,7 @@ class InferenceLoop:
         )
 
     @staticmethod
-    def _will_be_executed(
-        cursor: CursorState, origin: int, current: ActionChunk
-    ) -> np.ndarray:
+    def _will_be_executed(cursor: CursorState, origin: int, current: ActionChunk) -> np.ndarray:
         """A_prev: the rows from step ``origin`` on, as the controller's limits let them out."""
         steps = np.arange(origin, cursor.step)
         ahead = current.actions[cursor.step - current.origin_step : current.rows]

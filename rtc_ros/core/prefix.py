@@ -24,9 +24,7 @@ SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 only the first d rows (RTC with a hard mask)."""
 
 
-def prefix_weights(
-    horizon: int, delay: int, stride: int, schedule: str = "exp"
-) -> np.ndarray:
+def prefix_weights(horizon: int, delay: int, stride: int, schedule: str = "exp") -> np.ndarray:
     """Return W, the weight of each row in the guidance (equation 5).
 
     The first ``delay`` rows will have been executed before the new chunk is used, so they are

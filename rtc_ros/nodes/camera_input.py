@@ -1,0 +1,94 @@
+"""Camera images through cv_bridge: the newest one of each camera, converted when it is used."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from cv_bridge import CvBridge, CvBridgeError
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from rtc_ros.nodes.parameter_table import CAMERA
+from rtc_ros.nodes.parameters import declare, require
+
+
+class CameraInput:
+    """One camera. Only the newest message is kept; safe to read from any thread."""
+
+    def __init__(self, node: Node, name: str, group: CallbackGroup | None = None) -> None:
+        prefix = f"camera.{name}."
+        values = declare(node, CAMERA, prefix)
+        require(values, "topic", prefix=prefix)
+        self.name = name
+        self.topic: str = values["topic"]
+        self.feature: str = values["feature"] or f"observation.images.{name}"
+        self._compressed = values["transport"] == "compressed"
+        self._node = node
+        self._bridge = CvBridge()
+        self._lock = threading.Lock()
+        self._newest: tuple[Any, int] | None = None
+        # Best effort matches reliable and best-effort cameras alike; depth 1: only the newest.
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._subscription = node.create_subscription(
+            CompressedImage if self._compressed else Image,
+            self.topic,
+            self._receive,
+            qos,
+            callback_group=group,
+        )
+
+    def _receive(self, message: Any) -> None:
+        with self._lock:
+            self._newest = (message, time.monotonic_ns())
+
+    def read(self, timeout_s: float) -> tuple[np.ndarray | None, int, str]:
+        """Return (image, taken_ns, problem): uint8[height, width, 3] in RGB, or why not.
+
+        ``taken_ns`` is CLOCK_MONOTONIC: the header's stamp, where it lies within the last ten
+        seconds of the ROS clock, else the time of arrival.
+        """
+        with self._lock:
+            newest = self._newest
+        if newest is None:
+            return None, 0, f"no image yet from camera {self.name} on {self.topic}"
+        message, received_ns = newest
+        age_s = (time.monotonic_ns() - received_ns) * 1e-9
+        if age_s > timeout_s:
+            return (
+                None,
+                0,
+                (
+                    f"the last image of camera {self.name} on {self.topic} is {age_s:.2f} s old "
+                    f"(camera_timeout is {timeout_s:g} s)"
+                ),
+            )
+        try:
+            if self._compressed:
+                image = self._bridge.compressed_imgmsg_to_cv2(message, "rgb8")
+            else:
+                image = self._bridge.imgmsg_to_cv2(message, "rgb8")
+        except (CvBridgeError, ValueError, TypeError, KeyError, AttributeError) as error:
+            encoding = message.format if self._compressed else message.encoding
+            return (
+                None,
+                0,
+                (
+                    f"an image of camera {self.name} on {self.topic} ({encoding}) can't be "
+                    f"converted to rgb8: {error}"
+                ),
+            )
+        if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            return None, 0, f"camera {self.name} on {self.topic} sends no 8-bit colour images"
+        return image, self._taken_ns(message, received_ns), ""
+
+    def _taken_ns(self, message: Any, received_ns: int) -> int:
+        stamp = message.header.stamp
+        age_ns = self._node.get_clock().now().nanoseconds - (stamp.sec * 10**9 + stamp.nanosec)
+        if 0 <= age_ns <= 10**10:
+            return min(time.monotonic_ns() - age_ns, received_ns)
+        return received_ns

@@ -1,0 +1,32 @@
+"""Does the policy fit what is configured? Every mismatch is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rtc_ros.policy.protocol import PolicySpec
+
+
+def policy_problems(spec: PolicySpec, joints: Sequence[str], features: Sequence[str]) -> list[str]:
+    """Return a sentence for each way in which the policy doesn't fit the configuration."""
+    problems = []
+    if spec.action_dim != len(joints):
+        problems.append(
+            f"the policy commands {spec.action_dim} joints, but `joints` names {len(joints)}"
+        )
+    if spec.state_dim != len(joints):
+        problems.append(
+            f"the policy's state has {spec.state_dim} values, but `joints` names {len(joints)}"
+        )
+    wanted, given = set(spec.image_features), set(features)
+    if wanted - given:
+        problems.append(
+            f"the policy needs {', '.join(sorted(wanted - given))}, which no camera gives; "
+            "add a camera, or set its camera.NAME.feature"
+        )
+    if given - wanted:
+        problems.append(
+            f"no image feature of the policy is called {', '.join(sorted(given - wanted))}; "
+            f"it has {', '.join(sorted(wanted)) or 'none'}"
+        )
+    return problems

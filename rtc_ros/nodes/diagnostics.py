@@ -1,0 +1,55 @@
+"""/diagnostics without diagnostic_updater, which not every installation has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+@dataclass(frozen=True)
+class Report:
+    """One status: a level, one sentence, and figures."""
+
+    level: bytes
+    message: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+def status(name: str, report: Report, hardware_id: str = "") -> DiagnosticStatus:
+    """Return ``report`` as a message."""
+    return DiagnosticStatus(
+        level=report.level,
+        name=name,
+        message=report.message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=str(k), value=_text(v)) for k, v in report.values.items()],
+    )
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+class Diagnostics:
+    """Publishes a node's reports once a second."""
+
+    def __init__(self, node: Node, parts: Mapping[str, Callable[[], Report]]) -> None:
+        self._node = node
+        self._parts = parts
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._timer = node.create_timer(1.0, self.publish)
+
+    def publish(self) -> None:
+        """Publish all parts now."""
+        message = DiagnosticArray()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        name = self._node.get_fully_qualified_name().lstrip("/")
+        message.status = [
+            status(f"{name}: {part}", report(), name) for part, report in self._parts.items()
+        ]
+        self._publisher.publish(message)

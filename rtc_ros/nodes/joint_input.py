@@ -1,0 +1,83 @@
+"""Joint positions by name, from one or several JointState topics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
+
+
+class JointInput:
+    """The newest position of each joint and how old it is; safe to read from any thread.
+
+    Args:
+        node: where the subscriptions live.
+        topics: JointState topics; each may carry any subset of the joints, in any order.
+        joints: the A joints, in the order wanted.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        topics: Sequence[str],
+        joints: Sequence[str],
+        group: CallbackGroup | None = None,
+    ) -> None:
+        self.joints = tuple(joints)
+        self.topics = tuple(topics)
+        self.not_finite = 0
+        self._index = {name: i for i, name in enumerate(self.joints)}
+        self._positions = np.full(len(self.joints), np.nan)
+        self._received_ns = np.zeros(len(self.joints), dtype=np.int64)
+        self._lock = threading.Lock()
+        # Best effort matches reliable and best-effort drivers alike; depth 1: only the newest.
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._subscriptions = [
+            node.create_subscription(JointState, topic, self._receive, qos, callback_group=group)
+            for topic in self.topics
+        ]
+
+    def _receive(self, message: JointState) -> None:
+        now = time.monotonic_ns()
+        with self._lock:
+            for name, position in zip(message.name, message.position, strict=False):
+                i = self._index.get(name)
+                if i is None:
+                    continue
+                if not np.isfinite(position):
+                    self.not_finite += 1
+                    continue
+                self._positions[i] = position
+                self._received_ns[i] = now
+
+    def read(self, timeout_s: float) -> tuple[np.ndarray, str]:
+        """Return the positions float64[A] and "", or what is wrong with them.
+
+        A joint that was never seen, or not within ``timeout_s``, is named.
+        """
+        with self._lock:
+            positions, received = self._positions.copy(), self._received_ns.copy()
+        oldest = int(np.argmin(received))
+        if received[oldest] == 0:
+            missing = [n for n, at in zip(self.joints, received, strict=True) if at == 0]
+            return positions, (
+                f"no joint state yet for {_few(missing)} on {', '.join(self.topics)}"
+            )
+        age_s = (time.monotonic_ns() - received[oldest]) * 1e-9
+        if age_s > timeout_s:
+            return positions, (
+                f"the joint state of {self.joints[oldest]} is {age_s:.2f} s old "
+                f"(joint_state_timeout is {timeout_s:g} s)"
+            )
+        return positions, ""
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,75 @@
+"""Gathers one observation for the policy: images, joint positions in its units, the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtc_ros.nodes.camera_input import CameraInput
+from rtc_ros.nodes.joint_input import JointInput
+from rtc_ros.policy.protocol import Observation
+
+
+@dataclass(frozen=True, eq=False)
+class JointUnits:
+    """policy value = scale × robot value + offset, per joint [A]."""
+
+    scale: np.ndarray
+    offset: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.scale).all() and np.isfinite(self.offset).all()):
+            raise ValueError("joint_scale and joint_offset must be finite")
+        if (self.scale == 0).any():
+            raise ValueError("a joint_scale is 0: the joint's position would be lost")
+
+    def to_policy(self, robot: np.ndarray) -> np.ndarray:
+        """Convert positions [..., A] from the robot's units to the policy's."""
+        return robot * self.scale + self.offset
+
+    def to_robot(self, policy: np.ndarray) -> np.ndarray:
+        """Convert positions [..., A] from the policy's units to the robot's."""
+        return (policy - self.offset) / self.scale
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """An observation and when its oldest image was taken (CLOCK_MONOTONIC)."""
+
+    observation: Observation
+    oldest_image_ns: int
+
+
+class ObservationSource:
+    """Everything the policy sees, or the sentence that says what is missing."""
+
+    def __init__(
+        self,
+        cameras: Sequence[CameraInput],
+        joints: JointInput,
+        units: JointUnits,
+        camera_timeout_s: float,
+        joint_timeout_s: float,
+    ) -> None:
+        self.cameras = cameras
+        self.units = units
+        self._joints = joints
+        self._camera_timeout_s = camera_timeout_s
+        self._joint_timeout_s = joint_timeout_s
+
+    def gather(self, task: str) -> tuple[Gathered | None, str]:
+        """Return the newest observation and "", or None and what is missing or stale."""
+        positions, problem = self._joints.read(self._joint_timeout_s)
+        if problem:
+            return None, problem
+        images, taken = {}, []
+        for camera in self.cameras:
+            image, taken_ns, problem = camera.read(self._camera_timeout_s)
+            if image is None:
+                return None, problem
+            images[camera.feature] = image
+            taken.append(taken_ns)
+        observation = Observation(self.units.to_policy(positions), images, task)
+        return Gathered(observation, min(taken, default=0)), ""

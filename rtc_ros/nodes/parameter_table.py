@@ -1,0 +1,346 @@
+"""Every ROS parameter of the nodes, in one table: it declares them and writes their page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rtc_ros.core.prefix import SCHEDULES
+from rtc_ros.core.settings import ANCHORS, COUNT_FROM, JACOBIANS, RtcSettings
+from rtc_ros.core.strategies import STRATEGIES
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter. ``default`` also fixes the type; an empty tuple of strings is ``[""]``.
+
+    ``low``/``high`` bound numbers (inclusive). ``live`` says that it may change while the node
+    runs; all others are read-only. ``choices`` are the words that are allowed.
+    """
+
+    name: str
+    default: Any
+    description: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+
+
+_RTC = RtcSettings()
+
+UNSET = [math.nan]
+"""The default of numbers that must be set: there is no safe guess."""
+
+COMMON = (
+    Parameter(
+        "joints",
+        [""],
+        "The joints that the policy commands, in the order of its action vector. Must be set.",
+    ),
+    Parameter("control_period", 0.02, "Δt: one action is executed per period.", "s", 0.001, 1.0),
+    Parameter(
+        "handoff_name",
+        "rtc_ros",
+        "Names the shared memory between the two nodes; give each robot on a machine its own.",
+    ),
+    Parameter(
+        "joint_state_topics",
+        ["joint_states"],
+        "Where sensor_msgs/JointState comes from; joints are matched by name over all topics.",
+    ),
+    Parameter(
+        "joint_state_timeout",
+        0.5,
+        "Joint states older than this are stale: the controller holds, no inference starts.",
+        "s",
+        0.01,
+        60.0,
+    ),
+)
+
+INFERENCE = (
+    Parameter(
+        "policy_path",
+        "",
+        "Folder of a LeRobot SmolVLA checkpoint, or `package:NAME` for one that ships with "
+        "rtc_ros. Must be set.",
+    ),
+    Parameter(
+        "backbone_path",
+        "",
+        "Folder of the vision-language backbone's configuration and tokenizer. Empty: the "
+        "checkpoint's `backbone` folder, else what its configuration names.",
+    ),
+    Parameter("device", "auto", "Torch device: auto, cpu, cuda, cuda:0 …"),
+    Parameter(
+        "dtype",
+        "float32",
+        "Precision of the network; guidance is always computed in float32.",
+        choices=("float32", "bfloat16", "checkpoint"),
+    ),
+    Parameter(
+        "torch_threads", 0, "Threads for torch on the CPU; 0 leaves torch's own.", "", 0, 256
+    ),
+    Parameter("seed", -1, "Seed of the noise; -1 takes new noise for each chunk.", "", -1, 2**31),
+    Parameter(
+        "cameras",
+        [""],
+        "Names of the cameras. Each has the parameters camera.NAME.topic, camera.NAME.transport "
+        "and camera.NAME.feature.",
+    ),
+    Parameter(
+        "camera_timeout",
+        0.5,
+        "Images older than this are stale: no inference starts.",
+        "s",
+        0.01,
+        60.0,
+    ),
+    Parameter(
+        "joint_scale",
+        [1.0],
+        "Per joint, or one for all: policy value = joint_scale × robot value + joint_offset "
+        "(57.2957795 where the policy speaks degrees).",
+    ),
+    Parameter("joint_offset", [0.0], "See joint_scale.", "policy units"),
+    Parameter("delay_window", 10, "b: delays that Q remembers; d is their maximum.", "", 1, 1000),
+    Parameter(
+        "initial_delay",
+        -1,
+        "Forecast d until a delay was observed; -1 takes it from the last warm-up inference.",
+        "steps",
+        -1,
+        1000,
+    ),
+    Parameter(
+        "autostart",
+        True,
+        "Configure and activate at once; false leaves the lifecycle to a manager.",
+    ),
+    Parameter(
+        "s_min",
+        _RTC.s_min,
+        "Least number of actions executed between two inference starts; s = max(d, s_min) and "
+        "d ≤ s ≤ H − d. (Not LeRobot's execution_horizon, which is where its mask ends: H − s.)",
+        "steps",
+        1,
+        10000,
+        live=True,
+    ),
+    Parameter(
+        "beta",
+        _RTC.beta,
+        "β: the guidance weight is clipped to it (LeRobot: max_guidance_weight).",
+        "",
+        0.0,
+        1000.0,
+        live=True,
+    ),
+    Parameter(
+        "schedule",
+        _RTC.schedule,
+        "How the mask decays from row d to row H − s.",
+        choices=tuple(SCHEDULES),
+        live=True,
+    ),
+    Parameter(
+        "jacobian",
+        _RTC.jacobian,
+        "vjp is the algorithm; identity is cheaper and guides worse.",
+        choices=JACOBIANS,
+        live=True,
+    ),
+    Parameter(
+        "sigma_d",
+        _RTC.sigma_d,
+        "σ_d: prior standard deviation of the (normalised) actions in r²; 1 is the paper.",
+        "",
+        0.001,
+        100.0,
+        live=True,
+    ),
+    Parameter(
+        "num_steps",
+        _RTC.num_steps,
+        "n: denoising steps; 0 takes the checkpoint's.",
+        "",
+        0,
+        1000,
+        live=True,
+    ),
+    Parameter(
+        "strategy",
+        _RTC.strategy,
+        "How chunks are made and executed: "
+        + "; ".join(f"`{s.name}`: {s.description}" for s in STRATEGIES.values())
+        + ".",
+        choices=tuple(STRATEGIES),
+        live=True,
+    ),
+    Parameter(
+        "count_from",
+        _RTC.count_from,
+        "Where the count for s_min begins: at the last inference start (the paper) or at the "
+        "last swap.",
+        choices=COUNT_FROM,
+        live=True,
+    ),
+    Parameter(
+        "anchor",
+        _RTC.anchor,
+        "Which step row 0 is for: that of the inference start (the paper), or that at which "
+        "the oldest image used was taken.",
+        choices=ANCHORS,
+        live=True,
+    ),
+    Parameter(
+        "inject_latency_ms",
+        _RTC.inject_latency_ms,
+        "Waits this much longer before each chunk is handed over, to try +100 and +200 ms.",
+        "ms",
+        0.0,
+        10000.0,
+        live=True,
+    ),
+    Parameter("task", "", "The task sentence that the policy is given.", live=True),
+)
+
+CONTROLLER = (
+    Parameter(
+        "command_groups",
+        [""],
+        "Names of the groups that commands go out to. Each has group.NAME.topic, .type, .joints "
+        "and .time_from_start. Together they must hold each joint once.",
+    ),
+    Parameter(
+        "position_lower",
+        UNSET,
+        "Lower position limit per joint, in the order of `joints` (-.inf: none). Must be set.",
+        "robot units",
+    ),
+    Parameter(
+        "position_upper",
+        UNSET,
+        "Upper position limit per joint (.inf: none). Must be set.",
+        "robot units",
+    ),
+    Parameter(
+        "max_velocity",
+        UNSET,
+        "Velocity limit per joint: no step changes a command by more than this times Δt. "
+        "Must be set.",
+        "robot units / s",
+    ),
+    Parameter(
+        "soft_start",
+        1.0,
+        "After `start` the velocity limit rises from almost 0 to its value over this time.",
+        "s",
+        0.0,
+        60.0,
+    ),
+    Parameter(
+        "start_when_ready",
+        False,
+        "Open the motion gate as soon as joint states are there, without waiting for `~/start`.",
+    ),
+    Parameter(
+        "tick_source",
+        "deadline",
+        "What times the tick: a loop on absolute deadlines in a thread of its own, or an rclpy "
+        "timer. With use_sim_time it is always the timer.",
+        choices=("deadline", "timer"),
+    ),
+    Parameter(
+        "realtime_priority",
+        0,
+        "SCHED_FIFO priority to ask for; 0 asks for none. Where the machine refuses, that is "
+        "reported and the node goes on.",
+        "",
+        0,
+        98,
+    ),
+)
+
+CAMERA = (
+    Parameter("topic", "", "Image topic. Must be set."),
+    Parameter(
+        "transport",
+        "raw",
+        "raw: sensor_msgs/Image; compressed: CompressedImage.",
+        choices=("raw", "compressed"),
+    ),
+    Parameter("feature", "", "The policy's image feature; empty: observation.images.NAME."),
+)
+
+GROUP = (
+    Parameter("topic", "", "Command topic. Must be set."),
+    Parameter(
+        "type",
+        "",
+        "joint_state; float64_multi_array (forward_command_controller); joint_trajectory (a "
+        "joint_trajectory_controller gets one point a tick); joint_trajectory_chunk (it gets the "
+        "rest of the chunk at each swap). Must be set.",
+        choices=(
+            "joint_state",
+            "float64_multi_array",
+            "joint_trajectory",
+            "joint_trajectory_chunk",
+        ),
+    ),
+    Parameter("joints", [""], "The group's joints, in the order that the driver expects."),
+    Parameter(
+        "time_from_start",
+        0.0,
+        "When a trajectory's first point is due, after it was sent; 0: 1.5 periods.",
+        "s",
+        0.0,
+        10.0,
+    ),
+)
+
+SECTIONS = (
+    ("Both nodes", "", COMMON),
+    ("rtc_inference", "", INFERENCE),
+    ("rtc_inference, for each camera NAME", "camera.NAME.", CAMERA),
+    ("rtc_controller", "", CONTROLLER),
+    ("rtc_controller, for each command group NAME", "group.NAME.", GROUP),
+)
+
+
+def names(table: Iterable[Parameter], *, live: bool) -> list[str]:
+    """Return the names of the parameters that may (or may not) change while running."""
+    return [p.name for p in table if p.live == live]
+
+
+def as_markdown() -> str:
+    """Return docs/parameters.md."""
+    lines = [
+        "# Parameters",
+        "",
+        "Written by `rtc_ros docs parameters` from `rtc_ros/nodes/parameter_table.py`, which also",
+        "declares them. *Live* parameters may change while the robot moves (`ros2 param set`); a",
+        "change is validated as a whole, refused with a sentence where it can't work, and takes",
+        "effect at the next chunk. All others are read-only once the node runs.",
+    ]
+    for title, prefix, table in SECTIONS:
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| parameter | default | unit | range | |",
+            "|---|---|---|---|---|",
+        ]
+        for p in table:
+            words = ", ".join(f"`{c}`" for c in p.choices)
+            span = words or ("" if p.low is None else f"{p.low:g} … {p.high:g}")
+            default = "" if p.default in ("", [""]) or p.default is UNSET else f"`{p.default}`"
+            live = "**live** " if p.live else ""
+            lines.append(
+                f"| `{prefix}{p.name}` | {default} | {p.unit} | {span} | {live}{p.description} |"
+            )
+    return "\n".join(lines) + "\n"

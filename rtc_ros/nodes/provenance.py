@@ -1,0 +1,106 @@
+"""What was executed at each step and why, as standard messages: people, plots and bags read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from rtc_ros.core.chunk import NO_STEP, ActionChunk
+from rtc_ros.core.chunk_player import Swap
+from rtc_ros.core.controller import Command
+from rtc_ros.nodes.command_output import duration
+from rtc_ros.nodes.diagnostics import OK, Report, status
+
+FIELDS = (
+    "rtc/step",
+    "rtc/tick",
+    "rtc/row",
+    "rtc/origin_step",
+    "rtc/chunk_epoch",
+    "rtc/chunk_seq",
+    "rtc/step_epoch",
+    "rtc/limited",
+    "rtc/lateness_us",
+    "rtc/mode",
+)
+"""What follows the joints in an ``executed`` message, as if they were joints: plotting tools show
+them beside the motion. -1 stands for "there is none"."""
+
+
+def executed_message(
+    command: Command, joints: Sequence[str], step_epoch: int, late_s: float, stamp: Any
+) -> JointState:
+    """Return one tick's command with where it came from (docs/interface.md, ``~/executed``)."""
+    played, chunk = command.played, command.played.chunk
+    nothing = [float("nan")] * len(joints)
+    target = nothing if command.target is None else command.target.tolist()
+    message = JointState(name=[*joints, *FIELDS])
+    message.header.stamp = stamp
+    message.header.frame_id = command.reason
+    message.position = target + [
+        float(played.step),
+        float(played.tick),
+        float(played.row),
+        float(NO_STEP if chunk is None else chunk.origin_step),
+        float(NO_STEP if chunk is None else chunk.epoch),
+        float(NO_STEP if chunk is None else chunk.seq),
+        float(step_epoch),
+        float(command.limited),
+        late_s * 1e6,
+        float(command.mode),
+    ]
+    wanted = target if command.wanted is None else command.wanted.tolist()
+    message.velocity = wanted + [0.0] * len(FIELDS)
+    return message
+
+
+def swap_message(swap: Swap, node_name: str) -> DiagnosticStatus:
+    """Return a seam (docs/interface.md, ``~/swap``)."""
+    chunk, previous = swap.chunk, swap.previous
+    return status(
+        "swap",
+        Report(
+            OK,
+            f"chunk {chunk.seq} from step {swap.step}, row {swap.row}",
+            {
+                "step": swap.step,
+                "tick": swap.tick,
+                "row": swap.row,
+                "origin_step": chunk.origin_step,
+                "chunk_epoch": chunk.epoch,
+                "chunk_seq": chunk.seq,
+                "previous_epoch": NO_STEP if previous is None else previous.epoch,
+                "previous_seq": NO_STEP if previous is None else previous.seq,
+                "previous_row": swap.previous_row,
+                "delay_forecast": chunk.delay,
+                "delay_observed": swap.delay,
+                "stride": chunk.stride,
+                "guided": int(chunk.guided),
+                "step_epoch": chunk.step_epoch,
+                "held_ticks": swap.held_ticks,
+            },
+        ),
+        node_name,
+    )
+
+
+def chunk_message(
+    chunk: ActionChunk, joints: Sequence[str], period_s: float, row_0: Any, latency_ms: float
+) -> JointTrajectory:
+    """Return a chunk (docs/interface.md, ``~/chunk``); ``row_0`` is the ROS time of row 0."""
+    message = JointTrajectory(joint_names=list(joints))
+    message.header.stamp = row_0
+    message.header.frame_id = (
+        f"epoch={chunk.epoch} seq={chunk.seq} origin_step={chunk.origin_step} "
+        f"step_epoch={chunk.step_epoch} rows={chunk.rows} delay={chunk.delay} "
+        f"stride={chunk.stride} guided={int(chunk.guided)} latency_ms={latency_ms:.1f}"
+    )
+    message.points = [
+        JointTrajectoryPoint(positions=row.tolist(), time_from_start=duration(i * period_s))
+        for i, row in enumerate(chunk.actions)
+    ]
+    return message

@@ -1,0 +1,138 @@
+"""What times the control tick, and how late it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+
+_KEPT = 3000
+"""Ticks that the lateness figures cover: a minute at 50 Hz."""
+
+
+class Lateness:
+    """How late the last ticks were [s]; written by one thread, read by any."""
+
+    def __init__(self) -> None:
+        self._seconds = np.zeros(_KEPT)
+        self.count = 0
+        self.missed = 0
+        self.worst_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Note one tick's lateness."""
+        self._seconds[self.count % _KEPT] = seconds
+        self.count += 1
+        self.worst_s = max(self.worst_s, seconds)
+
+    def percentiles_ms(self) -> tuple[float, float, float]:
+        """Return (p50, p99, max) of the last ticks [ms]; zeros before the first."""
+        recent = self._seconds[: min(self.count, _KEPT)]
+        if not len(recent):
+            return (0.0, 0.0, 0.0)
+        p50, p99, top = np.percentile(recent, (50, 99, 100)) * 1e3
+        return (float(p50), float(p99), float(top))
+
+
+def ask_for_realtime(priority: int) -> str:
+    """Put the calling thread under SCHED_FIFO; return "" or why that is not so."""
+    if priority == 0:
+        return "not asked for"
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except (PermissionError, OSError) as error:
+        return (
+            f"SCHED_FIFO {priority} refused ({error.strerror}): give the user an rtprio limit in "
+            "/etc/security/limits.d, or the process CAP_SYS_NICE"
+        )
+    return ""
+
+
+class DeadlineTicker:
+    """Ticks on absolute deadlines of CLOCK_MONOTONIC, in a thread of its own.
+
+    A deadline that is a whole period in the past is given up and counted as missed: the arm
+    pauses for it, but no step is lost, since steps are counted and not timed.
+    """
+
+    def __init__(
+        self, period_s: float, on_tick: Callable[[float], None], priority: int = 0
+    ) -> None:
+        self.lateness = Lateness()
+        self.realtime = "starting"
+        self._period_ns = round(period_s * 1e9)
+        self._on_tick = on_tick
+        self._priority = priority
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control-tick", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Tick no more; returns once the last tick is over."""
+        self._stop.set()
+        with contextlib.suppress(RuntimeError):
+            self._thread.join()
+
+    def _run(self) -> None:
+        self.realtime = ask_for_realtime(self._priority)
+        deadline = time.monotonic_ns() + self._period_ns
+        while not self._stop.is_set():
+            wait_ns = deadline - time.monotonic_ns()
+            if wait_ns > 0:
+                time.sleep(wait_ns * 1e-9)
+            late_ns = time.monotonic_ns() - deadline
+            self.lateness.add(late_ns * 1e-9)
+            self._on_tick(late_ns * 1e-9)
+            deadline += self._period_ns
+            behind = (time.monotonic_ns() - deadline) // self._period_ns
+            if behind > 0:
+                self.lateness.missed += behind
+                deadline += behind * self._period_ns
+
+
+class TimerTicker:
+    """Ticks by an rclpy timer: on the ROS clock, so it follows simulated time."""
+
+    def __init__(
+        self, node: Node, period_s: float, on_tick: Callable[[float], None], priority: int = 0
+    ) -> None:
+        self.lateness = Lateness()
+        self.realtime = "not asked for" if priority == 0 else "only with tick_source deadline"
+        self._node = node
+        self._period_ns = round(period_s * 1e9)
+        self._on_tick = on_tick
+        self._timer = node.create_timer(
+            period_s, self._tick, MutuallyExclusiveCallbackGroup(), autostart=False
+        )
+        self._due_ns = 0
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._due_ns = self._node.get_clock().now().nanoseconds + self._period_ns
+        self._timer.reset()
+
+    def stop(self) -> None:
+        """Tick no more."""
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        now = self._node.get_clock().now().nanoseconds
+        behind = (now - self._due_ns) // self._period_ns
+        if behind > 0:
+            self.lateness.missed += behind
+            self._due_ns += behind * self._period_ns
+        elif behind < -1:  # the clock was set back
+            self._due_ns = now
+        late_s = max(0, now - self._due_ns) * 1e-9
+        self._due_ns += self._period_ns
+        self.lateness.add(late_s)
+        self._on_tick(late_s)
