@@ -31,7 +31,7 @@ test: setup ## all tests; PYTEST_ARGS="test/core -k mask" runs some
 	@$(ACTIVATE) && python -m pytest $(PYTEST_ARGS)
 
 lint: setup ## ruff and mypy
-	@$(ACTIVATE) && ruff check . && mypy
+	@$(ACTIVATE) && { ruff check .; ruff=$$?; mypy && exit $$ruff; }
 
 clean: ## remove caches and build output, keep .venv
 	rm -rf build install log dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

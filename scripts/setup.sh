@@ -89,13 +89,13 @@ pip() {
 }
 
 install_package() {
-  local share=$venv/share/rtc_ros
+  local share=$venv/share/rtc_ros index=$venv/share/ament_index/resource_index/packages
   say "installing rtc_ros into $venv, editable"
-  rm -rf "$share"/{launch,config} # links into the tree, which pip must not follow
   pip install --no-deps --no-build-isolation --editable .
-  # Editable for share/ too: an edited launch file or configuration counts at once.
-  rm -rf "$share"/{launch,config}
-  ln -s "$root"/{launch,config} "$share"
+  # pip leaves out what a ROS package keeps in share/. Links, so that an edited launch file counts.
+  mkdir -p "$share" "$index"
+  ln -sfn "$root"/{launch,config,package.xml} "$share"
+  ln -sfn "$root/resource/rtc_ros" "$index"
 }
 
 works_with() { MUJOCO_GL=$1 "$venv/bin/python" scripts/probe_gl.py >/dev/null 2>&1; }

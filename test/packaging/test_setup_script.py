@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,24 @@ def test_a_folder_that_setup_did_not_make_is_never_emptied(repo: Path, tmp_path:
     assert done.returncode != 0
     assert "was not made by this script" in done.stderr
     assert (tmp_path / "mine.txt").read_text() == "keep me"
+
+
+@pytest.mark.skipif(
+    not (Path(sys.prefix) / "rtc_wheels").is_file(),
+    reason="this Python was not set up by scripts/setup.sh",
+)
+def test_a_second_set_up_sets_nothing_up_again(repo: Path) -> None:
+    venv = Path(sys.prefix)
+    stamps = [venv / "rtc_wheels", venv / "rtc_package", venv / "rtc_gl"]
+    before = [stamp.stat().st_mtime_ns for stamp in stamps]
+    done = subprocess.run(
+        ["bash", "scripts/setup.sh"],
+        cwd=repo,
+        env={"PATH": "/usr/bin:/bin", "VENV": str(venv)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [stamp.stat().st_mtime_ns for stamp in stamps] == before
