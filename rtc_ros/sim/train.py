@@ -1,0 +1,276 @@
+"""Train the small SmolVLA that ships with the package, on one CPU thread.
+
+Two stages. First the vision part learns to tell where the cube is: a linear readout of its mean
+image token is fitted to the cube's position. Then the whole policy learns the flow from noise to
+the expert's next H targets (LeRobot's own loss), with that readout as an auxiliary loss. The
+readout is thrown away; what it leaves is an image token that says where the cube is, which 1200
+cube positions alone do not teach a network this small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy import tiny
+from rtc_ros.sim.demonstrations import TASK, Demonstrations
+
+CAMERA_FEATURE = f"{compat.IMAGES}top"
+HORIZON = 50
+_STD_FLOOR = 0.05
+"""Radians: a joint that hardly moves in the data must not turn millimetres into infinities."""
+_AUXILIARY_WEIGHT = 0.3
+_HELD_OUT = 0.03
+"""Share of the episodes that is only used to report how well the cube is seen."""
+_EMA = 0.998
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. A step is one batch; ``learning_rate`` falls to 2 % along a cosine."""
+
+    vision_steps: int = 1500
+    steps: int = 3000
+    batch: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 0
+    threads: int = 1
+
+
+def policy_spec(image: tuple[int, int]) -> tiny.TinySpec:
+    """Return the sizes of the policy for one camera with pictures of ``image`` (height, width)."""
+    return tiny.TinySpec(
+        chunk_size=HORIZON,
+        image_features={CAMERA_FEATURE: image},
+        image_size=max(image),
+        patch=12,
+        vision_layers=2,
+        max_action_dim=14,
+        max_state_dim=14,
+    )
+
+
+class Batches:
+    """Draws training batches; states and actions are normalised as the policy's processor does."""
+
+    def __init__(self, data: Demonstrations, seed: int) -> None:
+        self._data = data
+        self._rng = np.random.default_rng(seed)
+        if len(data.actions) < 2:
+            raise ValueError(f"training needs 2 demonstrations or more, got {len(data.actions)}")
+        held_out = data.episodes >= int((1.0 - _HELD_OUT) * len(data.actions))
+        self._frames = np.flatnonzero(~held_out)
+        self.held_out = np.flatnonzero(held_out)[::3][:400]
+        self.stats = {
+            compat.STATE: _stats(data.states),
+            compat.ACTION: _stats(data.actions.reshape(-1, data.actions.shape[-1])),
+        }
+        self._cube_mean = data.cubes.mean(0)
+        self._cube_std = data.cubes.std(0)
+
+    @property
+    def cube_std_m(self) -> np.ndarray:
+        """The spread of the cube's positions, float[3] in metres."""
+        return self._cube_std
+
+    def draw(self, count: int) -> dict[str, Tensor]:
+        """Return ``count`` random frames: image [B, 3, h, w] in -1..1, state, actions, cube."""
+        return self.take(self._rng.choice(self._frames, size=count), jitter=True)
+
+    def take(self, frames: np.ndarray, *, jitter: bool = False) -> dict[str, Tensor]:
+        """Return the given frames, with ``jitter`` in another brightness and with camera noise."""
+        data = self._data
+        images = data.images[frames].astype(np.float32) / 255.0
+        states = data.states[frames]
+        if jitter:
+            gain = self._rng.uniform(0.9, 1.1, (len(frames), 1, 1, 1)).astype(np.float32)
+            images = images * gain
+            images += self._rng.normal(0.0, 0.01, images.shape[:-1] + (1,)).astype(np.float32)
+            images = images.clip(0.0, 1.0)
+            states = states + self._rng.normal(0.0, 0.005, states.shape).astype(np.float32)
+        rows = data.steps[frames, None] + np.arange(HORIZON)
+        rows = rows.clip(max=data.actions.shape[1] - 1)
+        actions = data.actions[data.episodes[frames, None], rows]
+        return {
+            "image": torch.from_numpy(images * 2.0 - 1.0).permute(0, 3, 1, 2).contiguous(),
+            "state": torch.from_numpy(self._normalised(states, compat.STATE)),
+            "actions": torch.from_numpy(self._normalised(actions, compat.ACTION)),
+            "cube": torch.from_numpy((data.cubes[frames] - self._cube_mean) / self._cube_std),
+        }
+
+    def _normalised(self, values: np.ndarray, feature: str) -> np.ndarray:
+        stats = self.stats[feature]
+        return ((values - stats["mean"]) / stats["std"]).astype(np.float32)
+
+
+class CubeReadout(nn.Module):
+    """A linear readout of the cube's position from the mean image token of a policy."""
+
+    def __init__(self, policy: Any) -> None:
+        super().__init__()
+        self._vlm = policy.model.vlm_with_expert
+        self._tokens: Tensor | None = None
+        self.linear = nn.Linear(self._vlm.config.text_config.hidden_size, 3)
+        self._vlm.get_vlm_model().connector.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self._tokens = output
+
+    def of_last(self) -> Tensor:
+        """Return the cube position [B, 3] read from the tokens of the last forward pass."""
+        assert self._tokens is not None, "no forward pass yet"
+        return self.linear(self._tokens.mean(dim=1))
+
+    def of_images(self, images: Tensor) -> Tensor:
+        """Return the cube position [B, 3] read from ``images`` [B, 3, h, w]."""
+        self._vlm.embed_image(images)
+        return self.of_last()
+
+    def vision_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of vision, connector and readout."""
+        vlm = self._vlm.get_vlm_model()
+        modules = (vlm.vision_model, vlm.connector, self.linear)
+        return [p for m in modules for p in m.parameters()]
+
+
+def train(data: Demonstrations, folder: Path, settings: Settings) -> Path:
+    """Train a policy and write its checkpoint folder; return the folder."""
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    began = time.monotonic()
+    batches = Batches(data, settings.seed)
+    spec = policy_spec(data.images.shape[1:3])
+    backbone = tiny.write_backbone(folder / compat.BACKBONE, spec)
+    policy = tiny.make_tiny_policy(backbone, spec, seed=settings.seed)
+    pre, post = compat.make_processors(policy.config, batches.stats)
+    tokens, mask = _language(pre, data)
+    readout = CubeReadout(policy)
+    history: list[dict[str, float]] = []
+
+    def report(stage: str, step: int, loss: float) -> None:
+        with torch.no_grad():
+            sample = batches.take(batches.held_out)
+            error = (readout.of_images(sample["image"]) - sample["cube"]).numpy()
+        rms = float(1e3 * np.sqrt(((error * batches.cube_std_m)[:, :2] ** 2).mean()))
+        minutes = (time.monotonic() - began) / 60.0
+        history.append({"step": step, "loss": loss, "cube_mm": rms, "minutes": minutes})
+        line = f"{stage} {step:5d}  loss {loss:.4f}  cube {rms:.1f} mm  {minutes:.1f} min"
+        print(line, flush=True)
+
+    vision = readout.vision_parameters()
+    for step, optimizer in _schedule(vision, settings.vision_steps, settings.learning_rate):
+        batch = batches.draw(settings.batch)
+        loss = nn.functional.mse_loss(readout.of_images(batch["image"]), batch["cube"])
+        _descend(loss, vision, optimizer)
+        if step % 100 == 0:
+            report("vision", step, loss.item())
+
+    parameters = [*policy.parameters(), *readout.linear.parameters()]
+    parameters = [p for p in parameters if p.requires_grad]
+    average = copy.deepcopy(policy.state_dict())
+    recent = 0.0
+    for step, optimizer in _schedule(parameters, settings.steps, settings.learning_rate):
+        batch = batches.draw(settings.batch)
+        flow = _flow_loss(policy, batch, tokens, mask)
+        cube = nn.functional.mse_loss(readout.of_last(), batch["cube"])
+        _descend(flow + _AUXILIARY_WEIGHT * cube, parameters, optimizer)
+        keep = min(_EMA, (1.0 + step) / (10.0 + step))
+        for name, value in policy.state_dict().items():
+            if value.is_floating_point():
+                average[name].lerp_(value, 1.0 - keep)
+        recent = flow.item() if step == 0 else 0.98 * recent + 0.02 * flow.item()
+        if step % 200 == 0:
+            report("policy", step, recent)
+    report("policy", settings.steps, recent)
+    policy.load_state_dict(average)
+    compat.save_checkpoint(folder, policy, pre, post, backbone=backbone)
+    record = {
+        "settings": asdict(settings),
+        "episodes": int(data.actions.shape[0]),
+        "frames": len(data.steps),
+        "history": history[-1:],
+    }
+    (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    return folder
+
+
+def _flow_loss(policy: Any, batch: dict[str, Tensor], tokens: Tensor, mask: Tensor) -> Tensor:
+    count = len(batch["state"])
+    seen = torch.ones(count, dtype=torch.bool)
+    losses = policy.model.forward(
+        [batch["image"]], [seen], tokens.expand(count, -1), mask.expand(count, -1),
+        batch["state"], batch["actions"],
+    )  # fmt: skip
+    return losses.mean()
+
+
+def _language(preprocessor: Any, data: Demonstrations) -> tuple[Tensor, Tensor]:
+    """Return the task sentence's tokens [1, L] and mask, from the checkpoint's own step."""
+    height, width = data.images.shape[1:3]
+    batch = preprocessor({
+        compat.STATE: torch.zeros(data.states.shape[1]),
+        CAMERA_FEATURE: torch.zeros(3, height, width),
+        "task": TASK,
+    })  # fmt: skip
+    return batch[compat.TOKENS], batch[compat.TOKEN_MASK].bool()
+
+
+def _schedule(
+    parameters: list[nn.Parameter], steps: int, peak: float
+) -> Iterator[tuple[int, torch.optim.Optimizer]]:
+    """Yield each step with its optimiser at that step's learning rate (warm-up, then cosine)."""
+    optimizer = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.95), weight_decay=1e-4)
+    warm = max(1, min(100, steps // 10))
+    for step in range(steps):
+        fraction = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = peak * min(1.0, (step + 1) / warm) * fraction
+        yield step, optimizer
+
+
+def _descend(
+    loss: Tensor, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer
+) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
+
+
+def _stats(values: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "mean": values.mean(0).astype(np.float32),
+        "std": np.maximum(values.std(0), _STD_FLOOR).astype(np.float32),
+        "min": values.min(0).astype(np.float32),
+        "max": values.max(0).astype(np.float32),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train the small SmolVLA from recorded demonstrations."""
+    parser = argparse.ArgumentParser(prog="rtc_ros train", description=main.__doc__)
+    parser.add_argument("demonstrations", type=Path, help="folder of npz files")
+    parser.add_argument("checkpoint", type=Path, help="folder to write the policy to")
+    for name, value in asdict(Settings()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    args = vars(parser.parse_args(argv))
+    data = Demonstrations.load(args.pop("demonstrations"))
+    folder = train(data, args.pop("checkpoint"), Settings(**args))
+    print(f"checkpoint in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
