@@ -1,0 +1,205 @@
+"""What runs, with which parameters: one description for `ros2 launch` and for `rtc_ros start`.
+
+The launch files turn it into launch_ros actions, the starter into plain processes; neither knows
+anything of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PACKAGE = "rtc_ros"
+
+MODULES = {
+    "rtc_inference": "rtc_ros.nodes.inference_node",
+    "rtc_controller": "rtc_ros.nodes.controller_node",
+    "rtc_recorder": "rtc_ros.nodes.recorder_node",
+    "rtc_sim": "rtc_ros.sim.driver_node",
+}
+"""Executables by name, and the module that each runs."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One launch argument: a string, empty where the parameter files decide.
+
+    It sets ``parameter`` of ``node`` (of every node where that is empty); ``kind`` is the type.
+    An argument without a parameter is read by ``nodes_to_run`` itself.
+    """
+
+    name: str
+    description: str
+    default: str = ""
+    node: str = ""
+    parameter: str = ""
+    kind: type = str
+
+
+_INFERENCE = "rtc_inference"
+
+COMMON_ARGUMENTS = (
+    Argument("params_file", "YAML file with the parameters of the nodes"),
+    Argument("namespace", "namespace of all nodes"),
+    Argument("use_sim_time", "follow /clock instead of the system's clock", "", "", "use_sim_time", bool),
+    Argument("policy_path", "folder of the SmolVLA checkpoint", "", _INFERENCE, "policy_path"),
+    Argument("task", "the task sentence", "", _INFERENCE, "task"),
+    Argument("strategy", "rtc, rtc_hard, naive_async or synchronous", "", _INFERENCE, "strategy"),
+    Argument(
+        "s_min", "least steps between two inference starts", "", _INFERENCE, "s_min", int
+    ),
+    Argument("beta", "clip of the guidance weight", "", _INFERENCE, "beta", float),
+    Argument("schedule", "decay of the soft mask", "", _INFERENCE, "schedule"),
+    Argument("jacobian", "vjp or identity", "", _INFERENCE, "jacobian"),
+    Argument(
+        "inject_latency_ms",
+        "extra latency of each inference, to try +100 and +200 ms",
+        "",
+        _INFERENCE,
+        "inject_latency_ms",
+        float,
+    ),
+    Argument(
+        "start_when_ready",
+        "open the motion gate as soon as joint states are there",
+        "",
+        "rtc_controller",
+        "start_when_ready",
+        bool,
+    ),
+    Argument("record", "folder of the rosbag2 bag to record; empty: no recording"),
+    Argument("log_level", "debug, info, warn or error", "info"),
+)
+
+SIM_ARGUMENTS = (
+    *COMMON_ARGUMENTS,
+    Argument("seed", "seed of the simulated episodes", "", "rtc_sim", "seed", int),
+    Argument("cube_speed", "speed of the sliding cube [m/s]", "", "rtc_sim", "cube_speed", float),
+)
+
+
+@dataclass(frozen=True)
+class NodeToRun:
+    """One process: its executable, its parameter files and the parameters on top of them."""
+
+    executable: str
+    namespace: str = ""
+    params_files: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    log_level: str = "info"
+
+    @property
+    def module(self) -> str:
+        """The Python module that runs it."""
+        return MODULES[self.executable]
+
+    def ros_arguments(self) -> list[str]:
+        """Return the process's command line from ``--ros-args`` on."""
+        words = ["--ros-args", "--log-level", self.log_level]
+        if self.namespace:
+            words += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
+        for path in self.params_files:
+            words += ["--params-file", path]
+        for name, value in self.parameters.items():
+            words += ["-p", f"{name}:={yaml_value(value)}"]
+        return words
+
+
+def yaml_value(value: object) -> str:
+    """Return ``value`` as one line of YAML, for a command line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(yaml_value(v) for v in value) + "]"
+    return repr(value)
+
+
+def config_file(name: str) -> str:
+    """Return the path of a file of the package's config folder, installed or in a checkout.
+
+    Raises:
+        FileNotFoundError: it is in neither place.
+    """
+    checkout = Path(__file__).resolve().parent.parent / "config" / name
+    if checkout.is_file():
+        return str(checkout)
+    from ament_index_python.packages import (
+        PackageNotFoundError,
+        get_package_share_directory,
+    )
+
+    try:
+        installed = Path(get_package_share_directory(PACKAGE)) / "config" / name
+    except PackageNotFoundError:
+        installed = Path(PACKAGE) / "config" / name
+    if not installed.is_file():
+        raise FileNotFoundError(f"there is no {name} in {checkout.parent} or {installed.parent}")
+    return str(installed)
+
+
+def parse(argument: Argument, text: str) -> Any:
+    """Return the value of a launch argument's text.
+
+    Raises:
+        ValueError: the text isn't of the argument's type.
+    """
+    if argument.kind is str:
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = None
+    good = (int, float) if argument.kind is float else (argument.kind,)
+    if not isinstance(value, good) or (isinstance(value, bool) and argument.kind is not bool):
+        word = {int: "a whole number", float: "a number", bool: "true or false"}[argument.kind]
+        raise ValueError(f"{argument.name}:={text} is not {word}")
+    return argument.kind(value)
+
+
+def nodes_to_run(values: Mapping[str, str], *, simulated: bool) -> list[NodeToRun]:
+    """Return the processes for these launch arguments (name → text; empty means not given).
+
+    Raises:
+        ValueError: an argument isn't of its type, or the parameter file is missing.
+    """
+    arguments = SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS
+    known = {a.name for a in arguments}
+    unknown = set(values) - known
+    if unknown:
+        raise ValueError(
+            f"unknown argument {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
+        )
+    given = {a.name: values.get(a.name) or a.default for a in arguments}
+    params_file = given["params_file"] or (config_file("sim.yaml") if simulated else "")
+    if not params_file:
+        raise ValueError(
+            "params_file:= must name the YAML file of your robot; start from one in config/"
+        )
+    if not Path(params_file).is_file():
+        raise ValueError(f"params_file:={params_file} is not a file")
+    executables = ["rtc_inference", "rtc_controller"]
+    if simulated:
+        executables.insert(0, "rtc_sim")
+    if given["record"]:
+        executables.append("rtc_recorder")
+    nodes = []
+    for executable in executables:
+        parameters = {
+            a.parameter: parse(a, given[a.name])
+            for a in arguments
+            if a.parameter and given[a.name] and a.node in ("", executable)
+        }
+        if executable == "rtc_recorder":
+            parameters["output"] = given["record"]
+        nodes.append(
+            NodeToRun(
+                executable, given["namespace"], (params_file,), parameters, given["log_level"]
+            )
+        )
+    return nodes

@@ -1,0 +1,97 @@
+"""Runs the nodes as plain processes, where there is no `ros2 launch`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from rtc_ros.bringup import NodeToRun
+
+_PATIENCE_S = 10.0
+
+
+class Processes:
+    """Nodes by name, started together and ended together.
+
+    Used as a context manager: however the block ends, no process stays behind. ``log_folder``
+    gets one file per node; without it they print to the terminal.
+    """
+
+    def __init__(self, log_folder: Path | None = None) -> None:
+        self._log_folder = log_folder
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, nodes: Iterable[NodeToRun]) -> None:
+        """Start each node in a process group of its own, out of reach of the terminal's ^C."""
+        for node in nodes:
+            command = [sys.executable, "-m", node.module, *node.ros_arguments()]
+            output = None
+            if self._log_folder is not None:
+                self._log_folder.mkdir(parents=True, exist_ok=True)
+                output = open(self._log_folder / f"{node.executable}.log", "ab")  # noqa: SIM115
+            self._running[node.executable] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                start_new_session=True,
+            )
+            if output is not None:
+                output.close()
+
+    def ended(self) -> dict[str, int]:
+        """Return the exit codes of the nodes that have ended by themselves."""
+        codes = {name: process.poll() for name, process in self._running.items()}
+        return {name: code for name, code in codes.items() if code is not None}
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a node."""
+        return self._running[name].pid
+
+    def stop(self, *names: str) -> dict[str, int]:
+        """End these nodes (all of them by default) with SIGINT; return their exit codes.
+
+        One that does not end within ten seconds gets SIGTERM, then SIGKILL.
+        """
+        chosen = {n: self._running.pop(n) for n in (names or list(self._running))}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            for process in chosen.values():
+                if process.poll() is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, number)
+            deadline = time.monotonic() + _PATIENCE_S
+            while time.monotonic() < deadline and any(
+                p.poll() is None for p in chosen.values()
+            ):
+                time.sleep(0.02)
+        return {name: process.wait() for name, process in chosen.items()}
+
+    def __enter__(self) -> Processes:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End whatever still runs."""
+        self.stop()
+
+
+def explain(executable: str, code: int, log_folder: Path | None = None) -> str:
+    """Say how a node ended, with the last lines of its log."""
+    how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+    text = f"{executable} ended with {how}"
+    if log_folder is not None:
+        log = (log_folder / f"{executable}.log").read_text(errors="replace").strip()
+        text += ":\n" + "\n".join(log.splitlines()[-12:])
+    return text
