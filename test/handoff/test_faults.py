@@ -153,18 +153,18 @@ def test_leftovers_of_this_name_alone_are_removed(shm: Path) -> None:
 
 def ring_bytes() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        with ChunkRing.create("ring", SPEC, directory=folder) as ring:
-            for number in range(1, 13):
-                ring.write(chunk(number))
-            return Path(folder, "ring").read_bytes()
+        ring = ChunkRing.create("ring", SPEC, directory=folder)
+        for number in range(1, 13):
+            ring.write(chunk(number))
+        return Path(ring.path).read_bytes()
 
 
 def cursor_bytes() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        with StepCursor.create("cursor", SPEC, directory=folder) as cursor:
-            for number in range(1, 13):
-                cursor.write(state(number))
-            return Path(folder, "cursor").read_bytes()
+        cursor = StepCursor.create("cursor", SPEC, directory=folder)
+        for number in range(1, 13):
+            cursor.write(state(number))
+        return Path(cursor.path).read_bytes()
 
 
 @pytest.mark.parametrize("sealed", [True, False])

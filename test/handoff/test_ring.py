@@ -194,6 +194,19 @@ def test_a_slot_from_an_earlier_run_is_never_taken(shm: Path) -> None:
         assert reader.recent() == []
 
 
+def test_a_slot_in_another_ones_place_is_never_taken(shm: Path) -> None:
+    with ChunkRing.create("ring", SPEC) as ring, ChunkRing.attach("ring", SPEC) as reader:
+        for number in range(1, 4):
+            ring.write(chunk(number))
+        size = ring._writer().header.slot_bytes
+        with open(shm / "ring", "r+b") as file:
+            file.seek(layout.HEADER_BYTES + 3 * size)
+            slot = file.read(size)
+            file.seek(layout.HEADER_BYTES + 1 * size)
+            file.write(slot)
+        assert [c.seq for c in reader.recent()] == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
