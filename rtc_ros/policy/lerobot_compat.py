@@ -1,44 +1,44 @@
 """All that the package knows of LeRobot: the only module that imports it.
 
-Run with LeRobot 0.4.4 (the last for Python 3.11). The forms of 0.5.0, 0.5.1, 0.6.0, 0.6.1 and
-0.6.2 were only read in their sources, never run; where they differ, the code asks what is there
-and not which version it is:
+Run with LeRobot 0.4.4 (the last for Python 3.11) and transformers 4.57. The forms of 0.5.0,
+0.5.1, 0.6.0, 0.6.1 and 0.6.2 were only read in their sources, never run; where they differ, the
+code asks what is there and not which version it is:
 
-====================== ============================ =====================================
-what                   0.4.4 to 0.6.0               0.6.1 and 0.6.2
-====================== ============================ =====================================
-KV cache of the prefix a dict per layer, asked for  a transformers ``DynamicCache``, made
-                       with ``fill_kv_cache``       when no cache is passed; appended to in
-                                                    place and cropped by each denoising step
-config.json            no ``pretrained_revision``   has it (from 0.6.0)
-``rtc_config``         no ``mode``                  ``mode``: guided or trained (0.6.2)
-====================== ============================ =====================================
+* The prefix's KV cache is a dictionary per layer, asked for with ``fill_kv_cache``, up to 0.6.0;
+  from 0.6.1 a transformers ``DynamicCache``, made where none is passed, appended to in place by
+  each denoising step and cropped after it.
+* config.json may have ``pretrained_revision`` (0.6.0) and ``rtc_config.mode`` (0.6.2): the first
+  is in ``checkpoint``'s list of harmless keys, ``rtc_config`` is not used here at all.
+* Relative actions (0.5.1) are steps of the processors, which is why the previous chunk is
+  normalised by sending it through the whole preprocessor together with the observation.
 
-Module paths of the names used here, the SmolVLA fields of config.json, the registered name of
-each processor step SmolVLA uses and the files of a checkpoint are the same in all of them.
-Relative actions (0.5.1 and later) are processor steps that 0.4.4 does not have.
+Module paths of the names imported here, the SmolVLA fields of config.json, the registered names
+of the steps that SmolVLA uses and the files of a checkpoint are the same in all of them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import logging
-import shutil
-from collections.abc import Iterator, Mapping
+import copy
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model
 from torch import Tensor
 
+from rtc_ros.policy.checkpoint_writer import BACKBONE as BACKBONE
+from rtc_ros.policy.checkpoint_writer import quiet
+from rtc_ros.policy.checkpoint_writer import save_checkpoint as save_checkpoint
+
 try:
-    from lerobot.configs.policies import PreTrainedConfig
+    import draccus  # LeRobot's config parser
+    import lerobot.policies.smolvla.processor_smolvla  # noqa: F401  registers SmolVLA's steps
     from lerobot.configs.types import FeatureType, NormalizationMode, PolicyFeature
     from lerobot.policies.factory import make_pre_post_processors
-    from lerobot.policies.rtc.configuration_rtc import RTCConfig
     from lerobot.policies.smolvla.configuration_smolvla import SmolVLAConfig
     from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy, make_att_2d_masks
     from lerobot.processor import ProcessorStepRegistry
@@ -48,15 +48,11 @@ except ImportError as error:
         "install lerobot[smolvla] 0.4.4 or later into the Python that runs this process"
     ) from error
 
-logger = logging.getLogger(__name__)
-
 STATE = "observation.state"
 ACTION = "action"
 IMAGES = "observation.images."
 TOKENS = "observation.language.tokens"
 TOKEN_MASK = "observation.language.attention_mask"
-BACKBONE = "backbone"
-"""The folder of a checkpoint in which this package keeps the tokenizer and the VLM's config."""
 
 
 def lerobot_version() -> str:
@@ -64,19 +60,7 @@ def lerobot_version() -> str:
     return metadata.version("lerobot")
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Send what LeRobot prints while it builds a model to the log."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said):
-            yield
-    finally:
-        for line in filter(None, map(str.strip, said.getvalue().splitlines())):
-            logger.debug("lerobot: %s", line)
-
-
-# ---------------------------------------------------------------- to make and save a policy
+# ---------------------------------------------------------------- to make a policy
 
 
 def make_config(
@@ -129,7 +113,7 @@ def make_config(
 
 def build_policy(config: SmolVLAConfig, seed: int | None = None) -> SmolVLAPolicy:
     """Return a policy of the config with new weights; the same ones for the same ``seed``."""
-    with torch.random.fork_rng(devices=[]), _quiet():
+    with torch.random.fork_rng(devices=[]), quiet():
         if seed is not None:
             torch.manual_seed(seed)
         return SmolVLAPolicy(config)
@@ -150,45 +134,157 @@ def make_processors(
     return make_pre_post_processors(config, dataset_stats=tensors)
 
 
-def save_checkpoint(
-    folder: str | Path,
-    policy: SmolVLAPolicy,
-    preprocessor: Any,
-    postprocessor: Any,
-    *,
-    backbone: str | Path | None = None,
-) -> Path:
-    """Write a whole checkpoint folder as LeRobot does, and return it.
+# ---------------------------------------------------------------------- to load a checkpoint
 
-    With ``backbone`` (a local folder without weights) its files are put beside the weights, and
-    the two places that name it (config and tokenizer step) name that copy, so that the folder
-    needs nothing else and holds no path of the machine that trained it.
+
+def known_fields() -> frozenset[str]:
+    """Return the keys of config.json that this LeRobot knows."""
+    return frozenset(field.name for field in dataclasses.fields(SmolVLAConfig) if field.init)
+
+
+def known_steps() -> frozenset[str]:
+    """Return the registered names of this LeRobot's processor steps."""
+    return frozenset(ProcessorStepRegistry.list())
+
+
+def decode_config(fields: Mapping[str, Any], *, backbone: Path, device: str) -> SmolVLAConfig:
+    """Return LeRobot's config of a config.json's fields, on a local backbone and a device.
+
+    Weights come from the checkpoint alone, compilation and guidance are not LeRobot's business.
+
+    Raises:
+        ValueError: LeRobot refuses the fields.
     """
-    folder = Path(folder)
-    with _quiet():
-        policy.save_pretrained(folder)
-        preprocessor.save_pretrained(folder)
-        postprocessor.save_pretrained(folder)
-    if backbone is None:
-        return folder
-    if Path(backbone).resolve() != (folder / BACKBONE).resolve():
-        shutil.copytree(backbone, folder / BACKBONE, dirs_exist_ok=True)
-    _edit_json(folder / "config.json", _set_backbone)
-    _edit_json(folder / "policy_preprocessor.json", _set_tokenizer)
-    return folder
+    own = {
+        "vlm_model_name": str(backbone),
+        "load_vlm_weights": False,
+        "device": device,
+        "compile_model": False,
+        "rtc_config": None,
+    }
+    try:
+        return draccus.decode(SmolVLAConfig, {**fields, **own})
+    except (draccus.utils.DraccusException, NotImplementedError, TypeError) as error:
+        raise ValueError(f"LeRobot {lerobot_version()} refuses the config: {error}") from error
 
 
-def _set_backbone(config: dict[str, Any]) -> None:
-    config.update(vlm_model_name=BACKBONE, load_vlm_weights=False, pretrained_path=None)
+def tensor_shapes(
+    policy: SmolVLAPolicy,
+) -> tuple[dict[str, tuple[int, ...]], dict[str, list[str]]]:
+    """Return the shape of each tensor of the policy, and all names of each tied one."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    same: dict[Any, list[str]] = {}
+    for name, tensor in policy.state_dict().items():
+        shapes[name] = tuple(tensor.shape)
+        same.setdefault((tensor.data_ptr(), tensor.shape), []).append(name)
+    return shapes, {name: names for names in same.values() if len(names) > 1 for name in names}
 
 
-def _set_tokenizer(pipeline: dict[str, Any]) -> None:
-    for step in pipeline["steps"]:
-        if step.get("registry_name") == "tokenizer_processor":
-            step["config"]["tokenizer_name"] = BACKBONE
+def pin_dtypes(policy: SmolVLAPolicy, dtype: torch.dtype) -> None:
+    """Put both transformers in ``dtype`` and the projections around them in float32.
+
+    LeRobot's code asks for just that (it upcasts before ``action_out_proj``). Unpinned, parts
+    built from a backbone's config would keep the dtype that config names, others float32.
+    """
+    policy.to(torch.float32)
+    policy.model.vlm_with_expert.to(dtype)
 
 
-def _edit_json(path: Path, edit: Any) -> None:
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content, indent=4) + "\n")
+def load_weights(policy: SmolVLAPolicy, file: Path) -> None:
+    """Copy the weights of a safetensors file into the policy, in the policy's dtypes."""
+    load_model(policy, file, strict=False)
+
+
+def load_processors(
+    folder: Path, config: SmolVLAConfig, *, backbone: Path, device: str
+) -> tuple[Any, Any]:
+    """Return LeRobot's (preprocessor, postprocessor) of a checkpoint folder.
+
+    The tokenizer comes from the backbone and tensors go to ``device``, whatever the files say.
+    """
+    return make_pre_post_processors(
+        config,
+        pretrained_path=str(folder),
+        preprocessor_overrides={
+            "tokenizer_processor": {"tokenizer_name": str(backbone)},
+            "device_processor": {"device": device},
+        },
+        postprocessor_overrides={"device_processor": {"device": "cpu"}},
+    )
+
+
+# ------------------------------------------------------------------------ to run a policy
+
+
+@dataclasses.dataclass(frozen=True)
+class Prefix:
+    """Images, language and state as the expert sees them: keys and values of each layer."""
+
+    pad_masks: Tensor
+    cache: Any
+
+
+def encode_prefix(policy: SmolVLAPolicy, batch: dict[str, Tensor]) -> Prefix:
+    """Run the VLM over a preprocessed batch, once per chunk (as LeRobot's sample_actions)."""
+    model = policy.model
+    # A copy: LeRobot changes the state in place where it adapts to pi's Aloha.
+    batch = {**batch, STATE: batch[STATE].clone()}
+    batch = policy._prepare_batch(batch)
+    images, image_masks = policy.prepare_images(batch)
+    embeddings, pad_masks, attention = model.embed_prefix(
+        images, image_masks, batch[TOKENS], batch[TOKEN_MASK], state=policy.prepare_state(batch)
+    )
+    forward = model.vlm_with_expert.forward
+    _, cache = forward(
+        attention_mask=make_att_2d_masks(pad_masks, attention),
+        position_ids=torch.cumsum(pad_masks, dim=1) - 1,
+        past_key_values=None,
+        inputs_embeds=[embeddings, None],
+        use_cache=True,
+        **_fill_cache(forward),
+    )
+    return Prefix(pad_masks, cache)
+
+
+def _fill_cache(forward: Callable[..., Any]) -> dict[str, bool]:
+    """Ask for a cache where LeRobot (up to 0.6.0) wants to be asked."""
+    return (
+        {"fill_kv_cache": True} if "fill_kv_cache" in inspect.signature(forward).parameters else {}
+    )
+
+
+def denoise(policy: SmolVLAPolicy, prefix: Prefix, actions: Tensor, time: Tensor) -> Tensor:
+    """Return LeRobot's velocity [B, H, max_action_dim] at its time [B] (1 noise, 0 actions)."""
+    return policy.model.denoise_step(
+        prefix_pad_masks=prefix.pad_masks,
+        past_key_values=_step_cache(prefix.cache),
+        x_t=actions,
+        timestep=time,
+    )
+
+
+def _step_cache(cache: Any) -> Any:
+    """Return a cache that one denoising step may append to, sharing the prefix's tensors.
+
+    A DynamicCache's layers bind new tensors when they are appended to. On the shared one the
+    graph of each step, needed for its vector-Jacobian product, would stay in the cache.
+    """
+    if isinstance(cache, dict):
+        return cache
+    own = copy.copy(cache)
+    own.layers = [copy.copy(layer) for layer in cache.layers]
+    return own
+
+
+def to_policy_actions(policy: SmolVLAPolicy, actions: Tensor) -> Tensor:
+    """Turn the model's actions [B, H, A] into those its postprocessor takes."""
+    return policy._pi_aloha_encode_actions(actions.clone()) if _aloha(policy) else actions
+
+
+def to_model_actions(policy: SmolVLAPolicy, actions: Tensor) -> Tensor:
+    """Turn preprocessed actions [B, R, A] into the model's own."""
+    return policy._pi_aloha_encode_actions_inv(actions.clone()) if _aloha(policy) else actions
+
+
+def _aloha(policy: SmolVLAPolicy) -> bool:
+    return bool(policy.config.adapt_to_pi_aloha)

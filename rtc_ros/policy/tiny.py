@@ -120,7 +120,12 @@ def write_backbone(folder: str | Path, spec: TinySpec | None = None) -> Path:
 
 def _byte_tokenizer() -> Any:
     """Return a tokenizer of the 256 bytes and the special tokens: a BPE without any merge."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import (  # type: ignore[import-untyped]
+        Tokenizer,
+        decoders,
+        models,
+        pre_tokenizers,
+    )
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -1,0 +1,73 @@
+"""Writes a whole checkpoint folder as LeRobot does, with its backbone in it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+BACKBONE = "backbone"
+"""The folder of a checkpoint in which this package keeps the tokenizer and the VLM's config."""
+
+
+def save_checkpoint(
+    folder: str | Path,
+    policy: Any,
+    preprocessor: Any,
+    postprocessor: Any,
+    *,
+    backbone: str | Path | None = None,
+) -> Path:
+    """Write a whole checkpoint folder as LeRobot does, and return it.
+
+    With ``backbone`` (a local folder without weights) its files are put beside the weights, and
+    the two places that name it (config and tokenizer step) name that copy, so that the folder
+    needs nothing else and holds no path of the machine that trained it.
+    """
+    folder = Path(folder)
+    with quiet():
+        policy.save_pretrained(folder)
+        preprocessor.save_pretrained(folder)
+        postprocessor.save_pretrained(folder)
+    if backbone is None:
+        return folder
+    if Path(backbone).resolve() != (folder / BACKBONE).resolve():
+        shutil.copytree(backbone, folder / BACKBONE, dirs_exist_ok=True)
+    _edit_json(folder / "config.json", _set_backbone)
+    _edit_json(folder / "policy_preprocessor.json", _set_tokenizer)
+    return folder
+
+
+def _set_backbone(config: dict[str, Any]) -> None:
+    config.update(vlm_model_name=BACKBONE, load_vlm_weights=False, pretrained_path=None)
+
+
+def _set_tokenizer(pipeline: dict[str, Any]) -> None:
+    for step in pipeline["steps"]:
+        if step.get("registry_name") == "tokenizer_processor":
+            step["config"]["tokenizer_name"] = BACKBONE
+
+
+def _edit_json(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content, indent=4) + "\n")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Send what LeRobot prints while it builds a model to the log."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            yield
+    finally:
+        for line in filter(None, map(str.strip, said.getvalue().splitlines())):
+            logger.debug("lerobot: %s", line)

@@ -1,0 +1,272 @@
+"""A SmolVLA checkpoint as a policy: observation and previous chunk in, new chunk out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.backbone import find_backbone
+from rtc_ros.policy.checkpoint import check_weights, loadable_config, read_checkpoint
+from rtc_ros.policy.checkpoint_files import CONFIG, WEIGHTS, CheckpointError
+from rtc_ros.policy.guidance import sample_chunk
+from rtc_ros.policy.protocol import Guidance, Observation, PolicyResult, PolicySpec
+from rtc_ros.policy.smolvla_field import LeRobotField, VelocityField
+from rtc_ros.policy.smolvla_input import (
+    action_scale,
+    check_observation,
+    check_prev,
+    renamed_features,
+    to_batch,
+)
+
+logger = logging.getLogger(__name__)
+
+DTYPES = ("float32", "bfloat16", "checkpoint")
+_LEAST_SCALE = 1e-6
+
+
+class PolicyError(RuntimeError):
+    """The policy made something that must not reach a robot."""
+
+
+class SmolVLAAdapter:
+    """Implements ``protocol.Policy`` on LeRobot's SmolVLA.
+
+    Guidance runs in the policy's normalised action space over its real dimensions: padding
+    dimensions, rows the previous chunk doesn't have, and joints that never moved in the training
+    data (their normalisation has no inverse) have weight 0. To be called from one thread at a
+    time; it keeps no state between chunks but the source of its noise.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        preprocessor: Any,
+        postprocessor: Any,
+        *,
+        device: str,
+        description: str = "",
+        field: Callable[[Any], VelocityField] = LeRobotField,
+    ) -> None:
+        """Take over a policy: it is put in evaluation mode, its parameters are frozen.
+
+        Args:
+            policy: LeRobot's SmolVLAPolicy, on ``device``.
+            preprocessor: LeRobot's, with the tensors it makes on ``device``.
+            postprocessor: LeRobot's.
+            device: a torch device.
+            description: for people.
+            field: makes the velocity field from the policy.
+        """
+        policy.eval()
+        policy.requires_grad_(False)
+        config = policy.config
+        self._policy, self._pre, self._post = policy, preprocessor, postprocessor
+        self._device = torch.device(device)
+        self._model_dim = int(config.max_action_dim)
+        self._names = renamed_features(preprocessor)
+        self._field = field(policy)
+        self._noise = torch.Generator()
+        self._noise.seed()
+        action_dim = int(config.action_feature.shape[0])
+        self._spec = PolicySpec(
+            horizon=int(config.chunk_size),
+            action_dim=action_dim,
+            state_dim=int(config.robot_state_feature.shape[0]),
+            num_steps=int(config.num_steps),
+            image_features={
+                self._names.get(name, name): (int(feature.shape[1]), int(feature.shape[2]))
+                for name, feature in config.image_features.items()
+                if ".empty_camera_" not in name  # LeRobot fills those in itself
+            },
+            description=description,
+        )
+        self._guidable = action_scale(postprocessor, action_dim).abs() > _LEAST_SCALE
+        if not bool(self._guidable.all()):
+            fixed = torch.nonzero(~self._guidable).flatten().tolist()
+            logger.warning("action dimensions %s never vary: they are not guided", fixed)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        backbone: str | Path | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+        torch_threads: int | None = None,
+    ) -> SmolVLAAdapter:
+        """Load a checkpoint folder, without a network.
+
+        Args:
+            path: the folder.
+            backbone: folder of the VLM's config and tokenizer; None: see ``find_backbone``.
+            device: a torch device, or "auto" for CUDA where there is one, else the CPU.
+            dtype: of the transformers: "float32", "bfloat16", or "checkpoint" for that of most
+                of the stored weights. Projections and guidance are float32 always.
+            torch_threads: CPU threads of one operation, for the whole process; None: torch's.
+
+        Raises:
+            CheckpointError: the folder can't be run; the message says why.
+            ValueError: another argument is wrong.
+        """
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
+        if torch_threads is not None:
+            torch.set_num_threads(torch_threads)
+        device = _pick_device(device)
+        checkpoint = read_checkpoint(path, known_steps=compat.known_steps())
+        folder = checkpoint.folder
+        fields = loadable_config(checkpoint.config, compat.known_fields())
+        vlm = find_backbone(folder, str(fields.get("vlm_model_name", "")), backbone)
+        try:
+            config = compat.decode_config(fields, backbone=vlm, device=device)
+            policy = compat.build_policy(config)
+        except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+            raise CheckpointError(
+                f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG} "
+                f"on the backbone {vlm}: {error}"
+            ) from error
+        check_weights(checkpoint.weights, *compat.tensor_shapes(policy))
+        chosen = checkpoint.dtype() if dtype == "checkpoint" else dtype
+        compat.pin_dtypes(policy, getattr(torch, chosen))
+        compat.load_weights(policy, folder / WEIGHTS)
+        _check_finite(policy)
+        policy.to(device)
+        pre, post = compat.load_processors(folder, config, backbone=vlm, device=device)
+        size = sum(parameter.numel() for parameter in policy.parameters()) / 1e6
+        return cls(
+            policy,
+            pre,
+            post,
+            device=device,
+            description=f"SmolVLA {folder.name}, {size:.1f} M parameters, {chosen} on {device}",
+        )
+
+    @property
+    def spec(self) -> PolicySpec:
+        """The policy's sizes."""
+        return self._spec
+
+    def warm_up(self) -> float:
+        """Run once without and twice with guidance; return the last run's duration [s]."""
+        spec = self._spec
+        observation = Observation(
+            state=np.zeros(spec.state_dim),
+            images={
+                name: np.zeros((*size, 3), dtype=np.uint8)
+                for name, size in spec.image_features.items()
+            },
+            task="warm up",
+        )
+        guidance = Guidance(
+            prev=np.zeros((spec.horizon, spec.action_dim)), weights=np.ones(spec.horizon)
+        )
+        duration = 0.0
+        for each in (None, guidance, guidance):
+            start = time.perf_counter()
+            self.infer(observation, each, seed=0)
+            duration = time.perf_counter() - start
+        return duration
+
+    @torch.no_grad()
+    def infer(
+        self,
+        observation: Observation,
+        guidance: Guidance | None,
+        *,
+        num_steps: int | None = None,
+        seed: int | None = None,
+    ) -> PolicyResult:
+        """Make one chunk; see ``protocol.Policy``.
+
+        The result's durations are those of preprocess, prefix, denoise and postprocess.
+
+        Raises:
+            ValueError: observation or guidance don't fit the policy; the message says where.
+            PolicyError: the chunk has values that are not finite.
+        """
+        clock = _Clock(self._device)
+        check_observation(self._spec, observation)
+        rows = None if guidance is None else check_prev(self._spec, guidance)
+        batch = self._pre(to_batch(self._spec, observation, rows, self._names, self._device))
+        options: dict[str, Any] = {"beta": 0.0}
+        if guidance is not None:
+            prev, weights = self._target(batch["action"], guidance)
+            options = {
+                "prev": prev,
+                "weights": weights,
+                "beta": guidance.beta,
+                "sigma_d": guidance.sigma_d,
+                "jacobian": guidance.jacobian,
+            }
+        clock.lap("preprocess")
+        velocity = self._field(batch)
+        clock.lap("prefix")
+        steps = self._spec.num_steps if num_steps is None else num_steps
+        actions = sample_chunk(velocity, self.noise(seed), num_steps=steps, **options)
+        clock.lap("denoise")
+        real = compat.to_policy_actions(self._policy, actions[:, :, : self._spec.action_dim])
+        chunk = self._post(real)[0].to(torch.float64).numpy()
+        if not np.isfinite(chunk).all():
+            bad = int((~np.isfinite(chunk)).sum())
+            raise PolicyError(f"the policy made a chunk with {bad} values that are not finite")
+        clock.lap("postprocess")
+        return PolicyResult(chunk, clock.laps)
+
+    def noise(self, seed: int | None = None) -> Tensor:
+        """Return new noise [1, H, max_action_dim]; the same on every device for one ``seed``."""
+        source = self._noise if seed is None else torch.Generator().manual_seed(seed)
+        shape = (1, self._spec.horizon, self._model_dim)
+        return torch.randn(shape, generator=source).to(self._device)
+
+    def _target(self, normalised: Tensor, guidance: Guidance) -> tuple[Tensor, Tensor]:
+        """Pad prev [1, R, A] to the model's size; return it and W[H, max_action_dim]."""
+        spec, rows = self._spec, normalised.shape[1]
+        prev = torch.zeros(1, spec.horizon, self._model_dim, device=self._device)
+        prev[:, :rows, : spec.action_dim] = compat.to_model_actions(self._policy, normalised)
+        weights = torch.zeros(spec.horizon, self._model_dim)
+        row_weights = torch.as_tensor(guidance.weights, dtype=torch.float32)[:rows, None]
+        weights[:rows, : spec.action_dim] = row_weights * self._guidable
+        return prev, weights.to(self._device)
+
+
+class _Clock:
+    """Times the phases of one inference [s], waiting for the device at each lap."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.laps: dict[str, float] = {}
+        self._device = device
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self.laps[name], self._last = now - self._last, now
+
+
+def _pick_device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}, which torch does not know") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but torch sees no CUDA device here; use cpu")
+    return device
+
+
+def _check_finite(policy: Any) -> None:
+    bad = [name for name, value in policy.state_dict().items() if not value.isfinite().all()]
+    if bad:
+        raise CheckpointError(f"{WEIGHTS} holds NaN or infinite values, first in {bad[0]}")
