@@ -45,13 +45,13 @@ _INFERENCE = "rtc_inference"
 COMMON_ARGUMENTS = (
     Argument("params_file", "YAML file with the parameters of the nodes"),
     Argument("namespace", "namespace of all nodes"),
-    Argument("use_sim_time", "follow /clock instead of the system's clock", "", "", "use_sim_time", bool),
+    Argument(
+        "use_sim_time", "follow /clock instead of the system's clock", "", "", "use_sim_time", bool
+    ),
     Argument("policy_path", "folder of the SmolVLA checkpoint", "", _INFERENCE, "policy_path"),
     Argument("task", "the task sentence", "", _INFERENCE, "task"),
     Argument("strategy", "rtc, rtc_hard, naive_async or synchronous", "", _INFERENCE, "strategy"),
-    Argument(
-        "s_min", "least steps between two inference starts", "", _INFERENCE, "s_min", int
-    ),
+    Argument("s_min", "least steps between two inference starts", "", _INFERENCE, "s_min", int),
     Argument("beta", "clip of the guidance weight", "", _INFERENCE, "beta", float),
     Argument("schedule", "decay of the soft mask", "", _INFERENCE, "schedule"),
     Argument("jacobian", "vjp or identity", "", _INFERENCE, "jacobian"),

@@ -22,7 +22,10 @@ def describe(*, simulated: bool) -> LaunchDescription:
                 executable=node.executable,
                 name=node.executable,
                 namespace=node.namespace,
-                parameters=[*node.params_files, *([dict(node.parameters)] if node.parameters else [])],
+                parameters=[
+                    *node.params_files,
+                    *([dict(node.parameters)] if node.parameters else []),
+                ],
                 ros_arguments=["--log-level", node.log_level],
                 output="screen",
             )

@@ -36,8 +36,9 @@ class JointInput:
         self._positions = np.full(len(self.joints), np.nan)
         self._received_ns = np.zeros(len(self.joints), dtype=np.int64)
         self._lock = threading.Lock()
-        # Best effort matches reliable and best-effort drivers alike; depth 1: only the newest.
-        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        # Best effort matches reliable and best-effort drivers alike. Not depth 1: two drivers may
+        # share a topic, and the second's message would push out the first's.
+        qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscriptions = [
             node.create_subscription(JointState, topic, self._receive, qos, callback_group=group)
             for topic in self.topics

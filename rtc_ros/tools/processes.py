@@ -67,9 +67,7 @@ class Processes:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process.pid, number)
             deadline = time.monotonic() + _PATIENCE_S
-            while time.monotonic() < deadline and any(
-                p.poll() is None for p in chosen.values()
-            ):
+            while time.monotonic() < deadline and any(p.poll() is None for p in chosen.values()):
                 time.sleep(0.02)
         return {name: process.wait() for name, process in chosen.items()}
 

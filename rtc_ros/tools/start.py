@@ -53,5 +53,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{explain(name, code)}; ending the others", file=sys.stderr)
         codes = processes.stop()
     return 1 if any(codes.values()) or alone else 0
-
-

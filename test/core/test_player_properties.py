@@ -103,8 +103,6 @@ def test_another_number_of_joints_is_refused():
 
 def test_only_the_rows_that_may_be_executed_are():
     player = ChunkPlayer(EPOCH, 1)
-    player.offer(
-        ActionChunk(rows_that_name_their_step(0, 10), 0, step_epoch=EPOCH, seq=1, rows=4)
-    )
+    player.offer(ActionChunk(rows_that_name_their_step(0, 10), 0, step_epoch=EPOCH, seq=1, rows=4))
     assert [player.tick().row for _ in range(6)] == [0, 1, 2, 3, -1, -1]
     assert (player.step, player.tick_count, player.held_ticks) == (4, 6, 2)

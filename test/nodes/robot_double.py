@@ -1,0 +1,156 @@
+"""The other side of the controller's topics, services and shared memory, for its tests."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from rtc_ros.bringup import NodeToRun
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.cursor import Mode
+from rtc_ros.handoff.cursor import StepCursor
+from rtc_ros.handoff.ring import ChunkRing
+from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.tools.processes import Processes
+
+JOINTS = ["a", "b", "c"]
+PERIOD_S = 0.02
+HORIZON = 20
+
+PARAMETERS: dict[str, Any] = {
+    "joints": JOINTS,
+    "control_period": PERIOD_S,
+    "handoff_name": "test",
+    "position_lower": [-1.0],
+    "position_upper": [1.0],
+    "max_velocity": [5.0],
+    "soft_start": 0.0,
+    "joint_state_timeout": 0.3,
+    "command_groups": ["arm", "hand"],
+    "group.arm.topic": "arm/commands",
+    "group.arm.type": "float64_multi_array",
+    "group.arm.joints": ["b", "a"],
+    "group.hand.topic": "hand/commands",
+    "group.hand.type": "joint_state",
+    "group.hand.joints": ["c"],
+}
+
+
+class RobotDouble:
+    """Publishes joint states, hears everything, and writes chunks as an inference node would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.node = Node("robot_double")
+        self.processes = Processes(folder)
+        self.pose = np.zeros(len(JOINTS))
+        self.publish_states = True
+        self.executed: list[JointState] = []
+        self.swaps: list[dict[str, int]] = []
+        self.diagnostics: dict[str, DiagnosticStatus] = {}
+        self.heard: dict[str, list[Any]] = {}
+        self.ring: ChunkRing | None = None
+        self.cursor: StepCursor | None = None
+        self._states = self.node.create_publisher(JointState, "joint_states", 10)
+        self.node.create_timer(0.01, self._publish)
+        self.listen(JointState, "rtc_controller/executed", self.executed)
+        self.node.create_subscription(DiagnosticStatus, "rtc_controller/swap", self._take_swap, 10)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._take, 10)
+
+    def listen(self, kind: Any, topic: str, into: list[Any] | None = None) -> list[Any]:
+        """Collect a topic's messages."""
+        into = self.heard.setdefault(topic, []) if into is None else into
+        self.node.create_subscription(kind, topic, into.append, 100)
+        return into
+
+    def _publish(self) -> None:
+        if self.publish_states:
+            # Split and shuffled: joints are matched by name.
+            self._states.publish(JointState(name=["c"], position=[self.pose[2]]))
+            self._states.publish(
+                JointState(name=["b", "x", "a"], position=[self.pose[1], 9.0, self.pose[0]])
+            )
+
+    def _take_swap(self, message: DiagnosticStatus) -> None:
+        self.swaps.append({v.key: int(v.value) for v in message.values})
+
+    def _take(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.diagnostics[status.name] = status
+
+    def start(self, **changes: Any) -> None:
+        """Start a controller process and wait until it answers."""
+        parameters = {**PARAMETERS, **changes}
+        self.processes.start([NodeToRun("rtc_controller", parameters=parameters)])
+        client = self.node.create_client(Trigger, "rtc_controller/start")
+        self.until(client.service_is_ready, "the controller's services")
+        spec = HandoffSpec(tuple(JOINTS), PERIOD_S)
+        self.until(lambda: StepCursor.attach_or_none("test.cursor", spec), "the cursor")
+        self.cursor = StepCursor.attach("test.cursor", spec)
+        self.until(lambda: self.cursor.read() is not None, "the first tick")
+
+    def call(self, name: str) -> Trigger.Response:
+        """Call one of the controller's services."""
+        client = self.node.create_client(Trigger, f"rtc_controller/{name}")
+        self.until(client.service_is_ready, name)
+        future = client.call_async(Trigger.Request())
+        self.until(future.done, name)
+        return future.result()
+
+    def begin(self) -> None:
+        """Open the gate; the first joint states may still be on their way."""
+        self.until(lambda: self.call("start").success, "a started controller")
+        self.until(lambda: self.cursor.read().mode is Mode.WAITING, "its first tick")
+
+    def write(self, actions: np.ndarray, origin: int | None = None, **fields: Any) -> ActionChunk:
+        """Write a chunk for the controller's present run, at its present step by default."""
+        if self.ring is None:
+            spec = HandoffSpec(tuple(JOINTS), PERIOD_S, len(actions))
+            self.ring = ChunkRing.create("test.ring", spec)
+        state = self.cursor.read()
+        origin = state.step if origin is None else origin
+        chunk = ActionChunk(actions, origin, step_epoch=state.epoch, **fields)
+        return self.ring.write(chunk)
+
+    def until(self, condition: Callable[[], Any], what: str, patience_s: float = 20.0) -> None:
+        """Spin until ``condition()`` holds."""
+        deadline = time.monotonic() + patience_s
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {patience_s} s for {what}{self.logs()}"
+            for name, code in self.processes.ended().items():
+                raise AssertionError(f"{name} ended with {code}{self.logs()}")
+            rclpy.spin_once(self.node, timeout_sec=0.01)
+
+    def spin(self, seconds: float) -> None:
+        """Spin for a while."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            rclpy.spin_once(self.node, timeout_sec=0.01)
+
+    def logs(self) -> str:
+        """Return what the processes printed."""
+        return "".join(f"\n--- {p.name}\n{p.read_text()}" for p in self.folder.glob("*.log"))
+
+    def close(self) -> None:
+        """End everything."""
+        self.processes.stop()
+        for side in (self.ring, self.cursor):
+            if side is not None:
+                with contextlib.suppress(Exception):
+                    side.close()
+        self.node.destroy_node()
+
+
+def executed_fields(message: JointState) -> dict[str, float]:
+    """Return an ``executed`` message by name."""
+    return dict(zip(message.name, message.position, strict=True))

@@ -1,0 +1,293 @@
+"""rtc_controller as a real process: gate, execution, provenance, limits, faults, clean exits."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from robot_double import HORIZON, JOINTS, PARAMETERS, PERIOD_S, executed_fields
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from rtc_ros.bringup import NodeToRun
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.cursor import Mode
+from rtc_ros.handoff.ring import ChunkRing
+from rtc_ros.handoff.spec import HandoffSpec
+
+pytestmark = pytest.mark.ros
+
+RAMP = np.arange(1, HORIZON + 1)[:, None] * np.array([0.01, 0.02, -0.01])
+
+
+def test_nothing_moves_until_start_then_each_row_goes_to_its_driver(robot):
+    arm = robot.listen(Float64MultiArray, "arm/commands")
+    hand = robot.listen(JointState, "hand/commands")
+    robot.start()
+    robot.spin(0.3)
+    assert not arm and not robot.executed
+    assert robot.cursor.read().mode is Mode.STOPPED
+
+    robot.begin()
+    robot.until(lambda: robot.executed, "a waiting tick")
+    assert robot.executed[-1].header.frame_id == "hold: waiting for the first chunk"
+    assert not arm  # the pose is the driver's until there is a chunk
+    robot.write(RAMP, delay=2, stride=1)
+    robot.until(lambda: len(arm) > HORIZON + 3 and len(hand) > HORIZON + 3, "commands")
+
+    rows = [list(m.data) for m in arm[:HORIZON]]
+    np.testing.assert_allclose(rows, RAMP[:, [1, 0]])  # in the driver's order
+    assert hand[0].name == ["c"]
+    np.testing.assert_allclose([m.position[0] for m in hand[:HORIZON]], RAMP[:, 2])
+    np.testing.assert_allclose(
+        arm[HORIZON + 2].data, RAMP[-1, [1, 0]]
+    )  # starved: the pose is held
+
+
+def test_provenance_says_which_row_of_which_chunk_and_why(robot):
+    robot.start()
+    robot.begin()
+    first = robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 5, "five steps")
+    second = robot.write(RAMP + 0.05, delay=3, stride=4, origin=4, guided=True)
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "starvation")
+    robot.spin(0.2)
+
+    moved = [m for m in robot.executed if m.header.frame_id == "execute"]
+    steps = [executed_fields(m) for m in moved]
+    assert [s["rtc/step"] for s in steps] == list(range(24))
+    for message, step in zip(moved, steps, strict=True):
+        assert step["rtc/row"] == step["rtc/step"] - step["rtc/origin_step"]
+        chunk = first if step["rtc/chunk_seq"] == first.seq else second
+        row = chunk.actions[int(step["rtc/row"])]
+        np.testing.assert_allclose(message.velocity[:3], row)
+        np.testing.assert_allclose(message.position[:3], row)
+        assert step["rtc/chunk_epoch"] == chunk.epoch
+    held = [m for m in robot.executed if m.header.frame_id == "hold: starved"]
+    assert held and executed_fields(held[0])["rtc/row"] == -1
+
+    seam = robot.swaps[-1]
+    assert (seam["chunk_seq"], seam["previous_seq"]) == (second.seq, first.seq)
+    assert seam["origin_step"] == 4 and seam["row"] == seam["step"] - 4 == seam["delay_observed"]
+    assert seam["previous_row"] == seam["step"]
+    assert (seam["delay_forecast"], seam["stride"], seam["guided"]) == (3, 4, 1)
+
+
+def test_limits_hold_on_the_way_out_and_are_counted(robot):
+    arm = robot.listen(Float64MultiArray, "arm/commands")
+    robot.pose[:] = [0.5, -0.5, 0.0]
+    robot.start(soft_start=0.1)
+    robot.begin()
+    robot.write(np.tile([9.0, -9.0, 0.0], (HORIZON, 1)))
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "the chunk's end")
+    robot.until(lambda: "rtc_controller: motion" in robot.diagnostics, "diagnostics")
+    commands = np.array([[-0.5, 0.5], *(m.data for m in arm)])
+    steps = np.abs(np.diff(commands, axis=0))
+    assert steps.max() <= 5.0 * PERIOD_S + 1e-9
+    assert steps[0].max() < 0.5 * 5.0 * PERIOD_S  # the first motion is soft
+    np.testing.assert_allclose(commands[-1], [-1.0, 1.0])
+    limited = executed_fields(robot.executed[-1 - len(robot.executed) // 4])
+    assert limited["rtc/mode"] in (Mode.RUNNING, Mode.STARVED)
+
+    def counted():
+        values = robot.diagnostics["rtc_controller: motion"].values
+        return any(v.key == "steps limited" and v.value == str(HORIZON) for v in values)
+
+    robot.until(counted, "the count of limited steps")
+
+
+def test_stale_joint_states_hold_and_are_named_then_motion_goes_on(robot):
+    robot.start()
+    robot.begin()
+    robot.write(np.tile(RAMP, (3, 1))[:, :] * 0.1)
+    robot.until(lambda: robot.cursor.read().step >= 3, "motion")
+    robot.publish_states = False
+    robot.until(lambda: robot.cursor.read().mode is Mode.FAULT, "the fault")
+    step = robot.cursor.read().step
+    robot.spin(0.2)
+    assert robot.cursor.read().step == step
+    assert "joint_state_timeout is 0.3 s" in robot.executed[-1].header.frame_id
+    robot.publish_states = True
+    robot.until(lambda: robot.cursor.read().step > step + 3, "motion again")
+
+
+def test_start_is_refused_without_joint_states_and_says_which_are_missing(robot):
+    robot.publish_states = False
+    robot.start()
+    response = robot.call("start")
+    assert not response.success
+    assert "no joint state yet for a, b, c on joint_states" in response.message
+
+
+def test_stop_holds_and_chunks_from_before_a_restart_are_refused(robot):
+    arm = robot.listen(Float64MultiArray, "arm/commands")
+    robot.start()
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 3, "motion")
+    before = robot.cursor.read()
+    assert robot.call("stop").success
+    robot.spin(0.2)
+    count, state = len(arm), robot.cursor.read()
+    assert state.mode is Mode.STOPPED
+    robot.spin(0.3)
+    assert len(arm) == count  # nothing is sent while stopped
+
+    old = ActionChunk(RAMP + 0.5, state.step, step_epoch=before.epoch)
+    robot.ring.write(old)  # was being made when stop was called
+    assert robot.call("start").success
+    robot.spin(0.3)
+    state = robot.cursor.read()
+    assert state.epoch > before.epoch and (state.step, state.mode) == (0, Mode.WAITING)
+    assert len(arm) == count
+    assert not robot.call("start").success  # already started
+    assert robot.call("reset").success
+    robot.until(lambda: robot.cursor.read().epoch > state.epoch, "a new run")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_joint_trajectory_by_point_and_by_chunk(robot, chunked):
+    kind = "joint_trajectory_chunk" if chunked else "joint_trajectory"
+    heard = robot.listen(JointTrajectory, "arm/joint_trajectory")
+    robot.start(
+        **{
+            "command_groups": ["arm"],
+            "group.arm.topic": "arm/joint_trajectory",
+            "group.arm.type": kind,
+            "group.arm.joints": JOINTS,
+            "group.arm.time_from_start": 0.03,
+        }
+    )
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 4, "motion")
+    robot.write(RAMP + 0.02, origin=2)
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "starvation")
+    robot.spin(0.3)
+    first = heard[0]
+    assert first.joint_names == JOINTS
+    assert (first.header.stamp.sec, first.header.stamp.nanosec) == (0, 0)
+    times = [p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in first.points]
+    assert times[0] == pytest.approx(0.03)
+    assert list(first.points[-1].velocities) == [0.0] * 3
+    if chunked:
+        np.testing.assert_allclose([p.positions for p in first.points], RAMP)
+        np.testing.assert_allclose(np.diff(times), PERIOD_S)
+        assert len(heard) == 3  # one at each swap, one where it ran out
+        np.testing.assert_allclose(heard[2].points[0].positions, RAMP[-1] + 0.02)
+    else:
+        assert {len(m.points) for m in heard} == {1}
+        np.testing.assert_allclose([m.points[0].positions for m in heard[:3]], RAMP[:3])
+
+
+def test_the_process_has_neither_torch_nor_lerobot(robot):
+    robot.start()
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 3, "motion")
+    maps = Path(f"/proc/{robot.processes.pid('rtc_controller')}/maps").read_text()
+    assert "_rclpy" in maps  # the files of a loaded extension do show here
+    for library in ("torch", "lerobot", "transformers", "cv2"):
+        assert f"/{library}/" not in maps
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        (HandoffSpec(("a", "c", "b"), PERIOD_S, 5), "the same joints come in another order"),
+        (HandoffSpec(tuple(JOINTS), 0.05, 5), "the control period Δt is 0.05 s there"),
+        (HandoffSpec(("a", "b"), PERIOD_S, 5), "A is 2 there and 3 here"),
+    ],
+)
+def test_a_ring_that_does_not_fit_is_refused_by_name(robot, spec, sentence):
+    robot.start()
+    with ChunkRing.create("test.ring", spec) as ring:
+        robot.begin()
+        ring.write(ActionChunk(np.zeros((5, spec.action_dim)), 0, step_epoch=1))
+
+        def told():
+            status = robot.diagnostics.get("rtc_controller: handoff")
+            return status is not None and sentence in status.message
+
+        robot.until(told, sentence)
+    assert robot.cursor.read().mode is Mode.WAITING
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_exit_code_0(robot, number):
+    robot.start()
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 3, "motion")
+    pid = robot.processes.pid("rtc_controller")
+    os.kill(pid, number)
+    code = robot.processes.stop("rtc_controller")["rtc_controller"]
+    assert code == 0, robot.logs()
+    assert robot.cursor.read().mode is Mode.STOPPED  # said so to the inference node
+    assert "Traceback" not in robot.logs()
+
+
+def test_a_killed_controller_comes_back_with_a_new_run(robot):
+    robot.start()
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 3, "motion")
+    epoch = robot.cursor.read().epoch
+    os.kill(robot.processes.pid("rtc_controller"), signal.SIGKILL)
+    robot.processes.stop("rtc_controller")
+    robot.start()
+    robot.until(lambda: robot.cursor.read() is not None, "its first tick")
+    robot.begin()
+    robot.spin(0.3)
+    state = robot.cursor.read()
+    assert state.epoch > epoch and state.mode is Mode.WAITING  # the old chunk is not executed
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 3, "motion of the new run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"joints": [""]}, "joints must be set"),
+        ({"max_velocity": [float("nan")]}, "max_velocity must be set"),
+        ({"max_velocity": [1.0, 2.0]}, "max_velocity has 2 values for 3 joints"),
+        ({"position_lower": [2.0]}, "not below its upper limit"),
+        ({"group.arm.joints": ["a"]}, "no command group has b"),
+        ({"group.hand.joints": ["c", "a"]}, "more than one command group has a"),
+        ({"group.hand.joints": ["z"]}, "names z, not among"),
+        ({"group.arm.type": "magic"}, "group.arm.type is 'magic'"),
+        ({"control_period": -1.0}, "control_period"),
+        ({"control_period": "fast"}, "control_period"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_with_a_sentence(
+    tmp_path, monkeypatch, changes, sentence
+):
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    node = NodeToRun("rtc_controller", parameters={**PARAMETERS, **changes})
+    ended = subprocess.run(
+        [sys.executable, "-m", node.module, *node.ros_arguments()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_second_controller_is_refused(robot):
+    robot.start()
+    node = NodeToRun("rtc_controller", parameters=PARAMETERS)
+    ended = subprocess.run(
+        [sys.executable, "-m", node.module, *node.ros_arguments()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert str(robot.processes.pid("rtc_controller")) in ended.stderr
