@@ -34,6 +34,7 @@ TOP_CAMERA_FOV_DEG = 55.0
 WRIST_CAMERA_FOV_DEG = 60.0
 ARMATURE_KG_M2 = 0.005
 _HELD_HEIGHT_M = 0.03
+_STEP_S = 0.002
 
 
 def model_path() -> Path:
@@ -86,6 +87,7 @@ class AlohaCube:
         if not 0.0 <= cube_speed <= 0.5:
             raise ValueError(f"cube_speed is {cube_speed} m/s; it must be from 0 to 0.5")
         self.model = load_model()
+        self.model.opt.timestep = _STEP_S
         self.data = mujoco.MjData(self.model)
         self.cube_speed = cube_speed
         self._rng = np.random.default_rng(seed)
@@ -139,7 +141,10 @@ class AlohaCube:
         heading = self._rng.uniform(0.0, 2.0 * np.pi)
         self.data.qpos[self._cube_qpos :] = [*place, CUBE_HALF_M, 1.0, 0.0, 0.0, 0.0]
         self.data.qvel[self._cube_qvel :] = 0.0
-        self._slide_velocity = self.cube_speed * np.array([np.cos(heading), np.sin(heading)])
+        self._slide_velocity[:] = (
+            self.cube_speed * np.cos(heading),
+            self.cube_speed * np.sin(heading),
+        )
         mujoco.mj_forward(self.model, self.data)
 
     def command(self, targets: Sequence[float] | np.ndarray) -> None:
@@ -159,9 +164,11 @@ class AlohaCube:
     def step(self, count: int = 10) -> None:
         """Advance the physics by ``count`` steps of 2 ms."""
         for _ in range(count):
-            if self.cube_speed > 0.0:
-                self._slide()
+            self._steer()
+            place = self.data.qpos[self._cube_qpos :][:2] + self._slide_velocity * _STEP_S
             mujoco.mj_step(self.model, self.data)
+            if self._slide_velocity.any():  # the table's friction must not slow it
+                self.data.qpos[self._cube_qpos :][:2] = place
         self._check()
 
     def positions(self) -> np.ndarray:
@@ -199,18 +206,18 @@ class AlohaCube:
         pairs = self.data.contact.geom[: self.data.ncon]
         return {int(g) for pair in pairs if self._box in pair for g in pair} - {self._box}
 
-    def _slide(self) -> None:
-        fingers = {g for ids in self._fingers.values() for g in ids}
+    def _steer(self) -> None:
+        """Turn a sliding cube back at the region's edge, and let go of it once it is touched."""
         if not self._slide_velocity.any():
             return
-        if self._touching() & fingers:
-            self._slide_velocity = np.zeros(2)
+        if self._touching() & {g for ids in self._fingers.values() for g in ids}:
+            self._slide_velocity[:] = 0.0
             return
         for axis, (low, high) in enumerate(CUBE_REGION_M):
             place, speed = self.cube()[axis], self._slide_velocity[axis]
             if (place < low and speed < 0.0) or (place > high and speed > 0.0):
                 self._slide_velocity[axis] = -speed
-        self.data.qvel[self._cube_qvel : self._cube_qvel + 2] = self._slide_velocity
+        self.data.qvel[self._cube_qvel :][:2] = self._slide_velocity
 
     def _check(self) -> None:
         """Put the arms back where they are told to be when MuJoCo has reset an unstable scene."""

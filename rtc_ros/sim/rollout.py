@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score a checkpoint in the simulator, without ROS and without delay."""
     import torch
 
-    from rtc_ros.policy.smolvla import SmolVLAChunkPolicy
+    from rtc_ros.policy.smolvla import SmolVLAAdapter
 
     parser = argparse.ArgumentParser(prog="rtc_ros rollout", description=main.__doc__)
     parser.add_argument("checkpoint", type=Path)
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=9000, help="of the cubes' positions")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    policy = SmolVLAChunkPolicy.load(args.checkpoint)
+    policy = SmolVLAAdapter.load(args.checkpoint)
     done = score(policy, args.episodes, seed=args.seed, execute=args.execute)
     passed, grasped = sum(e.passed for e in done), sum(e.grasped for e in done)
     print(f"cube passed in {passed}, lifted by the right hand in {grasped} of {len(done)}")

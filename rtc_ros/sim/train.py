@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy import tiny
+from rtc_ros.policy.checkpoint_writer import BACKBONE, save_checkpoint
 from rtc_ros.sim.demonstrations import TASK, Demonstrations
 
 CAMERA_FEATURE = f"{compat.IMAGES}top"
@@ -152,7 +153,7 @@ def train(data: Demonstrations, folder: Path, settings: Settings) -> Path:
     began = time.monotonic()
     batches = Batches(data, settings.seed)
     spec = policy_spec(data.images.shape[1:3])
-    backbone = tiny.write_backbone(folder / compat.BACKBONE, spec)
+    backbone = tiny.write_backbone(folder / BACKBONE, spec)
     policy = tiny.make_tiny_policy(backbone, spec, seed=settings.seed)
     pre, post = compat.make_processors(policy.config, batches.stats)
     tokens, mask = _language(pre, data)
@@ -195,7 +196,7 @@ def train(data: Demonstrations, folder: Path, settings: Settings) -> Path:
             report("policy", step, recent)
     report("policy", settings.steps, recent)
     policy.load_state_dict(average)
-    compat.save_checkpoint(folder, policy, pre, post, backbone=backbone)
+    save_checkpoint(folder, policy, pre, post, backbone=backbone)
     record = {
         "settings": asdict(settings),
         "episodes": int(data.actions.shape[0]),
