@@ -1,0 +1,188 @@
+"""``rtc_ros continuity BAG …``: judge the motion in recordings; no ROS needed."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rtc_ros.core.continuity import ContinuityReport, judge
+from rtc_ros.core.run_log import RunLog
+from rtc_ros.core.verdict import Thresholds
+from rtc_ros.tools.bag_reader import BagError
+from rtc_ros.tools.facts import facts
+from rtc_ros.tools.run_reader import TopicNames, read_run
+
+PASSED, FAILED, UNUSABLE = 0, 1, 2
+FORMAT = 1
+"""Of the JSON; counts up when a field changes its meaning or goes."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0 within the thresholds, 1 past one, 2 if it can't be judged."""
+    arguments = _parser().parse_args(argv)
+    several = len(arguments.bags) > 1
+    if several and (arguments.json or arguments.png):
+        print("continuity: --json and --png are for one bag; give --out DIR", file=sys.stderr)
+        return UNUSABLE
+    thresholds = Thresholds(
+        max_starved=arguments.max_starved,
+        max_misplaced=arguments.max_misplaced,
+        max_seam_excess=arguments.max_seam_excess,
+        max_lateness_s=arguments.max_lateness_ms * 1e-3,
+    )
+    names = TopicNames(
+        executed=arguments.executed,
+        swap=arguments.swap,
+        chunk=arguments.chunk,
+        joint_states=arguments.joint_states,
+        commands=tuple(arguments.commands),
+    )
+    code = PASSED
+    reports: list[tuple[Path, ContinuityReport]] = []
+    for bag in arguments.bags:
+        try:
+            run = read_run(bag, names)
+            report = judge(run, thresholds)
+            _write(arguments, bag, run, report)
+        except BagError as error:
+            print(f"continuity: {error}", file=sys.stderr)
+            code = UNUSABLE
+            continue
+        except OSError as error:
+            print(f"continuity: can't write the report: {error}", file=sys.stderr)
+            return UNUSABLE
+        reports.append((bag, report))
+        code = max(code, {True: PASSED, False: FAILED, None: UNUSABLE}[report.verdict.passed])
+    if reports and not arguments.quiet:
+        # A file or a pipe has no width; cut-off figures would be of no use there.
+        width = None if sys.stdout.isatty() else 40 + 20 * len(reports)
+        print_table(reports, Console(width=width and max(100, width)))
+    return code
+
+
+def as_json(bag: Path, report: ContinuityReport) -> dict[str, Any]:
+    """Return ``report`` as what JSON can hold: NaN becomes null."""
+    return {"format": FORMAT, "bag": str(bag), **_plain(dataclasses.asdict(report))}
+
+
+def print_table(reports: Sequence[tuple[Path, ContinuityReport]], console: Console) -> None:
+    """Print the figures, a column for each bag, and the verdicts with their reasons."""
+    table = Table()
+    table.add_column("median / worst", no_wrap=True)
+    for bag, _ in reports:
+        table.add_column(escape(bag.name or str(bag)), justify="right", no_wrap=True)
+    columns = [facts(report) for _, report in reports]
+    for lines in zip(*columns, strict=True):
+        values = [f"[red]{value}[/red]" if bad else value for _, value, bad in lines]
+        table.add_row(escape(lines[0][0]), *values)
+    console.print(table)
+    for bag, report in reports:
+        colour = {True: "green", False: "red", None: "yellow"}[report.verdict.passed]
+        console.print(f"[{colour}]{report.verdict.word}[/{colour}] {escape(str(bag))}")
+        for sentence in report.verdict.why:
+            console.print(f"  {escape(sentence)}", highlight=False)
+        for sentence in (*report.notes, *report.unknown):
+            console.print(f"  [yellow]note:[/yellow] {escape(sentence)}", highlight=False)
+
+
+def _write(
+    arguments: argparse.Namespace, bag: Path, run: RunLog, report: ContinuityReport
+) -> None:
+    json_path, png_path = arguments.json, arguments.png
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        name = "continuity" if len(arguments.bags) == 1 else f"{bag.stem}_continuity"
+        json_path = json_path or arguments.out / f"{name}.json"
+        png_path = png_path or arguments.out / f"{name}.png"
+    if json_path is not None:
+        text = json.dumps(as_json(bag, report), indent=1, allow_nan=False)
+        json_path.write_text(text + "\n", encoding="utf-8")
+    if png_path is not None:
+        # Drawing takes a second to import, which a check in a script needn't pay.
+        from rtc_ros.tools.report_figure import draw_report
+
+        draw_report(report, run, bag.name, png_path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = Thresholds()
+    parser = argparse.ArgumentParser(
+        prog="rtc_ros continuity",
+        description="Judge the motion in rosbag2 recordings: pauses, jumps at chunk seams, "
+        "misplaced steps. Exit code 0: within the thresholds, 1: past one, 2: can't be judged.",
+        epilog="A negative threshold leaves its figure unjudged. docs/continuity.md defines all.",
+    )
+    add = parser.add_argument
+    add("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
+    add("--json", type=Path, metavar="FILE", help="write the report as JSON")
+    add("--png", type=Path, metavar="FILE", help="write the picture")
+    add("--out", type=Path, metavar="DIR", help="write both into DIR, for each bag")
+    add("--quiet", action="store_true", help="print nothing where the bags can be read")
+    add(
+        "--max-starved",
+        type=int,
+        default=default.max_starved,
+        metavar="TICKS",
+        help="ticks held without a row to execute (default %(default)s)",
+    )
+    add(
+        "--max-misplaced",
+        type=int,
+        default=default.max_misplaced,
+        metavar="STEPS",
+        help="steps from a wrong row or out of order (default %(default)s)",
+    )
+    add(
+        "--max-seam-excess",
+        type=float,
+        default=default.max_seam_excess,
+        metavar="RATIO",
+        help="the worst seam's jump beyond the motion around it, in fast ordinary steps of the "
+        "same joint (default %(default)s)",
+    )
+    add(
+        "--max-lateness-ms",
+        type=float,
+        default=default.max_lateness_s * 1e3,
+        metavar="MS",
+        help="p99 of the control tick's lateness (default %(default)s)",
+    )
+    for topic, what in (
+        ("executed", "executed actions with provenance"),
+        ("swap", "swap events"),
+        ("chunk", "chunks"),
+        ("joint-states", "measured joints"),
+    ):
+        add(f"--{topic}", metavar="TOPIC", help=f"topic of the {what} (default: by its name)")
+    add(
+        "--commands",
+        nargs="+",
+        default=[],
+        metavar="TOPIC",
+        help="command topics to fall back on in a bag without executed actions",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

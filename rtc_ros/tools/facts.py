@@ -1,0 +1,59 @@
+"""The figures worth a line, in words: for the terminal and for the picture."""
+
+from __future__ import annotations
+
+from rtc_ros.core.continuity import ContinuityReport
+from rtc_ros.core.sections import Spread
+
+
+def facts(report: ContinuityReport) -> list[tuple[str, str, bool]]:
+    """Return (name, value, is past its threshold); two values are median / worst."""
+    limits = report.thresholds
+
+    def past(value: float | None, limit: float) -> bool:
+        return value is not None and 0 <= limit < value
+
+    def spread(values: Spread | None) -> str:
+        return "unknown" if values is None else f"{values.median:.3g} / {values.max:.3g}"
+
+    excess, late = report.seam_excess_ratio, report.lateness_us
+    rate = "unknown" if report.rate_hz is None else f"{report.rate_hz:.2f}"
+    forecasts = "unknown" if report.under_forecast is None else str(report.under_forecast)
+    lines: list[tuple[str, str, bool]] = [
+        ("steps executed", str(report.steps), False),
+        ("duration [s], rate [Hz]", f"{report.duration_s:.1f}, {rate}", False),
+        (
+            "starved ticks",
+            str(report.starved_ticks),
+            past(report.starved_ticks, limits.max_starved),
+        ),
+        (
+            "misplaced steps",
+            str(report.misplaced_steps),
+            past(report.misplaced_steps, limits.max_misplaced),
+        ),
+        ("ticks held: waiting, fault", f"{report.waiting_ticks}, {report.fault_ticks}", False),
+        ("seams, later than forecast", f"{len(report.seams)}, {forecasts}", False),
+        (
+            "seam's excess [ordinary steps]",
+            spread(excess),
+            past(None if excess is None else excess.max, limits.max_seam_excess),
+        ),
+        ("seam's excess [rad]", spread(report.seam_excess), False),
+        ("seam's acceleration [rad/s²]", spread(report.seam_acceleration), False),
+        ("ordinary acceleration [rad/s²]", spread(report.ordinary_acceleration), False),
+        ("frozen rows against executed [rad]", spread(report.prefix_mismatch), False),
+        ("overlap of two chunks, rms [rad]", spread(report.overlap_rms), False),
+        ("steps with a limit at work", str(report.limited_steps), False),
+        (
+            "tick lateness [ms]",
+            "unknown" if late is None else f"{late.median / 1e3:.3g} / {late.max / 1e3:.3g}",
+            False,
+        ),
+        (
+            "tick lateness p99 [ms]",
+            "unknown" if late is None else f"{late.p99 / 1e3:.3g}",
+            past(None if late is None else late.p99 * 1e-6, limits.max_lateness_s),
+        ),
+    ]
+    return lines

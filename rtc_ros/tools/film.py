@@ -1,0 +1,183 @@
+"""From the camera images in a bag to a film (mp4) or a strip of frames (PNG)."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+
+from rtc_ros.tools.bag_reader import Bag, BagError
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+TO_BGR = {
+    "rgb8": cv2.COLOR_RGB2BGR,
+    "rgba8": cv2.COLOR_RGBA2BGR,
+    "bgra8": cv2.COLOR_BGRA2BGR,
+    "mono8": cv2.COLOR_GRAY2BGR,
+}
+MAX_HEIGHT = 480
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0, or 2 where there is nothing to show."""
+    parser = argparse.ArgumentParser(prog="rtc_ros film", description=__doc__)
+    parser.add_argument("bag", type=Path, metavar="BAG")
+    parser.add_argument("--topic", help="image topic (default: the only one, or the first)")
+    parser.add_argument("--mp4", type=Path, metavar="FILE", help="write a film")
+    parser.add_argument("--strip", type=Path, metavar="FILE", help="write a strip of frames (PNG)")
+    parser.add_argument("--frames", type=int, default=12, help="frames in the strip (%(default)s)")
+    parser.add_argument("--seconds", type=float, help="no more than this from the beginning")
+    arguments = parser.parse_args(argv)
+    if arguments.mp4 is None and arguments.strip is None:
+        parser.error("nothing to write: give --mp4 or --strip")
+    try:
+        if arguments.mp4 is not None:
+            write_film(arguments.bag, arguments.mp4, arguments.topic, arguments.seconds)
+        if arguments.strip is not None:
+            write_strip(arguments.bag, arguments.strip, arguments.topic, arguments.frames)
+    except (BagError, OSError) as error:
+        print(f"film: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def images(bag_path: Path, topic: str | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield time [ns] and uint8[height, width, 3] in BGR order for each image of a topic.
+
+    Raises:
+        BagError: no such topic, no images, or an encoding that isn't known.
+    """
+    with Bag(bag_path) as bag:
+        found = sorted(t for t, kind in bag.topics.items() if kind in IMAGE_TYPES)
+        chosen = topic or (found[0] if found else None)
+        if chosen is None or chosen not in found:
+            raise BagError(
+                f"{bag_path} has no image topic{f' {topic}' if topic else ''}; "
+                + (f"it has {', '.join(found)}" if found else "no camera was recorded")
+            )
+        for _, time_ns, message in bag.messages(chosen):
+            image = _decode(message)
+            if image is not None:
+                yield time_ns, image
+
+
+def write_film(
+    bag_path: Path, path: Path, topic: str | None = None, seconds: float | None = None
+) -> int:
+    """Write an mp4 (H.264) in real time; return the number of frames.
+
+    Every frame is shown as long as it was until the next image came, on a grid of the images'
+    median distance, so a camera that stalls is seen to stall.
+
+    Raises:
+        BagError: fewer than two images, or the encoder failed.
+    """
+    times = np.array([t for t, _ in images(bag_path, topic)])
+    if len(times) < 2:
+        raise BagError(f"{bag_path} has {len(times)} images: a film needs two at least")
+    period = max(float(np.median(np.diff(times))), 1e6)
+    due = np.arange(0.0, times[-1] - times[0] + 1, period)
+    if seconds is not None:
+        due = due[due <= seconds * 1e9]
+    shown = np.searchsorted(times - times[0], due + 0.5 * period, side="right") - 1
+    repeats = np.bincount(shown, minlength=len(times))
+    encoder: subprocess.Popen[bytes] | None = None
+    size = (0, 0)
+    for (_, image), count in zip(images(bag_path, topic), repeats, strict=False):
+        frame = _even(image)
+        if encoder is None:
+            size = (frame.shape[1], frame.shape[0])
+            encoder = _encoder(path, size, 1e9 / period)
+        if (frame.shape[1], frame.shape[0]) != size:
+            frame = cv2.resize(frame, size)
+        pipe: IO[bytes] | None = encoder.stdin
+        assert pipe is not None
+        try:
+            for _ in range(count):
+                pipe.write(frame.tobytes())
+        except BrokenPipeError:
+            break
+    assert encoder is not None
+    _, complaint = encoder.communicate()
+    if encoder.returncode:
+        raise BagError(f"the film could not be encoded: {complaint.decode().strip()[-300:]}")
+    return len(due)
+
+
+def write_strip(bag_path: Path, path: Path, topic: str | None = None, frames: int = 12) -> int:
+    """Write evenly spaced frames with their times as one PNG, in rows of 6; return their number.
+
+    Raises:
+        BagError: no images.
+    """
+    times = [t for t, _ in images(bag_path, topic)]
+    if not times:
+        raise BagError(f"{bag_path} has an image topic without a single image")
+    chosen = set(np.linspace(0, len(times) - 1, min(frames, len(times))).round().astype(int))
+    tiles = []
+    for index, (time_ns, image) in enumerate(images(bag_path, topic)):
+        if index not in chosen:
+            continue
+        scale = 240 / image.shape[0]
+        tile = cv2.resize(image, (round(image.shape[1] * scale), 240))
+        text = f"{(time_ns - times[0]) * 1e-9:.1f} s"
+        for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+            cv2.putText(tile, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, width)
+        tiles.append(tile)
+    tiles = [cv2.resize(t, tiles[0].shape[1::-1]) for t in tiles]
+    columns = min(6, len(tiles))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    if not cv2.imwrite(str(path), np.vstack(rows)):
+        raise BagError(f"can't write {path}")
+    return len(chosen)
+
+
+def _decode(message: Any) -> np.ndarray | None:
+    """Return an image message as BGR, None where its bytes can't be decoded."""
+    data = np.asarray(message.data, dtype=np.uint8)
+    if not hasattr(message, "encoding"):
+        return cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    channels = CHANNELS.get(message.encoding)
+    if channels is None:
+        raise BagError(
+            f"images with the encoding {message.encoding} are not supported; "
+            f"known are {', '.join(CHANNELS)}"
+        )
+    width = message.width * channels
+    if len(data) < message.height * message.step or message.step < width:
+        return None
+    rows = data[: message.height * message.step].reshape(message.height, message.step)
+    image = rows[:, :width].reshape(message.height, message.width, channels)
+    code = TO_BGR.get(message.encoding)
+    return image if code is None else cv2.cvtColor(image, code)
+
+
+def _even(image: np.ndarray) -> np.ndarray:
+    """Shrink to a height of at most 480 and to even sides, which H.264 needs."""
+    scale = min(1.0, MAX_HEIGHT / image.shape[0])
+    height, width = (max(2, 2 * round(s * scale / 2)) for s in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _encoder(path: Path, size: tuple[int, int], rate: float) -> subprocess.Popen[bytes]:
+    import imageio_ffmpeg
+
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error"),
+        *("-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{size[0]}x{size[1]}"),
+        *("-r", f"{rate:.4f}", "-i", "-", "-an", "-c:v", "libx264", "-preset", "veryfast"),
+        *("-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)),
+    ]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
