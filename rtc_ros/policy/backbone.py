@@ -28,11 +28,10 @@ def find_backbone(checkpoint: Path, vlm_model_name: str, given: str | Path | Non
     """
     if given is not None:
         return _complete(Path(given).expanduser())
-    for folder in (
-        checkpoint / "backbone",
-        checkpoint / vlm_model_name,
-        Path(vlm_model_name).expanduser(),
-    ):
+    places = [checkpoint / "backbone"]
+    if vlm_model_name:
+        places += [checkpoint / vlm_model_name, Path(vlm_model_name).expanduser()]
+    for folder in places:
         if folder.is_dir():
             return _complete(folder)
     try:

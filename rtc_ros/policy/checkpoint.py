@@ -82,7 +82,12 @@ def read_checkpoint(folder: str | Path, *, known_steps: Collection[str] = ()) ->
             f"(the one that holds {CONFIG} and {WEIGHTS})"
         )
     config = read_json(folder / CONFIG)
-    _check_config(config)
+    if config.get("type") != "smolvla":
+        raise CheckpointError(
+            f"{CONFIG} describes a policy of type {config.get('type')!r}, not 'smolvla'"
+        )
+    _check_features(config)
+    _check_options(config)
     checkpoint = Checkpoint(
         folder,
         config,
@@ -174,13 +179,10 @@ def _unused(name: str) -> bool:
     return name.endswith(_UNUSED_WEIGHTS)
 
 
-def _check_config(config: Mapping[str, Any]) -> None:
-    if config.get("type") != "smolvla":
-        raise CheckpointError(
-            f"{CONFIG} describes a policy of type {config.get('type')!r}, not 'smolvla'"
-        )
+def _check_features(config: Mapping[str, Any]) -> None:
     inputs, outputs = config.get("input_features") or {}, config.get("output_features") or {}
     state, action = inputs.get("observation.state"), outputs.get("action")
+    sizes = []
     for name, feature, limit in (
         ("observation.state", state, config.get("max_state_dim", 32)),
         ("action", action, config.get("max_action_dim", 32)),
@@ -194,8 +196,22 @@ def _check_config(config: Mapping[str, Any]) -> None:
             raise CheckpointError(
                 f"{CONFIG}: {name} has {shape[0]} dimensions, the model has room for {limit}"
             )
-    if not any(feature.get("type") == "VISUAL" for feature in inputs.values()):
+        sizes.append(shape[0])
+    images = {name: ft for name, ft in inputs.items() if ft.get("type") == "VISUAL"}
+    if not images:
         raise CheckpointError(f"{CONFIG} has no image feature; SmolVLA needs at least one")
+    for name, feature in images.items():
+        shape = feature.get("shape") or []
+        if len(shape) != 3 or shape[0] != 3:
+            raise CheckpointError(f"{CONFIG}: image {name} has shape {shape}, not [3, h, w]")
+    if config.get("adapt_to_pi_aloha") and min(sizes) < 14:
+        raise CheckpointError(
+            f"{CONFIG}: adapt_to_pi_aloha is for two arms of 7 joints: state and action need 14 "
+            f"dimensions each, they have {sizes[0]} and {sizes[1]}"
+        )
+
+
+def _check_options(config: Mapping[str, Any]) -> None:
     for key, needed, why in (
         ("n_obs_steps", 1, "one observation at a time is given"),
         ("use_cache", True, "denoising reads the prefix from it"),

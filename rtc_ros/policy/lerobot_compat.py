@@ -165,7 +165,8 @@ def decode_config(fields: Mapping[str, Any], *, backbone: Path, device: str) -> 
     try:
         return draccus.decode(SmolVLAConfig, {**fields, **own})
     except (draccus.utils.DraccusException, NotImplementedError, TypeError) as error:
-        raise ValueError(f"LeRobot {lerobot_version()} refuses the config: {error}") from error
+        cause = f" ({error.__cause__})" if error.__cause__ else ""  # draccus hides it
+        raise ValueError(f"it refuses the config: {error}{cause}") from error
 
 
 def tensor_shapes(

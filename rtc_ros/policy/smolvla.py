@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "bfloat16", "checkpoint")
 _LEAST_SCALE = 1e-6
+# What LeRobot and transformers raise where config and backbone don't go together.
+_BUILD_ERRORS = (ValueError, TypeError, AttributeError, KeyError, OSError, AssertionError)
 
 
 class PolicyError(RuntimeError):
@@ -130,7 +132,7 @@ class SmolVLAAdapter:
         try:
             config = compat.decode_config(fields, backbone=vlm, device=device)
             policy = compat.build_policy(config)
-        except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+        except _BUILD_ERRORS as error:
             raise CheckpointError(
                 f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG} "
                 f"on the backbone {vlm}: {error}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtc_ros.policy import guidance
 from rtc_ros.policy.guidance import guidance_weight, sample_chunk
 
 H, A = 6, 3
@@ -106,6 +109,21 @@ def test_weight_is_exactly_beta_at_both_ends(beta, sigma_d):
 def test_weight_names_the_bad_argument(arguments, named):
     with pytest.raises(ValueError, match=named):
         guidance_weight(*arguments)
+
+
+def test_the_sampler_knows_nothing_of_lerobot():
+    tree = ast.parse(Path(guidance.__file__).read_text(encoding="utf-8"))
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in getattr(node, "names", [])]
+        )
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    }
+    assert imported == {"__future__", "collections", "math", "torch"}
 
 
 # ----------------------------------------------------------------------- the closed form
