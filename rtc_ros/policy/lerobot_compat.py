@@ -289,3 +289,16 @@ def to_model_actions(policy: SmolVLAPolicy, actions: Tensor) -> Tensor:
 
 def _aloha(policy: SmolVLAPolicy) -> bool:
     return bool(policy.config.adapt_to_pi_aloha)
+
+
+def repeat_prefix(prefix: Prefix, times: int) -> Prefix:
+    """Return a prefix with each row ``times`` times in a row, to train on several noises each."""
+    if isinstance(prefix.cache, dict):
+        cache = {
+            layer: {name: value.repeat_interleave(times, dim=0) for name, value in entry.items()}
+            for layer, entry in prefix.cache.items()
+        }
+    else:
+        cache = _step_cache(prefix.cache)
+        cache.batch_repeat_interleave(times)
+    return Prefix(prefix.pad_masks.repeat_interleave(times, dim=0), cache)
