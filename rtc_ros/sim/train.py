@@ -40,14 +40,20 @@ _EMA = 0.998
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. A step is one batch; ``learning_rate`` falls to 2 % along a cosine."""
+    """How to train. A step is one batch of frames; each frame is used with ``flows`` noises.
+
+    ``learning_rate`` falls to 2 % along a cosine. ``start_from`` is a checkpoint of the same sizes
+    whose weights are trained on; empty: new weights.
+    """
 
     vision_steps: int = 1500
     steps: int = 3000
     batch: int = 64
+    flows: int = 2
     learning_rate: float = 1e-3
     seed: int = 0
     threads: int = 1
+    start_from: str = ""
 
 
 def policy_spec(image: tuple[int, int]) -> tiny.TinySpec:
@@ -58,6 +64,7 @@ def policy_spec(image: tuple[int, int]) -> tiny.TinySpec:
         image_size=max(image),
         patch=12,
         vision_layers=2,
+        tokenizer_max_length=16,  # it knows one task: the rest of the sentence costs time only
         max_action_dim=14,
         max_state_dim=14,
     )
@@ -87,7 +94,7 @@ class Batches:
         return self._cube_std
 
     def draw(self, count: int) -> dict[str, Tensor]:
-        """Return ``count`` random frames: image [B, 3, h, w] in -1..1, state, actions, cube."""
+        """Return ``count`` random frames: image [B, 3, h, w] in 0..1, state, actions, cube."""
         return self.take(self._rng.choice(self._frames, size=count), jitter=True)
 
     def take(self, frames: np.ndarray, *, jitter: bool = False) -> dict[str, Tensor]:
@@ -105,7 +112,7 @@ class Batches:
         rows = rows.clip(max=data.actions.shape[1] - 1)
         actions = data.actions[data.episodes[frames, None], rows]
         return {
-            "image": torch.from_numpy(images * 2.0 - 1.0).permute(0, 3, 1, 2).contiguous(),
+            "image": torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
             "state": torch.from_numpy(self._normalised(states, compat.STATE)),
             "actions": torch.from_numpy(self._normalised(actions, compat.ACTION)),
             "cube": torch.from_numpy((data.cubes[frames] - self._cube_mean) / self._cube_std),
@@ -135,8 +142,8 @@ class CubeReadout(nn.Module):
         return self.linear(self._tokens.mean(dim=1))
 
     def of_images(self, images: Tensor) -> Tensor:
-        """Return the cube position [B, 3] read from ``images`` [B, 3, h, w]."""
-        self._vlm.embed_image(images)
+        """Return the cube position [B, 3] read from ``images`` [B, 3, h, w] in 0..1."""
+        self._vlm.embed_image(2.0 * images - 1.0)  # as SmolVLA does
         return self.of_last()
 
     def vision_parameters(self) -> list[nn.Parameter]:
@@ -155,8 +162,10 @@ def train(data: Demonstrations, folder: Path, settings: Settings) -> Path:
     spec = policy_spec(data.images.shape[1:3])
     backbone = tiny.write_backbone(folder / BACKBONE, spec)
     policy = tiny.make_tiny_policy(backbone, spec, seed=settings.seed)
+    if settings.start_from:
+        compat.load_weights(policy, Path(settings.start_from) / "model.safetensors")
     pre, post = compat.make_processors(policy.config, batches.stats)
-    tokens, mask = _language(pre, data)
+    language = _language(pre, data)
     readout = CubeReadout(policy)
     history: list[dict[str, float]] = []
 
@@ -184,7 +193,7 @@ def train(data: Demonstrations, folder: Path, settings: Settings) -> Path:
     recent = 0.0
     for step, optimizer in _schedule(parameters, settings.steps, settings.learning_rate):
         batch = batches.draw(settings.batch)
-        flow = _flow_loss(policy, batch, tokens, mask)
+        flow = _flow_loss(policy, batch, language, settings.flows)
         cube = nn.functional.mse_loss(readout.of_last(), batch["cube"])
         _descend(flow + _AUXILIARY_WEIGHT * cube, parameters, optimizer)
         keep = min(_EMA, (1.0 + step) / (10.0 + step))
@@ -207,17 +216,27 @@ def train(data: Demonstrations, folder: Path, settings: Settings) -> Path:
     return folder
 
 
-def _flow_loss(policy: Any, batch: dict[str, Tensor], tokens: Tensor, mask: Tensor) -> Tensor:
+def _flow_loss(
+    policy: Any, batch: dict[str, Tensor], language: dict[str, Tensor], flows: int
+) -> Tensor:
+    """Return LeRobot's flow-matching loss, with ``flows`` noises and times for each frame.
+
+    The prefix (image, task, state) is computed once for all of them: it is more than half of the
+    work, and the noise is what the gradient's variance comes from.
+    """
     count = len(batch["state"])
-    seen = torch.ones(count, dtype=torch.bool)
-    losses = policy.model.forward(
-        [batch["image"]], [seen], tokens.expand(count, -1), mask.expand(count, -1),
-        batch["state"], batch["actions"],
-    )  # fmt: skip
-    return losses.mean()
+    inputs = {name: value.expand(count, -1) for name, value in language.items()}
+    inputs[compat.STATE], inputs[CAMERA_FEATURE] = batch["state"], batch["image"]
+    prefix = compat.repeat_prefix(compat.encode_prefix(policy, inputs), flows)
+    actions = batch["actions"].repeat_interleave(flows, dim=0)
+    noise = torch.randn_like(actions)
+    time = policy.model.sample_time(len(actions), actions.device)
+    at = time[:, None, None]
+    velocity = compat.denoise(policy, prefix, at * noise + (1.0 - at) * actions, time)
+    return nn.functional.mse_loss(velocity, noise - actions)
 
 
-def _language(preprocessor: Any, data: Demonstrations) -> tuple[Tensor, Tensor]:
+def _language(preprocessor: Any, data: Demonstrations) -> dict[str, Tensor]:
     """Return the task sentence's tokens [1, L] and mask, from the checkpoint's own step."""
     height, width = data.images.shape[1:3]
     batch = preprocessor({
@@ -225,7 +244,10 @@ def _language(preprocessor: Any, data: Demonstrations) -> tuple[Tensor, Tensor]:
         CAMERA_FEATURE: torch.zeros(3, height, width),
         "task": TASK,
     })  # fmt: skip
-    return batch[compat.TOKENS], batch[compat.TOKEN_MASK].bool()
+    return {
+        compat.TOKENS: batch[compat.TOKENS],
+        compat.TOKEN_MASK: batch[compat.TOKEN_MASK].bool(),
+    }
 
 
 def _schedule(

@@ -1,0 +1,53 @@
+"""The checkpoint that ships with the package, in closed loop with the physics, without ROS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rtc_ros.policy.smolvla import SmolVLAAdapter
+from rtc_ros.sim.cameras import Cameras
+from rtc_ros.sim.demonstrations import POLICY_IMAGE
+from rtc_ros.sim.robot import AlohaCube
+from rtc_ros.sim.rollout import Episode, run_episode
+
+EPISODES = 4
+
+
+@pytest.fixture(scope="module")
+def checkpoint(repo: Path) -> Path:
+    return repo / "rtc_ros" / "checkpoints" / "aloha_cube"
+
+
+@pytest.fixture(scope="module")
+def episodes(checkpoint: Path) -> list[Episode]:
+    torch.set_num_threads(1)
+    policy = SmolVLAAdapter.load(checkpoint)
+    robot = AlohaCube(seed=123)
+    with Cameras(robot.model, {"top": POLICY_IMAGE}) as cameras:
+        return [run_episode(policy, robot, cameras, seed=1000 * n) for n in range(EPISODES)]
+
+
+def test_it_is_small_and_whole(checkpoint: Path) -> None:
+    names = {path.name for path in checkpoint.iterdir()}
+    assert {"config.json", "model.safetensors", "policy_preprocessor.json",
+            "policy_postprocessor.json", "backbone", "README.md"} <= names  # fmt: skip
+    size = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
+    assert size < 8e6
+
+
+def test_both_arms_move_through_the_motion(episodes: list[Episode]) -> None:
+    # The expert's arms travel 6.5 and 9.0 rad in an episode.
+    for episode in episodes:
+        left, right = episode.travel_rad
+        assert left > 3.0 and right > 4.5, episode
+
+
+def test_the_right_hand_goes_down_to_the_table_and_the_hands_meet(
+    episodes: list[Episode],
+) -> None:
+    # The expert's right hand goes down to 0.02 m, and the hands come to 0.014 m of each other.
+    assert all(episode.lowest_m < 0.08 for episode in episodes), episodes
+    assert sum(episode.closest_m < 0.10 for episode in episodes) >= EPISODES - 1, episodes
