@@ -116,15 +116,14 @@ class Endpoint(Generic[T]):
         return changed
 
     def _read(self) -> T | None:
-        if self.poll():
-            reader = self._reader()
-            body = reader.newest(self._seq)
-            if body is None and reader.look():  # a hint that leads nowhere must not bind us
-                self._seq = 0
-                body = reader.newest(0)
-            if body is not None:
-                self._last = self._decoded(body, reader.header.spec)
-                self._seq = SLOT_HEAD.unpack_from(body)[0]
+        reader = self._reader()
+        body = reader.newest(self._seq)
+        if body is None and reader.look():
+            self._seq = 0
+            body = reader.newest(0)
+        if body is not None:
+            self._last = self._decoded(body, reader.header.spec)
+            self._seq = SLOT_HEAD.unpack_from(body)[0]
         return self._last
 
     def _decoded(self, body: bytes, spec: HandoffSpec) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 import numpy as np
@@ -60,7 +61,8 @@ class ChunkRing(Endpoint[ActionChunk]):
                 f"made for [H, A] = [{spec.horizon}, {spec.action_dim}]: create the ring with "
                 "the policy's horizon and joints"
             )
-        if not np.isfinite(actions).all():
+        # The sum of squares is finite only if all are, in one call; it may overflow as well.
+        if not math.isfinite(np.vdot(actions, actions)) and not np.isfinite(actions).all():
             row, joint = np.argwhere(~np.isfinite(actions))[0]
             raise HandoffError(
                 f"the chunk's row {row} is {actions[row, joint]} for joint "

@@ -206,12 +206,13 @@ class SegmentReader:
         return True
 
     def newest(self, after: int) -> bytes | None:
-        """Return the newest whole body with a number above ``after``, None if there is none."""
+        """Return the newest whole body published above ``after``, None if there is none."""
         published, _ = HINTS.unpack_from(self._view, layout.PUBLISHED_OFFSET)
-        if published > after:
-            body = self._verified(published % self.header.slots)
-            if body is not None and SLOT_HEAD.unpack_from(body)[0] == published:
-                return body
+        if published <= after:
+            return None
+        body = self._verified(published % self.header.slots)
+        if body is not None and SLOT_HEAD.unpack_from(body)[0] == published:
+            return body
         heads = [SLOT_HEAD.unpack_from(slot)[0] for slot in self._bodies]
         for index in sorted(range(len(heads)), key=heads.__getitem__, reverse=True):
             if heads[index] <= after:
@@ -276,8 +277,8 @@ def _inherit(
     except HandoffError:
         return None, 0
     try:
-        same = reader.header.spec == spec
-        return (reader.newest(0) if same else None), reader.header.epoch
+        whole = reader.all() if reader.header.spec == spec else []
+        return (whole[-1] if whole else None), reader.header.epoch
     finally:
         reader.release()
 
