@@ -25,6 +25,9 @@ from rtc_ros.core.verdict import Thresholds, Verdict, verdict_of
 MOVED_RAD = 1e-4
 """A run none of whose steps is larger than this didn't move the arm."""
 
+MAX_RAD = 1e6
+"""No joint is that far off; a value beyond is damage to the recording."""
+
 
 @dataclass(frozen=True)
 class JointFigures:
@@ -219,7 +222,7 @@ def _tracking(log: CommandLog, measured: JointLog | None) -> list[float | None]:
             measured.position[order, joint],
         )
         error = pose - command[inside]
-        good = error[np.isfinite(error)]
+        good = error[np.abs(error) < MAX_RAD]
         figures.append(float(np.sqrt((good**2).mean())) if len(good) else None)
     return figures
 

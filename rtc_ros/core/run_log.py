@@ -37,7 +37,8 @@ class Provenance:
 
     @classmethod
     def from_columns(cls, columns: np.ndarray) -> Provenance:
-        """Make it from float64[N, 10] in the order of ``names()``."""
+        """Make it from float64[N, 10] in the order of ``names()``; NaN counts as NO_STEP."""
+        columns = np.nan_to_num(columns, nan=NO_STEP, posinf=NO_STEP, neginf=NO_STEP)
         kinds = [np.float64 if n == "lateness_us" else np.int64 for n in cls.names()]
         return cls(*(columns[:, i].astype(k) for i, k in enumerate(kinds)))
 

@@ -112,7 +112,8 @@ class Bag:
             if scan.cut is not None:
                 self._note(f"{file.name} is not complete, read up to the cut: {scan.cut}")
         if not readable:
-            raise BagError(f"{part} can't be read: {error or type(error).__name__}") from error
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise BagError(f"{part} can't be read: {why}") from error
 
     def _scanned(self, scan: McapScan, topics: set[str]) -> Iterator[tuple[str, int, Any]]:
         for channel, time_ns, data in scan.messages():
