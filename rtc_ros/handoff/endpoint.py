@@ -10,7 +10,8 @@ from typing import ClassVar, Generic, TypeVar
 from rtc_ros.handoff.errors import AbsentError, CorruptError, HandoffError
 from rtc_ros.handoff.files import segment_path
 from rtc_ros.handoff.layout import SLOT_HEAD, Header
-from rtc_ros.handoff.segment import SegmentReader, SegmentWriter
+from rtc_ros.handoff.segment import SegmentWriter
+from rtc_ros.handoff.segment_reader import SegmentReader
 from rtc_ros.handoff.spec import HandoffSpec
 
 T = TypeVar("T")

@@ -220,6 +220,7 @@ def cursor_bytes_once() -> bytes:
     return _ONCE.setdefault("cursor", cursor_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ChunkRing, StepCursor])
 @settings(max_examples=300, deadline=None)
 @given(

@@ -41,6 +41,7 @@ def _has_torn_slot(path: Path, body_bytes: int) -> bool:
     return any(_is_torn(path, slot, body_bytes) for slot in range(SLOTS))
 
 
+@pytest.mark.slow
 def test_ring_survives_its_writers(shm: Path, workers) -> None:  # type: ignore[no-untyped-def]
     wanted = {n: samples.chunk(n, samples.BIG_RING) for n in range(1, 9)}
     chance = random.Random(1)
@@ -88,6 +89,7 @@ def test_ring_survives_its_writers(shm: Path, workers) -> None:  # type: ignore[
         assert sorted(os.listdir(shm)) == ["ring", "ring.lock"], "leftovers of killed writers"
 
 
+@pytest.mark.slow
 def test_cursor_survives_its_controllers(shm: Path, workers) -> None:  # type: ignore[no-untyped-def]
     wanted = {n: samples.state(n, samples.BIG_CURSOR) for n in range(1, 9)}
     chance = random.Random(2)
