@@ -135,7 +135,8 @@ class SmolVLAAdapter:
         except _BUILD_ERRORS as error:
             raise CheckpointError(
                 f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG} "
-                f"on the backbone {vlm}: {error}"
+                f"on the backbone {vlm}: {error} (a backbone saved by a newer transformers can "
+                "be replaced by the original one's files)"
             ) from error
         check_weights(checkpoint.weights, *compat.tensor_shapes(policy))
         chosen = checkpoint.dtype() if dtype == "checkpoint" else dtype

@@ -362,7 +362,7 @@ def test_renamed_features_are_asked_for_by_the_robot_s_names(broken, adapter):
 def test_nothing_reaches_for_a_network(checkpoint, no_network):
     load(checkpoint).warm_up()
     assert no_network == []
-    with pytest.raises(OSError):
+    with pytest.raises(Exception):  # noqa: B017  of requests or httpx, by version
         huggingface_hub.utils.get_session().head("https://huggingface.co")
     assert no_network, "the guard would not have seen an attempt"
 
