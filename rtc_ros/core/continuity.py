@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP
+from rtc_ros.core.motion import Motion, motion_of
 from rtc_ros.core.run_log import CommandLog, JointLog, RunLog
-from rtc_ros.core.seams import Motion, Seam, find_seams, motion_of
+from rtc_ros.core.seams import Seam, find_seams
 from rtc_ros.core.sections import (
     Section,
     Spread,
@@ -159,7 +160,7 @@ def _report(
         under_forecast=sum(o > f for f, o in forecasts) if forecasts else None,
         stride=over_seams(lambda s: s.stride),
         lateness_us=lateness,
-        unknown=_unknown(run, seams, joints),
+        unknown=_unknown(run, seams),
         notes=run.notes,
         thresholds=thresholds,
         verdict=verdict_of(
@@ -227,34 +228,7 @@ def _tracking(log: CommandLog, measured: JointLog | None) -> list[float | None]:
     return figures
 
 
-def _unknown(
-    run: RunLog, seams: Sequence[Seam], joints: Sequence[JointFigures]
-) -> tuple[str, ...]:
-    said = []
-    if run.commands.provenance is None:
-        said.append(
-            "no provenance with the commands: seams, starvation, misplaced steps, limits and "
-            "lateness can't be told"
-        )
-        return tuple(said)
-    if run.commands.wanted is None:
-        said.append(
-            "the rows before the limits weren't recorded: seams are judged as commanded, where "
-            "limits may have smeared a jump over several steps"
-        )
-    if run.swaps is None:
-        said.append(
-            "no swap events: the observed delay is taken as the row that a chunk was entered at"
-        )
-    if run.chunks is None:
-        said.append(
-            "no chunks: prefix mismatch, overlap disagreement and whether a row is its chunk's "
-            "can't be told"
-        )
-    if run.swaps is None and run.chunks is None:
-        said.append("neither swap events nor chunks: delay forecasts and strides can't be told")
-    if run.measured is None:
-        said.append("no joint states: how the arm followed its commands can't be told")
+def _unknown(run: RunLog, seams: Sequence[Seam]) -> tuple[str, ...]:
     if seams and all(s.excess_ratio is None for s in seams):
-        said.append("too few ordinary steps to compare the seams with")
-    return tuple(said)
+        return (*run.missing(), "too few ordinary steps to compare the seams with")
+    return run.missing()

@@ -122,3 +122,33 @@ class RunLog:
     chunks: Sequence[ActionChunk] | None = None
     measured: JointLog | None = None
     notes: tuple[str, ...] = ()
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the sentences about what this recording can't tell."""
+        if self.commands.provenance is None:
+            return (
+                "no provenance with the commands: seams, starvation, misplaced steps, limits and "
+                "lateness can't be told",
+            )
+        said = []
+        if self.commands.wanted is None:
+            said.append(
+                "the rows before the limits weren't recorded: seams are judged as commanded, "
+                "where limits may have smeared a jump over several steps"
+            )
+        if self.swaps is None:
+            said.append(
+                "no swap events: the observed delay is taken as the row that a chunk was entered at"
+            )
+        if self.chunks is None:
+            said.append(
+                "no chunks: prefix mismatch, overlap disagreement and whether a row is its "
+                "chunk's can't be told"
+            )
+        if self.swaps is None and self.chunks is None:
+            said.append(
+                "neither swap events nor chunks: delay forecasts and strides can't be told"
+            )
+        if self.measured is None:
+            said.append("no joint states: how the arm followed its commands can't be told")
+        return tuple(said)

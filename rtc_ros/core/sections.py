@@ -11,8 +11,8 @@ import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.motion import Motion
 from rtc_ros.core.run_log import CommandLog
-from rtc_ros.core.seams import Motion
 from rtc_ros.core.smoothness import log_dimensionless_jerk, spectral_arc_length
 
 PAUSE_PERIODS = 1.5

@@ -16,6 +16,7 @@ FAINT = "#EFEFEF"
 GOOD = "#2E7D32"
 STARVED = "#C62828"
 WAITING = "#9E9E9E"
+FAULT = "#8A6D00"
 ORDINARY = "#90A4AE"
 GUIDED = "#1F5FA8"
 UNGUIDED = "#D9730D"
@@ -150,7 +151,7 @@ def draw_facts(axis: Axes, report: ContinuityReport) -> None:
             0.97 - (len(lines) + i) * 0.06,
             f"· {text if len(text) < 95 else text[:92] + '…'}",
             fontsize=8,
-            color="#8A6D00",
+            color=FAULT,
             va="top",
             transform=axis.transAxes,
         )

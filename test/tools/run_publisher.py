@@ -1,4 +1,4 @@
-"""Plays a made-up run over real ROS 2 topics once the recorder listens: `run_publisher.py TICKS`."""
+"""Plays a made-up run over real ROS 2 topics once a recorder listens: run_publisher.py TICKS."""
 
 import sys
 import time
