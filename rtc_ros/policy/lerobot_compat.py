@@ -1,9 +1,9 @@
 """All that the package knows of LeRobot: the only module that imports it.
 
-The tests run with LeRobot 0.4.4 (the last for Python 3.11) and transformers 4.57. Those of
-this layer were also run once, by hand, on Python 3.12 and transformers 5.5, with 0.6.0, 0.6.1 and
-the sources named 0.6.2, and passed; 0.5.0 and 0.5.1 were only read. The code asks what is there and
-not which version it is:
+The tests run with LeRobot 0.4.4 (the last for Python 3.11) and transformers 4.57. Those of this
+layer were also run once, by hand, on Python 3.12 and transformers 5.5, with 0.6.0, 0.6.1 and the
+sources after it (0.6.2), and passed; 0.5.0 and 0.5.1 were only read. The code asks what is there
+and not which version it is:
 
 * The prefix's KV cache is a dictionary per layer, asked for with ``fill_kv_cache``, up to 0.6.0;
   from 0.6.1 a transformers ``DynamicCache``, made where none is passed, appended to in place by
@@ -12,7 +12,6 @@ not which version it is:
   is in ``checkpoint``'s list of harmless keys, ``rtc_config`` is not used here at all.
 * Relative actions (0.5.1) are steps of the processors, which is why the previous chunk is
   normalised by sending it through the whole preprocessor together with the observation.
-
 * A tokenizer saved by transformers 5 can't be read by 4.57; one saved by 4.57 can by both.
 
 Module paths of the names imported here, the SmolVLA fields of config.json, the registered names
