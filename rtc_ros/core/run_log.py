@@ -138,7 +138,7 @@ class RunLog:
             )
         if self.swaps is None:
             said.append(
-                "no swap events: the observed delay is taken as the row that a chunk was entered at"
+                "no swap events: the observed delay is the row that its chunk was entered at"
             )
         if self.chunks is None:
             said.append(

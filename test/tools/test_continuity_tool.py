@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -95,6 +97,12 @@ def test_guided_and_naive_side_by_side(tmp_path, rtc_bag, capsys):
 def test_one_file_for_two_bags_is_refused(rtc_bag, tmp_path, capsys):
     assert main([str(rtc_bag), str(rtc_bag), "--json", str(tmp_path / "x.json")]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_it_needs_neither_ros_nor_torch():
+    code = "import sys, rtc_ros.tools.continuity, rtc_ros.tools.film; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not {"rclpy", "torch", "lerobot", "matplotlib"} & set(loaded)
 
 
 # Less than everything
