@@ -63,7 +63,9 @@ make_venv() {
   # Never empty a folder that somebody else made.
   [[ ! -e $venv || -e $venv/rtc_venv ]] ||
     die "$venv exists and was not made by this script: remove it, or name another place: make VENV=/path/to/venv"
-  rm -rf "$venv"
+  if [[ -e $venv ]]; then # the marker stays, whenever this is interrupted
+    find "$venv" -mindepth 1 -maxdepth 1 ! -name rtc_venv -exec rm -rf {} +
+  fi
   parent=$(dirname "$venv")
   free_mib=$(df -Pm "$parent" | awk 'NR == 2 { print $4 }')
   [[ $free_mib -ge $need_mib ]] ||
@@ -76,7 +78,8 @@ make_venv() {
     "$python" -m venv "$venv"
   elif "$python" -m pip --version >/dev/null 2>&1; then
     "$python" -m venv --without-pip "$venv"
-    "$python" -m pip --python "$venv/bin/python" install -q pip || die "pip could not install itself into $venv: try: sudo apt-get install python$version-venv"
+    "$python" -m pip --python "$venv/bin/python" install -q pip ||
+      die "pip could not install itself into $venv: try: sudo apt-get install python$version-venv"
   else
     die "Python $version has neither ensurepip nor pip: sudo apt-get install python$version-venv"
   fi
@@ -145,6 +148,8 @@ if [[ $(cat "$venv/rtc_wheels" 2>/dev/null) != "$wheels" ]]; then
     say "requirements/ changed: updating $venv"
   fi
   rm -f "$venv"/rtc_{wheels,package,gl}
+  # The pip that comes with Python 3.10 searches for compatible versions for more than ten minutes.
+  pip install --upgrade "pip>=24.2,<27"
   pip install -r requirements/python.txt -r requirements/ros-wheels.txt -r requirements/test.txt ||
     die "pip could not install what requirements/ asks for (its own words are above)"
   printf '%s\n' "$wheels" >"$venv/rtc_wheels"
