@@ -55,6 +55,21 @@ apt_install() {
   return 1
 }
 
+# evdev, which LeRobot brings for keyboards, comes as C source only.
+can_compile() {
+  local cc
+  cc=$("$python" -c 'import sysconfig; print((sysconfig.get_config_var("CC") or "cc").split()[0])')
+  command -v "$cc" >/dev/null && [[ -e /usr/include/linux/input.h ]] &&
+    "$python" -c 'import os, sysconfig; open(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null
+}
+
+need_compiler() {
+  local packages=(gcc libc6-dev "python$1-dev")
+  can_compile && return
+  apt_install "${packages[@]}" && can_compile && return
+  die "one of LeRobot's requirements has to be compiled and here is no C compiler, no Python.h or no linux/input.h: sudo apt-get install ${packages[*]}"
+}
+
 make_venv() {
   local version free_mib parent
   version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -70,6 +85,7 @@ make_venv() {
   free_mib=$(df -Pm "$parent" | awk 'NR == 2 { print $4 }')
   [[ $free_mib -ge $need_mib ]] ||
     die "$venv takes $need_mib MiB and $parent has $free_mib MiB free: make room, or name another place: make VENV=/path/to/venv"
+  need_compiler "$version"
   say "setting up $venv with $python ($version): some 4 minutes, 9 GB of disk (torch brings its CUDA libraries)"
   mkdir -p "$venv"
   touch "$venv/rtc_venv"
