@@ -1,6 +1,6 @@
 """One private corner of the machine for each test session: ROS domain, shared memory, renderer.
 
-Set at import, before any test module can import rclpy, torch or mujoco; child processes inherit it.
+Set at import, before a test module can import rclpy, torch or mujoco; child processes inherit it.
 """
 
 from __future__ import annotations
