@@ -16,6 +16,14 @@ import yaml
 import rtc_ros
 
 REPO = Path(__file__).resolve().parents[2]
+LAUNCH_ARGUMENTS = {
+    "beta",
+    "namespace",
+    "params_file",
+    "policy_path",
+    "s_min",
+    "use_sim_time",
+}
 EXECUTABLES = {"rtc_ros", "rtc_inference", "rtc_controller", "rtc_recorder", "rtc_sim"}
 LAUNCH_FILES = sorted((REPO / "launch").glob("*.launch.py"))
 CONFIG_FILES = sorted((REPO / "config").rglob("*.yaml"))
@@ -125,3 +133,14 @@ def test_launch_file_defines_the_function_that_ros2_launch_calls(path: Path) -> 
 
 def test_the_two_launch_files_are_there() -> None:
     assert {path.name for path in LAUNCH_FILES} >= {"rtc.launch.py", "sim.launch.py"}
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
+def test_launch_arguments_are_declared_and_described(path: Path) -> None:
+    pytest.importorskip("launch_ros", reason="the launch system is not among the wheels")
+    spec = importlib.util.spec_from_file_location("launch_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    arguments = module.generate_launch_description().get_launch_arguments()
+    described = {argument.name for argument in arguments if argument.description}
+    assert described >= LAUNCH_ARGUMENTS
