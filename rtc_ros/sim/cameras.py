@@ -68,13 +68,13 @@ class Cameras:
         try:
             self._gl = mujoco.GLContext(width, height)
             self._gl.make_current()
+            model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         except Exception as error:  # each backend raises its own kinds
             raise RuntimeError(
                 f"MuJoCo could not render off-screen with MUJOCO_GL={backend} ({error}). "
                 f"Try: {_PACKAGES}"
             ) from error
-        model.vis.global_.offwidth, model.vis.global_.offheight = width, height
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=200)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters
 from rtc_ros.sim.robot import JOINT_NAMES, START_POSE
 
 STATES, TOP, FILM = "/joint_states", "/camera/top/image_raw", "/camera/film/image_raw"
@@ -117,3 +119,24 @@ def test_a_wrong_parameter_ends_it_with_a_sentence(parameter: str, sentence: str
     )
     assert ended.returncode == 2, ended.stderr
     assert sentence in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_where_nothing_can_be_rendered_it_names_the_packages_and_ends() -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "rtc_ros.sim.driver_node"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**environment, "MUJOCO_GL": "glfw"},  # which needs a display
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "could not render off-screen with MUJOCO_GL=glfw" in ended.stderr
+    assert "libegl1" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_the_page_of_the_simulated_robot_names_every_parameter(repo) -> None:
+    page = (repo / "docs" / "simulation.md").read_text()
+    parameters = [*DRIVER, *camera_parameters("top")]
+    missing = [p.name for p in parameters if f"{p.name}`" not in page]
+    assert not missing

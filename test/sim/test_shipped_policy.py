@@ -51,3 +51,8 @@ def test_the_right_hand_goes_down_to_the_table_and_the_hands_meet(
     # The expert's right hand goes down to 0.02 m, and the hands come to 0.014 m of each other.
     assert all(episode.lowest_m < 0.08 for episode in episodes), episodes
     assert sum(episode.closest_m < 0.10 for episode in episodes) >= EPISODES - 1, episodes
+
+
+def test_it_passes_the_cube(episodes: list[Episode]) -> None:
+    # 39 in 40 when it was scored; half of them leaves room for another renderer's pixels.
+    assert sum(episode.passed for episode in episodes) >= EPISODES // 2, episodes
