@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import threading
 import time
-from array import array
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, Header
 from std_srvs.srv import Trigger
 
 from rtc_ros.nodes.parameters import ConfigurationError, declare
 from rtc_ros.nodes.runner import run_node
 from rtc_ros.sim.cameras import Cameras, choose_gl
+from rtc_ros.sim.driver_messages import (
+    image_message,
+    joint_state,
+    jpeg_message,
+    task_message,
+)
 from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters
 
 _PHYSICS_STEP_S = 0.002
@@ -170,10 +175,7 @@ class SimDriver(Node):
             stamp = self._stamp()
             if self._clock_publisher is not None:
                 self._clock_publisher.publish(Clock(clock=stamp))
-            message = JointState(name=self._names)
-            message.header.stamp = stamp
-            message.position = array("d", positions.tobytes())
-            message.velocity = array("d", velocities.tobytes())
+            message = joint_state(self._names, positions, velocities, stamp)
             self._joint_states.publish(message)
             if self._simulated_s >= next_task:
                 next_task = self._simulated_s + _TASK_STATE_PERIOD_S * factor
@@ -193,41 +195,20 @@ class SimDriver(Node):
                     self._publish_image(name, cameras.picture(name), stamp)
 
     def _publish_image(self, name: str, image: np.ndarray, stamp: Time) -> None:
-        height, width = image.shape[:2]
-        message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-        message.header.stamp, message.header.frame_id = stamp, f"{name}_camera"
-        message.data = array("B", image.tobytes())
-        self._images[name].publish(message)
+        header = Header(stamp=stamp, frame_id=f"{name}_camera")
+        self._images[name].publish(image_message(image, header))
         if name in self._jpegs:
-            import cv2
-
-            jpeg = CompressedImage(format="rgb8; jpeg compressed bgr8", header=message.header)
-            coded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-            jpeg.data = array("B", coded.tobytes())
-            self._jpegs[name].publish(jpeg)
+            self._jpegs[name].publish(jpeg_message(image, header))
 
     def _task_message(self, state: Any) -> DiagnosticStatus:
-        x, y, z = state.cube_m
-        values = {
-            "cube_x": f"{x:.4f}",
-            "cube_y": f"{y:.4f}",
-            "cube_z": f"{z:.4f}",
-            "holder": state.holder,
-            "done": str(state.done).lower(),
-            "episode": str(self._rule.episodes),
-            "passes": str(self._rule.passes),
-            "simulated_s": f"{self._simulated_s:.2f}",
-            "refused_commands": str(self._refused),
-            "unstable_steps": str(self._robot.unstable_steps),
-            "lag_given_up_s": f"{self._dropped_s:.3f}",
-        }
-        holds = f"held by {state.holder}" if state.holder != "none" else "not held"
-        return DiagnosticStatus(
-            level=DiagnosticStatus.OK,
-            name="task",
-            message=f"cube {'passed, ' if state.done else ''}{holds}",
-            hardware_id="rtc_sim",
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        return task_message(
+            state,
+            episode=self._rule.episodes,
+            passes=self._rule.passes,
+            simulated_s=f"{self._simulated_s:.2f}",
+            refused_commands=self._refused,
+            unstable_steps=self._robot.unstable_steps,
+            lag_given_up_s=f"{self._dropped_s:.3f}",
         )
 
     def _stamp(self) -> Time:

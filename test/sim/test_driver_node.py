@@ -39,6 +39,7 @@ def test_it_publishes_joints_images_and_the_task(start_driver) -> None:
     jpeg = driver.next(f"{TOP}/compressed")
     decoded = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (96, 96, 3)
+    assert ((decoded[..., 2] > 120) & (decoded[..., 1] < 110)).any(), "red is red, not blue"
 
     task = driver.task()
     assert (task["holder"], task["done"], task["episode"]) == ("none", "false", "1")

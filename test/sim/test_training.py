@@ -9,7 +9,7 @@ import pytest
 
 from rtc_ros.policy.protocol import Observation
 from rtc_ros.policy.smolvla import SmolVLAAdapter
-from rtc_ros.sim import demonstrations, train
+from rtc_ros.sim import batches, demonstrations, train
 from rtc_ros.sim.demonstrations import POLICY_IMAGE, TASK, Demonstrations
 from rtc_ros.sim.expert import EPISODE_STEPS
 
@@ -50,13 +50,13 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 def test_batches_are_normalised_and_hold_the_last_target_after_the_end(folder: Path) -> None:
     data = Demonstrations.load(folder)
-    batches = train.Batches(data, seed=0)
+    drawn = batches.Batches(data, seed=0)
     last = int(np.argmax(data.steps))
-    batch = batches.take(np.array([last, 0]))
+    batch = drawn.take(np.array([last, 0]))
     assert tuple(batch["image"].shape) == (2, 3, *POLICY_IMAGE)
     assert 0.0 <= float(batch["image"].min()) < float(batch["image"].max()) <= 1.0
-    assert tuple(batch["actions"].shape) == (2, train.HORIZON, 14)
-    stats = batches.stats["action"]
+    assert tuple(batch["actions"].shape) == (2, batches.HORIZON, 14)
+    stats = drawn.stats["action"]
     actions = batch["actions"].numpy() * stats["std"] + stats["mean"]
     assert actions[0, -1] == pytest.approx(data.actions[data.episodes[last], -1], abs=1e-5)
     assert actions[1, 0] == pytest.approx(data.actions[0, data.steps[0]], abs=1e-5)
