@@ -123,12 +123,13 @@ class InferenceNode(LifecycleNode):
 
     def _load(self) -> None:
         # Imported here: torch takes seconds, and the node answers meanwhile.
+        from rtc_ros.policy.shipped import checkpoint_path
         from rtc_ros.policy.smolvla import SmolVLAAdapter
 
         p = self._p
         begun = time.monotonic()
         policy = SmolVLAAdapter.load(
-            p["policy_path"],
+            checkpoint_path(p["policy_path"]),
             backbone=p["backbone_path"] or None,
             device=p["device"],
             dtype=p["dtype"],

@@ -363,7 +363,7 @@ def test_the_folder_holds_json_and_safetensors_only(checkpoint):
 
 
 def test_the_same_seed_writes_the_same_weights(checkpoint, tmp_path):
-    from conftest import SPEC, STATS
+    from tiny_checkpoint import SPEC, STATS
 
     from rtc_ros.policy.tiny import write_tiny_checkpoint
 

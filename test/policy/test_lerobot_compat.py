@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import SPEC
+from tiny_checkpoint import SPEC
 from transformers import DynamicCache
 
 from rtc_ros.policy import lerobot_compat as compat

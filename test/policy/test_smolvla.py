@@ -10,8 +10,8 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from conftest import SPEC, STATS, make_stats
 from reference import Reference, guide, observe, rtc_config
+from tiny_checkpoint import SPEC, STATS, make_stats
 from torch.autograd.functional import vjp
 
 from rtc_ros.core.prefix import prefix_weights
