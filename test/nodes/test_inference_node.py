@@ -1,0 +1,306 @@
+"""rtc_inference as a real process with a small real SmolVLA, beside the real controller."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from lifecycle_msgs.srv import GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParametersAtomically
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from robot_double import JOINTS, executed_fields
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+from trajectory_msgs.msg import JointTrajectory
+
+from rtc_ros.bringup import NodeToRun
+from rtc_ros.core.cursor import Mode
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+HORIZON = 32
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    from rtc_ros.policy.tiny import TinySpec, write_tiny_checkpoint
+
+    spec = TinySpec(
+        chunk_size=HORIZON,
+        action_dim=3,
+        state_dim=3,
+        image_features={"observation.images.top": (64, 64), "observation.images.side": (64, 64)},
+        hidden=64,
+        layers=2,
+        vision_hidden=48,
+        vision_layers=1,
+        max_action_dim=3,
+        max_state_dim=3,
+        num_steps=4,
+    )
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", spec)
+
+
+@pytest.fixture
+def parameters(checkpoint):
+    return {
+        "joints": JOINTS,
+        "control_period": 0.02,
+        "handoff_name": "test",
+        "policy_path": str(checkpoint),
+        "torch_threads": 1,
+        "cameras": ["top", "right"],
+        "camera.top.topic": "camera/top",
+        "camera.right.topic": "camera/side/compressed",
+        "camera.right.transport": "compressed",
+        "camera.right.feature": "observation.images.side",
+        "s_min": 8,
+        "seed": 1,
+        "task": "wave",
+    }
+
+
+class Seeing:
+    """Adds cameras, settings and chunks to the robot double."""
+
+    def __init__(self, robot):
+        self.robot, node = robot, robot.node
+        self.chunks = robot.listen(JointTrajectory, "rtc_inference/chunk")
+        self.settings = []
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(
+            String, "rtc_inference/settings", lambda m: self.settings.append(json.loads(m.data)),
+            latched,
+        )
+        self._raw = node.create_publisher(Image, "camera/top", 5)
+        self._jpeg = node.create_publisher(CompressedImage, "camera/side/compressed", 5)
+        self.publish_images = True
+        node.create_timer(0.05, self._publish)
+
+    def _publish(self):
+        if not self.publish_images:
+            return
+        image = Image(height=48, width=64, encoding="rgb8", step=64 * 3)
+        image.header.stamp = self.robot.node.get_clock().now().to_msg()
+        image.data = np.full((48, 64, 3), 90, np.uint8).tobytes()
+        self._raw.publish(image)
+        jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 30, np.uint8))[1]
+        message = CompressedImage(format="jpeg", data=jpeg.tobytes())
+        message.header.stamp = image.header.stamp
+        self._jpeg.publish(message)
+
+    def service(self, kind, name, request):
+        client = self.robot.node.create_client(kind, f"rtc_inference/{name}")
+        self.robot.until(client.service_is_ready, name)
+        future = client.call_async(request)
+        self.robot.until(future.done, name)
+        return future.result()
+
+    def set(self, **values):
+        kinds = {
+            int: ("integer_value", ParameterType.PARAMETER_INTEGER),
+            float: ("double_value", ParameterType.PARAMETER_DOUBLE),
+            str: ("string_value", ParameterType.PARAMETER_STRING),
+        }
+        request = SetParametersAtomically.Request()
+        for name, value in values.items():
+            field, number = kinds[type(value)]
+            request.parameters.append(
+                Parameter(name=name, value=ParameterValue(type=number, **{field: value}))
+            )
+        return self.service(SetParametersAtomically, "set_parameters_atomically", request).result
+
+    def last(self):
+        words = self.chunks[-1].header.frame_id.split()
+        return {k: float(v) for k, v in (w.split("=") for w in words)}
+
+    def wait_for_chunks(self, more):
+        wanted = len(self.chunks) + more
+        self.robot.until(lambda: len(self.chunks) >= wanted, f"{more} more chunks", 60.0)
+
+
+@pytest.fixture
+def running(robot, parameters):
+    """Both processes, moving."""
+    seeing = Seeing(robot)
+    robot.start(start_when_ready=True, max_velocity=[1000.0])
+    robot.processes.start([NodeToRun("rtc_inference", parameters=parameters)])
+    seeing.wait_for_chunks(3)
+    return seeing
+
+
+def test_chunks_are_handed_over_executed_and_published(running):
+    running.wait_for_chunks(6)
+    robot = running.robot
+    assert robot.cursor.read().mode is Mode.RUNNING
+    moved = [m for m in robot.executed if m.header.frame_id == "execute"]
+    steps = [executed_fields(m) for m in moved]
+    assert [s["rtc/step"] for s in steps] == list(range(len(steps)))
+    published = {}
+    for message in running.chunks:
+        words = dict(w.split("=") for w in message.header.frame_id.split())
+        published[int(words["seq"])] = (int(words["origin_step"]), message)
+        assert message.joint_names == JOINTS and len(message.points) == HORIZON
+    checked = 0
+    for message, step in zip(moved, steps, strict=True):
+        if int(step["rtc/chunk_seq"]) in published:
+            origin, chunk = published[int(step["rtc/chunk_seq"])]
+            row = chunk.points[int(step["rtc/step"]) - origin].positions
+            np.testing.assert_allclose(message.velocity[:3], row)
+            checked += 1
+    assert checked > 20
+    later = robot.swaps[-1]
+    assert later["guided"] == 1 and later["stride"] >= 8
+    # Guided to what was executed: the frozen rows of a new chunk are those of the old one.
+    origin, new = published[later["chunk_seq"]]
+    previous_origin, old = published[later["previous_seq"]]
+    new_rows = np.array([p.positions for p in new.points])
+    old_rows = np.array([p.positions for p in old.points])[origin - previous_origin :]
+    d = max(1, later["delay_observed"])
+    apart = np.abs(new_rows[:d] - old_rows[:d]).mean()
+    assert apart < 0.5 * np.abs(new_rows[:d] - np.roll(old_rows, 7, axis=0)[:d]).mean()
+
+
+def test_settings_change_live_are_validated_together_and_reported(running):
+    running.robot.until(lambda: running.settings, "settings")
+    before = running.settings[-1]
+    assert before["horizon"] == HORIZON and before["num_steps"] == 4
+    assert before["s"] == max(before["d_forecast"], 8)
+
+    refused = running.set(s_min=HORIZON, beta=2.0)
+    assert not refused.successful
+    assert f"H = {HORIZON}" in refused.reason and "s_min" in refused.reason
+    assert running.settings[-1] == before  # as a whole: beta neither
+
+    words = running.set(schedule="sigmoid")
+    assert not words.successful and "'sigmoid'" in words.reason and "exp_shifted" in words.reason
+    assert not running.set(beta=-1.0).successful
+    assert not running.set(handoff_name="other").successful  # read only
+
+    good = running.set(
+        s_min=6, beta=2.5, schedule="linear", jacobian="identity", sigma_d=0.5, num_steps=2
+    )
+    assert good.successful, good.reason
+    running.robot.until(lambda: running.settings[-1]["beta"] == 2.5, "the report")
+    after = running.settings[-1]
+    assert (after["s_min"], after["mask_schedule"], after["num_steps"]) == (6, "linear", 2)
+    assert (after["jacobian"], after["sigma_d"]) == ("identity", 0.5)
+
+    assert running.set(strategy="naive_async").successful
+    running.wait_for_chunks(3)
+    assert running.last()["guided"] == 0
+    assert running.set(strategy="synchronous", inject_latency_ms=60.0).successful
+    running.wait_for_chunks(3)
+    assert running.last()["rows"] == 6
+    held = lambda: running.robot.executed[-1].header.frame_id == "hold: starved"  # noqa: E731
+    running.robot.until(held, "the pause of synchronous execution")
+    assert running.set(strategy="rtc_hard", inject_latency_ms=0.0).successful
+    running.wait_for_chunks(3)
+    assert running.last()["guided"] == 1 and running.settings[-1]["mask_schedule"] == "zeros"
+
+
+def test_injected_latency_is_foreseen_and_never_starves(running):
+    robot = running.robot
+    running.wait_for_chunks(8)
+    assert running.set(inject_latency_ms=150.0).successful
+    running.wait_for_chunks(5)
+    assert running.last()["latency_ms"] >= 150
+    assert robot.swaps[-1]["delay_observed"] >= 7
+    moved = [m.header.frame_id for m in robot.executed]
+    first = moved.index("execute")
+    assert "hold: starved" not in moved[first:]
+    refused = running.set(inject_latency_ms=1000.0)
+    assert not refused.successful and "d must be at most H / 2 = 16" in refused.reason
+
+
+def test_the_task_is_set_by_topic_and_parameter(running):
+    task = running.robot.node.create_publisher(String, "rtc_inference/task", 1)
+    running.robot.until(lambda: task.get_subscription_count() > 0, "a subscriber")
+    task.publish(String(data="go left"))
+    running.robot.until(lambda: running.settings[-1]["task"] == "go left", "the task")
+    assert running.set(task="go right").successful
+    running.robot.until(lambda: running.settings[-1]["task"] == "go right", "the task")
+    got = running.service(GetParameters, "get_parameters", GetParameters.Request(names=["task"]))
+    assert got.values[0].string_value == "go right"
+
+
+def test_every_parameter_says_what_it_is(running):
+    names = ["s_min", "beta", "sigma_d", "task", "control_period", "camera.top.transport"]
+    described = running.service(
+        DescribeParameters, "describe_parameters", DescribeParameters.Request(names=names)
+    ).descriptors
+    assert all(len(d.description) > 10 for d in described)
+    assert [d.read_only for d in described] == [False, False, False, False, True, True]
+    assert described[0].integer_range[0].from_value == 1
+
+
+def test_without_images_no_inference_starts_and_the_camera_is_named(running):
+    robot = running.robot
+    running.publish_images = False
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "starvation")
+
+    def told():
+        status = robot.diagnostics.get("rtc_inference: inference")
+        return status is not None and "camera_timeout is 0.5 s" in status.message
+
+    robot.until(told, "the diagnosis")
+    running.publish_images = True
+    robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion")
+
+
+def test_killed_inference_starves_the_controller_and_comes_back(running, parameters):
+    robot = running.robot
+    os.kill(robot.processes.pid("rtc_inference"), signal.SIGKILL)
+    robot.processes.stop("rtc_inference")
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "starvation")
+    pose = np.array(robot.executed[-1].position[:3])
+    step = robot.cursor.read().step
+    robot.spin(0.2)
+    np.testing.assert_array_equal(robot.executed[-1].position[:3], pose)
+    robot.processes.start([NodeToRun("rtc_inference", parameters=parameters)])
+    robot.until(lambda: robot.cursor.read().step > step + 10, "motion", 60.0)
+    assert robot.cursor.read().step >= step  # the same run of steps
+
+
+def test_lifecycle_and_clean_exit(running):
+    state = running.service(GetState, "get_state", GetState.Request())
+    assert state.current_state.label == "active"
+    robot = running.robot
+    os.kill(robot.processes.pid("rtc_inference"), signal.SIGTERM)
+    assert robot.processes.stop("rtc_inference")["rtc_inference"] == 0, robot.logs()
+    assert "Traceback" not in robot.logs()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"joints": ["a", "b"]}, "the policy commands 3 joints, but `joints` names 2"),
+        ({"camera.right.feature": "observation.images.left"}, "needs observation.images.side"),
+        ({"policy_path": "/nowhere"}, "/nowhere"),
+        ({"policy_path": "package:nothing"}, "no checkpoint 'nothing' ships with rtc_ros"),
+        ({"s_min": 32}, "H = 32"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_the_log(ros, tmp_path, parameters, changes, sentence):
+    node = NodeToRun("rtc_inference", parameters={**parameters, **changes})
+    process = subprocess.Popen(
+        [sys.executable, "-m", node.module, *node.ros_arguments()],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "can't be configured" in line:
+                break
+        assert sentence in lines[-1], lines
+        assert "Traceback" not in "".join(lines)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
