@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.run_log import CommandLog, JointLog, Provenance, SwapEvent
+from rtc_ros.core.continuity.run_log import CommandLog, JointLog, Provenance, SwapEvent
 from rtc_ros.tools.bag_reader import BagError
 
 PREFIX = "rtc/"

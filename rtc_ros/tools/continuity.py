@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from rtc_ros.core.continuity import ContinuityReport, judge
-from rtc_ros.core.run_log import RunLog
-from rtc_ros.core.verdict import Thresholds
+from rtc_ros.core.continuity.run_log import RunLog
+from rtc_ros.core.continuity.verdict import Thresholds
 from rtc_ros.tools.bag_reader import BagError
 from rtc_ros.tools.facts import facts
 from rtc_ros.tools.run_reader import TopicNames, read_run

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
+from rtc_ros.core.continuity.run_log import CommandLog, JointLog, Provenance, RunLog, SwapEvent
 from rtc_ros.core.controller import Command, Controller
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.prefix import prefix_weights
-from rtc_ros.core.run_log import CommandLog, JointLog, Provenance, RunLog, SwapEvent
 
 PERIOD_S = 0.02
 ARM_JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")

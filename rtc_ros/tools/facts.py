@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rtc_ros.core.continuity import ContinuityReport
-from rtc_ros.core.sections import Spread
+from rtc_ros.core.continuity.sections import Spread
 
 
 def facts(report: ContinuityReport) -> list[tuple[str, str, bool]]:

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.continuity import ContinuityReport
-from rtc_ros.core.run_log import RunLog
-from rtc_ros.core.seams import Seam
+from rtc_ros.core.continuity.run_log import RunLog
+from rtc_ros.core.continuity.seams import Seam
 from rtc_ros.tools.facts import facts
 
 INK = "#222222"

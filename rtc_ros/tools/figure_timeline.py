@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from rtc_ros.core.continuity import ContinuityReport
+from rtc_ros.core.continuity.run_log import CommandLog
 from rtc_ros.core.cursor import Mode
-from rtc_ros.core.run_log import CommandLog
 from rtc_ros.tools.figure_panels import (
     FAINT,
     FAULT,

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rtc_ros.core.continuity import ContinuityReport
-from rtc_ros.core.run_log import CommandLog, RunLog
+from rtc_ros.core.continuity.run_log import CommandLog, RunLog
 from rtc_ros.tools.figure_panels import (
     FAULT,
     GOOD,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.run_log import CommandLog, RunLog, SwapEvent
+from rtc_ros.core.continuity.run_log import CommandLog, RunLog, SwapEvent
 from rtc_ros.tools.bag_columns import CommandColumns, JointColumns, chunk_of, swap_of
 from rtc_ros.tools.bag_reader import Bag, BagError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from rtc_ros.core.run_log import Provenance, RunLog, SwapEvent
+from rtc_ros.core.continuity.run_log import Provenance, RunLog, SwapEvent
 from rtc_ros.tools.bag_columns import PREFIX
 from rtc_ros.tools.message_types import standard_types
 

@@ -11,7 +11,7 @@ import pytest
 from bag_maker import TYPES, header, joint_state, messages_of, write_bag
 
 from rtc_ros.core.continuity import judge
-from rtc_ros.core.run_log import RunLog
+from rtc_ros.core.continuity.run_log import RunLog
 from rtc_ros.tools.cli import main as rtc_ros
 from rtc_ros.tools.continuity import main
 from rtc_ros.tools.example_run import ExampleSettings, example_run

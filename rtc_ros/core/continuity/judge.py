@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP
-from rtc_ros.core.motion import Motion, motion_of
-from rtc_ros.core.run_log import CommandLog, JointLog, RunLog
-from rtc_ros.core.seams import Seam, find_seams
-from rtc_ros.core.sections import (
+from rtc_ros.core.continuity.motion import Motion, motion_of
+from rtc_ros.core.continuity.run_log import CommandLog, JointLog, RunLog
+from rtc_ros.core.continuity.seams import Seam, find_seams
+from rtc_ros.core.continuity.sections import (
     Section,
     Spread,
     bare_section,
@@ -21,7 +21,7 @@ from rtc_ros.core.sections import (
     section_slices,
     worst_of,
 )
-from rtc_ros.core.verdict import Thresholds, Verdict, verdict_of
+from rtc_ros.core.continuity.verdict import Thresholds, Verdict, verdict_of
 
 MOVED_RAD = 1e-4
 """A run none of whose steps is larger than this didn't move the arm."""

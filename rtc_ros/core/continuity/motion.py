@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP
-from rtc_ros.core.run_log import CommandLog
+from rtc_ros.core.continuity.run_log import CommandLog
 
 SCALE_FLOOR = 0.05
 """A joint's scale is at least this part of the largest joint's: noise of a joint that rests

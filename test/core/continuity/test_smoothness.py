@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rtc_ros.core.smoothness import log_dimensionless_jerk, spectral_arc_length
+from rtc_ros.core.continuity.smoothness import log_dimensionless_jerk, spectral_arc_length
 
 RATE_HZ = 100.0
 TIME = np.arange(-1.0, 1.0, 1 / RATE_HZ)

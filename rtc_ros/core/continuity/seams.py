@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
-from rtc_ros.core.motion import Motion
-from rtc_ros.core.run_log import CommandLog, SwapEvent
+from rtc_ros.core.continuity.motion import Motion
+from rtc_ros.core.continuity.run_log import CommandLog, SwapEvent
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import TypedDict
 import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.continuity.motion import Motion
+from rtc_ros.core.continuity.run_log import CommandLog
+from rtc_ros.core.continuity.smoothness import log_dimensionless_jerk, spectral_arc_length
 from rtc_ros.core.cursor import Mode
-from rtc_ros.core.motion import Motion
-from rtc_ros.core.run_log import CommandLog
-from rtc_ros.core.smoothness import log_dimensionless_jerk, spectral_arc_length
 
 PAUSE_PERIODS = 1.5
 """Stamps further apart than this many periods are a pause or a gap in the recording."""

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.continuity import judge
+from rtc_ros.core.continuity.run_log import CommandLog, JointLog, Provenance, RunLog, SwapEvent
+from rtc_ros.core.continuity.verdict import Thresholds
 from rtc_ros.core.cursor import Mode
-from rtc_ros.core.run_log import CommandLog, JointLog, Provenance, RunLog, SwapEvent
-from rtc_ros.core.verdict import Thresholds
 
 PERIOD_NS = 20_000_000
 STRIDE = 10

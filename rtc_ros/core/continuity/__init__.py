@@ -1,0 +1,18 @@
+"""Whether a recorded motion was continuous: figures and a verdict (docs/continuity.md)."""
+
+from rtc_ros.core.continuity.judge import ContinuityReport, JointFigures, judge
+from rtc_ros.core.continuity.run_log import CommandLog, JointLog, Provenance, RunLog, SwapEvent
+from rtc_ros.core.continuity.verdict import Thresholds, Verdict
+
+__all__ = [
+    "CommandLog",
+    "ContinuityReport",
+    "JointFigures",
+    "JointLog",
+    "Provenance",
+    "RunLog",
+    "SwapEvent",
+    "Thresholds",
+    "Verdict",
+    "judge",
+]
