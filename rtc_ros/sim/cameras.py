@@ -12,7 +12,7 @@ import numpy as np
 
 FILM = "film"
 """A camera that the model doesn't have: both arms from the front, for people to look at."""
-_FILM_VIEW = {"lookat": (0.0, 0.45, 0.17), "distance": 0.95, "azimuth": 90.0, "elevation": -22.0}
+_FILM_VIEW = {"lookat": (0.0, 0.45, 0.17), "distance": 1.3, "azimuth": 90.0, "elevation": -22.0}
 _PACKAGES = "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri   (or libosmesa6)"
 
 

@@ -131,7 +131,7 @@ def write_strip(bag_path: Path, path: Path, topic: str | None = None, frames: in
         for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
             cv2.putText(tile, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, width)
         tiles.append(tile)
-    tiles = [cv2.resize(t, tiles[0].shape[1::-1]) for t in tiles]
+    tiles = [_framed(cv2.resize(t, tiles[0].shape[1::-1])) for t in tiles]
     columns = min(6, len(tiles))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
@@ -158,6 +158,11 @@ def _decode(message: Any) -> np.ndarray | None:
     image = rows[:, :width].reshape(message.height, message.width, channels)
     code = TO_BGR.get(message.encoding)
     return image if code is None else cv2.cvtColor(image, code)
+
+
+def _framed(tile: np.ndarray) -> np.ndarray:
+    """Put a white frame around a tile: neighbours must not look like one picture."""
+    return cv2.copyMakeBorder(tile, 3, 3, 3, 3, cv2.BORDER_CONSTANT, value=(255, 255, 255))
 
 
 def _even(image: np.ndarray) -> np.ndarray:

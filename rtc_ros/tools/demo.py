@@ -1,0 +1,225 @@
+"""`rtc_ros demo`: the main job in simulation, with RTC and without, and what to think of it.
+
+Starts the simulated robot, the inference node and the controller once, as processes of their
+own, and lets the policy move the arms for a while with each strategy, all at the same injected
+latency. Leaves a folder: for each strategy a bag, its continuity report (JSON, PNG) and a film.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rtc_ros.bringup import NodeToRun, nodes_to_run
+from rtc_ros.core.continuity import ContinuityReport, judge
+from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.tools.bag_reader import BagError
+from rtc_ros.tools.continuity import as_json, print_table
+from rtc_ros.tools.film import write_film, write_strip
+from rtc_ros.tools.processes import Processes, explain
+from rtc_ros.tools.robot_client import RobotClient, RobotError
+from rtc_ros.tools.run_reader import read_run
+
+FILM_TOPIC = "camera/film/image_raw"
+EXECUTED = "rtc_controller/executed"
+_LOADING_S = 120.0
+_FAILED = 1
+_UNUSABLE = 2
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One strategy's turn: its bag, and the cubes passed meanwhile."""
+
+    strategy: str
+    folder: Path
+    passes: int
+
+    @property
+    def bag(self) -> Path:
+        """The recording."""
+        return self.folder / self.strategy
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; 0 where RTC's run passes, 1 where it doesn't, 2 where it can't be run."""
+    options = _parser().parse_args(argv)
+    console = Console()
+    out = options.out or Path(f"rtc_demo_{datetime.now():%Y%m%d_%H%M%S}")
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        print(f"demo: {out} is there already; give another --out", file=sys.stderr)
+        return _UNUSABLE
+    out.mkdir(parents=True, exist_ok=True)
+    # SIGTERM ends the demo as ^C does: through the `with` blocks, so that no process is left.
+    signal.signal(signal.SIGTERM, _interrupt)
+    begun = time.monotonic()
+    try:
+        phases = _run(options, out, console)
+        reports = [(phase.bag, _report(phase, console)) for phase in phases]
+    except KeyboardInterrupt:
+        print(f"demo: interrupted; what was recorded is in {out}", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except (RobotError, BagError, OSError) as error:
+        print(f"demo: {error}\nThe nodes' logs are in {out / 'logs'}.", file=sys.stderr)
+        return _UNUSABLE
+    print_table(reports, console)
+    _conclude(phases, [report for _, report in reports], console)
+    console.print(f"{time.monotonic() - begun:.0f} s in all. Look at:")
+    for path in sorted(out.glob("*.png")) + sorted(out.glob("*.mp4")):
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+    console.print(f"  rtc_ros continuity {phases[0].bag}", highlight=False, soft_wrap=True)
+    return 0 if reports[0][1].verdict.passed else _FAILED
+
+
+def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase]:
+    """Start the nodes, let each strategy have its turn, end the nodes."""
+    launch = {"start_when_ready": "false", "seed": str(options.seed)}
+    with Processes(out / "logs") as processes:
+
+        def check() -> None:
+            for name, code in processes.ended().items():
+                raise RobotError(explain(name, code, out / "logs"))
+
+        processes.start(nodes_to_run(launch, simulated=True))
+        with RobotClient(check) as robot:
+            with console.status("starting the simulated robot, loading the policy"):
+                robot.until(
+                    lambda: "horizon" in robot.settings and robot.task, "the nodes", _LOADING_S
+                )
+            phases = [
+                _phase(robot, processes, strategy, options, out, console)
+                for strategy in options.strategies
+            ]
+        failed = {name: code for name, code in processes.stop().items() if code}
+    if failed:
+        raise RobotError("; ".join(explain(n, c, out / "logs") for n, c in failed.items()))
+    return phases
+
+
+def _phase(
+    robot: RobotClient,
+    processes: Processes,
+    strategy: str,
+    options: argparse.Namespace,
+    out: Path,
+    console: Console,
+) -> Phase:
+    """Let the arms move from their start pose for a while, and record it."""
+    robot.trigger("rtc_sim/reset")
+    robot.set_parameters(
+        "rtc_inference", {"strategy": strategy, "inject_latency_ms": options.latency_ms}
+    )
+    parameters = {"output": str(out / strategy), "camera_topics": [FILM_TOPIC]}
+    processes.start([NodeToRun("rtc_recorder", parameters=parameters)])
+    already = {topic: robot.subscribers(topic) for topic in (EXECUTED, FILM_TOPIC)}
+    robot.until(
+        lambda: all(robot.subscribers(t) > n for t, n in already.items()), "the recorder", 30.0
+    )
+    passes = int(robot.task["passes"])
+    robot.trigger("rtc_controller/start")
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[now]}"), console=console) as progress:
+        bar = progress.add_task(f"{strategy:12}", total=options.seconds, now="")
+        begun = time.monotonic()
+        while (elapsed := time.monotonic() - begun) < options.seconds:
+            progress.update(bar, completed=elapsed, now=_now(robot, passes))
+            robot.spin(0.2)
+        progress.update(bar, completed=options.seconds, now=_now(robot, passes))
+    robot.trigger("rtc_controller/stop")
+    robot.spin(0.3)
+    code = processes.stop("rtc_recorder")["rtc_recorder"]
+    if code:
+        raise RobotError(explain("rtc_recorder", code, out / "logs"))
+    return Phase(strategy, out, int(robot.task["passes"]) - passes)
+
+
+def _now(robot: RobotClient, passes: int) -> str:
+    """Say what the robot is doing, in a few words."""
+    motion = robot.said("rtc_controller: motion")
+    delay = robot.said("rtc_inference: delay")
+    return (
+        f"{motion.get('mode', '…').lower()}, chunk {motion.get('chunk', '–')}, "
+        f"d {motion.get('last observed delay [steps]', '–')}, s {delay.get('s', '–')}, "
+        f"cubes passed {int(robot.task['passes']) - passes}"
+    )
+
+
+def _report(phase: Phase, console: Console) -> ContinuityReport:
+    """Judge a phase's bag; write JSON, pictures and film beside it."""
+    from rtc_ros.tools.report_figure import draw_report
+
+    with console.status(f"judging {phase.bag.name}, making its film"):
+        run = read_run(phase.bag)
+        report = judge(run)
+        text = json.dumps(as_json(phase.bag, report), indent=1, allow_nan=False)
+        beside = phase.folder / phase.strategy
+        beside.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+        draw_report(report, run, phase.strategy, beside.with_suffix(".png"))
+        write_film(phase.bag, beside.with_suffix(".mp4"), f"/{FILM_TOPIC}")
+        strip = beside.with_name(f"{phase.strategy}_film.png")
+        write_strip(phase.bag, strip, f"/{FILM_TOPIC}")
+    return report
+
+
+def _conclude(
+    phases: Sequence[Phase], reports: Sequence[ContinuityReport], console: Console
+) -> None:
+    """Say in a sentence or two what the figures mean."""
+    cubes = ", ".join(f"{p.passes} with {p.strategy}" for p in phases)
+    console.print(f"Cubes passed: {cubes}.")
+    first = reports[0].seam_excess
+    for phase, report in zip(phases[1:], reports[1:], strict=True):
+        if first is not None and report.seam_excess is not None and first.median > 0:
+            console.print(
+                f"A seam of {phase.strategy} departs from the motion around it by "
+                f"{report.seam_excess.median:.3g} rad in the median, one of "
+                f"{phases[0].strategy} by {first.median:.3g} rad: "
+                f"{report.seam_excess.median / first.median:.1f} times as much."
+            )
+
+
+def _interrupt(_: int, __: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rtc_ros demo",
+        description="Let a small SmolVLA pass a cube between two simulated arms over ROS 2, with "
+        "Real-Time Chunking and with naive switching; record and judge both.",
+    )
+    add = parser.add_argument
+    add("--out", type=Path, metavar="DIR", help="new folder (default rtc_demo_<date>_<time>)")
+    add("--seconds", type=float, default=30.0, help="of motion per strategy (%(default)g)")
+    add(
+        "--latency-ms",
+        type=float,
+        default=200.0,
+        help="latency injected into each inference (%(default)g)",
+    )
+    add(
+        "--strategies",
+        nargs="+",
+        choices=tuple(STRATEGIES),
+        default=["rtc", "naive_async"],
+        metavar="NAME",
+        help=f"of {', '.join(STRATEGIES)} (default: rtc naive_async); the first one is judged",
+    )
+    add("--seed", type=int, default=0, help="of the cubes' places (%(default)d)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Drives the running nodes from outside: services, parameters, and what they say of themselves."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+_SERVICE_S = 10.0
+
+
+class RobotError(Exception):
+    """The nodes refused something or don't answer; the message says what."""
+
+
+class RobotClient:
+    """One ROS node on a context of its own, spun only while a method waits.
+
+    ``check`` is called while waiting: it may raise, so that a node's death ends the wait.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+        self._context = Context()
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node("rtc_demo", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self.settings: dict[str, Any] = {}
+        self.task: dict[str, str] = {}
+        self._status: dict[str, dict[str, str]] = {}
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._node.create_subscription(
+            String, "rtc_inference/settings", self._on_settings, latched
+        )
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 20)
+        self._node.create_subscription(DiagnosticStatus, "rtc_sim/task_state", self._on_task, 10)
+
+    def _on_settings(self, message: String) -> None:
+        self.settings = json.loads(message.data)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            values = {v.key: v.value for v in status.values}
+            self._status[status.name] = {**values, "message": status.message}
+
+    def _on_task(self, message: DiagnosticStatus) -> None:
+        self.task = {v.key: v.value for v in message.values}
+
+    def said(self, name: str) -> Mapping[str, str]:
+        """Return the last values, and the ``message``, of one entry of /diagnostics."""
+        return self._status.get(name, {})
+
+    def subscribers(self, topic: str) -> int:
+        """Count the subscriptions of a topic."""
+        return self._node.count_subscribers(topic)
+
+    def spin(self, seconds: float) -> None:
+        """Take messages for a while."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._check()
+            self._executor.spin_once(timeout_sec=min(left, 0.1))
+
+    def until(self, condition: Callable[[], Any], what: str, patience_s: float) -> None:
+        """Take messages until ``condition()`` holds.
+
+        Raises:
+            RobotError: it does not hold after ``patience_s``.
+        """
+        end = time.monotonic() + patience_s
+        while not condition():
+            if time.monotonic() > end:
+                raise RobotError(f"waited {patience_s:g} s for {what}, in vain")
+            self.spin(0.05)
+
+    def trigger(self, service: str) -> str:
+        """Call a std_srvs/Trigger service; return its message.
+
+        Raises:
+            RobotError: it refused or didn't answer.
+        """
+        response = self._call(Trigger, service, Trigger.Request())
+        if not response.success:
+            raise RobotError(f"{service} refused: {response.message}")
+        return str(response.message)
+
+    def set_parameters(self, node: str, values: Mapping[str, Any]) -> None:
+        """Set parameters of a node, all or none.
+
+        Raises:
+            RobotError: the node refused, with its sentence.
+        """
+        request = SetParametersAtomically.Request(
+            parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
+        )
+        name = f"{node}/set_parameters_atomically"
+        result = self._call(SetParametersAtomically, name, request).result
+        if not result.successful:
+            raise RobotError(f"{node} refused {dict(values)}: {result.reason}")
+
+    def _call(self, kind: Any, name: str, request: Any) -> Any:
+        client = self._node.create_client(kind, name)
+        try:
+            self.until(client.service_is_ready, f"the service {name}", _SERVICE_S)
+            future = client.call_async(request)
+            self.until(future.done, f"an answer of {name}", _SERVICE_S)
+            return future.result()
+        finally:
+            self._node.destroy_client(client)
+
+    def __enter__(self) -> RobotClient:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the node and its context."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
