@@ -8,11 +8,14 @@ latency. Leaves a folder: for each strategy a bag, its continuity report (JSON, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +28,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.continuity import ContinuityReport, judge
 from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
 from rtc_ros.tools.bag_reader import BagError
 from rtc_ros.tools.continuity import as_json, print_table
 from rtc_ros.tools.film import write_film, write_strip
@@ -86,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase]:
     """Start the nodes, let each strategy have its turn, end the nodes."""
     launch = {"start_when_ready": "false", "seed": str(options.seed)}
-    with Processes(out / "logs") as processes:
+    with _own_handoff(), Processes(out / "logs") as processes:
 
         def check() -> None:
             for name, code in processes.ended().items():
@@ -106,6 +110,22 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
     if failed:
         raise RobotError("; ".join(explain(n, c, out / "logs") for n, c in failed.items()))
     return phases
+
+
+@contextlib.contextmanager
+def _own_handoff() -> Iterator[None]:
+    """Keep the nodes' shared memory apart from that of any other run on this machine."""
+    before = os.environ.get(DIRECTORY_VARIABLE)
+    parent = before or DEFAULT_DIRECTORY
+    with tempfile.TemporaryDirectory(prefix="rtc_ros_demo_", dir=parent) as folder:
+        os.environ[DIRECTORY_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[DIRECTORY_VARIABLE]
+            else:
+                os.environ[DIRECTORY_VARIABLE] = before
 
 
 def _phase(

@@ -92,8 +92,9 @@ def test_a_strip_shows_first_and_last_frame(tmp_path):
     bag = camera_bag(tmp_path / "bag", compressed)
     assert main([str(bag), "--strip", str(tmp_path / "s.png"), "--frames", "8"]) == 0
     strip = cv2.imread(str(tmp_path / "s.png"))[..., ::-1]
-    assert strip.shape == (2 * 240, 6 * 320, 3)
-    first, last = strip[120, :320], strip[240 + 120, 320:640]
+    height, width = 240 + 2 * 3, 320 + 2 * 3  # a white frame of 3 px around each
+    assert strip.shape == (2 * height, 6 * width, 3)
+    first, last = strip[120, 3:323], strip[height + 120, width + 3 : width + 323]
     assert (first[:, 0] > 128).mean() < 0.05
     assert (last[:, 0] > 128).mean() == pytest.approx(58 / 64, abs=0.05)
 
