@@ -6,6 +6,7 @@ anything of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,11 @@ from typing import Any
 
 import yaml
 
+from rtc_ros.overrides import override_file, read_sections
+
 PACKAGE = "rtc_ros"
+
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 MODULES = {
     "rtc_inference": "rtc_ros.nodes.inference_node",
@@ -72,7 +77,7 @@ COMMON_ARGUMENTS = (
         bool,
     ),
     Argument("record", "folder of the rosbag2 bag to record; empty: no recording"),
-    Argument("log_level", "debug, info, warn or error", "info"),
+    Argument("log_level", ", ".join(LOG_LEVELS), "info"),
 )
 
 SIM_ARGUMENTS = (
@@ -97,27 +102,21 @@ class NodeToRun:
         """The Python module that runs it."""
         return MODULES[self.executable]
 
+    def parameter_files(self) -> list[str]:
+        """Return the parameter files to start it with, the last one with ``parameters``."""
+        files = list(self.params_files)
+        if self.parameters:
+            files.append(override_file(self.params_files, self.parameters, self.executable))
+        return files
+
     def ros_arguments(self) -> list[str]:
         """Return the process's command line from ``--ros-args`` on."""
         words = ["--ros-args", "--log-level", self.log_level]
         if self.namespace:
             words += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
-        for path in self.params_files:
+        for path in self.parameter_files():
             words += ["--params-file", path]
-        for name, value in self.parameters.items():
-            words += ["-p", f"{name}:={yaml_value(value)}"]
         return words
-
-
-def yaml_value(value: object) -> str:
-    """Return ``value`` as one line of YAML, for a command line."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(yaml_value(v) for v in value) + "]"
-    return repr(value)
 
 
 def config_file(name: str) -> str:
@@ -162,11 +161,21 @@ def parse(argument: Argument, text: str) -> Any:
     return argument.kind(value)
 
 
+def _check_words(namespace: str, log_level: str) -> None:
+    """Refuse what the nodes would only answer with a traceback."""
+    if not re.fullmatch(r"/?|/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", namespace, re.ASCII):
+        raise ValueError(
+            f"namespace:={namespace} is not a ROS namespace: letters, digits and _ between slashes"
+        )
+    if log_level not in LOG_LEVELS:
+        raise ValueError(f"log_level:={log_level} is not one of {', '.join(LOG_LEVELS)}")
+
+
 def nodes_to_run(values: Mapping[str, str], *, simulated: bool) -> list[NodeToRun]:
     """Return the processes for these launch arguments (name → text; empty means not given).
 
     Raises:
-        ValueError: an argument isn't of its type, or the parameter file is missing.
+        ValueError: an argument isn't of its type, or there is no such parameter file.
     """
     arguments = SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS
     known = {a.name for a in arguments}
@@ -176,6 +185,7 @@ def nodes_to_run(values: Mapping[str, str], *, simulated: bool) -> list[NodeToRu
             f"unknown argument {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
         )
     given = {a.name: values.get(a.name) or a.default for a in arguments}
+    _check_words(given["namespace"], given["log_level"])
     params_file = given["params_file"] or (config_file("sim.yaml") if simulated else "")
     if not params_file:
         raise ValueError(
@@ -183,6 +193,7 @@ def nodes_to_run(values: Mapping[str, str], *, simulated: bool) -> list[NodeToRu
         )
     if not Path(params_file).is_file():
         raise ValueError(f"params_file:={params_file} is not a file")
+    read_sections(params_file)
     executables = ["rtc_inference", "rtc_controller"]
     if simulated:
         executables.insert(0, "rtc_sim")

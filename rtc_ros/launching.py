@@ -22,10 +22,7 @@ def describe(*, simulated: bool) -> LaunchDescription:
                 executable=node.executable,
                 name=node.executable,
                 namespace=node.namespace,
-                parameters=[
-                    *node.params_files,
-                    *([dict(node.parameters)] if node.parameters else []),
-                ],
+                parameters=node.parameter_files(),
                 ros_arguments=["--log-level", node.log_level],
                 output="screen",
             )

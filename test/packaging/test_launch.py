@@ -1,0 +1,88 @@
+"""What the launch files start, where the launch system is: exactly what bringup describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("launch_ros", reason="the launch system is not among the wheels")
+
+from ament_index_python.packages import get_packages_with_prefixes  # noqa: E402
+from launch import LaunchContext, LaunchDescription, LaunchService  # noqa: E402
+from launch.actions import RegisterEventHandler, SetLaunchConfiguration, Shutdown  # noqa: E402
+from launch.event_handlers import OnProcessStart  # noqa: E402
+from launch.events.process import ProcessStarted  # noqa: E402
+
+from rtc_ros.bringup import COMMON_ARGUMENTS, SIM_ARGUMENTS, config_file  # noqa: E402
+from rtc_ros.launching import describe  # noqa: E402
+
+built = pytest.mark.skipif(
+    "rtc_ros" not in get_packages_with_prefixes(), reason="rtc_ros is not built in this workspace"
+)
+
+
+def command_lines(expected: int, *, simulated: bool, **values: str) -> dict[str, list[str]]:
+    """Launch for real, end all at once; return executable -> the words after it."""
+    words: dict[str, list[str]] = {}
+
+    def started(event: ProcessStarted, _: LaunchContext) -> list[Shutdown]:
+        words[Path(event.cmd[0]).name] = event.cmd[1:]
+        return [Shutdown()] if len(words) == expected else []
+
+    service = LaunchService()
+    given = [SetLaunchConfiguration(name, value) for name, value in values.items()]
+    handler = RegisterEventHandler(OnProcessStart(on_start=started))
+    service.include_launch_description(
+        LaunchDescription([handler, *given, describe(simulated=simulated)])
+    )
+    service.run()
+    return words
+
+
+@built
+def test_the_node_gets_the_arguments_on_top_of_its_file() -> None:
+    lines = command_lines(
+        3,
+        simulated=True,
+        s_min="7",
+        beta="2.0",
+        strategy="naive_async",
+        namespace="robot1",
+        log_level="warn",
+    )
+    assert set(lines) == {"rtc_sim", "rtc_inference", "rtc_controller"}
+    file = config_file("sim.yaml")
+    for name, words in lines.items():
+        assert words[:3] == ["--ros-args", "--log-level", "warn"]
+        assert "__ns:=/robot1" in words and f"__node:={name}" in words
+        files = [words[i + 1] for i, word in enumerate(words) if word == "--params-file"]
+        assert files[0] == file and "-p" not in words
+        assert len(files) == (2 if name == "rtc_inference" else 1)
+    (top,) = (Path(w) for w in lines["rtc_inference"] if "rtc_inference_" in w)
+    wanted = {"s_min": 7, "beta": 2.0, "strategy": "naive_async"}
+    sections = yaml.safe_load(top.read_text())
+    assert set(sections) >= set(yaml.safe_load(Path(file).read_text())) | {"/**"}
+    assert all(s == {"ros__parameters": wanted} for s in sections.values())
+
+
+@built
+def test_without_arguments_only_the_file_counts() -> None:
+    for words in command_lines(3, simulated=True).values():
+        assert words.count("--params-file") == 1 and "__ns:=/" in words
+
+
+@built
+def test_beside_the_user_s_driver_no_simulation_is_started(tmp_path: Path) -> None:
+    lines = command_lines(
+        3, simulated=False, params_file=config_file("sim.yaml"), record=str(tmp_path / "bag")
+    )
+    assert set(lines) == {"rtc_inference", "rtc_controller", "rtc_recorder"}
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_every_argument_is_declared_with_its_description(simulated: bool) -> None:
+    table = SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS
+    declared = describe(simulated=simulated).get_launch_arguments()
+    assert {a.name: a.description for a in declared} == {a.name: a.description for a in table}
