@@ -1,0 +1,109 @@
+"""The main job as a newcomer runs it: every process, the shipped policy, bags, reports, films."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import pytest
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+
+def demo(*arguments):
+    return [sys.executable, "-m", "rtc_ros.tools.cli", "demo", *arguments]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short demo: its folder, its output, its exit code."""
+    out = tmp_path_factory.mktemp("demo") / "out"
+    done = subprocess.run(
+        demo("--out", str(out), "--seconds", "9", "--latency-ms", "150"),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    logs = "\n".join(f"--- {p.name}\n{p.read_text()}" for p in (out / "logs").glob("*.log"))
+    assert done.returncode in (0, 1), f"{done.stdout}{done.stderr}{logs}"
+    reports = {n: json.loads((out / f"{n}.json").read_text()) for n in ("rtc", "naive_async")}
+    return out, done, reports
+
+
+def test_no_step_is_lost_or_from_a_wrong_row(run):
+    _, _, reports = run
+    for report in reports.values():
+        assert report["misplaced_steps"] == 0
+        # From the first chunk on, each tick executes a step or says why it holds.
+        held = report["starved_ticks"] + report["waiting_ticks"] + report["fault_ticks"]
+        assert report["steps"] + held == report["ticks"]
+        assert report["steps"] > 200 and report["fault_ticks"] == 0
+        assert report["chunks_recorded"] >= len(report["seams"]) > 5
+
+
+def test_the_arm_starves_only_where_a_chunk_came_later_than_its_predecessor_reaches(run):
+    _, _, reports = run
+    rtc = reports["rtc"]
+    seams = [s for s in rtc["seams"] if s["delay_observed"] is not None]
+    in_time = all(s["delay_observed"] + s["stride"] <= 50 for s in seams)
+    assert not in_time or rtc["starved_ticks"] == 0
+    # 150 ms injected are 8 steps, and an inference takes some more.
+    assert min(s["delay_observed"] for s in seams) >= 8
+    assert all(s["guided"] for s in seams)
+
+
+def test_seams_without_guidance_are_larger_at_the_same_latency(run):
+    _, _, reports = run
+    rtc, naive = (reports[n]["seam_excess"]["median"] for n in ("rtc", "naive_async"))
+    assert naive > 1.5 * rtc
+    assert not any(s["guided"] for s in reports["naive_async"]["seams"])
+    assert reports["naive_async"]["verdict"]["passed"] is False
+
+
+def test_both_arms_move(run):
+    _, _, reports = run
+    moved = {j["name"]: j["ordinary_jump"]["max"] for j in reports["rtc"]["joints"]}
+    for joint in ("left_shoulder", "left_elbow", "right_shoulder", "right_elbow"):
+        assert moved[joint] > 0.01
+
+
+def test_it_leaves_bags_reports_pictures_and_films(run):
+    out, done, reports = run
+    for name in reports:
+        assert (out / name / "metadata.yaml").is_file()
+        assert cv2.imread(str(out / f"{name}.png")).shape[1] > 1000
+        assert cv2.imread(str(out / f"{name}_film.png")) is not None
+        film = cv2.VideoCapture(str(out / f"{name}.mp4"))
+        assert film.get(cv2.CAP_PROP_FRAME_COUNT) > 30
+    assert "misplaced steps" in done.stdout and "times as much" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (0 if reports["rtc"]["verdict"]["passed"] else 1)
+
+
+def test_the_folder_of_an_earlier_demo_is_not_touched(run):
+    out, _, _ = run
+    again = subprocess.run(demo("--out", str(out)), capture_output=True, text=True, timeout=60)
+    assert again.returncode == 2 and "is there already" in again.stderr
+
+
+def test_interrupting_it_ends_every_process(tmp_path):
+    shared = set(os.listdir(os.environ["RTC_ROS_SHM_DIR"]))
+    process = subprocess.Popen(
+        demo("--out", str(tmp_path / "out")), stderr=subprocess.PIPE, text=True
+    )
+    logs = tmp_path / "out" / "logs"
+    deadline = time.monotonic() + 60
+    while not (logs / "rtc_controller.log").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    error = process.communicate(timeout=60)[1]
+    assert "interrupted" in error and "Traceback" not in error
+    left = subprocess.run(
+        ["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert not left.stdout
+    assert set(os.listdir(os.environ["RTC_ROS_SHM_DIR"])) == shared
