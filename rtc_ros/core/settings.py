@@ -60,6 +60,23 @@ class RtcSettings:
         conflict = refusal(horizon, self.s_min, 0 if self.plan.pauses else delay)
         return [conflict] if conflict else []
 
+    def rows_needed(self, delay: int) -> int:
+        """Rows a chunk must have for these settings and d: s + d, s = max(d, s_min)."""
+        return self.s_min if self.plan.pauses else max(delay, self.s_min) + delay
+
+    def problems_after(
+        self, before: RtcSettings, horizon: int, delay: int, delay_before: int
+    ) -> list[str]:
+        """Say why the settings ``before`` can't be changed to these.
+
+        A slow inference may bring d over the budget at any time. Then a change that doesn't
+        touch the conflict, or eases it, must still be possible.
+        """
+        found = self.problems(horizon, delay)
+        conflict = found and not self.problems(horizon, 0)  # each value is good by itself
+        worse = self.rows_needed(delay) > before.rows_needed(delay_before)
+        return [] if conflict and not worse else found
+
     @property
     def plan(self) -> Strategy:
         """The strategy's definition."""

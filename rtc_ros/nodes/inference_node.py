@@ -252,7 +252,10 @@ class InferenceNode(LifecycleNode):
         changes = {k: v for k, v in values.items() if k in _SETTINGS}
         settings = self._settings.changed(**changes)
         if changes and self._loop is not None:
-            problems = settings.problems(self._loop.horizon, self._forecast(settings))
+            d_now = self._loop.estimator.forecast()
+            problems = settings.problems_after(
+                self._settings, self._loop.horizon, self._forecast(settings), d_now
+            )
             if problems:
                 return SetParametersResult(successful=False, reason="; ".join(problems))
         return SetParametersResult(successful=True)

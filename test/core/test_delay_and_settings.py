@@ -86,3 +86,19 @@ def test_a_pausing_strategy_has_no_delay_to_cover():
     settings = RtcSettings(strategy="synchronous", s_min=45)
     assert settings.problems(horizon=50, delay=30) == []
     assert settings.changed(strategy="rtc").problems(50, 30) != []
+
+
+def test_while_the_delay_is_over_budget_only_changes_that_make_it_worse_are_refused():
+    now = RtcSettings(s_min=20)
+    assert now.problems(horizon=50, delay=26) != []
+
+    def refused(delay=26, **changes):
+        return now.changed(**changes).problems_after(now, 50, delay, 26)
+
+    assert refused(beta=2.0) == refused(strategy="naive_async") == refused(s_min=10) == []
+    assert refused(strategy="synchronous") == []
+    assert "H / 2 = 25" in refused(s_min=30)[0]
+    assert refused(delay=36, inject_latency_ms=200.0) != []
+    assert "beta is -1" in refused(beta=-1.0)[0]
+    assert "s_min is 60" in refused(s_min=60)[0]
+    assert now.changed(s_min=31).problems_after(now, 50, 20, 20) != []  # within budget before
