@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rtc_ros.core.continuity import ContinuityReport
-from rtc_ros.core.continuity.sections import Spread
+from rtc_ros.core.continuity.spread import Spread
 
 
 def facts(report: ContinuityReport) -> list[tuple[str, str, bool]]:
@@ -15,6 +15,9 @@ def facts(report: ContinuityReport) -> list[tuple[str, str, bool]]:
 
     def spread(values: Spread | None) -> str:
         return "unknown" if values is None else f"{values.median:.3g} / {values.max:.3g}"
+
+    def number(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:.3f}"
 
     excess, late = report.seam_excess_ratio, report.lateness_us
     rate = "unknown" if report.rate_hz is None else f"{report.rate_hz:.2f}"
@@ -33,23 +36,29 @@ def facts(report: ContinuityReport) -> list[tuple[str, str, bool]]:
             past(report.misplaced_steps, limits.max_misplaced),
         ),
         ("ticks held: waiting, fault", f"{report.waiting_ticks}, {report.fault_ticks}", False),
-        ("seams, later than forecast", f"{len(report.seams)}, {forecasts}", False),
+        ("seams, later than forecast", f"{report.seam_count}, {forecasts}", False),
         (
             "seam's excess [ordinary steps]",
             spread(excess),
             past(None if excess is None else excess.max, limits.max_seam_excess),
         ),
         ("seam's excess [rad]", spread(report.seam_excess), False),
-        ("seam's acceleration [rad/s²]", spread(report.seam_acceleration), False),
+        ("speed at seams [rad/s]", spread(report.seam_speed), False),
+        ("ordinary speed [rad/s]", spread(report.ordinary_speed), False),
+        ("acceleration at seams [rad/s²]", spread(report.seam_acceleration), False),
         ("ordinary acceleration [rad/s²]", spread(report.ordinary_acceleration), False),
+        ("jerk at seams [rad/s³]", spread(report.seam_jerk), False),
+        ("ordinary jerk [rad/s³]", spread(report.ordinary_jerk), False),
         ("frozen rows against executed [rad]", spread(report.prefix_mismatch), False),
         ("overlap of two chunks, rms [rad]", spread(report.overlap_rms), False),
+        ("SPARC, LDLJ", f"{number(report.sparc)}, {number(report.ldlj)}", False),
         ("steps with a limit at work", str(report.limited_steps), False),
         (
             "tick lateness [ms]",
             "unknown" if late is None else f"{late.median / 1e3:.3g} / {late.max / 1e3:.3g}",
             False,
         ),
+        ("late ticks", "unknown" if late is None else str(report.late_ticks), False),
         (
             "tick lateness p99 [ms]",
             "unknown" if late is None else f"{late.p99 / 1e3:.3g}",

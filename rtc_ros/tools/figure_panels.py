@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.continuity import ContinuityReport
-from rtc_ros.core.continuity.run_log import RunLog
-from rtc_ros.core.continuity.seams import Seam
+from rtc_ros.core.continuity.evidence import AROUND, Closeup, Evidence
 from rtc_ros.tools.facts import facts
 
 INK = "#222222"
@@ -21,9 +22,6 @@ ORDINARY = "#90A4AE"
 GUIDED = "#1F5FA8"
 UNGUIDED = "#D9730D"
 
-AROUND = 12
-"""Steps shown on either side of the worst seam."""
-
 
 def nothing(axis: Axes, text: str) -> None:
     """Say in an empty panel why it is empty."""
@@ -31,56 +29,49 @@ def nothing(axis: Axes, text: str) -> None:
     axis.set_yticks([])
 
 
-def worst_seam(report: ContinuityReport) -> Seam | None:
-    """Return the seam with the largest excess."""
-    known = [s for s in report.seams if s.excess_ratio is not None]
-    return max(known, key=lambda s: s.excess_ratio or 0.0) if known else None
-
-
-def draw_worst_seam(axis: Axes, report: ContinuityReport, run: RunLog) -> None:
+def draw_worst_seam(axis: Axes, evidence: Evidence) -> None:
     """Draw one joint, step by step, around the worst seam, with what both chunks had planned."""
-    seam = worst_seam(report)
-    if seam is None:
+    if not evidence.closeups or evidence.closeups[0].seam.excess_ratio is None:
         axis.set_title("worst seam", loc="left", fontsize=11)
         nothing(axis, "no seam to compare")
         axis.set_xticks([])
         return
-    log, joint = run.commands, seam.worst_joint
-    assert log.provenance is not None
+    draw_closeup(axis, evidence.closeups[0], evidence.joints)
+    seam = evidence.closeups[0].seam
     axis.set_title(
-        f"worst seam: step {seam.step}, {log.joints[joint]}, "
+        f"worst seam: step {seam.step}, {evidence.joints[seam.worst_joint]}, "
         f"{seam.excess_ratio:.2f} ordinary steps",
         loc="left",
         fontsize=11,
     )
-    chunks = {c.name: c for c in run.chunks or ()}
-    for name, colour, word in (
-        (seam.previous, ORDINARY, "previous chunk"),
-        (seam.chunk, GUIDED if seam.guided else UNGUIDED, "new chunk"),
+
+
+def draw_closeup(
+    axis: Axes, closeup: Closeup, joints: Sequence[str], joint: int | None = None
+) -> None:
+    """Draw one joint (the seam's worst by default) around a seam, and both chunks' plans."""
+    seam = closeup.seam
+    joint = seam.worst_joint if joint is None else joint
+    for chunk, colour, word in (
+        (closeup.before, ORDINARY, "previous chunk"),
+        (closeup.after, GUIDED if seam.guided else UNGUIDED, "new chunk"),
     ):
-        _draw_plan(axis, chunks.get(name), joint, seam.step, colour, word)
-    begin = max(0, seam.record - AROUND)
-    window = slice(begin, seam.record + AROUND)
-    executed = log.provenance.row[window] >= 0
-    offset = np.arange(window.start, window.start + len(executed)) - seam.record
-    value = log.command[window, joint]
+        _draw_plan(axis, chunk, joint, seam.step, colour, word)
+    executed, offset = closeup.executed, closeup.offset
+    value = closeup.command[:, joint]
     axis.plot(offset, value, color=INK, lw=0.8, zorder=3)
     axis.plot(
         offset[executed], value[executed], "o", ms=4.5, color=INK, label="commanded", zorder=4
     )
-    axis.plot(
-        offset[~executed], value[~executed], "x", ms=6, color=STARVED, label="held", zorder=4
-    )
+    if not executed.all():
+        held = ~executed
+        axis.plot(offset[held], value[held], "x", ms=6, color=STARVED, label="held", zorder=4)
     axis.axvline(-0.5, color=STARVED, lw=1, ls=":")
     axis.set_xlim(-AROUND - 0.5, AROUND + 0.5)
     axis.set_xlabel("ticks from the seam")
-    axis.set_ylabel("[rad]")
+    axis.set_ylabel(f"{joints[joint]} [rad]")
     axis.margins(y=0.12)
-    handles, labels = axis.get_legend_handles_labels()
-    if executed.all():
-        keep = [i for i, text in enumerate(labels) if text != "held"]
-        handles, labels = [handles[i] for i in keep], [labels[i] for i in keep]
-    axis.legend(handles, labels, fontsize=9, frameon=True, framealpha=0.85)
+    axis.legend(fontsize=9, frameon=True, framealpha=0.85)
 
 
 def _draw_plan(
@@ -132,13 +123,13 @@ def draw_facts(axis: Axes, report: ContinuityReport) -> None:
     axis.axis("off")
     lines = [("median / worst", "", False), *facts(report)]
     for i, (name, value, bad) in enumerate(lines):
-        y = 1.0 - i * 0.06
-        axis.text(0.0, y, name, fontsize=10.5, color=INK, va="top", transform=axis.transAxes)
+        y = 1.0 - i * 0.046
+        axis.text(0.0, y, name, fontsize=9.5, color=INK, va="top", transform=axis.transAxes)
         axis.text(
             1.0,
             y,
             value,
-            fontsize=10.5,
+            fontsize=9.5,
             va="top",
             ha="right",
             color=STARVED if bad else INK,
@@ -148,7 +139,7 @@ def draw_facts(axis: Axes, report: ContinuityReport) -> None:
     for i, text in enumerate((*report.notes, *report.unknown)):
         axis.text(
             0.0,
-            0.97 - (len(lines) + i) * 0.06,
+            0.98 - (len(lines) + i) * 0.046,
             f"· {text if len(text) < 95 else text[:92] + '…'}",
             fontsize=8,
             color=FAULT,

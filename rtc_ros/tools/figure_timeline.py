@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from rtc_ros.core.continuity import ContinuityReport
-from rtc_ros.core.continuity.run_log import CommandLog
+from rtc_ros.core.continuity.evidence import Evidence
+from rtc_ros.core.continuity.seams import Seam
 from rtc_ros.core.cursor import Mode
 from rtc_ros.tools.figure_panels import (
     FAINT,
@@ -27,55 +27,41 @@ MAX_JOINTS = len(JOINT_COLOURS)
 MAX_BANDS = 500
 """With more chunks than this a band is thinner than a pixel or two, and only dazzles."""
 
-MAX_POINTS = 20_000
-
 
 def draw_motion(
     axis: Axes,
     report: ContinuityReport,
-    log: CommandLog,
-    time: np.ndarray,
+    evidence: Evidence,
     name: str,
     joints: Sequence[int],
 ) -> None:
     """Draw the commanded joints over bands of alternating grey, one for each chunk."""
-    _shade(axis, report, log, time)
-    stride = max(1, len(time) // MAX_POINTS)
+    _shade(axis, report, evidence)
     for colour, joint in zip(JOINT_COLOURS, joints, strict=False):
-        values = log.command[:, joint].copy()
-        # The line is broken where another section begins: nothing joins them.
-        for section in report.sections[1:]:
-            values[section.first_record] = np.nan
-        label = log.joints[joint].removeprefix("left_").removeprefix("right_")
-        axis.plot(time[::stride], values[::stride], color=colour, lw=1.3, label=label)
-    for seam in report.seams:
-        if 0 <= report.thresholds.max_seam_excess < (seam.excess_ratio or 0.0):
-            axis.axvline(seam.time_s, color=STARVED, lw=0.7, alpha=0.35, zorder=1)
+        label = evidence.joints[joint].removeprefix("left_").removeprefix("right_")
+        values = evidence.command[:, joint]
+        axis.plot(evidence.time_s, values, color=colour, lw=1.3, label=label)
+    for seam in _over(report):
+        axis.axvline(seam.time_s, color=STARVED, lw=0.7, alpha=0.35, zorder=1)
     axis.set_ylabel(f"{name}: commanded [rad]")
     _legend_above(axis)
 
 
-def _shade(axis: Axes, report: ContinuityReport, log: CommandLog, time: np.ndarray) -> None:
-    if log.provenance is None:
-        return
+def _over(report: ContinuityReport) -> list[Seam]:
+    """Return the seams past the threshold, the worst of them where they are many."""
+    limit = report.thresholds.max_seam_excess
+    over = [s for s in report.seams if 0 <= limit < (s.excess_ratio or 0.0)]
+    return sorted(over, key=lambda s: s.excess_ratio or 0.0, reverse=True)[:MAX_BANDS]
+
+
+def _shade(axis: Axes, report: ContinuityReport, evidence: Evidence) -> None:
     edges = [s.time_s for s in report.seams]
     if 0 < len(edges) <= MAX_BANDS:
-        for begin, end in zip(edges[::2], [*edges[1::2], time[-1]], strict=False):
+        for begin, end in zip(edges[::2], [*edges[1::2], evidence.end_s], strict=False):
             axis.axvspan(begin, end, color=FAINT, lw=0, zorder=0)
-    for mode, word, colour in (
-        (Mode.WAITING, "waiting", WAITING),
-        (Mode.FAULT, "fault", FAULT),
-        (Mode.STARVED, "starved", STARVED),
-    ):
-        for begin, end in spans(log.held(mode, word)):
-            last = time[min(end, len(time) - 1)]
-            axis.axvspan(time[begin], last, color=colour, alpha=0.3, lw=0, zorder=0.5)
-
-
-def spans(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Return (begin, end) of each stretch of True in ``mask``; end is the first that isn't."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
-    return [(int(b), int(e)) for b, e in zip(edges[::2], edges[1::2], strict=True)]
+    colours = {Mode.WAITING: WAITING, Mode.FAULT: FAULT, Mode.STARVED: STARVED}
+    for begin, end, mode in evidence.holds:
+        axis.axvspan(begin, end, color=colours[mode], alpha=0.3, lw=0, zorder=0.5)
 
 
 def draw_seams(axis: Axes, report: ContinuityReport) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rtc_ros.core.continuity import judge
+from rtc_ros.core.continuity.evidence import spans
 from rtc_ros.core.continuity.run_log import CommandLog, Provenance, RunLog
 from rtc_ros.tools.example_run import ExampleSettings, example_run
-from rtc_ros.tools.figure_timeline import spans
 from rtc_ros.tools.report_figure import draw_report, joint_groups
 
 SHORT = ExampleSettings(ticks=200)

@@ -3,81 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP
+from rtc_ros.core.continuity.evidence import Evidence, EvidenceSum
 from rtc_ros.core.continuity.motion import Motion, motion_of
-from rtc_ros.core.continuity.run_log import CommandLog, JointLog, RunLog
+from rtc_ros.core.continuity.report import ContinuityReport, JointFigures
+from rtc_ros.core.continuity.run_log import CommandLog, RunLog
 from rtc_ros.core.continuity.seams import Seam, find_seams
-from rtc_ros.core.continuity.sections import (
-    Section,
-    Spread,
-    bare_section,
-    control_period,
-    section_of,
-    section_slices,
-    worst_of,
-)
-from rtc_ros.core.continuity.verdict import Thresholds, Verdict, verdict_of
+from rtc_ros.core.continuity.sections import Part, Section, control_period, section_of, worst_of
+from rtc_ros.core.continuity.spread import Spread, SpreadSum
+from rtc_ros.core.continuity.tracking import TrackingSum
+from rtc_ros.core.continuity.verdict import Thresholds, verdict_of
 
 MOVED_RAD = 1e-4
 """A run none of whose steps is larger than this didn't move the arm."""
 
-MAX_RAD = 1e6
-"""No joint is that far off; a value beyond is damage to the recording."""
+SPAN = 1 << 16
+"""Records of a section that are judged together: 22 minutes at 50 Hz. A longer section is judged
+in spans of this many, each with its own scale and period, in memory that doesn't grow."""
 
+LEAD, TRAIL = 2048, 4
+"""Records before and after a span that its differences may reach into."""
 
-@dataclass(frozen=True)
-class JointFigures:
-    """One joint, in rad (robot units), per step: ordinary steps against seams."""
-
-    name: str
-    ordinary_jump: Spread | None
-    seam_jump: Spread | None
-    ordinary_excess: Spread | None
-    seam_excess: Spread | None
-    tracking_rms: float | None
-
-
-@dataclass(frozen=True)
-class ContinuityReport:
-    """What ``judge`` found. ``unknown`` are the sentences about what can't be told."""
-
-    joints: tuple[JointFigures, ...]
-    sections: tuple[Section, ...]
-    seams: tuple[Seam, ...]
-    steps: int
-    ticks: int
-    duration_s: float
-    rate_hz: float | None
-    starved_ticks: int
-    waiting_ticks: int
-    fault_ticks: int
-    misplaced_steps: int
-    limited_steps: int
-    chunks_recorded: int | None
-    seam_jump: Spread | None
-    seam_jump_ratio: Spread | None
-    seam_excess: Spread | None
-    seam_excess_ratio: Spread | None
-    seam_acceleration: Spread | None
-    ordinary_jump: Spread | None
-    ordinary_excess: Spread | None
-    ordinary_excess_ratio: Spread | None
-    ordinary_acceleration: Spread | None
-    prefix_mismatch: Spread | None
-    overlap_rms: Spread | None
-    delays: Mapping[str, int]
-    under_forecast: int | None
-    stride: Spread | None
-    lateness_us: Spread | None
-    unknown: tuple[str, ...]
-    notes: tuple[str, ...]
-    thresholds: Thresholds
-    verdict: Verdict
+MAX_SEAMS = 20_000
+"""Seams that a report lists; of more, the worst."""
 
 
 def judge(run: RunLog, thresholds: Thresholds | None = None) -> ContinuityReport:
@@ -86,149 +40,253 @@ def judge(run: RunLog, thresholds: Thresholds | None = None) -> ContinuityReport
     Runs of the step count (controller restarts) are separate sections: no difference is ever
     taken across two of them, so putting two recordings together changes no seam's figures.
     """
-    thresholds = thresholds or Thresholds()
-    log, origin = run.commands, run.commands.provenance
-    chunks = {c.name: c for c in run.chunks or ()}
-    parts: list[tuple[Section, Motion | None, list[Seam]]] = []
-    for rows in section_slices(log):
-        if origin is None:
-            parts.append((bare_section(log, rows), None, []))
-            continue
-        motion = motion_of(log, rows, control_period(log, rows))
-        epoch = int(origin.step_epoch[rows.start])
-        swaps = {s.step: s for s in run.swaps or () if s.step_epoch in (epoch, NO_STEP)}
-        seams = find_seams(log, rows, motion, swaps, chunks)
-        parts.append((section_of(log, rows, motion, chunks), motion, seams))
-    return _report(run, thresholds, parts)
+    judging = Judge(thresholds)
+    judging.feed(run, final=True)
+    return judging.report(run)
 
 
-def _report(
-    run: RunLog, thresholds: Thresholds, parts: Sequence[tuple[Section, Motion | None, list[Seam]]]
-) -> ContinuityReport:
-    sections = tuple(section for section, _, _ in parts)
-    motions = [motion for _, motion, _ in parts if motion is not None]
-    seams = tuple(seam for _, _, found in parts for seam in found)
-    origin = run.commands.provenance
-    joints = _joint_figures(run, motions)
+def evidence_of(run: RunLog) -> Evidence:
+    """Return what a picture of ``run`` shows."""
+    judging = Judge()
+    judging.feed(run, final=True)
+    return judging.evidence()
 
-    def total(count: Callable[[Section], int]) -> int:
-        return sum(count(s) for s in sections)
 
-    def over_seams(figure: Callable[[Seam], float | int | None]) -> Spread | None:
-        return Spread.of(np.array([figure(s) for s in seams], dtype=np.float64))
+class Judge:
+    """Judges a recording piece by piece: ``feed`` until it is over, then ``report``."""
 
-    def pooled(figure: Callable[[Motion], np.ndarray]) -> Spread | None:
-        return Spread.of(np.concatenate([figure(m) for m in motions])) if motions else None
+    def __init__(self, thresholds: Thresholds | None = None) -> None:
+        self.thresholds = thresholds or Thresholds()
+        self._base = 0
+        # The first record that isn't judged yet, in what the next call is given.
+        self._next = 0
+        self._begin_ns: int | None = None
+        self._part = 0
+        self._sections: list[Section] = []
+        self._seams: list[Seam] = []
+        self._seam_count = 0
+        self._delays: Counter[tuple[int, int]] = Counter()
+        self._late = 0
+        self._moved = False
+        self._joints: tuple[str, ...] = ()
+        self._over_seams = {name: SpreadSum() for name in _OF_SEAM}
+        self._sums: dict[str, SpreadSum] = {}
+        self._tracking: TrackingSum | None = None
+        self._evidence = EvidenceSum((), False)
 
-    lateness = None if origin is None else Spread.of(origin.lateness_us)
-    rates = [(s.rate_hz, s.records) for s in sections if s.rate_hz]
-    excess = over_seams(lambda s: s.excess_ratio)
-    steps = total(lambda s: s.steps)
-    starved = total(lambda s: s.starved_ticks)
-    misplaced = total(lambda s: sum(s.misplaced.values()))
-    forecasts = [
-        (s.delay_forecast, s.delay_observed) for s in seams if s.delay_forecast is not None
-    ]
-    return ContinuityReport(
-        joints=joints,
-        sections=sections,
-        seams=seams,
-        steps=steps,
-        ticks=total(lambda s: s.ticks),
-        duration_s=sum(s.duration_s for s in sections),
-        rate_hz=sum(r * n for r, n in rates) / sum(n for _, n in rates) if rates else None,
-        starved_ticks=starved,
-        waiting_ticks=total(lambda s: s.waiting_ticks),
-        fault_ticks=total(lambda s: s.fault_ticks),
-        misplaced_steps=misplaced,
-        limited_steps=total(lambda s: s.limited_steps),
-        chunks_recorded=None if run.chunks is None else len(run.chunks),
-        seam_jump=over_seams(lambda s: s.jump_max),
-        seam_jump_ratio=over_seams(lambda s: s.jump_ratio),
-        seam_excess=over_seams(lambda s: s.excess_max),
-        seam_excess_ratio=excess,
-        seam_acceleration=over_seams(lambda s: s.acceleration_max),
-        ordinary_jump=pooled(lambda m: worst_of(m.jump[m.ordinary])),
-        ordinary_excess=pooled(lambda m: worst_of(m.inside(m.excess))),
-        ordinary_excess_ratio=pooled(lambda m: worst_of(m.inside(m.excess) / _known(m.scale))),
-        ordinary_acceleration=pooled(
-            lambda m: worst_of(m.inside(m.bend)) / m.period_s**2,
-        ),
-        prefix_mismatch=over_seams(lambda s: s.prefix_mismatch),
-        overlap_rms=over_seams(lambda s: s.overlap_rms),
-        delays=dict(sorted(Counter(f"{f} -> {o}" for f, o in forecasts).items())),
-        under_forecast=sum(o > f for f, o in forecasts) if forecasts else None,
-        stride=over_seams(lambda s: s.stride),
-        lateness_us=lateness,
-        unknown=_unknown(run, seams),
-        notes=run.notes,
-        thresholds=thresholds,
-        verdict=verdict_of(
-            thresholds,
-            has_provenance=origin is not None,
+    def feed(self, run: RunLog, *, final: bool = False) -> int:
+        """Judge what can be judged of ``run`` and return how many records are done with.
+
+        ``run`` begins with the records that the last call left over; ``final`` says that
+        nothing follows. Chunks, events and joint states have to be there with the records
+        that they belong to.
+        """
+        log = run.commands
+        if self._begin_ns is None and len(log):
+            self._begin_ns = int(log.stamp_ns[0])
+            self._joints = log.joints
+            self._evidence = EvidenceSum(log.joints, log.provenance is not None)
+            self._tracking = TrackingSum(len(log.joints))
+            for name in _SIZES:
+                self._sums[name] = SpreadSum(len(log.joints))
+                self._sums[f"worst_{name}"] = SpreadSum()
+            self._sums["lateness"], self._sums["ordinary_excess_ratio"] = SpreadSum(), SpreadSum()
+        kept = 0
+        for part in self._parts(log, final):
+            self._judge(run, part)
+            kept = max(0, part.rows.stop - LEAD)
+        self._base += kept
+        self._next -= kept
+        return kept
+
+    def _parts(self, log: CommandLog, final: bool) -> Iterator[Part]:
+        origin, count = log.provenance, len(log)
+        cuts = [0, count]
+        if origin is not None:
+            cuts = [0, *(np.flatnonzero(np.diff(origin.step_epoch)) + 1).tolist(), count]
+        for begin, end in pairwise(cuts):
+            closed = final or end < count
+            while self._next < end:
+                stop = min(end, self._next + SPAN)
+                if not (closed and stop == end) and stop + TRAIL > count:
+                    return
+                if self._next == begin:
+                    self._part = 0
+                context = slice(max(begin, self._next - LEAD), min(end, stop + TRAIL))
+                rows = slice(self._next, stop)
+                self._next = stop
+                yield Part(rows, context, self._part, self._base)
+                self._part += 1
+
+    def _judge(self, run: RunLog, part: Part) -> None:
+        log, origin = run.commands, run.commands.provenance
+        assert self._begin_ns is not None and self._tracking is not None
+        chunks = {c.name: c for c in run.chunks or ()}
+        motion = motion_of(log, part.context, control_period(log, part.rows), part.own)
+        seams: list[Seam] = []
+        if origin is not None:
+            epoch = int(origin.step_epoch[part.rows.start])
+            swaps = {s.step: s for s in run.swaps or () if s.step_epoch in (epoch, NO_STEP)}
+            seams = find_seams(log, part, motion, swaps, chunks, self._begin_ns)
+            self._sums["lateness"].add(origin.lateness_us[part.rows])
+            limit = self.thresholds.max_lateness_s * 1e6
+            self._late += int((origin.lateness_us[part.rows] > abs(limit)).sum())
+        self._sections.append(section_of(log, part, motion, chunks))
+        self._add_sizes(motion)
+        self._add_seams(seams)
+        self._tracking.add(log, part.rows, run.measured)
+        self._evidence.add(log, part, motion, seams, chunks, self._begin_ns)
+
+    def _add_sizes(self, motion: Motion) -> None:
+        self._moved = self._moved or bool(np.nanmax(np.abs(motion.jump), initial=0) > MOVED_RAD)
+        for name, size in _SIZES.items():
+            values = np.abs(size(motion))
+            self._sums[name].add(values)
+            self._sums[f"worst_{name}"].add(worst_of(values))
+        scale = np.where(motion.scale > 0, motion.scale, np.nan)
+        self._sums["ordinary_excess_ratio"].add(worst_of(motion.inside(motion.excess) / scale))
+
+    def _add_seams(self, seams: list[Seam]) -> None:
+        self._seam_count += len(seams)
+        self._seams += seams
+        if len(self._seams) > 2 * MAX_SEAMS:
+            self._seams = _worst(self._seams)
+        for name, total in self._over_seams.items():
+            total.add(np.array([getattr(s, name) for s in seams], dtype=np.float64))
+        self._delays.update(
+            (s.delay_forecast, s.delay_observed) for s in seams if s.delay_forecast is not None
+        )
+
+    def evidence(self) -> Evidence:
+        """Return what a picture shows of what was judged so far."""
+        return self._evidence.evidence()
+
+    def report(self, run: RunLog) -> ContinuityReport:
+        """Return the report on all that was fed; ``run`` says what the recording lacks."""
+        sections = self._sections
+        has_provenance = run.commands.provenance is not None
+
+        def total(count: Callable[[Section], int]) -> int:
+            return sum(count(s) for s in sections)
+
+        def pooled(name: str) -> Spread | None:
+            return self._sums[name].spread() if name in self._sums else None
+
+        over_seams = {n: s.spread() for n, s in self._over_seams.items()}
+        rates = [(s.rate_hz, s.records) for s in sections if s.rate_hz]
+        periods = [s.control_period_s for s in sections if s.control_period_s]
+        per_s = 1 / float(np.median(periods)) if periods else None
+        excess, lateness = over_seams["excess_ratio"], pooled("lateness")
+        steps, misplaced = total(lambda s: s.steps), total(lambda s: sum(s.misplaced.values()))
+        starved = total(lambda s: s.starved_ticks)
+        notes = run.notes
+        if self._seam_count > MAX_SEAMS:
+            notes = (*notes, f"of {self._seam_count} seams the worst {MAX_SEAMS} are listed")
+        unknown = run.missing()
+        if self._seam_count and excess is None:
+            unknown = (*unknown, "too few ordinary steps to compare the seams with")
+        late = sum(n for (f, o), n in self._delays.items() if o > f)
+        return ContinuityReport(
+            joints=self._joint_figures(run, per_s),
+            sections=tuple(sections),
+            seams=tuple(_worst(self._seams)),
+            seam_count=self._seam_count,
             steps=steps,
-            moved=any(np.nanmax(np.abs(m.jump), initial=0.0) > MOVED_RAD for m in motions),
-            starved=starved,
-            misplaced=misplaced,
-            worst_seam_excess=None if excess is None else excess.max,
-            seams=len(seams),
-            lateness_p99_s=None if lateness is None else lateness.p99 * 1e-6,
-        ),
-    )
-
-
-def _known(scale: np.ndarray) -> np.ndarray:
-    """Return ``scale`` [A] with NaN in place of 0, so that a division says "unknown"."""
-    return np.where(scale > 0, scale, np.nan)
-
-
-def _joint_figures(run: RunLog, motions: Sequence[Motion]) -> tuple[JointFigures, ...]:
-    def spread(figure: Callable[[Motion], np.ndarray], joint: int) -> Spread | None:
-        return Spread.of(np.abs(np.concatenate([figure(m)[:, joint] for m in motions])))
-
-    names = run.commands.joints
-    tracking = _tracking(run.commands, run.measured)
-    if not motions:
-        return tuple(
-            JointFigures(n, None, None, None, None, t)
-            for n, t in zip(names, tracking, strict=True)
+            ticks=total(lambda s: s.ticks),
+            duration_s=sum(s.duration_s for s in sections),
+            rate_hz=sum(r * n for r, n in rates) / sum(n for _, n in rates) if rates else None,
+            starved_ticks=starved,
+            waiting_ticks=total(lambda s: s.waiting_ticks),
+            fault_ticks=total(lambda s: s.fault_ticks),
+            misplaced_steps=misplaced,
+            limited_steps=total(lambda s: s.limited_steps),
+            late_ticks=self._late if has_provenance else None,
+            chunks_recorded=run.chunk_count,
+            seam_jump=over_seams["jump_max"],
+            seam_jump_ratio=over_seams["jump_ratio"],
+            seam_excess=over_seams["excess_max"],
+            seam_excess_ratio=excess,
+            seam_speed=_per(over_seams["jump_max"], per_s),
+            seam_acceleration=over_seams["acceleration_max"],
+            seam_jerk=pooled("worst_seam_jerk"),
+            ordinary_jump=pooled("worst_ordinary_jump"),
+            ordinary_excess=pooled("worst_ordinary_excess"),
+            ordinary_excess_ratio=pooled("ordinary_excess_ratio"),
+            ordinary_speed=_per(pooled("worst_ordinary_jump"), per_s),
+            ordinary_acceleration=pooled("worst_ordinary_acceleration"),
+            ordinary_jerk=pooled("worst_ordinary_jerk"),
+            prefix_mismatch=over_seams["prefix_mismatch"],
+            overlap_rms=over_seams["overlap_rms"],
+            sparc=_mean([(s.sparc, s.records) for s in sections]),
+            ldlj=_mean([(s.ldlj, s.records) for s in sections]),
+            delays={f"{f} -> {o}": n for (f, o), n in sorted(self._delays.items())},
+            under_forecast=late if self._delays else None,
+            stride=over_seams["stride"],
+            lateness_us=lateness,
+            unknown=unknown,
+            notes=notes,
+            thresholds=self.thresholds,
+            verdict=verdict_of(
+                self.thresholds,
+                has_provenance=has_provenance,
+                steps=steps,
+                moved=self._moved,
+                starved=starved,
+                misplaced=misplaced,
+                worst_seam_excess=None if excess is None else excess.max,
+                seams=self._seam_count,
+                lateness_p99_s=None if lateness is None else lateness.p99 * 1e-6,
+            ),
         )
-    return tuple(
-        JointFigures(
-            name=name,
-            ordinary_jump=spread(lambda m: m.jump[m.ordinary], j),
-            seam_jump=spread(lambda m: m.jump[m.seam], j),
-            ordinary_excess=spread(lambda m: m.inside(m.excess), j),
-            seam_excess=spread(lambda m: m.excess[m.seam], j),
-            tracking_rms=tracking[j],
-        )
-        for j, name in enumerate(names)
-    )
+
+    def _joint_figures(self, run: RunLog, per_s: float | None) -> tuple[JointFigures, ...]:
+        if self._tracking is None:
+            nothing: dict[str, Any] = dict.fromkeys(JointFigures.__dataclass_fields__)
+            return tuple(JointFigures(**{**nothing, "name": n}) for n in run.commands.joints)
+        tracking = self._tracking.rms()
+        figures = []
+        for j, name in enumerate(self._joints):
+            sizes = {size: self._sums[size].spread(j) for size in _SIZES}
+            speeds = {f"{w}_speed": _per(sizes[f"{w}_jump"], per_s) for w in ("ordinary", "seam")}
+            figures.append(JointFigures(name=name, tracking_rms=tracking[j], **sizes, **speeds))
+        return tuple(figures)
 
 
-def _tracking(log: CommandLog, measured: JointLog | None) -> list[float | None]:
-    """Return per joint the RMS of command minus measured pose at the command's time [rad]."""
-    if measured is None or len(measured.stamp_ns) < 2 or not len(log):
-        return [None] * len(log.joints)
-    order = np.argsort(measured.stamp_ns, kind="stable")
-    seen = measured.stamp_ns[order]
-    inside = (log.stamp_ns >= seen[0]) & (log.stamp_ns <= seen[-1])
-    inside &= np.isfinite(log.command).all(axis=1)
-    figures: list[float | None] = []
-    for joint, command in enumerate(log.command.T):
-        # Relative times: nanoseconds since 1970 don't fit the float64 that interp works in.
-        pose = np.interp(
-            (log.stamp_ns[inside] - seen[0]).astype(np.float64),
-            (seen - seen[0]).astype(np.float64),
-            measured.position[order, joint],
-        )
-        error = pose - command[inside]
-        good = error[np.abs(error) < MAX_RAD]
-        figures.append(float(np.sqrt((good**2).mean())) if len(good) else None)
-    return figures
+_OF_SEAM = (
+    "jump_max",
+    "jump_ratio",
+    "excess_max",
+    "excess_ratio",
+    "acceleration_max",
+    "prefix_mismatch",
+    "overlap_rms",
+    "stride",
+)
+
+_SIZES: dict[str, Callable[[Motion], np.ndarray]] = {
+    "ordinary_jump": lambda m: m.jump[m.ordinary],
+    "seam_jump": lambda m: m.jump[m.seam],
+    "ordinary_excess": lambda m: m.inside(m.excess),
+    "seam_excess": lambda m: m.excess[m.seam],
+    "ordinary_acceleration": lambda m: m.inside(m.bend) / m.period_s**2,
+    "seam_acceleration": lambda m: m.bend[m.seam] / m.period_s**2,
+    "ordinary_jerk": lambda m: m.twist[m.deep] / m.period_s**3,
+    "seam_jerk": lambda m: m.twist[m.seam] / m.period_s**3,
+}
 
 
-def _unknown(run: RunLog, seams: Sequence[Seam]) -> tuple[str, ...]:
-    if seams and all(s.excess_ratio is None for s in seams):
-        return (*run.missing(), "too few ordinary steps to compare the seams with")
-    return run.missing()
+def _worst(seams: list[Seam]) -> list[Seam]:
+    """Return at most ``MAX_SEAMS`` of the seams, the worst, in the order of time."""
+    if len(seams) <= MAX_SEAMS:
+        return seams
+    by_size = sorted(seams, key=lambda s: s.excess_ratio or 0.0, reverse=True)
+    return sorted(by_size[:MAX_SEAMS], key=lambda s: s.record)
+
+
+def _per(spread: Spread | None, per_s: float | None) -> Spread | None:
+    return None if spread is None or per_s is None else spread.scaled(per_s)
+
+
+def _mean(values: list[tuple[float | None, int]]) -> float | None:
+    known = [(v, n) for v, n in values if v is not None]
+    return sum(v * n for v, n in known) / sum(n for _, n in known) if known else None

@@ -25,8 +25,10 @@ class Motion:
     the mean of the steps before and after it: the jump without the motion's own velocity and
     steady acceleration. It is measured on what the chunk asked for, so limits that smear a jump
     over several steps don't hide it, except for joints that already were being limited.
-    ``bend`` [N, A] is the larger of the two second differences that step k is part of.
-    ``executed``, ``seam``, ``ordinary`` [N] mark records; ordinary ones continue their chunk.
+    ``bend`` [N, A] is the largest of the second differences that step k is part of, ``twist``
+    [N, A] that of the third ones. ``executed``, ``seam``, ``ordinary`` [N] mark records;
+    ordinary ones continue their chunk, ``inner`` ones have ordinary neighbours on both sides and
+    ``deep`` ones inner neighbours.
     ``scale`` [A] is the size of a fast ordinary step per joint: the larger of the p99 of its
     jumps and of its excess; NaN with too few ordinary steps.
     ``period_s`` is the control period, NaN where unknown.
@@ -36,35 +38,47 @@ class Motion:
     jump: np.ndarray
     excess: np.ndarray
     bend: np.ndarray
+    twist: np.ndarray
     executed: np.ndarray
     seam: np.ndarray
     ordinary: np.ndarray
+    inner: np.ndarray
+    deep: np.ndarray
     scale: np.ndarray
 
     def inside(self, values: np.ndarray) -> np.ndarray:
         """Return ``values`` [N, A] of the steps whose neighbours are ordinary too, as [M, A]."""
-        around = self.ordinary.copy()
-        around[1:] &= self.ordinary[:-1]
-        around[:-1] &= self.ordinary[1:]
-        return values[around]
+        return values[self.inner]
 
 
-def motion_of(log: CommandLog, rows: slice, period_s: float | None = None) -> Motion:
-    """Take the differences within ``rows``, one section of a log with provenance."""
+def motion_of(
+    log: CommandLog, rows: slice, period_s: float | None = None, own: slice = slice(None)
+) -> Motion:
+    """Take the differences within ``rows``, records of one section of ``log``.
+
+    ``own`` are the rows of these to return; the others are there for their differences only.
+    Without provenance every record counts as executed from one chunk.
+    """
     origin = log.provenance
-    assert origin is not None
     command = log.command[rows]
-    executed = origin.row[rows] != NO_STEP
+    count = len(command)
+    if origin is None:
+        executed = np.ones(count, dtype=bool)
+        unbroken = np.arange(count) > 0
+        seam, ordinary = np.zeros(count, dtype=bool), unbroken.copy()
+    else:
+        executed = origin.row[rows] != NO_STEP
+        tick = np.diff(origin.tick[rows], prepend=origin.tick[rows][:1] - 2)
+        # A fault holds without counting ticks, so an equal tick is a neighbour too.
+        unbroken = (tick == 1) | ((tick == 0) & ~executed)
+        seam, ordinary = _classify(origin.chunk_epoch[rows], origin.chunk_seq[rows], executed)
+        ordinary &= unbroken
     wanted = command if log.wanted is None else log.wanted[rows]
     wanted = np.where(executed[:, None], wanted, command)
     limited = wanted != command
 
-    tick = np.diff(origin.tick[rows], prepend=origin.tick[rows][0] - 2)
-    # A fault holds without counting ticks, so an equal tick is a neighbour too.
-    unbroken = (tick == 1) | ((tick == 0) & ~executed)
     jump = _difference(command)
     jump[~unbroken] = np.nan
-
     was_limited = np.zeros_like(limited)
     was_limited[1:] = limited[:-1]
     asked = np.full_like(jump, np.nan)
@@ -73,23 +87,23 @@ def motion_of(log: CommandLog, rows: slice, period_s: float | None = None) -> Mo
     before = _shift(jump, 1)
     after = np.where(was_limited, _shift(jump, -1), _shift(_difference(wanted), -1))
     after[~_next(unbroken)] = np.nan
-    excess = asked - 0.5 * (before + after)
     second = _shift(jump, -1) - jump
-    bend = np.fmax(np.abs(second), np.abs(_shift(second, 1)))
-
-    seam, ordinary = _classify(origin.chunk_epoch[rows], origin.chunk_seq[rows], executed)
-    ordinary &= unbroken
+    third = np.abs(second - _shift(second, 1))
+    inner = ordinary & _next(ordinary) & _previous(ordinary)
     motion = Motion(
         period_s=period_s or np.nan,
-        jump=jump,
-        excess=excess,
-        bend=bend,
-        executed=executed,
-        seam=seam,
-        ordinary=ordinary,
+        jump=jump[own],
+        excess=(asked - 0.5 * (before + after))[own],
+        bend=np.fmax(np.abs(second), np.abs(_shift(second, 1)))[own],
+        twist=np.fmax(third, np.fmax(_shift(third, 1), _shift(third, -1)))[own],
+        executed=executed[own],
+        seam=seam[own],
+        ordinary=ordinary[own],
+        inner=inner[own],
+        deep=(inner & _next(inner) & _previous(inner))[own],
         scale=np.full(command.shape[1], np.nan),
     )
-    return replace(motion, scale=_scale(motion, limited | was_limited))
+    return replace(motion, scale=_scale(motion, (limited | was_limited)[own]))
 
 
 def _scale(motion: Motion, limited: np.ndarray) -> np.ndarray:
@@ -141,6 +155,11 @@ def _shift(values: np.ndarray, by: int) -> np.ndarray:
     return moved
 
 
+def _previous(mask: np.ndarray) -> np.ndarray:
+    """Return mask[k − 1], False at the beginning."""
+    return np.append(False, mask[:-1])[: len(mask)]
+
+
 def _next(mask: np.ndarray) -> np.ndarray:
     """Return mask[k + 1], False at the end."""
-    return np.append(mask[1:], False)
+    return np.append(mask[1:], False)[: len(mask)]

@@ -122,6 +122,12 @@ class RunLog:
     chunks: Sequence[ActionChunk] | None = None
     measured: JointLog | None = None
     notes: tuple[str, ...] = ()
+    chunks_seen: int | None = None
+
+    @property
+    def chunk_count(self) -> int | None:
+        """How many chunks were recorded: those here, or more where some were dropped."""
+        return None if self.chunks is None else self.chunks_seen or len(self.chunks)
 
     def missing(self) -> tuple[str, ...]:
         """Return the sentences about what this recording can't tell."""

@@ -10,6 +10,7 @@ import numpy as np
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.continuity.motion import Motion
 from rtc_ros.core.continuity.run_log import CommandLog, SwapEvent
+from rtc_ros.core.continuity.sections import Part, worst_of
 
 
 @dataclass(frozen=True)
@@ -50,29 +51,36 @@ class Seam:
 
 def find_seams(
     log: CommandLog,
-    rows: slice,
+    part: Part,
     motion: Motion,
     swaps: Mapping[int, SwapEvent],
     chunks: Mapping[tuple[int, int], ActionChunk],
+    begin_ns: int,
 ) -> list[Seam]:
-    """Return the seams of one section; ``swaps`` by step and ``chunks`` by name add to them."""
+    """Return the seams of one part; ``swaps`` by step and ``chunks`` by name add to them.
+
+    ``begin_ns`` is the stamp of the recording's first record.
+    """
     origin = log.provenance
-    assert origin is not None
-    played = rows.start + np.flatnonzero(motion.executed)
+    if origin is None:
+        return []
+    played = part.context.start + np.flatnonzero(origin.row[part.context] != NO_STEP)
     steps = origin.step[played]
+    found = np.flatnonzero(motion.seam)
+    jumps, bends = motion.jump[found], worst_of(motion.bend[found]) / motion.period_s**2
+    jump_sizes, excess_sizes = worst_of(jumps), worst_of(motion.excess[found])
+    jump_ratios, _ = _ratios(jumps, motion.scale)
+    ratios, joints = _ratios(motion.excess[found], motion.scale)
+    befores = played[np.searchsorted(played, part.rows.start + found) - 1]
     seams = []
-    for i in np.flatnonzero(motion.seam):
-        k = rows.start + int(i)
-        before = played[np.searchsorted(played, k) - 1]
+    for n, k in enumerate((part.rows.start + found).tolist()):
+        before = int(befores[n])
         name = (int(origin.chunk_epoch[k]), int(origin.chunk_seq[k]))
         last = (int(origin.chunk_epoch[before]), int(origin.chunk_seq[before]))
         event = swaps.get(int(origin.step[k]))
         if event is not None and (event.chunk_epoch, event.chunk_seq) != name:
             event = None
         chunk = chunks.get(name)
-        jump_ratio, _ = _ratio(motion.jump[i], motion.scale)
-        excess_ratio, worst = _ratio(motion.excess[i], motion.scale)
-        bend = _largest(motion.bend[i])
         source = event or chunk
         forecast = NO_STEP if chunk is None else chunk.delay
         observed = int(origin.row[k])
@@ -80,22 +88,22 @@ def find_seams(
             forecast, observed = event.delay_forecast, event.delay_observed
         seams.append(
             Seam(
-                record=k,
-                time_s=float(log.stamp_ns[k] - log.stamp_ns[0]) * 1e-9,
+                record=part.first + k,
+                time_s=float(log.stamp_ns[k] - begin_ns) * 1e-9,
                 step_epoch=int(origin.step_epoch[k]),
                 step=int(origin.step[k]),
                 row=int(origin.row[k]),
                 chunk=name,
                 previous=last,
-                held_ticks=k - int(before) - 1,
+                held_ticks=k - before - 1,
                 limited=int(origin.limited[k]),
-                jump=tuple(float(x) for x in np.nan_to_num(motion.jump[i])),
-                jump_max=_largest(motion.jump[i]) or 0.0,
-                jump_ratio=jump_ratio,
-                excess_max=_largest(motion.excess[i]),
-                excess_ratio=excess_ratio,
-                worst_joint=worst,
-                acceleration_max=None if bend is None else bend / motion.period_s**2,
+                jump=tuple(np.nan_to_num(jumps[n]).tolist()),
+                jump_max=_known(jump_sizes[n]) or 0.0,
+                jump_ratio=_known(jump_ratios[n]),
+                excess_max=_known(excess_sizes[n]),
+                excess_ratio=_known(ratios[n]),
+                worst_joint=int(joints[n]),
+                acceleration_max=_known(bends[n]),
                 delay_forecast=None if forecast == NO_STEP else forecast,
                 delay_observed=observed,
                 stride=None if source is None else source.stride,
@@ -135,14 +143,18 @@ def _overlap(chunk: ActionChunk | None, last: ActionChunk | None) -> dict[str, f
     return {"overlap_rms": float(np.sqrt((apart**2).mean())), "overlap_max": float(apart.max())}
 
 
-def _largest(row: np.ndarray) -> float | None:
-    return None if np.isnan(row).all() else float(np.nanmax(np.abs(row)))
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
-def _ratio(row: np.ndarray, scale: np.ndarray) -> tuple[float | None, int]:
-    """Return the largest of |row| / scale over the joints, and its joint (-1: none)."""
-    if np.isnan(row).all() or not np.isfinite(scale).all() or not scale.all():
-        return None, -1
-    parts = np.abs(np.nan_to_num(row)) / scale
-    worst = int(parts.argmax())
-    return float(parts[worst]), worst
+def _ratios(rows: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest of |row| / scale for each of N rows [N, A], and its joint.
+
+    NaN and -1 where there is nothing to compare.
+    """
+    ratio, joint = np.full(len(rows), np.nan), np.full(len(rows), -1)
+    if len(rows) and np.isfinite(scale).all() and scale.all():
+        known = ~np.isnan(rows).all(axis=1)
+        parts = np.abs(np.nan_to_num(rows[known])) / scale
+        ratio[known], joint[known] = parts.max(axis=1), parts.argmax(axis=1)
+    return ratio, joint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypedDict
@@ -13,6 +13,7 @@ from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.continuity.motion import Motion
 from rtc_ros.core.continuity.run_log import CommandLog
 from rtc_ros.core.continuity.smoothness import log_dimensionless_jerk, spectral_arc_length
+from rtc_ros.core.continuity.spread import Spread
 from rtc_ros.core.cursor import Mode
 
 PAUSE_PERIODS = 1.5
@@ -23,30 +24,14 @@ SAME_RAD = 1e-9
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How a magnitude is spread over ``count`` values."""
-
-    count: int
-    median: float
-    p95: float
-    p99: float
-    max: float
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> Spread | None:
-        """Return the spread of the values that are not NaN, None where there are none."""
-        values = np.asarray(values, dtype=np.float64).ravel()
-        values = values[~np.isnan(values)]
-        if not len(values):
-            return None
-        return cls(len(values), *(float(x) for x in np.percentile(values, (50, 95, 99, 100))))
-
-
-@dataclass(frozen=True)
 class Section:
-    """One run of the controller's step count. Durations in s, lateness in µs."""
+    """One run of the controller's step count, or a span of a long one (``part`` counts them).
+
+    Durations in s, lateness in µs.
+    """
 
     step_epoch: int | None
+    part: int
     first_record: int
     records: int
     steps: int
@@ -71,16 +56,24 @@ class Section:
     ldlj: float | None
 
 
-def section_slices(log: CommandLog) -> Iterator[slice]:
-    """Yield the slices of the log that count steps in one epoch."""
-    if not len(log):
-        return
-    cuts = [0, len(log)]
-    if log.provenance is not None:
-        epoch = log.provenance.step_epoch
-        cuts = [0, *(np.flatnonzero(np.diff(epoch)) + 1).tolist(), len(log)]
-    for begin, end in pairwise(cuts):
-        yield slice(begin, end)
+@dataclass(frozen=True)
+class Part:
+    """Records ``rows`` of a log that are judged together: a section or a span of a long one.
+
+    ``number`` counts the spans of the section. ``context`` [.., ..) are the records of the same
+    section that differences may reach into; ``first`` is the number of record 0 of the log in
+    the whole recording.
+    """
+
+    rows: slice
+    context: slice
+    number: int = 0
+    first: int = 0
+
+    @property
+    def own(self) -> slice:
+        """The part's records within its context."""
+        return slice(self.rows.start - self.context.start, self.rows.stop - self.context.start)
 
 
 def control_period(log: CommandLog, rows: slice) -> float | None:
@@ -90,70 +83,59 @@ def control_period(log: CommandLog, rows: slice) -> float | None:
     return float(np.median(apart)) * 1e-9 if len(apart) else None
 
 
-def bare_section(log: CommandLog, rows: slice) -> Section:
-    """Return what can be said of commands without provenance."""
-    period = control_period(log, rows)
-    size = np.abs(np.diff(log.command[rows], axis=0)).max(axis=1, initial=0.0)
-    count = rows.stop - rows.start
-    speed = np.linalg.norm(np.diff(log.command[rows], axis=0), axis=1)
-    return Section(
-        step_epoch=None,
-        first_record=rows.start,
-        records=count,
-        steps=0,
-        ticks=0,
-        starved_ticks=0,
-        waiting_ticks=0,
-        fault_ticks=0,
-        misplaced={},
-        unrecorded_ticks=0,
-        limited_steps=0,
-        lateness_us=None,
-        start_jump=None,
-        ordinary_jump=Spread.of(size),
-        ordinary_excess=None,
-        ordinary_acceleration=None,
-        **_timing(log, rows, period, count),
-        **_smoothness(speed, period),
-    )
-
-
 def section_of(
-    log: CommandLog,
-    rows: slice,
-    motion: Motion,
-    chunks: Mapping[tuple[int, int], ActionChunk],
+    log: CommandLog, part: Part, motion: Motion, chunks: Mapping[tuple[int, int], ActionChunk]
 ) -> Section:
-    """Return what is counted in ``rows`` of a log with provenance."""
-    origin = log.provenance
-    assert origin is not None
-    steps = int(motion.executed.sum())
+    """Return what is counted in one part of a log; without provenance, what can be said of it."""
+    rows, origin = part.rows, log.provenance
     period = None if np.isnan(motion.period_s) else motion.period_s
-    tick = origin.tick[rows]
+    # The record before belongs to the same motion: the way from there is this part's.
+    lead = int(rows.start > part.context.start)
     first = np.flatnonzero(motion.executed)[:1]
-    start = motion.jump[first]
-    held = {m: log.held(m, w)[rows] for m, w in _HOLDS.items()}
+    start = motion.jump[first] if part.number == 0 else motion.jump[:0]
     speed = np.linalg.norm(np.nan_to_num(motion.jump), axis=1)
+    if not lead:
+        speed = speed[int(first[0]) + (origin is None) if len(first) else len(speed) :]
+    steps = int(motion.executed.sum())
+    counts: _Counts = {"step_epoch": None, "steps": 0, "ticks": 0, "lateness_us": None}
+    held = dict.fromkeys(_HOLDS, 0)
+    if origin is not None:
+        tick = origin.tick[rows.start - lead : rows.stop]
+        counts = {
+            "step_epoch": int(origin.step_epoch[rows.start]),
+            "steps": steps,
+            "ticks": int(tick[-1] - tick[0] + 1 - lead),
+            "lateness_us": Spread.of(origin.lateness_us[rows]),
+        }
+        held = {m: int(log.held(m, w)[rows].sum()) for m, w in _HOLDS.items()}
+        unrecorded = int(np.maximum(np.diff(tick) - 1, 0).sum())
     return Section(
-        step_epoch=int(origin.step_epoch[rows.start]),
-        first_record=rows.start,
+        **counts,
+        part=part.number,
+        first_record=part.first + rows.start,
         records=rows.stop - rows.start,
-        steps=steps,
-        ticks=int(tick[-1] - tick[0] + 1),
-        starved_ticks=int(held[Mode.STARVED].sum()),
-        waiting_ticks=int(held[Mode.WAITING].sum()),
-        fault_ticks=int(held[Mode.FAULT].sum()),
-        misplaced=_misplaced(log, rows, motion, chunks),
-        unrecorded_ticks=int(np.maximum(np.diff(tick) - 1, 0).sum()),
-        limited_steps=int((motion.executed & (origin.limited[rows] > 0)).sum()),
-        lateness_us=Spread.of(origin.lateness_us[rows]),
+        starved_ticks=held[Mode.STARVED],
+        waiting_ticks=held[Mode.WAITING],
+        fault_ticks=held[Mode.FAULT],
+        misplaced={} if origin is None else _misplaced(log, part, motion, chunks),
+        unrecorded_ticks=0 if origin is None else unrecorded,
+        limited_steps=0
+        if origin is None
+        else int((motion.executed & (origin.limited[rows] > 0)).sum()),
         start_jump=None if np.isnan(start).all() else float(np.nanmax(np.abs(start))),
         ordinary_jump=Spread.of(worst_of(motion.jump[motion.ordinary])),
         ordinary_excess=Spread.of(worst_of(motion.inside(motion.excess))),
         ordinary_acceleration=Spread.of(worst_of(motion.inside(motion.bend)) / motion.period_s**2),
-        **_timing(log, rows, period, steps),
-        **_smoothness(speed[int(first[0]) if len(first) else len(speed) :], period),
+        **_timing(log, slice(rows.start - lead, rows.stop), period, steps, lead),
+        **_smoothness(speed, period),
     )
+
+
+class _Counts(TypedDict):
+    step_epoch: int | None
+    steps: int
+    ticks: int
+    lateness_us: Spread | None
 
 
 class _Timing(TypedDict):
@@ -172,7 +154,7 @@ class _Smoothness(TypedDict):
 _HOLDS = {Mode.STARVED: "starved", Mode.WAITING: "waiting", Mode.FAULT: "fault"}
 
 
-def _timing(log: CommandLog, rows: slice, period: float | None, steps: int) -> _Timing:
+def _timing(log: CommandLog, rows: slice, period: float | None, steps: int, lead: int) -> _Timing:
     stamps = log.stamp_ns[rows]
     apart = np.diff(stamps) * 1e-9
     paused = apart > PAUSE_PERIODS * period if period else np.zeros(len(apart), dtype=bool)
@@ -180,7 +162,7 @@ def _timing(log: CommandLog, rows: slice, period: float | None, steps: int) -> _
     return {
         "duration_s": float(apart.clip(min=0).sum()),
         "control_period_s": period,
-        "rate_hz": steps / (moving + (period or 0.0)) if moving else None,
+        "rate_hz": steps / (moving + (0.0 if lead else period or 0.0)) if moving else None,
         "pauses": int(paused.sum()),
         "clock_jumps_back": int((apart < 0).sum()),
     }
@@ -205,16 +187,19 @@ def worst_of(rows: np.ndarray) -> np.ndarray:
 
 def _misplaced(
     log: CommandLog,
-    rows: slice,
+    part: Part,
     motion: Motion,
     chunks: Mapping[tuple[int, int], ActionChunk],
 ) -> dict[str, int]:
     """Count the steps that were not the right row of the right chunk in the right order."""
     origin = log.provenance
     assert origin is not None
-    played = rows.start + np.flatnonzero(motion.executed)
+    played = part.rows.start + np.flatnonzero(motion.executed)
     step, row = origin.step[played], origin.row[played]
-    advance, passed = np.diff(step), np.diff(origin.tick[played])
+    earlier = origin.row[part.context.start : part.rows.start] >= 0
+    last = part.context.start + np.flatnonzero(earlier)[-1:]
+    chain = np.concatenate([last, played])
+    advance, passed = np.diff(origin.step[chain]), np.diff(origin.tick[chain])
     foreign = altered = 0
     name = np.stack([origin.chunk_epoch[played], origin.chunk_seq[played]], axis=1)
     cuts = [0, *(np.flatnonzero(np.diff(name, axis=0).any(axis=1)) + 1).tolist(), len(played)]

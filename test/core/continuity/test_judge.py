@@ -1,6 +1,7 @@
 """The continuity figures on motions made by hand, where every figure is known."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -8,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
-from rtc_ros.core.continuity import judge
+from rtc_ros.core.continuity import Judge, judge
 from rtc_ros.core.continuity.run_log import CommandLog, JointLog, Provenance, RunLog, SwapEvent
 from rtc_ros.core.continuity.verdict import Thresholds
 from rtc_ros.core.cursor import Mode
 
 PERIOD_NS = 20_000_000
 STRIDE = 10
-ALL_JUDGED = Thresholds()
+# The package's name ``judge`` is the function.
+MODULE = sys.modules["rtc_ros.core.continuity.judge"]
 
 
 def log_of(command, *, stride=STRIDE, step_epoch=1, wanted=None, **changes):
@@ -400,3 +402,105 @@ def test_late_ticks_fail_and_a_negative_threshold_switches_a_figure_off():
     log = log_of(ramp(), lateness_us=np.full(200, 9000.0))
     assert judge(RunLog(log)).verdict.passed is False
     assert judge(RunLog(log), Thresholds(max_lateness_s=-1)).verdict.passed
+
+
+# Piece by piece
+
+
+def part_of(log, rows):
+    """Return some records of ``log``."""
+    p = log.provenance
+    origin = None if p is None else Provenance(*(getattr(p, k)[rows] for k in p.names()))
+    return CommandLog(
+        log.joints,
+        log.stamp_ns[rows],
+        log.command[rows],
+        None if log.wanted is None else log.wanted[rows],
+        None if log.reason is None else log.reason[rows],
+        log.reasons,
+        origin,
+    )
+
+
+def fed(log, sizes):
+    """Return the report on ``log`` fed in pieces of these sizes, in turn."""
+    judging, begin, end, turn = Judge(), 0, 0, 0
+    while end < len(log):
+        end = min(len(log), end + sizes[turn % len(sizes)])
+        turn += 1
+        begin += judging.feed(RunLog(part_of(log, slice(begin, end))), final=end == len(log))
+    return judging.report(RunLog(log))
+
+
+@pytest.mark.parametrize("span", [50, 137, 1000])
+@pytest.mark.parametrize("sizes", [[1], [7, 60, 3], [400]])
+def test_pieces_give_the_report_of_the_whole(monkeypatch, span, sizes):
+    monkeypatch.setattr(MODULE, "SPAN", span)
+    monkeypatch.setattr(MODULE, "LEAD", 30)
+    rng = np.random.default_rng(1)
+    log = log_of(ramp(330) + rng.normal(0, 0.003, 330).cumsum())
+    log = held(log, 200, 6, Mode.STARVED, "hold: starved")
+    epochs = np.where(np.arange(len(log)) < 150, 1, 2)
+    log = dataclasses.replace(
+        log, provenance=dataclasses.replace(log.provenance, step_epoch=epochs)
+    )
+    whole = judge(RunLog(log))
+    assert fed(log, sizes) == whole
+    assert len(whole.seams) == whole.seam_count == whole.seam_jump.count
+    if span == 50:
+        assert [s.part for s in whole.sections] == [0, 1, 2, 0, 1, 2, 3]
+    assert sum(s.records for s in whole.sections) == len(log)
+
+
+def test_spans_change_what_is_compared_with_but_not_what_is_measured(monkeypatch):
+    log = log_of(sine(600) + 0.01 * np.sin(np.arange(600)))
+    whole = judge(RunLog(log))
+    monkeypatch.setattr(MODULE, "SPAN", 100)
+    spans = judge(RunLog(log))
+    assert len(spans.sections) == 6
+    for name in ("steps", "ticks", "starved_ticks", "misplaced_steps", "seam_count"):
+        assert getattr(spans, name) == getattr(whole, name)
+    for name in ("seam_jump", "seam_excess", "seam_acceleration", "seam_jerk", "ordinary_jerk"):
+        assert getattr(spans, name) == getattr(whole, name)
+    assert spans.duration_s == pytest.approx(whole.duration_s)
+    assert spans.rate_hz == pytest.approx(whole.rate_hz)
+
+
+# Speed, acceleration and jerk, by joint
+
+
+def test_speed_acceleration_and_jerk_of_a_known_jump():
+    motion = np.stack([ramp(), 0.5 * ramp()], axis=1)
+    motion[100:, 0] += 0.3
+    report = judge(RunLog(log_of(motion)))
+    one, two = report.joints
+    assert one.ordinary_speed.median == pytest.approx(0.01 / 0.02)
+    assert one.seam_speed.max == report.seam_speed.max == pytest.approx(0.31 / 0.02)
+    assert one.seam_acceleration.max == pytest.approx(0.3 / 0.02**2)
+    assert one.seam_jerk.max == report.seam_jerk.max == pytest.approx(2 * 0.3 / 0.02**3)
+    assert one.ordinary_jerk.max == pytest.approx(0.0, abs=1e-6)
+    assert two.seam_speed.max == pytest.approx(0.005 / 0.02)
+    assert two.seam_jerk.max == pytest.approx(0.0, abs=1e-6)
+
+
+def test_jerk_of_a_known_sine():
+    report = judge(RunLog(log_of(sine())))
+    omega = 2 * np.pi * 0.25
+    assert report.ordinary_jerk.max == pytest.approx(0.5 * omega**3, rel=5e-3)
+    assert report.joints[0].ordinary_acceleration.max == pytest.approx(0.5 * omega**2, rel=1e-3)
+
+
+def test_commands_alone_have_speed_acceleration_and_jerk():
+    log = dataclasses.replace(log_of(sine()), provenance=None, wanted=None)
+    report = judge(RunLog(log))
+    omega = 2 * np.pi * 0.25
+    assert report.ordinary_speed.max == pytest.approx(0.5 * omega, rel=1e-3)
+    assert report.ordinary_jerk.max == pytest.approx(0.5 * omega**3, rel=5e-3)
+    assert report.ldlj is not None and report.sparc is not None
+    assert report.seam_count == 0 and report.seam_speed is None
+
+
+def test_late_ticks_are_counted():
+    late = np.full(200, 100.0)
+    late[[5, 80]] = 6000.0
+    assert judge(RunLog(log_of(ramp(), lateness_us=late))).late_ticks == 2
