@@ -201,12 +201,12 @@ def _conclude(
     console.print(f"Cubes passed: {cubes}.")
     first = reports[0].seam_excess
     for phase, report in zip(phases[1:], reports[1:], strict=True):
-        if first is not None and report.seam_excess is not None and first.median > 0:
+        if first is not None and report.seam_excess is not None and first.p95 > 0:
             console.print(
-                f"A seam of {phase.strategy} departs from the motion around it by "
-                f"{report.seam_excess.median:.3g} rad in the median, one of "
-                f"{phases[0].strategy} by {first.median:.3g} rad: "
-                f"{report.seam_excess.median / first.median:.1f} times as much."
+                f"One seam in twenty of {phase.strategy} departs from the motion around it by "
+                f"{report.seam_excess.p95:.2g} rad or more, of {phases[0].strategy} by "
+                f"{first.p95:.2g} rad: {report.seam_excess.p95 / first.p95:.1f} times as much.",
+                soft_wrap=True,
             )
 
 

@@ -12,6 +12,9 @@ import pytest
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
+HORIZON = 50
+"""Of the shipped policy."""
+
 
 def demo(*arguments):
     return [sys.executable, "-m", "rtc_ros.tools.cli", "demo", *arguments]
@@ -46,10 +49,10 @@ def test_no_step_is_lost_or_from_a_wrong_row(run):
 
 def test_the_arm_starves_only_where_a_chunk_came_later_than_its_predecessor_reaches(run):
     _, _, reports = run
-    rtc = reports["rtc"]
-    seams = [s for s in rtc["seams"] if s["delay_observed"] is not None]
-    in_time = all(s["delay_observed"] + s["stride"] <= 50 for s in seams)
-    assert not in_time or rtc["starved_ticks"] == 0
+    seams = reports["rtc"]["seams"]
+    for seam in seams:
+        ran_out = seam["delay_observed"] + seam["stride"] >= HORIZON
+        assert seam["held_ticks"] == 0 or ran_out
     # 100 ms injected are 5 steps, and an inference takes some more.
     assert min(s["delay_observed"] for s in seams) >= 5
     assert all(s["guided"] for s in seams)
@@ -57,8 +60,9 @@ def test_the_arm_starves_only_where_a_chunk_came_later_than_its_predecessor_reac
 
 def test_seams_without_guidance_are_larger_at_the_same_latency(run):
     _, _, reports = run
-    rtc, naive = (reports[n]["seam_excess"]["median"] for n in ("rtc", "naive_async"))
-    assert naive > 1.5 * rtc
+    # The largest in twenty: while the arms rest between two cubes, all seams are small.
+    rtc, naive = (reports[n]["seam_excess"]["p95"] for n in ("rtc", "naive_async"))
+    assert naive > 2 * rtc
     assert not any(s["guided"] for s in reports["naive_async"]["seams"])
     assert reports["naive_async"]["verdict"]["passed"] is False
 
