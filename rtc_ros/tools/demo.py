@@ -99,9 +99,7 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
         processes.start(nodes_to_run(launch, simulated=True))
         with RobotClient(check) as robot:
             with console.status("starting the simulated robot, loading the policy"):
-                robot.until(
-                    lambda: "horizon" in robot.settings and robot.task, "the nodes", _LOADING_S
-                )
+                robot.until(lambda: _ready(robot), "the nodes", _LOADING_S)
             phases = [
                 _phase(robot, processes, strategy, options, out, console)
                 for strategy in options.strategies
@@ -110,6 +108,14 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
     if failed:
         raise RobotError("; ".join(explain(n, c, out / "logs") for n, c in failed.items()))
     return phases
+
+
+def _ready(robot: RobotClient) -> bool:
+    """Tell whether policy and robot are there; raise where the policy never will be."""
+    state = robot.said("rtc_inference: inference").get("message", "")
+    if state.startswith("can't"):
+        raise RobotError(f"rtc_inference {state}")
+    return "horizon" in robot.settings and bool(robot.task)
 
 
 @contextlib.contextmanager
