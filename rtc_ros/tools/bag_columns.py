@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -154,6 +155,18 @@ def chunk_of(message: Any) -> tuple[tuple[str, ...], ActionChunk]:
         end_ns=int(float(header.get("latency_ms", 0)) * 1e6),
     )
     return tuple(message.joint_names), chunk
+
+
+def settings_of(message: Any) -> dict[str, Any]:
+    """Return what a settings message says.
+
+    Raises:
+        ValueError: it isn't a JSON object.
+    """
+    values = json.loads(message.data)
+    if not isinstance(values, dict):
+        raise ValueError(f"the settings are no JSON object: {message.data}")
+    return values
 
 
 def _stamp(message: Any, time_ns: int) -> int:

@@ -15,12 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rtc_ros.core.continuity import ContinuityReport, judge
-from rtc_ros.core.continuity.run_log import RunLog
-from rtc_ros.core.continuity.verdict import Thresholds
+from rtc_ros.core.continuity import ContinuityReport, Thresholds
 from rtc_ros.tools.bag_reader import BagError
+from rtc_ros.tools.examine import JudgedBag, examine
 from rtc_ros.tools.facts import facts
-from rtc_ros.tools.run_reader import TopicNames, read_run
+from rtc_ros.tools.run_reader import TopicNames
 
 PASSED, FAILED, UNUSABLE = 0, 1, 2
 FORMAT = 1
@@ -49,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     code = PASSED
     reports: list[tuple[Path, ContinuityReport]] = []
+    found: list[JudgedBag] = []
     for bag in arguments.bags:
         try:
-            run = read_run(bag, names)
-            report = judge(run, thresholds)
-            _write(arguments, bag, run, report)
+            judged = examine(bag, names, thresholds)
+            _write(arguments, bag, judged)
         except BagError as error:
             print(f"continuity: {error}", file=sys.stderr)
             code = UNUSABLE
@@ -61,8 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             print(f"continuity: can't write the report: {error}", file=sys.stderr)
             return UNUSABLE
+        report = judged.report
         reports.append((bag, report))
+        found.append(judged)
         code = max(code, {True: PASSED, False: FAILED, None: UNUSABLE}[report.verdict.passed])
+    if found and arguments.html:
+        # Drawing takes a second to import, which a check in a script needn't pay.
+        from rtc_ros.tools.report_html import write_html
+
+        try:
+            write_html(found, arguments.html)
+        except OSError as error:
+            print(f"continuity: can't write the report: {error}", file=sys.stderr)
+            return UNUSABLE
     if reports and not arguments.quiet:
         # A file or a pipe has no width; cut-off figures would be of no use there.
         width = None if sys.stdout.isatty() else 40 + 20 * len(reports)
@@ -95,9 +105,7 @@ def print_table(reports: Sequence[tuple[Path, ContinuityReport]], console: Conso
             console.print(f"  [yellow]note:[/yellow] {escape(sentence)}", highlight=False)
 
 
-def _write(
-    arguments: argparse.Namespace, bag: Path, run: RunLog, report: ContinuityReport
-) -> None:
+def _write(arguments: argparse.Namespace, bag: Path, judged: JudgedBag) -> None:
     json_path, png_path = arguments.json, arguments.png
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -105,13 +113,12 @@ def _write(
         json_path = json_path or arguments.out / f"{name}.json"
         png_path = png_path or arguments.out / f"{name}.png"
     if json_path is not None:
-        text = json.dumps(as_json(bag, report), indent=1, allow_nan=False)
+        text = json.dumps(as_json(bag, judged.report), indent=1, allow_nan=False)
         json_path.write_text(text + "\n", encoding="utf-8")
     if png_path is not None:
-        # Drawing takes a second to import, which a check in a script needn't pay.
         from rtc_ros.tools.report_figure import draw_report
 
-        draw_report(report, run, bag.name, png_path)
+        draw_report(judged.report, judged.evidence, bag.name, png_path)
 
 
 def _plain(value: Any) -> Any:
@@ -136,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     add("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
     add("--json", type=Path, metavar="FILE", help="write the report as JSON")
     add("--png", type=Path, metavar="FILE", help="write the picture")
+    add("--html", type=Path, metavar="FILE", help="write one page on all bags, side by side")
     add("--out", type=Path, metavar="DIR", help="write both into DIR, for each bag")
     add("--quiet", action="store_true", help="print nothing where the bags can be read")
     add(

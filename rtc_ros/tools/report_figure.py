@@ -43,7 +43,7 @@ def draw_report(
         wspace=0.11,
     )
     draw_timeline(figure, grid[0], report, evidence)
-    side = grid[1].subgridspec(3, 1, height_ratios=(1.15, 1.0, 1.15), hspace=0.33)
+    side = grid[1].subgridspec(3, 1, height_ratios=(1.1, 0.85, 1.45), hspace=0.3)
     draw_worst_seam(figure.add_subplot(side[0]), evidence)
     draw_sizes(figure.add_subplot(side[1]), report)
     draw_facts(figure.add_subplot(side[2]), report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,19 @@ import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.continuity.run_log import CommandLog, RunLog, SwapEvent
-from rtc_ros.tools.bag_columns import CommandColumns, JointColumns, chunk_of, swap_of
+from rtc_ros.tools.bag_columns import (
+    CommandColumns,
+    JointColumns,
+    chunk_of,
+    settings_of,
+    swap_of,
+)
 from rtc_ros.tools.bag_reader import Bag, BagError
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 STATUS = "diagnostic_msgs/msg/DiagnosticStatus"
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
+STRING = "std_msgs/msg/String"
 ARRAY = "std_msgs/msg/Float64MultiArray"
 
 
@@ -28,6 +35,7 @@ class TopicNames:
     swap: str | None = None
     chunk: str | None = None
     joint_states: str | None = None
+    settings: str | None = None
     commands: tuple[str, ...] = ()
 
 
@@ -49,13 +57,15 @@ def read_run(path: str | Path, names: TopicNames | None = None) -> RunLog:
         swap = _find(bag, names.swap, "rtc_controller/swap", STATUS, space)
         chunk = _find(bag, names.chunk, "rtc_inference/chunk", TRAJECTORY, space)
         states = _find(bag, names.joint_states, "joint_states", JOINT_STATE, space)
+        changes = _find(bag, names.settings, "rtc_inference/settings", STRING, space)
         commands = CommandColumns(executed)
+        settings: list[tuple[int, Mapping[str, object]]] = []
         swaps: list[SwapEvent] = []
         trajectories: list[tuple[tuple[str, ...], ActionChunk]] = []
         measured = JointColumns()
         strange = 0
         for topic, time_ns, message in bag.messages(
-            *(t for t in (executed, swap, chunk, states) if t is not None)
+            *(t for t in (executed, swap, chunk, states, changes) if t is not None)
         ):
             if topic == executed:
                 commands.add(message, time_ns)
@@ -65,6 +75,8 @@ def read_run(path: str | Path, names: TopicNames | None = None) -> RunLog:
                 try:
                     if topic == swap:
                         swaps.append(swap_of(message))
+                    elif topic == changes:
+                        settings.append((time_ns, settings_of(message)))
                     else:
                         trajectories.append(chunk_of(message))
                 except (KeyError, ValueError, TypeError):
@@ -72,7 +84,9 @@ def read_run(path: str | Path, names: TopicNames | None = None) -> RunLog:
         log = commands.log()
         notes = list(bag.notes)
         if strange:
-            notes.append(f"{strange} swap or chunk messages aren't in the known form, left out")
+            notes.append(
+                f"{strange} swap, chunk or settings messages aren't in the known form, left out"
+            )
         chunks, refused = _with_columns_of(trajectories, log.joints)
         if refused:
             notes.append(f"{refused} chunks are for other joints than {executed}, left out")
@@ -82,6 +96,7 @@ def read_run(path: str | Path, names: TopicNames | None = None) -> RunLog:
             None if chunk is None else chunks,
             measured.log(log.joints) if states is not None else None,
             tuple(notes),
+            tuple(settings),
         )
 
 

@@ -159,7 +159,9 @@ def test_messages_of_another_form_are_counted_and_left_out(tmp_path):
             message.header.frame_id = "base_link"
         messages.append((topic, time_ns, message))
     report = judge(read_run(write_bag(tmp_path / "bag", messages)))
-    assert f"{len(run.swaps) + len(run.chunks)} swap or chunk messages" in report.notes[0]
+    assert (
+        f"{len(run.swaps) + len(run.chunks)} swap, chunk or settings messages" in report.notes[0]
+    )
     assert report.chunks_recorded == 0
     assert report.misplaced_steps == 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -114,7 +114,8 @@ class RunLog:
     """One recording. None means that the recording doesn't have it.
 
     ``chunks`` have their columns in the order of ``commands.joints``. ``notes`` are sentences
-    about the recording itself (cut off, messages left out).
+    about the recording itself (cut off, messages left out). ``settings`` are the inference
+    side's settings with the time from which they held [ns].
     """
 
     commands: CommandLog
@@ -122,6 +123,7 @@ class RunLog:
     chunks: Sequence[ActionChunk] | None = None
     measured: JointLog | None = None
     notes: tuple[str, ...] = ()
+    settings: tuple[tuple[int, Mapping[str, object]], ...] = ()
     chunks_seen: int | None = None
 
     @property
