@@ -1,15 +1,22 @@
-"""Runs a node until a signal and ends it cleanly: exit code 0, or 2 with a sentence."""
+"""Runs a node until a signal and ends it cleanly.
+
+Exit codes: 0 after SIGINT or SIGTERM; 1 where the node ended itself, or by an error; 2 with a
+sentence where it could not begin.
+"""
 
 from __future__ import annotations
 
 import gc
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from types import FrameType
+from typing import NoReturn, Protocol
 
 import rclpy
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -31,25 +38,44 @@ class Runnable(Protocol):
         """End; may be called once."""
 
 
+def _refuse(sentence: str) -> NoReturn:
+    """Say why the node can't begin; exit code 2."""
+    print(" ".join(sentence.split()), file=sys.stderr, flush=True)
+    rclpy.try_shutdown()
+    sys.exit(2)
+
+
 def run_node(
     make: Callable[[], Runnable],
     executor_type: Callable[[], Executor] = SingleThreadedExecutor,
 ) -> None:
-    """Run ``make()`` until SIGINT or SIGTERM, then exit the process.
+    """Run ``make()`` until SIGINT or SIGTERM, then return; further signals change nothing.
 
     The executor spins in its own thread, which gets the node's ``executor_priority``; the main
-    thread only waits for signals.
+    thread only waits for signals. A node ends itself by shutting its context down: exit code 1.
     """
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     ended = threading.Event()
+    signalled: list[int] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        signalled.append(number)
+        ended.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, on_signal)
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # whatever rcl doesn't understand of the command line
+        words = re.sub(r",? at /[^,]*?\.c(pp)?:\d+", "", str(error))  # rcl's own source lines
+        _refuse(
+            f"the command line can't be used: {words.replace('failed to initialize rcl: ', '')}"
+        )
     try:
         node = make()
     except (ConfigurationError, HandoffError) as error:
-        print(f"{error}", file=sys.stderr, flush=True)
-        rclpy.try_shutdown()
-        sys.exit(2)
+        _refuse(str(error))
+    except NameValidationException as error:
+        _refuse(str(error).rstrip("^ "))
     # A waiting thread gets the GIL back after this long, even from a busy callback.
     sys.setswitchinterval(2e-4)
     assert isinstance(node, Node)
@@ -80,5 +106,10 @@ def run_node(
         node.destroy_node()
         rclpy.try_shutdown()
         thread.join(timeout=2.0)
+        # Python takes its handlers down at exit; an impatient ^C would end in a signal's code.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     if failure:
         raise failure[0]
+    if not signalled:
+        sys.exit(1)
