@@ -82,6 +82,7 @@ def run_node(
     executor = executor_type()
     executor.add_node(node)
     failure: list[BaseException] = []
+    closing = threading.Event()
 
     def spin() -> None:
         ask_for_realtime(node.executor_priority)
@@ -90,7 +91,9 @@ def run_node(
         except ExternalShutdownException:
             pass
         except BaseException as error:  # noqa: BLE001 - reported below, with the node closed
-            failure.append(error)
+            # While it closes, a thread may still wait on what is being taken away.
+            if not closing.is_set():
+                failure.append(error)
         ended.set()
 
     thread = threading.Thread(target=spin, name="executor", daemon=True)
@@ -101,11 +104,12 @@ def run_node(
         gc.freeze()
         ended.wait()
     finally:
+        closing.set()
         node.close()
         executor.shutdown(timeout_sec=2.0)
+        thread.join(timeout=2.0)
         node.destroy_node()
         rclpy.try_shutdown()
-        thread.join(timeout=2.0)
         # Python takes its handlers down at exit; an impatient ^C would end in a signal's code.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

@@ -2,21 +2,20 @@
 
 Starts the simulated robot, the inference node and the controller once, as processes of their
 own, and lets the policy move the arms for a while with each strategy, all at the same injected
-latency. Leaves a folder: for each strategy a bag, its continuity report (JSON, PNG) and a film.
+latency. Leaves a folder: for each strategy a bag, its continuity report (JSON, PNG) and a film,
+and one picture of all.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -26,35 +25,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
-from rtc_ros.core.continuity import ContinuityReport, judge
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
 from rtc_ros.tools.bag_reader import BagError
-from rtc_ros.tools.continuity import as_json, print_table
-from rtc_ros.tools.film import write_film, write_strip
+from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
 from rtc_ros.tools.processes import Processes, explain
 from rtc_ros.tools.robot_client import RobotClient, RobotError
-from rtc_ros.tools.run_reader import read_run
 
-FILM_TOPIC = "camera/film/image_raw"
 EXECUTED = "rtc_controller/executed"
 _LOADING_S = 120.0
 _FAILED = 1
 _UNUSABLE = 2
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One strategy's turn: its bag, and the cubes passed meanwhile."""
-
-    strategy: str
-    folder: Path
-    passes: int
-
-    @property
-    def bag(self) -> Path:
-        """The recording."""
-        return self.folder / self.strategy
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,20 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     begun = time.monotonic()
     try:
         phases = _run(options, out, console)
-        reports = [(phase.bag, _report(phase, console)) for phase in phases]
+        passed = write_reports(phases, options.latency_ms, console)
     except KeyboardInterrupt:
         print(f"demo: interrupted; what was recorded is in {out}", file=sys.stderr)
         return 128 + signal.SIGINT
     except (RobotError, BagError, OSError) as error:
         print(f"demo: {error}\nThe nodes' logs are in {out / 'logs'}.", file=sys.stderr)
         return _UNUSABLE
-    print_table(reports, console)
-    _conclude(phases, [report for _, report in reports], console)
     console.print(f"{time.monotonic() - begun:.0f} s in all. Look at:")
     for path in sorted(out.glob("*.png")) + sorted(out.glob("*.mp4")):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     console.print(f"  rtc_ros continuity {phases[0].bag}", highlight=False, soft_wrap=True)
-    return 0 if reports[0][1].verdict.passed else _FAILED
+    return 0 if passed else _FAILED
 
 
 def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase]:
@@ -180,40 +159,6 @@ def _now(robot: RobotClient, passes: int) -> str:
         f"d {motion.get('last observed delay [steps]', '–')}, s {delay.get('s', '–')}, "
         f"cubes passed {int(robot.task['passes']) - passes}"
     )
-
-
-def _report(phase: Phase, console: Console) -> ContinuityReport:
-    """Judge a phase's bag; write JSON, pictures and film beside it."""
-    from rtc_ros.tools.report_figure import draw_report
-
-    with console.status(f"judging {phase.bag.name}, making its film"):
-        run = read_run(phase.bag)
-        report = judge(run)
-        text = json.dumps(as_json(phase.bag, report), indent=1, allow_nan=False)
-        beside = phase.folder / phase.strategy
-        beside.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
-        draw_report(report, run, phase.strategy, beside.with_suffix(".png"))
-        write_film(phase.bag, beside.with_suffix(".mp4"), f"/{FILM_TOPIC}")
-        strip = beside.with_name(f"{phase.strategy}_film.png")
-        write_strip(phase.bag, strip, f"/{FILM_TOPIC}")
-    return report
-
-
-def _conclude(
-    phases: Sequence[Phase], reports: Sequence[ContinuityReport], console: Console
-) -> None:
-    """Say in a sentence or two what the figures mean."""
-    cubes = ", ".join(f"{p.passes} with {p.strategy}" for p in phases)
-    console.print(f"Cubes passed: {cubes}.")
-    first = reports[0].seam_excess
-    for phase, report in zip(phases[1:], reports[1:], strict=True):
-        if first is not None and report.seam_excess is not None and first.p95 > 0:
-            console.print(
-                f"One seam in twenty of {phase.strategy} departs from the motion around it by "
-                f"{report.seam_excess.p95:.2g} rad or more, of {phases[0].strategy} by "
-                f"{first.p95:.2g} rad: {report.seam_excess.p95 / first.p95:.1f} times as much.",
-                soft_wrap=True,
-            )
 
 
 def _interrupt(_: int, __: FrameType | None) -> NoReturn:

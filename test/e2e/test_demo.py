@@ -82,6 +82,7 @@ def test_it_leaves_bags_reports_pictures_and_films(run):
         assert cv2.imread(str(out / f"{name}_film.png")) is not None
         film = cv2.VideoCapture(str(out / f"{name}.mp4"))
         assert film.get(cv2.CAP_PROP_FRAME_COUNT) > 30
+    assert cv2.imread(str(out / "comparison.png")).shape[1] > 1000
     assert "misplaced steps" in done.stdout and "times as much" in done.stdout
     assert "Traceback" not in done.stderr
     assert done.returncode == (0 if reports["rtc"]["verdict"]["passed"] else 1)

@@ -1,0 +1,88 @@
+"""What a demo leaves: reports, pictures and films beside the bags, and the conclusion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from rtc_ros.core.continuity import ContinuityReport, RunLog, evidence_of, judge
+from rtc_ros.tools.continuity import as_json, print_table
+from rtc_ros.tools.film import write_film, write_strip
+from rtc_ros.tools.run_reader import read_run
+
+FILM_TOPIC = "camera/film/image_raw"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One strategy's turn: its bag ``folder/strategy``, and the cubes passed meanwhile."""
+
+    strategy: str
+    folder: Path
+    passes: int
+
+    @property
+    def bag(self) -> Path:
+        """The recording."""
+        return self.folder / self.strategy
+
+
+def write_reports(phases: Sequence[Phase], latency_ms: float, console: Console) -> bool:
+    """Judge every phase, write its files and ``comparison.png``, print what follows.
+
+    Returns whether the first phase keeps within the thresholds.
+
+    Raises:
+        BagError: a bag can't be judged.
+        OSError: the folder can't be written.
+    """
+    from rtc_ros.tools.comparison_figure import draw_comparison
+
+    runs: list[tuple[str, ContinuityReport, RunLog]] = []
+    for phase in phases:
+        with console.status(f"judging {phase.strategy}, making its film"):
+            run = read_run(phase.bag)
+            report = judge(run)
+            _write(phase, report, run)
+            runs.append((f"{phase.strategy}, +{latency_ms:g} ms", report, run))
+    pictures = [(title, report, evidence_of(run)) for title, report, run in runs]
+    draw_comparison(pictures, phases[0].folder / "comparison.png")
+    reports = [report for _, report, _ in runs]
+    print_table([(p.bag, r) for p, r in zip(phases, reports, strict=True)], console)
+    _conclude(phases, reports, console)
+    return bool(reports[0].verdict.passed)
+
+
+def _write(phase: Phase, report: ContinuityReport, run: RunLog) -> None:
+    """Write one phase's JSON, picture, film and strip of frames."""
+    from rtc_ros.tools.report_figure import draw_report
+
+    beside = phase.bag
+    text = json.dumps(as_json(phase.bag, report), indent=1, allow_nan=False)
+    beside.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    draw_report(report, run, phase.strategy, beside.with_suffix(".png"))
+    write_film(phase.bag, beside.with_suffix(".mp4"), f"/{FILM_TOPIC}")
+    write_strip(phase.bag, beside.with_name(f"{phase.strategy}_film.png"), f"/{FILM_TOPIC}")
+
+
+def _conclude(
+    phases: Sequence[Phase], reports: Sequence[ContinuityReport], console: Console
+) -> None:
+    """Say in a sentence or two what the figures mean."""
+    cubes = ", ".join(f"{p.passes} with {p.strategy}" for p in phases)
+    console.print(f"Cubes passed: {cubes}.")
+    first = reports[0].seam_excess
+    for phase, report in zip(phases[1:], reports[1:], strict=True):
+        other = report.seam_excess
+        if first is None or other is None or first.p95 == 0:
+            continue
+        console.print(
+            f"One seam in twenty of {phase.strategy} departs from the motion around it by "
+            f"{other.p95:.2g} rad or more, of {phases[0].strategy} by {first.p95:.2g} rad: "
+            f"{other.p95 / first.p95:.1f} times as much.",
+            soft_wrap=True,
+        )
