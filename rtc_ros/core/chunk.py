@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,7 +14,7 @@ NO_STEP = -1
 class ActionChunk:
     """H rows of A joint targets; row i is for step ``origin_step + i``.
 
-    ``actions`` is float64[H, A] in the robot's units, made read-only here, so a chunk never
+    ``actions`` is float64[H, A] in the robot's units over bytes of its own, so a chunk never
     changes after it was made. Only the first ``rows`` rows may be executed (all H unless a
     strategy ends the chunk early, as ``synchronous`` does).
 
@@ -38,15 +38,12 @@ class ActionChunk:
     end_ns: int = 0
 
     def __post_init__(self) -> None:
-        actions = np.array(self.actions, dtype=np.float64, order="C")
+        copy = np.asarray(self.actions, np.float64)
+        actions: np.ndarray = np.ndarray(copy.shape, np.float64, copy.tobytes())
         if actions.ndim != 2 or 0 in actions.shape:
             raise ValueError(f"a chunk needs actions of shape [H, A], got {actions.shape}")
-        actions.setflags(write=False)
         rows = len(actions) if self.rows == NO_STEP else self.rows
-        if not 1 <= rows <= len(actions):
-            raise ValueError(f"rows is {rows}, but the chunk has {len(actions)} rows")
-        if self.origin_step < 0:
-            raise ValueError(f"origin_step is {self.origin_step}; steps count from 0")
+        check_counts(rows, len(actions), self.origin_step)
         object.__setattr__(self, "actions", actions)
         object.__setattr__(self, "rows", rows)
 
@@ -76,5 +73,24 @@ class ActionChunk:
         return row if 0 <= row < self.rows else None
 
     def named(self, epoch: int, seq: int) -> ActionChunk:
-        """Return the same chunk under the name ``(epoch, seq)``."""
-        return replace(self, epoch=epoch, seq=seq)
+        """Return the same chunk under the name ``(epoch, seq)``; the two share their actions."""
+        return ActionChunk.of(dict(vars(self), epoch=epoch, seq=seq))
+
+    @classmethod
+    def of(cls, fields: dict[str, object]) -> ActionChunk:
+        """Return a chunk of all ``fields`` as they are, in a quarter of the constructor's time.
+
+        For fields that were a chunk's before and ``actions`` over bytes: nothing is checked,
+        nothing copied.
+        """
+        chunk = object.__new__(cls)
+        vars(chunk).update(fields)
+        return chunk
+
+
+def check_counts(rows: int, horizon: int, origin_step: int) -> None:
+    """Raise ValueError where a chunk of ``horizon`` rows can't have these counts."""
+    if not 1 <= rows <= horizon:
+        raise ValueError(f"rows is {rows}, but the chunk has {horizon} rows")
+    if origin_step < 0:
+        raise ValueError(f"origin_step is {origin_step}; steps count from 0")

@@ -23,8 +23,8 @@ from rtc_ros.core.continuity.verdict import Thresholds, verdict_of
 MOVED_RAD = 1e-4
 """A run none of whose steps is larger than this didn't move the arm."""
 
-SPAN = 1 << 16
-"""Records of a section that are judged together: 22 minutes at 50 Hz. A longer section is judged
+SPAN = 1 << 15
+"""Records of a section that are judged together: 11 minutes at 50 Hz. A longer section is judged
 in spans of this many, each with its own scale and period, in memory that doesn't grow."""
 
 LEAD, TRAIL = 2048, 4
@@ -60,7 +60,8 @@ class Judge:
         self._base = 0
         # The first record that isn't judged yet, in what the next call is given.
         self._next = 0
-        self._begin_ns: int | None = None
+        self.begin_ns: int | None = None
+        """The first record's stamp."""
         self._part = 0
         self._sections: list[Section] = []
         self._seams: list[Seam] = []
@@ -82,8 +83,8 @@ class Judge:
         that they belong to.
         """
         log = run.commands
-        if self._begin_ns is None and len(log):
-            self._begin_ns = int(log.stamp_ns[0])
+        if self.begin_ns is None and len(log):
+            self.begin_ns = int(log.stamp_ns[0])
             self._joints = log.joints
             self._evidence = EvidenceSum(log.joints, log.provenance is not None)
             self._tracking = TrackingSum(len(log.joints))
@@ -120,14 +121,14 @@ class Judge:
 
     def _judge(self, run: RunLog, part: Part) -> None:
         log, origin = run.commands, run.commands.provenance
-        assert self._begin_ns is not None and self._tracking is not None
+        assert self.begin_ns is not None and self._tracking is not None
         chunks = {c.name: c for c in run.chunks or ()}
         motion = motion_of(log, part.context, control_period(log, part.rows), part.own)
         seams: list[Seam] = []
         if origin is not None:
             epoch = int(origin.step_epoch[part.rows.start])
             swaps = {s.step: s for s in run.swaps or () if s.step_epoch in (epoch, NO_STEP)}
-            seams = find_seams(log, part, motion, swaps, chunks, self._begin_ns)
+            seams = find_seams(log, part, motion, swaps, chunks, self.begin_ns)
             self._sums["lateness"].add(origin.lateness_us[part.rows])
             limit = self.thresholds.max_lateness_s * 1e6
             self._late += int((origin.lateness_us[part.rows] > abs(limit)).sum())
@@ -135,7 +136,7 @@ class Judge:
         self._add_sizes(motion)
         self._add_seams(seams)
         self._tracking.add(log, part.rows, run.measured)
-        self._evidence.add(log, part, motion, seams, chunks, self._begin_ns)
+        self._evidence.add(log, part, motion, seams, chunks, self.begin_ns)
 
     def _add_sizes(self, motion: Motion) -> None:
         self._moved = self._moved or bool(np.nanmax(np.abs(motion.jump), initial=0) > MOVED_RAD)
@@ -180,6 +181,12 @@ class Judge:
         steps, misplaced = total(lambda s: s.steps), total(lambda s: sum(s.misplaced.values()))
         starved = total(lambda s: s.starved_ticks)
         notes = run.notes
+        back, missed = total(lambda s: s.clock_jumps_back), total(lambda s: s.unrecorded_ticks)
+        if back:
+            times = "once" if back == 1 else f"{back} times"
+            notes = (*notes, f"the clock jumps back {times}: times after that are shifted")
+        if missed:
+            notes = (*notes, f"{missed} ticks are missing in the recording")
         if self._seam_count > MAX_SEAMS:
             notes = (*notes, f"of {self._seam_count} seams the worst {MAX_SEAMS} are listed")
         unknown = run.missing()

@@ -1,0 +1,107 @@
+"""Both halves of Algorithm 1 against each other on a virtual clock, without processes or ROS.
+
+What two nodes and a ring do in real time, tick by tick and as fast as the policy allows: the
+same controller, the same inference loop, delays as given. Simulated evaluation and replay use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.continuity.run_log import RunLog
+from rtc_ros.core.continuity.run_logger import RunLogger
+from rtc_ros.core.controller import Command, Controller
+from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
+
+Infer = Callable[[InferenceRequest, int], np.ndarray]
+"""infer(request, seq) -> float64[H, A] in robot units, from an observation of this moment."""
+
+_EPOCH = 1
+
+
+class VirtualRun:
+    """One run of a controller and an inference loop.
+
+    An inference that starts after tick t with a delay of n ticks reaches the controller before
+    tick t + 1 + n: n ticks execute rows of the previous chunk meanwhile, so n is the observed d.
+
+    Args:
+        controller: is started here, at ``pose`` float64[A].
+        loop: its settings may be replaced between ticks.
+        infer: makes a chunk; called when an inference starts.
+        delay: ticks that inference number ``seq`` takes, from ``seq`` (1, 2, …).
+        period_ns: Δt.
+        joints: names, for the log.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        loop: InferenceLoop,
+        infer: Infer,
+        delay: Callable[[int], int],
+        period_ns: int,
+        joints: tuple[str, ...],
+        pose: np.ndarray,
+    ) -> None:
+        self.controller = controller
+        self.loop = loop
+        self.ticks = 0
+        self._infer = infer
+        self._delay = delay
+        self._period_ns = period_ns
+        self._logger = RunLogger(joints)
+        self._seq = 0
+        self._arrival: tuple[int, ActionChunk, InferenceRequest] | None = None
+        controller.start(_EPOCH, pose)
+
+    def tick(self) -> Command:
+        """Do what happens in one period; return the command for the arm."""
+        self._start_inference()
+        self._hand_over()
+        command = self.controller.tick()
+        assert command is not None, "the gate was opened by start()"
+        self._logger.add(command, _EPOCH, self.ticks * self._period_ns)
+        self.ticks += 1
+        return command
+
+    def _start_inference(self) -> None:
+        """Look for the next request, as the inference node does between two ticks."""
+        if self._arrival is not None:
+            return
+        request = self.loop.next_request(self.controller.cursor(self.ticks * self._period_ns))
+        if request is None:
+            return
+        self._seq += 1
+        now_ns, ticks = self.ticks * self._period_ns, self._delay(self._seq)
+        chunk = ActionChunk(
+            self._infer(request, self._seq),
+            request.origin_step,
+            step_epoch=request.step_epoch,
+            epoch=_EPOCH,
+            seq=self._seq,
+            rows=request.rows,
+            delay=request.horizons.delay,
+            stride=request.horizons.stride,
+            guided=request.weights is not None,
+            observation_ns=now_ns,
+            start_ns=now_ns,
+            end_ns=now_ns + ticks * self._period_ns,
+        )
+        self._arrival = (self.ticks + ticks, chunk, request)
+
+    def _hand_over(self) -> None:
+        """Give the controller the chunk that is due."""
+        if self._arrival is not None and self._arrival[0] <= self.ticks:
+            _, chunk, request = self._arrival
+            self._arrival = None
+            self._logger.add_chunk(chunk)
+            self.loop.wrote(chunk, request)
+            self.controller.offer(chunk)
+
+    def log(self) -> RunLog:
+        """Return what was executed so far, as a bag would hold it."""
+        return self._logger.log()
