@@ -11,6 +11,7 @@ from rtc_ros.handoff.endpoint import Endpoint
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.layout import CURSOR, SLOT_HEAD
 from rtc_ros.handoff.segment import SegmentWriter
+from rtc_ros.handoff.segment_reader import Slot
 from rtc_ros.handoff.spec import HandoffSpec
 
 _META = struct.Struct("<13qd")
@@ -43,14 +44,11 @@ class StepCursor(Endpoint[CursorState]):
         cursor = cls(writer=writer)
         dim = spec.action_dim
         cursor._shapes = ((dim,),) * _VECTORS + ((HISTORY_ROWS, dim),)
-        cursor._rows = [
-            np.frombuffer(writer.body(slot), np.float64, offset=_ROWS).reshape(-1, dim)
-            for slot in range(slots)
-        ]
+        cursor._rows = np.empty((_VECTORS + HISTORY_ROWS, dim))
         return cursor
 
     _shapes: tuple[tuple[int, ...], ...]
-    _rows: list[np.ndarray]
+    _rows: np.ndarray
 
     def write(self, state: CursorState) -> None:
         """Publish ``state``; made for every control tick (a few µs, no system call).
@@ -66,20 +64,18 @@ class StepCursor(Endpoint[CursorState]):
                 f"command, lower, upper, max_step and history have the shapes {shapes}, and the "
                 f"cursor {writer.path} is made for {self._shapes}"
             )
-        seq, slot = writer.begin()
-        _META.pack_into(
-            writer.body(slot), SLOT_HEAD.size, state.epoch, state.step, state.tick,
-            state.tick_ns, state.mode, state.chunk_epoch, state.chunk_seq,
-            state.chunk_origin_step, state.seen_epoch, state.seen_seq, state.swap_step,
-            state.swap_tick, state.swaps, state.velocity_scale,
+        meta = _META.pack(
+            state.epoch, state.step, state.tick, state.tick_ns, state.mode, state.chunk_epoch,
+            state.chunk_seq, state.chunk_origin_step, state.seen_epoch, state.seen_seq,
+            state.swap_step, state.swap_tick, state.swaps, state.velocity_scale,
         )  # fmt: skip
-        rows = self._rows[slot]
+        rows = self._rows
         rows[0] = state.command
         rows[1] = state.lower
         rows[2] = state.upper
         rows[3] = state.max_step
         rows[_VECTORS:] = state.history
-        writer.commit(seq, slot)
+        writer.write(meta + rows.tobytes())
 
     def read(self) -> CursorState | None:
         """Return the newest whole state, the same one again if none is newer, None before any.
@@ -89,22 +85,19 @@ class StepCursor(Endpoint[CursorState]):
         """
         return self._read()
 
-    def close(self) -> None:
-        """End this side. The file stays, for readers and for the next controller."""
-        self._rows = []
-        super().close()
-
     @staticmethod
     def _body_bytes(spec: HandoffSpec) -> int:
         return _ROWS + 8 * (_VECTORS + HISTORY_ROWS) * spec.action_dim
 
     @staticmethod
-    def _decode(body: bytes, spec: HandoffSpec) -> CursorState:
+    def _decode(slot: Slot, spec: HandoffSpec) -> CursorState:
+        _, _, body = slot
         (epoch, step, tick, tick_ns, mode, chunk_epoch, chunk_seq, chunk_origin_step, seen_epoch,
          seen_seq, swap_step, swap_tick, swaps, velocity_scale) = _META.unpack_from(
             body, SLOT_HEAD.size
         )  # fmt: skip
-        rows = np.frombuffer(body, np.float64, offset=_ROWS).reshape(-1, spec.action_dim)
+        shape = (_VECTORS + HISTORY_ROWS, spec.action_dim)
+        rows: np.ndarray = np.ndarray(shape, np.float64, body, _ROWS)
         return CursorState(
             epoch=epoch, step=step, tick=tick, tick_ns=tick_ns, mode=Mode(mode), command=rows[0],
             history=rows[_VECTORS:], lower=rows[1], upper=rows[2], max_step=rows[3],

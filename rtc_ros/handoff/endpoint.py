@@ -9,9 +9,9 @@ from typing import ClassVar, Generic, TypeVar
 
 from rtc_ros.handoff.errors import AbsentError, CorruptError, HandoffError
 from rtc_ros.handoff.files import segment_path
-from rtc_ros.handoff.layout import SLOT_HEAD, Header
+from rtc_ros.handoff.layout import Header
 from rtc_ros.handoff.segment import SegmentWriter
-from rtc_ros.handoff.segment_reader import SegmentReader
+from rtc_ros.handoff.segment_reader import SegmentReader, Slot
 from rtc_ros.handoff.spec import HandoffSpec
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Endpoint(Generic[T]):
 
     @staticmethod
     @abstractmethod
-    def _decode(body: bytes, spec: HandoffSpec) -> T:
+    def _decode(slot: Slot, spec: HandoffSpec) -> T:
         """Return what a whole slot holds; ValueError where it can't be."""
 
     @classmethod
@@ -118,18 +118,18 @@ class Endpoint(Generic[T]):
 
     def _read(self) -> T | None:
         reader = self._reader()
-        body = reader.newest(self._seq)
-        if body is None and reader.look():
+        slot = reader.newest(self._seq)
+        if slot is None and reader.look():
             self._seq = 0
-            body = reader.newest(0)
-        if body is not None:
-            self._last = self._decoded(body, reader.header.spec)
-            self._seq = SLOT_HEAD.unpack_from(body)[0]
+            slot = reader.newest(0)
+        if slot is not None:
+            self._last = self._decoded(slot, reader.header.spec)
+            self._seq = slot[0]
         return self._last
 
-    def _decoded(self, body: bytes, spec: HandoffSpec) -> T:
+    def _decoded(self, slot: Slot, spec: HandoffSpec) -> T:
         try:
-            return self._decode(body, spec)
+            return self._decode(slot, spec)
         except ValueError as error:
             raise CorruptError(
                 f"{self.path} holds a whole slot with impossible content ({error}): run the same "

@@ -7,11 +7,12 @@ import struct
 
 import numpy as np
 
-from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.chunk import ActionChunk, check_counts
 from rtc_ros.handoff.endpoint import Endpoint
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.layout import RING, SLOT_HEAD
 from rtc_ros.handoff.segment import SegmentWriter
+from rtc_ros.handoff.segment_reader import Slot
 from rtc_ros.handoff.spec import HandoffSpec
 
 _META = struct.Struct("<9q")
@@ -35,17 +36,7 @@ class ChunkRing(Endpoint[ActionChunk]):
         """
         if spec.horizon < 1:
             raise ValueError("a ring's writer must give H: horizon is 0 in its spec")
-        writer = SegmentWriter(RING, name, spec, cls._body_bytes, slots, directory)
-        ring = cls(writer=writer)
-        ring._rows = [
-            np.frombuffer(writer.body(slot), np.float64, offset=_ACTIONS).reshape(
-                spec.horizon, spec.action_dim
-            )
-            for slot in range(slots)
-        ]
-        return ring
-
-    _rows: list[np.ndarray]
+        return cls(writer=SegmentWriter(RING, name, spec, cls._body_bytes, slots, directory))
 
     def write(self, chunk: ActionChunk) -> ActionChunk:
         """Hand ``chunk`` over; returns it under its name, the ring's epoch and the next seq.
@@ -68,14 +59,11 @@ class ChunkRing(Endpoint[ActionChunk]):
                 f"the chunk's row {row} is {actions[row, joint]} for joint "
                 f"{spec.joint_names[joint]}: a chunk with non-finite actions is never handed over"
             )
-        seq, slot = writer.begin()
-        _META.pack_into(
-            writer.body(slot), SLOT_HEAD.size, chunk.origin_step, chunk.step_epoch, chunk.rows,
-            chunk.delay, chunk.stride, chunk.guided, chunk.observation_ns, chunk.start_ns,
-            chunk.end_ns,
+        meta = _META.pack(
+            chunk.origin_step, chunk.step_epoch, chunk.rows, chunk.delay, chunk.stride,
+            chunk.guided, chunk.observation_ns, chunk.start_ns, chunk.end_ns,
         )  # fmt: skip
-        self._rows[slot][...] = actions
-        writer.commit(seq, slot)
+        seq = writer.write(meta + actions.tobytes())
         return chunk.named(writer.header.epoch, seq)
 
     def read_newest(self) -> ActionChunk | None:
@@ -90,24 +78,22 @@ class ChunkRing(Endpoint[ActionChunk]):
         """Return all whole chunks that the ring of the present writer holds, oldest first."""
         self.poll()
         reader = self._reader()
-        return [self._decoded(body, reader.header.spec) for body in reader.all()]
-
-    def close(self) -> None:
-        """End this side. The file stays, for readers and for the next writer's ``inherited``."""
-        self._rows = []
-        super().close()
+        return [self._decoded(slot, reader.header.spec) for slot in reader.all()]
 
     @staticmethod
     def _body_bytes(spec: HandoffSpec) -> int:
         return _ACTIONS + 8 * spec.horizon * spec.action_dim
 
     @staticmethod
-    def _decode(body: bytes, spec: HandoffSpec) -> ActionChunk:
-        seq, epoch = SLOT_HEAD.unpack_from(body)
-        (origin, step_epoch, rows, delay, stride, guided, observation_ns, start_ns,
+    def _decode(slot: Slot, spec: HandoffSpec) -> ActionChunk:
+        seq, epoch, body = slot
+        (origin_step, step_epoch, rows, delay, stride, guided, observation_ns, start_ns,
          end_ns) = _META.unpack_from(body, SLOT_HEAD.size)  # fmt: skip
-        actions = np.frombuffer(body, np.float64, offset=_ACTIONS)
-        return ActionChunk(
-            actions.reshape(spec.horizon, spec.action_dim), origin, step_epoch, epoch, seq, rows,
-            delay, stride, bool(guided), observation_ns, start_ns, end_ns,
-        )  # fmt: skip
+        shape = (spec.horizon, spec.action_dim)
+        actions: np.ndarray = np.ndarray(shape, np.float64, body, _ACTIONS)
+        check_counts(rows, spec.horizon, origin_step)
+        return ActionChunk.of(dict(
+            actions=actions, origin_step=origin_step, step_epoch=step_epoch, epoch=epoch, seq=seq,
+            rows=rows, delay=delay, stride=stride, guided=bool(guided),
+            observation_ns=observation_ns, start_ns=start_ns, end_ns=end_ns,
+        ))  # fmt: skip

@@ -1,7 +1,8 @@
 """The writing half of the slot protocol: one writer, any number of readers, nobody waits.
 
-The writer fills the next slot round robin, stores the slot's digest last and then the published
-number, a hint for readers. It replaces a dead writer's segment as a whole, by a rename.
+The writer makes a slot's bytes in memory of its own, copies them over the next slot, round robin,
+stores their digest and last the published number, a hint for readers. It replaces a dead writer's
+segment as a whole, by a rename.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rtc_ros.handoff.files import (
     segment_path,
 )
 from rtc_ros.handoff.layout import SLOT_HEAD, WORD, Header
-from rtc_ros.handoff.segment_reader import BodyBytes, SegmentReader, slots_of
+from rtc_ros.handoff.segment_reader import BodyBytes, SegmentReader, Slot, slots_of
 from rtc_ros.handoff.spec import HandoffSpec
 
 _digest = xxhash.xxh3_64_intdigest
@@ -42,8 +43,8 @@ def next_epoch(previous: int = 0) -> int:
 class SegmentWriter:
     """The one writer of a segment. Not to be shared between threads.
 
-    ``inherited`` is the newest whole body that an earlier writer left under the same name and
-    spec, or None; ``body(slot)`` is where the next payload goes, between ``begin`` and ``commit``.
+    ``inherited`` is the newest whole slot that an earlier writer left under the same name and
+    spec, or None.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class SegmentWriter:
         temporary, mapping = allocate(self.path, self.header.file_bytes)
         self._view = memoryview(mapping)
         self._view[: layout.HEADER_BYTES] = self.header.pack()
-        self._bodies, self._digests = slots_of(self._view, self.header)
+        self._slots = slots_of(self._view, self.header)
         # Before the rename: if we die in between, readers merely look at the name more often.
         _retire(self.path)
         try:
@@ -96,24 +97,18 @@ class SegmentWriter:
             os.unlink(temporary)
             raise
 
-    def body(self, slot: int) -> memoryview:
-        """Return the writable bytes of a slot from its head to before its digest."""
-        return self._bodies[slot]
-
-    def begin(self) -> tuple[int, int]:
-        """Open the next slot, which no reader takes until ``commit``; returns ``(seq, slot)``."""
+    def write(self, payload: bytes) -> int:
+        """Put ``payload`` into the next slot and tell that it is there; returns its number."""
         if not self._open:
             raise HandoffError(f"{self.path} was closed by this process: create it again")
         seq = self.seq + 1
-        slot = seq % self.header.slots
-        SLOT_HEAD.pack_into(self._bodies[slot], 0, seq, self.header.epoch)
-        return seq, slot
-
-    def commit(self, seq: int, slot: int) -> None:
-        """Seal the slot and tell that it is there."""
-        WORD.pack_into(self._view, self._digests[slot], _digest(self._bodies[slot]))
+        body = SLOT_HEAD.pack(seq, self.header.epoch) + payload
+        memory, seal = self._slots[seq % self.header.slots]
+        memory[:] = body
+        WORD.pack_into(seal, 0, _digest(body))
         WORD.pack_into(self._view, layout.PUBLISHED_OFFSET, seq)
         self.seq = seq
+        return seq
 
     def close(self, *, unlink: bool = False) -> None:
         """Mark the segment retired and release the lock; ``unlink`` removes the file too.
@@ -127,15 +122,15 @@ class SegmentWriter:
         if unlink:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)
-        self._bodies.clear()
+        self._slots.clear()
         self._view = memoryview(b"")
         self._lock.release(remove=unlink)
 
 
 def _inherit(
     kind: int, path: str, spec: HandoffSpec, body_bytes: BodyBytes
-) -> tuple[bytes | None, int]:
-    """Return the newest body that a dead writer left, and its epoch (0 if unknown)."""
+) -> tuple[Slot | None, int]:
+    """Return the newest slot that a dead writer left, and its epoch (0 if unknown)."""
     try:
         reader = SegmentReader(kind, path, spec, body_bytes)
     except HandoffError:

@@ -22,6 +22,9 @@ _digest = xxhash.xxh3_64_intdigest
 BodyBytes = Callable[[HandoffSpec], int]
 """How many bytes a slot of a kind has before its digest, for a spec with its H."""
 
+Slot = tuple[int, int, bytes]
+"""The copy of a slot that was whole: its number, its writer's run, all its bytes but the digest"""
+
 
 class SegmentReader:
     """A reader of a segment; it follows the name to the segments of later writers."""
@@ -61,7 +64,7 @@ class SegmentReader:
         self.header = header
         self._inode = number
         self._view = memoryview(mapping)  # the old mapping goes with its last view
-        self._bodies, self._digests = slots_of(self._view, header)
+        self._slots = slots_of(self._view, header)
 
     def changed(self, seq: int) -> bool:
         """Tell whether something newer than ``seq`` seems to be there, or another writer is.
@@ -91,37 +94,38 @@ class SegmentReader:
             return False
         return True
 
-    def newest(self, after: int) -> bytes | None:
-        """Return the newest whole body published above ``after``, None if there is none."""
+    def newest(self, after: int) -> Slot | None:
+        """Return the newest whole slot published above ``after``, None if there is none."""
         published, _ = HINTS.unpack_from(self._view, layout.PUBLISHED_OFFSET)
         if published <= after:
             return None
-        body = self._verified(published % self.header.slots)
-        if body is not None and SLOT_HEAD.unpack_from(body)[0] == published:
-            return body
-        heads = [SLOT_HEAD.unpack_from(slot)[0] for slot in self._bodies]
+        slot = self._verified(published % self.header.slots)
+        if slot is not None and slot[0] == published:
+            return slot
+        heads = [SLOT_HEAD.unpack_from(body)[0] for body, _ in self._slots]
         for index in sorted(range(len(heads)), key=heads.__getitem__, reverse=True):
             if heads[index] <= after:
                 return None
-            body = self._verified(index)
-            if body is not None and SLOT_HEAD.unpack_from(body)[0] > after:
-                return body
+            slot = self._verified(index)
+            if slot is not None and slot[0] > after:
+                return slot
         return None
 
-    def all(self) -> list[bytes]:
-        """Return every whole body that the segment holds, oldest first."""
-        bodies = [self._verified(index) for index in range(self.header.slots)]
-        return sorted((b for b in bodies if b is not None), key=SLOT_HEAD.unpack_from)
+    def all(self) -> list[Slot]:
+        """Return every whole slot that the segment holds, oldest first."""
+        slots = [self._verified(index) for index in range(self.header.slots)]
+        return sorted(slot for slot in slots if slot is not None)
 
-    def _verified(self, index: int) -> bytes | None:
-        # The digest's word may be read after the body was copied: if they agree, whatever the
-        # writer did in between, the copy is what the writer sealed.
-        body = bytes(self._bodies[index])
-        (digest,) = WORD.unpack_from(self._view, self._digests[index])
+    def _verified(self, index: int) -> Slot | None:
+        memory, seal = self._slots[index]
+        # The digest may be read after the body was copied: if they agree, whatever the writer did
+        # in between, the copy is what the writer sealed.
+        body = bytes(memory)
+        (digest,) = WORD.unpack_from(seal)
         seq, epoch = SLOT_HEAD.unpack_from(body)
         if _digest(body) != digest or epoch != self.header.epoch:
             return None
-        return body if seq > 0 and seq % self.header.slots == index else None
+        return (seq, epoch, body) if seq > 0 and seq % self.header.slots == index else None
 
     @property
     def retired(self) -> bool:
@@ -130,15 +134,15 @@ class SegmentReader:
 
     def release(self) -> None:
         """Unmap. The file stays: it is the writer's."""
-        self._bodies.clear()
+        self._slots.clear()
         self._view = memoryview(b"")
 
 
-def slots_of(view: memoryview, header: Header) -> tuple[list[memoryview], list[int]]:
-    """Return each slot's body, and the offset of its digest in ``view``."""
+def slots_of(view: memoryview, header: Header) -> list[tuple[memoryview, memoryview]]:
+    """Return each slot's memory: its body, head and payload, and its digest."""
     starts = [layout.HEADER_BYTES + i * header.slot_bytes for i in range(header.slots)]
-    bodies = [view[start : start + header.body_bytes] for start in starts]
-    return bodies, [start + header.body_bytes for start in starts]
+    ends = [start + header.body_bytes for start in starts]
+    return [(view[a:b], view[b : b + WORD.size]) for a, b in zip(starts, ends, strict=True)]
 
 
 def _check(kind: int, spec: HandoffSpec, header: Header, path: str) -> None:

@@ -20,6 +20,8 @@ from rtc_ros.handoff.errors import WriterPresentError
 from rtc_ros.handoff.ring import ChunkRing
 
 KILLS = 300
+"""At least; more while none has hit a slot half written, which takes luck on a busy machine"""
+
 SLOTS = 4
 
 
@@ -60,7 +62,9 @@ def test_ring_survives_its_writers(shm: Path, workers) -> None:  # type: ignore[
             epochs.add(got.epoch)
             last, used = got, used + 1
 
-    for kill in range(KILLS):
+    for kill in range(5 * KILLS):
+        if kill >= KILLS and torn:
+            break
         pid = workers.start("write_ring", "ring")
         # Every third dies wherever its start has got to, the others while they write.
         end = time.monotonic() + chance.uniform(0.0, 0.008)
@@ -78,7 +82,7 @@ def test_ring_survives_its_writers(shm: Path, workers) -> None:  # type: ignore[
         if (shm / "ring").exists():
             torn += _has_torn_slot(shm / "ring", ChunkRing._body_bytes(samples.BIG_RING))
 
-    print(f"{KILLS} kills, {torn} left a torn slot, {used} chunks used of {len(epochs)} runs")
+    print(f"{len(epochs)} runs, {torn} left a torn slot, {used} chunks used")
     assert torn > 0, "no kill hit a slot half written: the test showed nothing"
     assert len(epochs) >= KILLS * 2 // 3
     with ChunkRing.create("ring", samples.BIG_RING, slots=SLOTS) as heir:
@@ -107,7 +111,9 @@ def test_cursor_survives_its_controllers(shm: Path, workers) -> None:  # type: i
             epochs.add(reader.epoch)
             last, used = got, used + 1
 
-    for kill in range(KILLS):
+    for kill in range(5 * KILLS):
+        if kill >= KILLS and torn:
+            break
         pid = workers.start("write_cursor", "cursor")
         end = time.monotonic() + chance.uniform(0.0, 0.008)
         used_before = used
@@ -123,7 +129,7 @@ def test_cursor_survives_its_controllers(shm: Path, workers) -> None:  # type: i
         if (shm / "cursor").exists():
             torn += _has_torn_slot(shm / "cursor", StepCursor._body_bytes(samples.BIG_CURSOR))
 
-    print(f"{KILLS} kills, {torn} left a torn slot, {used} states used of {len(epochs)} runs")
+    print(f"{len(epochs)} runs, {torn} left a torn slot, {used} states used")
     assert torn > 0, "no kill hit a slot half written: the test showed nothing"
     assert len(epochs) >= KILLS * 2 // 3
     with StepCursor.create("cursor", samples.BIG_CURSOR) as heir:
