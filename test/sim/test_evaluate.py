@@ -1,0 +1,39 @@
+"""Closed-loop evaluation without ROS: deterministic, with delays and seams as asked for."""
+
+import numpy as np
+import pytest
+
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.sim.evaluate import evaluate, main, wilson
+
+
+@pytest.fixture(scope="module")
+def policy():
+    from rtc_ros.policy.shipped import checkpoint_path
+    from rtc_ros.policy.smolvla import SmolVLAAdapter
+
+    return SmolVLAAdapter.load(checkpoint_path("package:aloha_cube"), torch_threads=1)
+
+
+def test_wilson_against_published_values():
+    # Newcombe (1998), Statistics in Medicine 17:857, table I, method 3.
+    np.testing.assert_allclose(wilson(81, 263), (0.2553, 0.3662), atol=2e-4)
+    np.testing.assert_allclose(wilson(15, 148), (0.0624, 0.1605), atol=2e-4)
+    np.testing.assert_allclose(wilson(0, 20), (0.0, 0.1611), atol=2e-4)
+    np.testing.assert_allclose(wilson(1, 29), (0.0061, 0.1718), atol=2e-4)
+
+
+def test_the_same_seed_gives_the_same_figures_and_rtc_has_the_smaller_seams(policy):
+    rtc, naive = RtcSettings(s_min=15), RtcSettings(s_min=15, strategy="naive_async")
+    options = {"episodes": 1, "seed": 3, "steps": 160}
+    results = [evaluate(policy, s, 12, **options) for s in (rtc, naive, rtc)]
+    assert results[0] == results[2] != results[1]
+    assert all(r.starved == r.misplaced == 0 and r.seams > 5 for r in results)
+    assert results[1].seam_rad[1] > results[0].seam_rad[1]
+
+
+def test_settings_that_cannot_work_are_refused(capsys):
+    assert main(["--delay", "30", "--episodes", "1"]) == 2
+    assert "H = 50" in capsys.readouterr().err
+    assert main(["package:none"]) == 2
+    assert "no checkpoint 'none' ships" in capsys.readouterr().err
