@@ -10,6 +10,7 @@ COMMANDS = {
     ("demo",): ("rtc_ros.tools.demo", "a minute of the main job in simulation, with a report"),
     ("start",): ("rtc_ros.tools.start", "start the nodes, simulated or beside your driver"),
     ("continuity",): ("rtc_ros.tools.continuity", "judge the motion in a bag"),
+    ("film",): ("rtc_ros.tools.film", "a film or a strip of frames from the images in a bag"),
     ("bench", "handoff"): (
         "rtc_ros.tools.bench_handoff",
         "shared memory against a topic, side by side",
@@ -20,6 +21,10 @@ COMMANDS = {
     ),
     ("sim", "record"): ("rtc_ros.sim.demonstrations", "record demonstrations of the expert"),
     ("sim", "train"): ("rtc_ros.sim.train", "train the small SmolVLA on them"),
+    ("sim", "rollout"): (
+        "rtc_ros.sim.rollout",
+        "score a checkpoint in the simulator, without ROS",
+    ),
     ("docs", "parameters"): ("rtc_ros.tools.parameter_page", "write docs/parameters.md"),
 }
 
@@ -31,17 +36,41 @@ def usage() -> str:
     return "\n".join(["usage: rtc_ros COMMAND [OPTION …]", "", *lines, ""])
 
 
+def unknown(words: Sequence[str]) -> str:
+    """Return the sentence about ``words`` that begin no command."""
+    group = [" ".join(c) for c in COMMANDS if c[0] == words[0]]
+    asked = " ".join(words[: 2 if group else 1])
+    known = group or sorted({c[0] for c in COMMANDS})
+    return f"rtc_ros has no command {asked!r}: there are {', '.join(known)}; see rtc_ros --help"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command; returns its exit code, 2 for one that there is not."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
     for length in (2, 1):
         entry = COMMANDS.get(tuple(words[:length]))
         if entry is not None:
-            module = importlib.import_module(entry[0])
-            return int(module.main(words[length:]) or 0)
-    asked = not words or words[0] in ("-h", "--help", "help")
-    print(usage(), file=sys.stdout if asked else sys.stderr)
-    return 0 if asked else 2
+            return _run(" ".join(words[:length]), entry[0], words[length:])
+    print(unknown(words), file=sys.stderr)
+    return 2
+
+
+def _run(command: str, module: str, options: list[str]) -> int:
+    try:
+        tool = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("rtc_ros"):
+            raise
+        print(
+            f"rtc_ros {command} needs the Python package {error.name}, which is not installed: "
+            "see docs/development.md",
+            file=sys.stderr,
+        )
+        return 2
+    return int(tool.main(options) or 0)
 
 
 if __name__ == "__main__":
