@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rosbags.highlevel import AnyReader
+from rosbags.rosbag2.storage_mcap import McapReader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from rtc_ros.tools.mcap_scan import McapScan, ScannedChannel
 from rtc_ros.tools.message_types import standard_types
+
+BATCH = 2000
+"""Messages read at a time where the storage doesn't say."""
 
 
 class BagError(Exception):
@@ -78,6 +82,62 @@ class Bag:
             except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
                 self._note(f"reading {self.path} ended early: {error}")
 
+    def batches(self, *topics: str) -> Iterator[tuple[str, list[int], list[bytes]]]:
+        """Yield topic, receive times [ns] and serialized messages of ``topics``, many at a time.
+
+        Messages of one topic come in their order; topics are together to about a chunk of the
+        file. All are little endian CDR of the standard definition.
+
+        Raises:
+            BagError: a topic's type is defined otherwise than in ROS.
+        """
+        for source in self._sources:
+            scans = [source] if isinstance(source, McapScan) else _mcap_files(source)
+            for scan in scans:
+                for channel, times, data in scan.batches(topics):
+                    self._check_definition(channel)
+                    yield channel.topic, times, [_little(d, channel.msgtype) for d in data]
+                if scan.cut is not None and "closing records" not in scan.cut:
+                    self._note(f"{scan.path.name} was read up to the cut: {scan.cut}")
+            if not scans and isinstance(source, AnyReader):
+                yield from self._stored(source, topics)
+
+    def _stored(
+        self, source: AnyReader, topics: Sequence[str]
+    ) -> Iterator[tuple[str, list[int], list[bytes]]]:
+        connections = [c for c in source.connections if c.topic in topics]
+        if not connections:
+            return
+        waiting: dict[str, tuple[list[int], list[bytes]]] = {}
+        count = 0
+        try:
+            for connection, time_ns, data in source.messages(connections=connections):
+                times, messages = waiting.setdefault(connection.topic, ([], []))
+                times.append(time_ns)
+                messages.append(_little(bytes(data), connection.msgtype))
+                count += 1
+                if count == BATCH:
+                    yield from ((topic, *group) for topic, group in waiting.items())
+                    waiting, count = {}, 0
+        except GeneratorExit:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
+            self._note(f"reading {self.path} ended early: {error}")
+        yield from ((topic, *group) for topic, group in waiting.items())
+
+    def _check_definition(self, channel: ScannedChannel) -> None:
+        try:
+            same = _is_standard(channel)
+        except Exception as error:  # noqa: BLE001 - whatever broken text leads to
+            raise BagError(
+                f"{self.path}: the definition of {channel.topic} can't be read: {error}"
+            ) from error
+        if not same:
+            raise BagError(
+                f"{self.path}: {channel.topic} has another definition of {channel.msgtype} than "
+                "ROS 2 has"
+            )
+
     def _parts(self) -> list[Path]:
         path = self.path
         if not path.exists():
@@ -135,6 +195,42 @@ class Bag:
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+
+def _mcap_files(reader: AnyReader) -> list[McapScan]:
+    """Return the files that can be read without rosbags: mcap, messages not compressed singly."""
+    scans = []
+    for part in reader.readers:
+        if getattr(part, "compression_mode", None) == "message":
+            return []
+        storage = getattr(part, "storage", None)
+        for file in getattr(storage, "storages", [storage]):
+            if not isinstance(file, McapReader):
+                return []
+            try:
+                scans.append(McapScan(Path(str(file.path))))
+            except (ValueError, OSError):
+                return []
+    return scans
+
+
+def _little(data: bytes, msgtype: str) -> bytes:
+    """Return the message as little endian CDR."""
+    if data[:2] == b"\x00\x01":
+        return data
+    store = standard_types()
+    try:
+        return bytes(store.serialize_cdr(store.deserialize_cdr(data, msgtype), msgtype))
+    except Exception:  # noqa: BLE001 - damaged: whoever reads it says so
+        return data
+
+
+@functools.lru_cache(maxsize=64)
+def _is_standard(channel: ScannedChannel) -> bool:
+    store = standard_types()
+    if not channel.definition or channel.msgtype not in store.fielddefs:
+        return True
+    return bool(_store(channel).hash_rihs01(channel.msgtype) == store.hash_rihs01(channel.msgtype))
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rtc_ros.core.continuity import ContinuityReport, Judge, RunLog, Thresholds
 from rtc_ros.core.continuity.evidence import Evidence
-from rtc_ros.tools.run_reader import TopicNames, read_run
+from rtc_ros.tools.run_reader import TopicNames, judge_stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +28,19 @@ def examine(
     Raises:
         BagError: nothing to judge in there, or something that can't be one run.
     """
-    run = read_run(path, names)
-    return examined(Path(path).name or str(path), run, thresholds)
+    judging = Judge(thresholds)
+    run = judge_stream(path, judging, names)
+    return _judged(Path(path).name or str(path), judging, run)
 
 
 def examined(name: str, run: RunLog, thresholds: Thresholds | None = None) -> JudgedBag:
     """Judge a recording that is in memory."""
     judging = Judge(thresholds)
     judging.feed(run, final=True)
-    begin = int(run.commands.stamp_ns[0]) if len(run.commands) else 0
+    return _judged(name, judging, run)
+
+
+def _judged(name: str, judging: Judge, run: RunLog) -> JudgedBag:
+    begin = judging.begin_ns or 0
     settings = tuple(((at - begin) * 1e-9, dict(values)) for at, values in run.settings)
     return JudgedBag(name, judging.report(run), judging.evidence(), settings)

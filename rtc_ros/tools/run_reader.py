@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.continuity.run_log import CommandLog, RunLog, SwapEvent
+from rtc_ros.core.continuity.judge import LEAD, SPAN, Judge
+from rtc_ros.core.continuity.run_log import RunLog, SwapEvent
 from rtc_ros.tools.bag_columns import (
     CommandColumns,
     JointColumns,
@@ -19,12 +17,18 @@ from rtc_ros.tools.bag_columns import (
     swap_of,
 )
 from rtc_ros.tools.bag_reader import Bag, BagError
+from rtc_ros.tools.cdr import CdrError
+from rtc_ros.tools.command_reader import read_commands
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 STATUS = "diagnostic_msgs/msg/DiagnosticStatus"
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 STRING = "std_msgs/msg/String"
-ARRAY = "std_msgs/msg/Float64MultiArray"
+AT_ONCE = SPAN + LEAD
+"""Records that are read before some are judged."""
+
+KEPT = 1000
+"""Chunks and events that are kept where none of them belongs to a record at hand."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class TopicNames:
 
 
 def read_run(path: str | Path, names: TopicNames | None = None) -> RunLog:
-    """Read a recording, message by message.
+    """Read a whole recording into memory.
 
     Without an ``executed`` topic the bare commands are read instead, so that the report can at
     least show them and say what it can't tell.
@@ -48,56 +52,170 @@ def read_run(path: str | Path, names: TopicNames | None = None) -> RunLog:
     Raises:
         BagError: nothing to judge in there, or something that can't be one run.
     """
-    names = names or TopicNames()
     with Bag(path) as bag:
+        found = Topics.in_bag(bag, names or TopicNames())
+        if found is None:
+            return read_commands(bag, names.commands if names else ())
+        collected = RunColumns(found)
+        for batch in bag.batches(*found.all()):
+            collected.add(*batch)
+        return collected.run(bag.notes)
+
+
+def judge_stream(path: str | Path, judging: Judge, names: TopicNames | None = None) -> RunLog:
+    """Read a recording of any length and have it judged piece by piece; return its last piece.
+
+    Raises:
+        BagError: nothing to judge in there, or something that can't be one run.
+    """
+    with Bag(path) as bag:
+        found = Topics.in_bag(bag, names or TopicNames())
+        if found is None:
+            run = read_commands(bag, names.commands if names else ())
+        else:
+            collected = RunColumns(found)
+            enough = AT_ONCE
+            for batch in bag.batches(*found.all()):
+                collected.add(*batch)
+                if len(collected) >= enough:
+                    collected.drop(judging.feed(collected.run(bag.notes)))
+                    enough = len(collected) + AT_ONCE
+            run = collected.run(bag.notes)
+    judging.feed(run, final=True)
+    return run
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The topics of one run in a bag; None: it doesn't have such a topic."""
+
+    executed: str
+    swap: str | None
+    chunk: str | None
+    joint_states: str | None
+    settings: str | None
+
+    @classmethod
+    def in_bag(cls, bag: Bag, names: TopicNames) -> Topics | None:
+        """Find them; None where there is no ``executed``.
+
+        Raises:
+            BagError: a named topic isn't there, has another type, or the choice isn't clear.
+        """
         executed = _find(bag, names.executed, "rtc_controller/executed", JOINT_STATE)
         if executed is None:
-            return _read_commands(bag, names)
-        space = executed.removesuffix("rtc_controller/executed") if not names.executed else None
-        swap = _find(bag, names.swap, "rtc_controller/swap", STATUS, space)
-        chunk = _find(bag, names.chunk, "rtc_inference/chunk", TRAJECTORY, space)
-        states = _find(bag, names.joint_states, "joint_states", JOINT_STATE, space)
-        changes = _find(bag, names.settings, "rtc_inference/settings", STRING, space)
-        commands = CommandColumns(executed)
-        settings: list[tuple[int, Mapping[str, object]]] = []
-        swaps: list[SwapEvent] = []
-        trajectories: list[tuple[tuple[str, ...], ActionChunk]] = []
-        measured = JointColumns()
-        strange = 0
-        for topic, time_ns, message in bag.messages(
-            *(t for t in (executed, swap, chunk, states, changes) if t is not None)
-        ):
-            if topic == executed:
-                commands.add(message, time_ns)
-            elif topic == states:
-                measured.add(message, time_ns)
-            else:
-                try:
-                    if topic == swap:
-                        swaps.append(swap_of(message))
-                    elif topic == changes:
-                        settings.append((time_ns, settings_of(message)))
-                    else:
-                        trajectories.append(chunk_of(message))
-                except (KeyError, ValueError, TypeError):
-                    strange += 1
-        log = commands.log()
-        notes = list(bag.notes)
-        if strange:
-            notes.append(
-                f"{strange} swap, chunk or settings messages aren't in the known form, left out"
-            )
-        chunks, refused = _with_columns_of(trajectories, log.joints)
+            return None
+        space = None if names.executed else executed.removesuffix("rtc_controller/executed")
+        return cls(
+            executed,
+            _find(bag, names.swap, "rtc_controller/swap", STATUS, space),
+            _find(bag, names.chunk, "rtc_inference/chunk", TRAJECTORY, space),
+            _find(bag, names.joint_states, "joint_states", JOINT_STATE, space),
+            _find(bag, names.settings, "rtc_inference/settings", STRING, space),
+        )
+
+    def all(self) -> list[str]:
+        """Return the topics that there are."""
+        return [t for t in vars(self).values() if t is not None]
+
+
+class RunColumns:
+    """Collects the messages of a run, serialized, from a bag or as they come in."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+        self._commands = CommandColumns(topics.executed)
+        self._measured = JointColumns()
+        self._swaps: list[SwapEvent] = []
+        self._chunks: list[tuple[tuple[str, ...], ActionChunk]] = []
+        self._settings: list[tuple[int, Mapping[str, object]]] = []
+        self._strange = self._refused = self._dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def add(self, topic: str, times_ns: Sequence[int], data: Sequence[bytes]) -> None:
+        """Take serialized messages of one topic with their receive times [ns].
+
+        Raises:
+            BagError: they can't be of one run.
+        """
+        try:
+            if topic == self._topics.executed:
+                self._commands.add(data, times_ns)
+                return
+            if topic == self._topics.joint_states:
+                self._measured.add(data, times_ns)
+                return
+        except CdrError as error:
+            raise BagError(f"{topic} can't be read: {error}") from error
+        for time_ns, message in zip(times_ns, data, strict=True):
+            try:
+                if topic == self._topics.swap:
+                    self._swaps.append(swap_of(message))
+                elif topic == self._topics.settings:
+                    self._settings.append((time_ns, settings_of(message)))
+                else:
+                    self._chunks.append(chunk_of(message)[:2])
+            except (KeyError, ValueError):
+                self._strange += 1
+
+    def run(self, notes: Sequence[str] = ()) -> RunLog:
+        """Return what is kept.
+
+        Raises:
+            BagError: nothing was commanded.
+        """
+        log = self._commands.log()
+        chunks, refused = _with_columns_of(self._chunks, log.joints)
         if refused:
-            notes.append(f"{refused} chunks are for other joints than {executed}, left out")
+            self._refused += refused
+            self._chunks = [(log.joints, c) for c in chunks]
+        said = list(notes)
+        if self._strange:
+            said.append(
+                f"{self._strange} swap, chunk or settings messages aren't in the known form, "
+                "left out"
+            )
+        if self._refused:
+            said.append(
+                f"{self._refused} chunks are for other joints than {self._topics.executed}, "
+                "left out"
+            )
         return RunLog(
             log,
-            None if swap is None else swaps,
-            None if chunk is None else chunks,
-            measured.log(log.joints) if states is not None else None,
-            tuple(notes),
-            tuple(settings),
+            None if self._topics.swap is None else self._swaps,
+            None if self._topics.chunk is None else chunks,
+            None if self._topics.joint_states is None else self._measured.log(log.joints),
+            tuple(said),
+            tuple(self._settings),
+            self._dropped + len(chunks),
         )
+
+    def drop(self, count: int) -> None:
+        """Forget the ``count`` oldest records, and what belongs only to them."""
+        if not count:
+            return
+        self._commands.drop(count)
+        log = self._commands.log()
+        origin = log.provenance
+        if not len(log):
+            return
+        self._measured.drop_before(int(log.stamp_ns[0]) - 10**9)
+        if origin is None:
+            return
+        used = set(zip(origin.chunk_epoch.tolist(), origin.chunk_seq.tolist(), strict=True))
+        first = next((i for i, (_, c) in enumerate(self._chunks) if c.name in used), None)
+        # The one before is what the first is compared with.
+        cut = max(0, len(self._chunks) - KEPT if first is None else first - 1)
+        self._dropped += cut
+        del self._chunks[:cut]
+        epoch, step = int(origin.step_epoch[0]), int(origin.step[0])
+        swap = next(
+            (i for i, s in enumerate(self._swaps) if s.step_epoch == epoch and s.step >= step),
+            None,
+        )
+        del self._swaps[: max(0, len(self._swaps) - KEPT if swap is None else swap)]
 
 
 def _find(
@@ -136,35 +254,3 @@ def _with_columns_of(
             fields = {f: getattr(chunk, f) for f in chunk.__dataclass_fields__}
             chunks.append(ActionChunk(**{**fields, "actions": columns}))
     return chunks, len(found) - len(chunks)
-
-
-def _read_commands(bag: Bag, names: TopicNames) -> RunLog:
-    """Read bare commands: a row for each message of the first topic, the others as they stood."""
-    topics = names.commands or tuple(
-        sorted(t for t, k in bag.topics.items() if k == ARRAY and t.endswith("/commands"))
-    )
-    wrong = [t for t in topics if bag.topics.get(t) != ARRAY]
-    if wrong or not topics:
-        raise BagError(
-            f"{bag.path} has no …/rtc_controller/executed and "
-            + (f"{wrong[0]} is no {ARRAY}" if wrong else "no …/commands either")
-            + f"; its topics are {', '.join(sorted(bag.topics)) or 'none'}"
-        )
-    last: dict[str, np.ndarray] = {}
-    stamps, rows = array("q"), []
-    for topic, time_ns, message in bag.messages(*topics):
-        last[topic] = np.asarray(message.data, dtype=np.float64)
-        if topic == topics[0]:
-            stamps.append(time_ns)
-            rows.append(dict(last))
-    sizes = {t: len(v) for t, v in last.items()}
-    joints = tuple(f"{t}[{i}]" for t in topics for i in range(sizes.get(t, 0)))
-    whole = [k for k, row in enumerate(rows) if {t: len(v) for t, v in row.items()} == sizes]
-    if not whole:
-        raise BagError(f"{bag.path} has no complete command on {', '.join(topics)}")
-    log = CommandLog(
-        joints,
-        np.frombuffer(stamps, dtype=np.int64)[whole],
-        np.array([np.concatenate([rows[k][t] for t in topics if t in sizes]) for k in whole]),
-    )
-    return RunLog(log, notes=tuple(bag.notes))
