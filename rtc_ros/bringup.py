@@ -48,7 +48,10 @@ class Argument:
 _INFERENCE = "rtc_inference"
 
 COMMON_ARGUMENTS = (
-    Argument("params_file", "YAML file with the parameters of the nodes"),
+    Argument(
+        "params_file",
+        "YAML file with the parameters of the nodes; simulated: config/sim.yaml unless given",
+    ),
     Argument("namespace", "namespace of all nodes"),
     Argument(
         "use_sim_time", "follow /clock instead of the system's clock", "", "", "use_sim_time", bool

@@ -1,4 +1,4 @@
-"""Every ROS parameter of the nodes, in one table: it declares them and writes their page."""
+"""Every ROS parameter of the two nodes: what declares them, and what writes their page."""
 
 from __future__ import annotations
 
@@ -303,44 +303,7 @@ GROUP = (
     ),
 )
 
-SECTIONS = (
-    ("Both nodes", "", COMMON),
-    ("rtc_inference", "", INFERENCE),
-    ("rtc_inference, for each camera NAME", "camera.NAME.", CAMERA),
-    ("rtc_controller", "", CONTROLLER),
-    ("rtc_controller, for each command group NAME", "group.NAME.", GROUP),
-)
-
 
 def names(table: Iterable[Parameter], *, live: bool) -> list[str]:
     """Return the names of the parameters that may (or may not) change while running."""
     return [p.name for p in table if p.live == live]
-
-
-def as_markdown() -> str:
-    """Return docs/parameters.md."""
-    lines = [
-        "# Parameters",
-        "",
-        "Written by `rtc_ros docs parameters` from `rtc_ros/nodes/parameter_table.py`, which also",
-        "declares them. *Live* parameters may change while the robot moves (`ros2 param set`); a",
-        "change is validated as a whole, refused with a sentence where it can't work, and takes",
-        "effect at the next chunk. All others are read-only once the node runs.",
-    ]
-    for title, prefix, table in SECTIONS:
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            "| parameter | default | unit | range | |",
-            "|---|---|---|---|---|",
-        ]
-        for p in table:
-            words = ", ".join(f"`{c}`" for c in p.choices)
-            span = words or ("" if p.low is None else f"{p.low:g} … {p.high:g}")
-            default = "" if p.default in ("", [""]) or p.default is UNSET else f"`{p.default}`"
-            live = "**live** " if p.live else ""
-            lines.append(
-                f"| `{prefix}{p.name}` | {default} | {p.unit} | {span} | {live}{p.description} |"
-            )
-    return "\n".join(lines) + "\n"

@@ -13,11 +13,9 @@ from types import FrameType
 from typing import Any
 
 import rclpy
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
@@ -30,19 +28,10 @@ from rosbags.interfaces import (
     QosTime,
 )
 
+from rtc_ros.nodes.parameters import ConfigurationError, declare
+from rtc_ros.nodes.recorder_parameters import RECORDER
 from rtc_ros.tools.bag_writer import BagFolderError, BagWriter
 
-DEFAULT_TOPICS = (
-    "rtc_controller/executed",
-    "rtc_controller/swap",
-    "rtc_inference/chunk",
-    "rtc_inference/settings",
-    "rtc_inference/task",
-    "joint_states",
-    "left_arm/commands",
-    "right_arm/commands",
-    "/diagnostics",
-)
 POLL_PERIOD_S = 0.1
 """How often the graph is asked for publishers: topics' types are unknown until there is one."""
 
@@ -57,47 +46,20 @@ class Recorder(Node):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("rtc_recorder", **node_options)
-        output = self._declare(
-            "output",
-            "",
-            "Folder of the bag; must not exist. Empty: rtc_<date>_<time> in the current folder.",
-        )
-        topics = self._declare(
-            "topics",
-            list(DEFAULT_TOPICS),
-            "Topics to record. Relative names are resolved in the node's namespace.",
-        )
-        cameras = self._declare(
-            "camera_topics",
-            [""],  # rclpy takes an empty list for one of bytes
-            "Image topics to record, raw or compressed; received best effort.",
-        )
-        compress = self._declare(
-            "compress", True, "Compress the bag's chunks with zstd: smaller, a little CPU time."
-        )
-        queue_mb = self._declare(
-            "max_queue_mb",
-            256,
-            "Messages [MB] that may wait for the disk; beyond, new ones are dropped and counted.",
-        )
-        self._pending = {self.resolve_topic_name(t): False for t in topics if t}
-        self._pending.update({self.resolve_topic_name(t): True for t in cameras if t})
+        p = declare(self, RECORDER)
+        self._pending = {self.resolve_topic_name(t): False for t in p["topics"]}
+        self._pending.update({self.resolve_topic_name(t): True for t in p["camera_topics"]})
         self._recorded: dict[str, tuple[Subscription, str, bool]] = {}
         self._refused: dict[str, str] = {}
         self.writer = BagWriter(
-            Path(output or f"rtc_{datetime.now():%Y%m%d_%H%M%S}"),
-            compress=compress,
-            max_queued_bytes=queue_mb * 10**6,
+            Path(p["output"] or f"rtc_{datetime.now():%Y%m%d_%H%M%S}"),
+            compress=p["compress"],
+            max_queued_bytes=p["max_queue_mb"] * 10**6,
         )
         self.create_timer(POLL_PERIOD_S, self._look_for_publishers)
         self.get_logger().info(
             f"recording {len(self._pending)} topics to {self.writer.path} as they appear"
         )
-
-    def _declare(self, name: str, default: Any, description: str) -> Any:
-        kind = Parameter.Type.from_parameter_value(default)
-        descriptor = ParameterDescriptor(description=description, read_only=True, type=kind.value)
-        return self.declare_parameter(name, default, descriptor).value
 
     def _look_for_publishers(self) -> None:
         for topic, is_camera in list(self._pending.items()):
@@ -212,7 +174,7 @@ def bag_qos(profile: QoSProfile) -> Qos:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Record until SIGINT or SIGTERM; return 0, or 1 past a disk error, 2 for a bad folder."""
+    """Record until a signal; return 0, 1 past a disk error, 2 for a bad folder or parameter."""
     stopping = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -231,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             node = Recorder()
-        except BagFolderError as error:
+        except (BagFolderError, ConfigurationError) as error:
             print(f"rtc_recorder: {error}", file=sys.stderr)
             return 2
         executor = SingleThreadedExecutor()

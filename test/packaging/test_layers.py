@@ -86,3 +86,12 @@ def test_only_the_compatibility_module_imports_lerobot(repo: Path) -> None:
         if any(name.split(".")[0] == "lerobot" for name in names)
     }
     assert users == {LEROBOT_MODULE}
+
+
+def test_the_nodes_of_a_real_robot_import_nothing_of_the_simulation(repo: Path) -> None:
+    users = [
+        str(path)
+        for path, names in modules(repo, "rtc_ros/nodes")
+        if any(name.startswith("rtc_ros.sim") for name in names)
+    ]
+    assert not users

@@ -1,0 +1,46 @@
+"""The parameters of the recorder."""
+
+from __future__ import annotations
+
+from rtc_ros.nodes.parameter_table import Parameter
+
+DEFAULT_TOPICS = (
+    "rtc_controller/executed",
+    "rtc_controller/swap",
+    "rtc_inference/chunk",
+    "rtc_inference/settings",
+    "rtc_inference/task",
+    "joint_states",
+    "left_arm/commands",
+    "right_arm/commands",
+    "/diagnostics",
+)
+
+RECORDER = (
+    Parameter(
+        "output",
+        "",
+        "Folder of the bag; must not exist. Empty: rtc_DATE_TIME in the current folder.",
+    ),
+    Parameter(
+        "topics",
+        list(DEFAULT_TOPICS),
+        "Topics to record. Relative names are resolved in the node's namespace.",
+    ),
+    Parameter(
+        "camera_topics",
+        [""],
+        "Image topics to record, raw or compressed; received best effort.",
+    ),
+    Parameter(
+        "compress", True, "Compress the bag's chunks with zstd: smaller, a little CPU time."
+    ),
+    Parameter(
+        "max_queue_mb",
+        256,
+        "Messages that may wait for the disk; beyond, new ones are dropped and counted.",
+        "MB",
+        1,
+        100000,
+    ),
+)
