@@ -25,6 +25,10 @@ COMMANDS = {
         "rtc_ros.sim.rollout",
         "score a checkpoint in the simulator, without ROS",
     ),
+    ("sim", "eval"): (
+        "rtc_ros.sim.evaluate",
+        "passes and seams by strategy, delay and settings, without ROS",
+    ),
     ("docs", "parameters"): ("rtc_ros.tools.parameter_page", "write docs/parameters.md"),
 }
 
