@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration
+from rclpy.duration import Duration as RclpyDuration
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -65,6 +67,21 @@ class CommandGroup:
         else:
             self._publisher.publish(self._make(command.target[self._columns], stamp))
 
+    def hold(self, target: np.ndarray) -> None:
+        """End what the driver still has to execute: the motion stops at ``target`` [A].
+
+        Only a driver that was sent the rest of a chunk has anything; the others hold by
+        themselves.
+        """
+        if self._send_rest and not self._held:
+            self._held = True
+            self._publisher.publish(self._trajectory(target[self._columns][None]))
+
+    def wait_until_sent(self, seconds: float) -> None:
+        """Wait until every driver that listens has what was published, no longer than this."""
+        with contextlib.suppress(RuntimeError):  # a middleware that can't tell
+            self._publisher.wait_for_all_acked(RclpyDuration(nanoseconds=round(seconds * 1e9)))
+
     def _joint_state(self, row: np.ndarray, stamp: Any) -> JointState:
         message = JointState(name=self.joints, position=row.tolist())
         message.header.stamp = stamp
@@ -93,11 +110,10 @@ class CommandGroup:
         """Send the rest of the chunk at a swap, and the pose once when a hold begins."""
         assert command.target is not None
         played = command.played
-        held, self._held = self._held, played.action is None
         if played.action is None or played.chunk is None:
-            if not held:
-                self._publisher.publish(self._trajectory(command.target[self._columns][None]))
+            self.hold(command.target)
             return
+        held, self._held = self._held, False
         if played.swap is None and not held:
             return
         ahead = played.chunk.actions[played.row + 1 : played.chunk.rows]

@@ -105,7 +105,10 @@ class ControllerNode(Node):
     def close(self) -> None:
         """Stop ticking and say so to the inference node; the arm holds its last command."""
         self._ticker.stop()
-        self._controller.stop()
+        with self._lock:
+            self._stop()
+        for group in self._groups:
+            group.wait_until_sent(0.2)
         with contextlib.suppress(HandoffError):
             self._cursor.write(self._controller.cursor(time.monotonic_ns()))
         self._cursor.close()
@@ -175,6 +178,13 @@ class ControllerNode(Node):
         self.get_logger().info("started from the measured pose; waiting for the first chunk")
         return ""
 
+    def _stop(self) -> None:
+        """Close the gate; drivers that have the rest of a chunk are told to hold."""
+        self._controller.stop()
+        if self._controller.command is not None:
+            for group in self._groups:
+                group.hold(self._controller.command)
+
     def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         problem = self.start()
         response.success, response.message = not problem, problem or "started"
@@ -183,7 +193,7 @@ class ControllerNode(Node):
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._start_when_ready = False
         with self._lock:
-            self._controller.stop()
+            self._stop()
             step = self._controller.player.step
         response.success, response.message = True, f"stopped after {step} steps; holding"
         self.get_logger().info(response.message)
@@ -193,7 +203,7 @@ class ControllerNode(Node):
         """Begin a new count of steps; goes on moving if it was."""
         with self._lock:
             moving = self._controller.mode is not Mode.STOPPED
-            self._controller.stop()
+            self._stop()
         problem = self.start() if moving else ""
         response.success = not problem
         response.message = problem or ("reset and started again" if moving else "reset; stopped")

@@ -184,6 +184,33 @@ def test_joint_trajectory_by_point_and_by_chunk(robot, chunked):
         np.testing.assert_allclose([m.points[0].positions for m in heard[:3]], RAMP[:3])
 
 
+@pytest.mark.parametrize("how", ["stop", "SIGTERM"])
+def test_a_driver_that_has_the_rest_of_a_chunk_is_told_to_hold(robot, how):
+    heard = robot.listen(JointTrajectory, "arm/joint_trajectory")
+    robot.start(
+        **{
+            "command_groups": ["arm"],
+            "group.arm.topic": "arm/joint_trajectory",
+            "group.arm.type": "joint_trajectory_chunk",
+            "group.arm.joints": JOINTS,
+        }
+    )
+    robot.begin()
+    robot.write(np.repeat(RAMP, 5, axis=0))
+    robot.until(lambda: robot.cursor.read().step >= 10, "motion")
+    assert len(heard) == 1 and len(heard[0].points) == 5 * len(RAMP)
+    if how == "stop":
+        robot.call("stop")
+    else:
+        os.kill(robot.processes.pid("rtc_controller"), signal.SIGTERM)
+        assert robot.processes.stop("rtc_controller") == {"rtc_controller": 0}
+    robot.until(lambda: len(heard) > 1, "the hold")
+    np.testing.assert_allclose(heard[1].points[0].positions, robot.cursor.read().command)
+    assert len(heard[1].points) == 1 and list(heard[1].points[0].velocities) == [0.0] * 3
+    robot.spin(0.2)
+    assert len(heard) == 2
+
+
 def test_the_process_has_neither_torch_nor_lerobot(robot):
     robot.start()
     robot.begin()
