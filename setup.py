@@ -56,6 +56,7 @@ setup(
             "rtc_inference = rtc_ros.nodes.inference_node:main",
             "rtc_controller = rtc_ros.nodes.controller_node:main",
             "rtc_recorder = rtc_ros.nodes.recorder_node:main",
+            "rtc_monitor = rtc_ros.nodes.monitor_node:main",
             "rtc_sim = rtc_ros.sim.driver_node:main",
         ],
     },

@@ -24,6 +24,7 @@ MODULES = {
     "rtc_inference": "rtc_ros.nodes.inference_node",
     "rtc_controller": "rtc_ros.nodes.controller_node",
     "rtc_recorder": "rtc_ros.nodes.recorder_node",
+    "rtc_monitor": "rtc_ros.nodes.monitor_node",
     "rtc_sim": "rtc_ros.sim.driver_node",
 }
 """Executables by name, and the module that each runs."""

@@ -10,6 +10,7 @@ COMMANDS = {
     ("demo",): ("rtc_ros.tools.demo", "a minute of the main job in simulation, with a report"),
     ("start",): ("rtc_ros.tools.start", "start the nodes, simulated or beside your driver"),
     ("continuity",): ("rtc_ros.tools.continuity", "judge the motion in a bag"),
+    ("monitor",): ("rtc_ros.tools.monitor", "judge a running robot, at a glance"),
     ("film",): ("rtc_ros.tools.film", "a film or a strip of frames from the images in a bag"),
     ("bench", "handoff"): (
         "rtc_ros.tools.bench_handoff",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rtc_ros.bringup import COMMON_ARGUMENTS, SIM_ARGUMENTS, Argument
+from rtc_ros.nodes.monitor_parameters import MONITOR
 from rtc_ros.nodes.parameter_table import (
     CAMERA,
     COMMON,
@@ -26,6 +27,7 @@ INTRODUCTION = """\
 
 Written by `rtc_ros docs parameters` from the tables that declare them:
 `rtc_ros/nodes/parameter_table.py`, `rtc_ros/nodes/recorder_parameters.py`,
+`rtc_ros/nodes/monitor_parameters.py`,
 `rtc_ros/sim/driver_parameters.py` and, for the launch arguments, `rtc_ros/bringup.py`.
 
 *Live* parameters may change while the robot moves (`ros2 param set`); a change is validated as a
@@ -40,6 +42,7 @@ SECTIONS = (
     ("rtc_controller", "", CONTROLLER),
     ("rtc_controller, for each command group NAME", "group.NAME.", GROUP),
     ("rtc_recorder", "", RECORDER),
+    ("rtc_monitor", "", MONITOR),
     ("rtc_sim, the simulated robot", "", DRIVER),
     ("rtc_sim, for each camera NAME", "camera.NAME.", camera_parameters("NAME")),
 )

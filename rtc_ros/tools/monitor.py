@@ -1,0 +1,83 @@
+"""`rtc_ros monitor`: a running robot, or a bag that is being played, at a glance."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rich.console import Console
+from rich.live import Live
+
+from rtc_ros.nodes.monitor_node import MonitorNode
+from rtc_ros.nodes.parameters import ConfigurationError
+from rtc_ros.tools.monitor_view import line, view
+
+REFRESH_S = 0.5
+LINE_S = 1.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Show until ^C, or for ``--seconds``; 0, or 2 where it can't begin."""
+    parser = argparse.ArgumentParser(
+        prog="rtc_ros monitor",
+        description="Show chunks, rows in use, d, s, β, seams, starvation and lateness while the "
+        "robot runs or a bag is played. A pipe gets a line a second.",
+        epilog="ROS arguments follow --ros-args, for instance -r __ns:=/robot or -p window:=30.0",
+    )
+    parser.add_argument("--seconds", type=float, metavar="S", help="end after this time")
+    words = list(sys.argv[1:] if argv is None else argv)
+    split = words.index("--ros-args") if "--ros-args" in words else len(words)
+    options = parser.parse_args(words[:split])
+    stopping = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        rclpy.init(args=words[split:], signal_handler_options=SignalHandlerOptions.NO)
+        node = MonitorNode("rtc_monitor_view")
+    except (ConfigurationError, RuntimeError) as error:
+        print(f"monitor: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    end = None if options.seconds is None else time.monotonic() + options.seconds
+
+    def spin(seconds: float) -> bool:
+        """Listen for a while; return whether to go on."""
+        until = time.monotonic() + seconds
+        while not stopping and (left := until - time.monotonic()) > 0:
+            executor.spin_once(timeout_sec=min(left, 0.1))
+        return not stopping and rclpy.ok() and (end is None or time.monotonic() < end)
+
+    console = Console()
+    try:
+        if console.is_terminal:
+            with Live(console=console, auto_refresh=False, screen=True) as live:
+                while spin(REFRESH_S):
+                    live.update(view(node.live.state()), refresh=True)
+        else:
+            while spin(LINE_S):
+                print(line(node.live.state()), flush=True)
+    except ExternalShutdownException:
+        pass
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

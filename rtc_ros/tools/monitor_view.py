@@ -1,0 +1,152 @@
+"""The terminal view of a running robot: what to know at a glance, drawn with rich."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from rtc_ros.core.continuity.seams import Seam
+from rtc_ros.core.cursor import Mode
+from rtc_ros.tools.facts import facts
+from rtc_ros.tools.live_run import LiveState
+
+SILENT_S = 1.0
+SEAMS_SHOWN = 40
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_COLOURS = {
+    Mode.RUNNING: "green",
+    Mode.WAITING: "yellow",
+    Mode.STARVED: "bold red",
+    Mode.FAULT: "bold red",
+    Mode.STOPPED: "dim",
+}
+
+
+def view(state: LiveState) -> RenderableType:
+    """Return the whole view of ``state``."""
+    return Group(
+        Panel(_now(state), title="now", title_align="left"),
+        Panel(_seams(state), title="seams, newest last", title_align="left"),
+        Panel(_figures(state), title="the last minute", title_align="left"),
+    )
+
+
+def line(state: LiveState) -> str:
+    """Return one line on ``state``, for pipes and files."""
+    if state.report is None:
+        return "nothing executed yet"
+    chunk, report = state.chunk, state.report
+    excess = report.seam_excess_ratio
+    return " ".join(
+        [
+            f"step={state.step}",
+            f"mode={state.mode.name if state.mode is not None else 'unknown'}",
+            f"chunk={chunk.seq if chunk else '?'}",
+            f"row={state.row}/{chunk.horizon if chunk else '?'}",
+            f"d={_delays(state)}",
+            f"s={chunk.stride if chunk else '?'}",
+            f"beta={state.settings.get('beta', '?')}",
+            f"seams={report.seam_count}",
+            f"worst={'?' if excess is None else f'{excess.max:.2f}'}",
+            f"starved={report.starved_ticks}",
+            f"late_p99_ms={_late(state)}",
+            f"verdict={report.verdict.word}",
+        ]
+    )
+
+
+def _now(state: LiveState) -> RenderableType:
+    if state.silent_s is None:
+        return Text("no tick seen yet: is the controller started?", style="yellow")
+    if state.problem:
+        return Text(state.problem, style="yellow")
+    grid = Table.grid(padding=(0, 3))
+    if state.silent_s > SILENT_S:
+        word = Text(f"no tick for {state.silent_s:.1f} s", style="bold yellow")
+    else:
+        word = Text(state.reason, style=_COLOURS.get(state.mode or Mode.STOPPED, ""))
+    chunk, settings = state.chunk, state.settings
+    grid.add_row("motion", word, f"step {state.step}")
+    if chunk is not None:
+        guided = "guided" if chunk.guided else "unguided"
+        grid.add_row("chunk", f"{chunk.seq} ({guided})", f"s {chunk.stride}   d {_delays(state)}")
+        used = rows_bar(state.row, chunk.delay, chunk.horizon)
+        grid.add_row("rows in use", used, f"row {state.row} of H {chunk.horizon}")
+    words = [f"{n} {settings[n]}" for n in ("strategy", "s_min", "schedule") if n in settings]
+    beta = f"β {settings['beta']}" if "beta" in settings else "β unknown"
+    grid.add_row("settings", beta, "   ".join(words))
+    totals = ", ".join(f"{count} {name}" for name, count in state.totals.items() if count)
+    grid.add_row("in all", totals or "nothing yet", f"tick {state.lateness_ms:.2f} ms late")
+    return grid
+
+
+def rows_bar(row: int, delay: int, horizon: int, width: int = 48) -> Text:
+    """Return a chunk's rows as a bar: executed, frozen ahead, the rest."""
+    bar = Text()
+    for cell in range(width):
+        at = cell * horizon // width
+        if row >= 0 and at <= row:
+            bar.append("█", style="green")
+        else:
+            bar.append("▒" if at < delay else "░", style="cyan" if at < delay else "dim")
+    return bar
+
+
+def _seams(state: LiveState) -> RenderableType:
+    report = state.report
+    if report is None or not report.seams:
+        return Text("no seam yet", style="dim")
+    limit = report.thresholds.max_seam_excess
+    shown = report.seams[-SEAMS_SHOWN:]
+    top = max([limit, *(s.excess_ratio or 0.0 for s in shown)]) or 1.0
+    bars = Text()
+    for seam in shown:
+        size = seam.excess_ratio or 0.0
+        level = _BLOCKS[round(min(size / top, 1.0) * (len(_BLOCKS) - 1))]
+        bars.append(level if level != " " else "▁", style="bold red" if _past(seam, limit) else "")
+    delays = Text("d ")
+    for seam in shown[-20:]:
+        late = seam.delay_forecast is not None and seam.delay_observed > seam.delay_forecast
+        delays.append(f"{seam.delay_observed} ", style="bold red" if late else "")
+    last = shown[-1]
+    said = f"last: step {last.step}, excess {_ratio(last)}, held {last.held_ticks} ticks before"
+    return Group(bars, delays, Text(said))
+
+
+def _figures(state: LiveState) -> RenderableType:
+    report = state.report
+    if report is None:
+        return Text("nothing to judge yet", style="dim")
+    colour = {True: "green", False: "red", None: "yellow"}[report.verdict.passed]
+    grid = Table.grid(padding=(0, 3))
+    lines = facts(report)
+    half = (len(lines) + 1) // 2
+    for left, right in zip(lines[:half], [*lines[half:], ("", "", False)], strict=False):
+        cells = [x for name, value, bad in (left, right) for x in (name, _value(value, bad))]
+        grid.add_row(*cells)
+    verdict = Text(f"{report.verdict.word}: {'; '.join(report.verdict.why)}", style=colour)
+    return Group(grid, verdict)
+
+
+def _value(text: str, bad: bool) -> Text:
+    return Text(text, style="bold red" if bad else "bold")
+
+
+def _past(seam: Seam, limit: float) -> bool:
+    return 0 <= limit < (seam.excess_ratio or 0.0)
+
+
+def _ratio(seam: Seam) -> str:
+    return "unknown" if seam.excess_ratio is None else f"{seam.excess_ratio:.2f}"
+
+
+def _delays(state: LiveState) -> str:
+    forecast = state.chunk.delay if state.chunk else "?"
+    return f"{forecast}→{state.swap.delay_observed if state.swap else '?'}"
+
+
+def _late(state: LiveState) -> str:
+    late = state.report.lateness_us if state.report else None
+    return "?" if late is None else f"{late.p99 * 1e-3:.2f}"

@@ -1,0 +1,241 @@
+"""Live figures: the same as of a bag, in bounded memory, from real topics."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from bag_maker import STORE, messages_of
+from rich.console import Console
+
+from rtc_ros.core.continuity import judge
+from rtc_ros.core.cursor import Mode
+from rtc_ros.tools.example_run import ExampleSettings, example_run
+from rtc_ros.tools.live_run import LiveRun
+from rtc_ros.tools.monitor_view import line, rows_bar, view
+from rtc_ros.tools.run_reader import Topics
+
+TOPICS = Topics(
+    "/rtc_controller/executed",
+    "/rtc_controller/swap",
+    "/rtc_inference/chunk",
+    "/joint_states",
+    "/rtc_inference/settings",
+)
+RUN = ExampleSettings(ticks=400)
+STARVED = dataclasses.replace(RUN, delays=(5, 25), horizon=20)
+
+
+def serialized(run, shift_ns=0):
+    for topic, time_ns, message in messages_of(run):
+        stamp = message.header.stamp if hasattr(message, "header") else None
+        if stamp is not None:
+            at = stamp.sec * 10**9 + stamp.nanosec + shift_ns
+            stamp.sec, stamp.nanosec = divmod(at, 10**9)
+        yield topic, time_ns, bytes(STORE.serialize_cdr(message, message.__msgtype__))
+
+
+def feed(live, run, shift_ns=0, every=0):
+    """Give ``live`` a run's messages, asking for its state every so many."""
+    for n, message in enumerate(serialized(run, shift_ns)):
+        live.add(*message)
+        if every and n % every == 0:
+            live.state()
+    return live.state()
+
+
+@pytest.mark.parametrize("settings", [RUN, STARVED])
+@pytest.mark.parametrize("every", [0, 1, 37])
+def test_the_figures_are_those_of_a_bag(settings, every):
+    run = example_run(settings)
+    state = feed(LiveRun(TOPICS), run, every=every)
+    expected = judge(run)
+    assert dataclasses.replace(state.report, notes=()) == dataclasses.replace(expected, notes=())
+    assert state.totals["steps"] == expected.steps
+    assert state.totals["starved"] == expected.starved_ticks
+    assert state.totals["seams"] == expected.seam_count
+    last = run.commands.provenance
+    assert (state.step, state.row, state.mode) == (last.step[-1], last.row[-1], Mode.RUNNING)
+    assert state.chunk.name == (last.chunk_epoch[-1], last.chunk_seq[-1])
+    assert state.swap.step == run.swaps[-1].step
+
+
+def test_only_the_window_is_kept_and_totals_go_on():
+    live = LiveRun(TOPICS, window_s=2.0)
+    run = example_run(RUN)
+    state = feed(live, run, every=50)
+    assert 99 <= state.report.ticks <= 101
+    assert state.totals["steps"] == judge(run).steps > 300
+    kept = live._columns.run()
+    assert len(kept.commands) <= 101
+    assert len(kept.chunks) < 20 and len(kept.swaps) < 20
+    assert len(kept.measured.stamp_ns) < 200
+
+
+def test_a_bag_that_is_played_again_is_not_one_run_with_the_first():
+    live = LiveRun(TOPICS)
+    run = example_run(RUN)
+    for _ in range(3):
+        state = feed(live, run, every=80)
+    assert state.report.misplaced_steps == 0
+    assert state.report.steps <= judge(run).steps
+    assert state.report.seam_excess_ratio.max == judge(run).seam_excess_ratio.max
+
+
+def test_another_robot_begins_anew_and_is_said():
+    live = LiveRun(TOPICS)
+    feed(live, example_run(RUN))
+    run = example_run(dataclasses.replace(RUN, ticks=100))
+    other = dataclasses.replace(
+        run.commands, joints=tuple(f"other_{j}" for j in run.commands.joints)
+    )
+    state = feed(live, dataclasses.replace(run, commands=other))
+    assert "change" in state.problem
+    assert state.report is None or state.report.ticks <= 100
+
+
+def shown(state):
+    console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(view(state))
+    return console.export_text()
+
+
+def test_the_view_shows_what_matters():
+    run = example_run(STARVED)
+    live = LiveRun(TOPICS)
+    settings = b'{"beta": 5.0, "schedule": "exp", "s_min": 10}'
+    size = (len(settings) + 1).to_bytes(4, "little")
+    live.add("/rtc_inference/settings", 2, b"\0\1\0\0" + size + settings + b"\0")
+    state = feed(live, run)
+    text = shown(state)
+    report = judge(run)
+    for word in ("chunk", "rows in use", "β 5.0", "schedule exp", "s_min 10", "execute"):
+        assert word in text
+    assert f"starved ticks: {report.starved_ticks}, allowed 0" in " ".join(text.split())
+    assert f"{report.starved_ticks} starved" in text
+    assert f"seams={report.seam_count}" in line(state) and "verdict=FAIL" in line(state)
+    assert f"starved={report.starved_ticks}" in line(state)
+
+
+def test_the_view_before_anything_came():
+    state = LiveRun(TOPICS).state()
+    assert "no tick seen yet" in shown(state)
+    assert line(state) == "nothing executed yet"
+
+
+def test_the_bar_of_rows():
+    text = rows_bar(4, 8, 16, width=16).plain
+    assert text == "█" * 5 + "▒" * 3 + "░" * 8
+    assert rows_bar(-1, 0, 16, width=16).plain == "░" * 16
+
+
+# Over real topics
+
+PUBLISHER = """
+import sys, time, rclpy
+from rclpy.qos import QoSProfile, DurabilityPolicy
+from sensor_msgs.msg import JointState
+from diagnostic_msgs.msg import DiagnosticStatus
+from std_msgs.msg import String
+from trajectory_msgs.msg import JointTrajectory
+from test_monitor import serialized, RUN
+from rtc_ros.tools.example_run import example_run
+rclpy.init()
+node = rclpy.create_node("publisher")
+kinds = {"/rtc_controller/executed": JointState, "/rtc_controller/swap": DiagnosticStatus,
+         "/rtc_inference/chunk": JointTrajectory, "/joint_states": JointState}
+out = {topic: node.create_publisher(kind, topic, 100) for topic, kind in kinds.items()}
+latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+settings = node.create_publisher(String, "/rtc_inference/settings", latched)
+settings.publish(String(data='{"beta": 5.0}'))
+deadline = time.monotonic() + 60
+while not all(p.get_subscription_count() for p in out.values()):
+    if time.monotonic() > deadline:
+        sys.exit("nobody listens")
+    time.sleep(0.05)
+for topic, _, data in serialized(example_run(RUN)):
+    out[topic].publish(data)
+    time.sleep(0.002)
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def process(*command):
+    running = subprocess.Popen(
+        [sys.executable, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
+    )
+    try:
+        yield running
+    finally:
+        running.stdin.close()
+        if running.poll() is None:
+            running.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(30)
+        running.kill()
+
+
+@pytest.mark.ros
+def test_the_terminal_view_of_real_topics():
+    with process("-m", "rtc_ros.tools.monitor") as monitor, process("-c", PUBLISHER) as publisher:
+        assert "done\n" in iter(publisher.stdout.readline, "")
+        steps = judge(example_run(RUN)).steps
+        for _ in range(60):
+            said = monitor.stdout.readline()
+            if f"step={steps - 1} " in said:
+                break
+        assert f"step={steps - 1} " in said and "verdict=PASS" in said and "beta=5.0" in said
+        monitor.send_signal(signal.SIGINT)
+        rest, _ = monitor.communicate(timeout=60)
+        assert monitor.returncode == 0, rest
+        assert "Traceback" not in rest
+
+
+@pytest.mark.ros
+def test_the_node_publishes_to_diagnostics():
+    import rclpy
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    rclpy.init()
+    node = rclpy.create_node("reader")
+    found = {}
+    node.create_subscription(
+        DiagnosticArray,
+        "/diagnostics",
+        lambda m: found.update({s.name: s for s in m.status}),
+        10,
+    )
+    try:
+        with (
+            process("-m", "rtc_ros.nodes.monitor_node") as monitor,
+            process("-c", PUBLISHER) as publisher,
+        ):
+            assert "done\n" in iter(publisher.stdout.readline, "")
+            deadline = time.monotonic() + 60
+            values = {}
+            while "seams, later than forecast" not in values and time.monotonic() < deadline:
+                rclpy.spin_once(node, timeout_sec=0.2)
+                status = found.get("rtc_monitor: continuity")
+                values = {v.key: v.value for v in status.values} if status else {}
+            report = judge(example_run(RUN))
+            assert values["starved ticks"] == "0"
+            assert int(values["steps executed"]) <= report.steps
+            motion = found["rtc_monitor: motion"]
+            assert {v.key for v in motion.values} >= {"step", "row", "chunk", "H", "beta"}
+            monitor.send_signal(signal.SIGINT)
+            said, _ = monitor.communicate(timeout=60)
+            assert monitor.returncode == 0, said
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
