@@ -138,7 +138,7 @@ def record(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Record demonstrations into a folder, one file per seed."""
-    parser = argparse.ArgumentParser(prog="rtc_ros demonstrations", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="rtc_ros sim record", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="where the npz file goes")
     parser.add_argument("--episodes", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0, help="also names the file")

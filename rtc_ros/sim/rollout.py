@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from rtc_ros.policy.smolvla import SmolVLAAdapter
 
-    parser = argparse.ArgumentParser(prog="rtc_ros rollout", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="rtc_ros sim rollout", description=main.__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--execute", type=int, default=25, help="rows of each chunk to execute")

@@ -218,7 +218,7 @@ def _descend(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train the small SmolVLA from recorded demonstrations."""
-    parser = argparse.ArgumentParser(prog="rtc_ros train", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="rtc_ros sim train", description=main.__doc__)
     parser.add_argument("demonstrations", type=Path, help="folder of npz files")
     parser.add_argument("checkpoint", type=Path, help="folder to write the policy to")
     for name, value in asdict(Settings()).items():
