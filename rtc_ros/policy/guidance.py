@@ -6,13 +6,34 @@ The field runs from noise at τ = 0 to actions at τ = 1. Nothing here knows of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 Velocity = Callable[[Tensor, float], Tensor]
 """velocity(actions[B, H, A], tau) -> [B, H, A], pointing from noise to actions."""
+
+
+@runtime_checkable
+class Integrator(Protocol):
+    """A velocity function that takes ``sample_chunk``'s steps itself, knowing its own Jacobian."""
+
+    def integrate(
+        self,
+        actions: Tensor,
+        target: tuple[Tensor, Tensor] | None,
+        gains: Sequence[float],
+        jacobian: str,
+    ) -> Tensor:
+        """Return the actions [B, H, A] after one Euler step per gain, min(β, (1−τ)/(τ r²)).
+
+        ``target`` is (A_prev [B, H, A], W [H, 1 or A]), both finite and checked; None is for no
+        guidance.
+        """
+        ...
+
 
 JACOBIANS = ("vjp", "identity")
 
@@ -45,7 +66,7 @@ def guidance_weight(tau: float, beta: float, sigma_d: float = 1.0) -> float:
 
 @torch.no_grad()
 def sample_chunk(
-    velocity: Velocity,
+    velocity: Velocity | Integrator,
     noise: Tensor,
     prev: Tensor | None = None,
     weights: Tensor | None = None,
@@ -62,7 +83,8 @@ def sample_chunk(
     all weights 0 the result is that without ``prev``, to the bit.
 
     Args:
-        velocity: velocity(actions[B, H, A], tau) -> [B, H, A]; tau is a Python float.
+        velocity: velocity(actions[B, H, A], tau) -> [B, H, A]; tau is a Python float. Or what
+            takes the steps itself.
         noise: [B, H, A], the actions at τ = 0.
         prev: [B, H, A], what the chunk is guided to; None for no guidance.
         weights: W, [H] or [H, A], within [0, 1].
@@ -84,6 +106,9 @@ def sample_chunk(
     guidance_weight(0.0, beta, sigma_d)  # says what is wrong before any step is taken
     actions = noise.to(torch.promote_types(noise.dtype, torch.float32))
     target = _target(actions, prev, weights, jacobian)
+    if isinstance(velocity, Integrator):
+        gains = [guidance_weight(step / num_steps, beta, sigma_d) for step in range(num_steps)]
+        return velocity.integrate(actions, target, gains, jacobian)
     for step in range(num_steps):
         tau = step / num_steps
         if target is None:

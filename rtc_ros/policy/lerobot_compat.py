@@ -46,7 +46,11 @@ try:
     from lerobot.configs.types import FeatureType, NormalizationMode, PolicyFeature
     from lerobot.policies.factory import make_pre_post_processors
     from lerobot.policies.smolvla.configuration_smolvla import SmolVLAConfig
-    from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy, make_att_2d_masks
+    from lerobot.policies.smolvla.modeling_smolvla import (
+        SmolVLAPolicy,
+        create_sinusoidal_pos_embedding,
+        make_att_2d_masks,
+    )
     from lerobot.processor import ProcessorStepRegistry
 except ImportError as error:
     raise ImportError(
@@ -197,6 +201,11 @@ def pin_dtypes(policy: SmolVLAPolicy, dtype: torch.dtype) -> None:
     policy.model.vlm_with_expert.to(dtype)
 
 
+def transformer_dtype(policy: SmolVLAPolicy) -> torch.dtype:
+    """Return what ``pin_dtypes`` put the transformers in."""
+    return policy.model.vlm_with_expert.lm_expert.layers[0].self_attn.q_proj.weight.dtype
+
+
 def load_weights(policy: SmolVLAPolicy, file: Path) -> None:
     """Copy the weights of a safetensors file into the policy, in the policy's dtypes."""
     load_model(policy, file, strict=False)
@@ -229,6 +238,19 @@ class Prefix:
 
     pad_masks: Tensor
     cache: Any
+
+
+def images_and_state(
+    policy: SmolVLAPolicy, batch: dict[str, Tensor]
+) -> tuple[list[Tensor], Tensor]:
+    """Return the images that are there, as the VLM takes them, and the padded state.
+
+    LeRobot adds blank images for cameras that aren't there, behind those that are, and hides them.
+    """
+    batch = policy._prepare_batch({**batch, STATE: batch[STATE].clone()})
+    present = sum(name in batch for name in policy.config.image_features)
+    images, _ = policy.prepare_images(batch)
+    return images[:present], policy.prepare_state(batch)
 
 
 def encode_prefix(policy: SmolVLAPolicy, batch: dict[str, Tensor]) -> Prefix:
@@ -268,6 +290,20 @@ def denoise(policy: SmolVLAPolicy, prefix: Prefix, actions: Tensor, time: Tensor
         x_t=actions,
         timestep=time,
     )
+
+
+def time_embedding(policy: SmolVLAPolicy, times: Tensor) -> Tensor:
+    """Return LeRobot's embedding [n, expert's width] of its times float32[n], as float32."""
+    model, config = policy.model, policy.config
+    weight = model.action_in_proj.weight
+    embedding = create_sinusoidal_pos_embedding(
+        times.to(weight.device),
+        weight.shape[0],
+        config.min_period,
+        config.max_period,
+        device=weight.device,
+    )
+    return embedding.to(weight.dtype)
 
 
 def _step_cache(cache: Any) -> Any:

@@ -13,12 +13,10 @@ import torch
 from torch import Tensor
 
 from rtc_ros.policy import lerobot_compat as compat
-from rtc_ros.policy.backbone import find_backbone
-from rtc_ros.policy.checkpoint import check_weights, loadable_config, read_checkpoint
-from rtc_ros.policy.checkpoint_files import CONFIG, WEIGHTS, CheckpointError
+from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.guidance import sample_chunk
 from rtc_ros.policy.protocol import Guidance, Observation, PolicyResult, PolicySpec
-from rtc_ros.policy.smolvla_field import LeRobotField, VelocityField
+from rtc_ros.policy.smolvla_field import LeRobotField, VelocityField, checked, quickest_field
 from rtc_ros.policy.smolvla_input import (
     action_scale,
     check_observation,
@@ -26,13 +24,11 @@ from rtc_ros.policy.smolvla_input import (
     renamed_features,
     to_batch,
 )
+from rtc_ros.policy.smolvla_loading import load_parts
 
 logger = logging.getLogger(__name__)
 
-DTYPES = ("float32", "bfloat16", "checkpoint")
 _LEAST_SCALE = 1e-6
-# What LeRobot and transformers raise where config and backbone don't go together.
-_BUILD_ERRORS = (ValueError, TypeError, AttributeError, KeyError, OSError, AssertionError)
 
 
 class PolicyError(RuntimeError):
@@ -105,6 +101,7 @@ class SmolVLAAdapter:
         device: str = "auto",
         dtype: str = "float32",
         torch_threads: int | None = None,
+        fast: bool = True,
     ) -> SmolVLAAdapter:
         """Load a checkpoint folder, without a network.
 
@@ -115,43 +112,22 @@ class SmolVLAAdapter:
             dtype: of the transformers: "float32", "bfloat16", or "checkpoint" for that of most
                 of the stored weights. Projections and guidance are float32 always.
             torch_threads: CPU threads of one operation, for the whole process; None: torch's.
+            fast: compute by the fast path where it knows the model; False: by LeRobot's code.
 
         Raises:
             CheckpointError: the folder can't be run; the message says why.
             ValueError: another argument is wrong.
         """
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
-        if torch_threads is not None:
-            torch.set_num_threads(torch_threads)
-        device = _pick_device(device)
-        checkpoint = read_checkpoint(path, known_steps=compat.known_steps())
-        folder = checkpoint.folder
-        fields = loadable_config(checkpoint.config, compat.known_fields())
-        vlm = find_backbone(folder, str(fields.get("vlm_model_name", "")), backbone)
-        try:
-            config = compat.decode_config(fields, backbone=vlm, device=device)
-            policy = compat.build_policy(config)
-        except _BUILD_ERRORS as error:
-            raise CheckpointError(
-                f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG} "
-                f"on the backbone {vlm}: {error} (a backbone saved by a newer transformers can "
-                "be replaced by the original one's files)"
-            ) from error
-        check_weights(checkpoint.weights, *compat.tensor_shapes(policy))
-        chosen = checkpoint.dtype() if dtype == "checkpoint" else dtype
-        compat.pin_dtypes(policy, getattr(torch, chosen))
-        compat.load_weights(policy, folder / WEIGHTS)
-        _check_finite(policy)
-        policy.to(device)
-        pre, post = compat.load_processors(folder, config, backbone=vlm, device=device)
-        size = sum(parameter.numel() for parameter in policy.parameters()) / 1e6
+        loaded = load_parts(
+            path, backbone=backbone, device=device, dtype=dtype, torch_threads=torch_threads
+        )
         return cls(
-            policy,
-            pre,
-            post,
-            device=device,
-            description=f"SmolVLA {folder.name}, {size:.1f} M parameters, {chosen} on {device}",
+            loaded.policy,
+            loaded.preprocessor,
+            loaded.postprocessor,
+            device=loaded.device,
+            description=loaded.description,
+            field=quickest_field if fast else LeRobotField,
         )
 
     @property
@@ -160,7 +136,10 @@ class SmolVLAAdapter:
         return self._spec
 
     def warm_up(self) -> float:
-        """Run once without and twice with guidance; return the last run's duration [s]."""
+        """Run once without and twice with guidance; return the last run's duration [s].
+
+        Before that the fast path is compared with LeRobot's code, and given up if it differs.
+        """
         spec = self._spec
         observation = Observation(
             state=np.zeros(spec.state_dim),
@@ -173,6 +152,10 @@ class SmolVLAAdapter:
         guidance = Guidance(
             prev=np.zeros((spec.horizon, spec.action_dim)), weights=np.ones(spec.horizon)
         )
+        batch = self._pre(to_batch(spec, observation, None, self._names, self._device))
+        self._field = checked(self._field, self._policy, batch, self.noise(0))
+        if isinstance(self._field, FastField):
+            self._field.warm_up()
         duration = 0.0
         for each in (None, guidance, guidance):
             start = time.perf_counter()
@@ -255,21 +238,3 @@ class _Clock:
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()
         self.laps[name], self._last = now - self._last, now
-
-
-def _pick_device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(f"device is {device!r}, which torch does not know") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but torch sees no CUDA device here; use cpu")
-    return device
-
-
-def _check_finite(policy: Any) -> None:
-    bad = [name for name, value in policy.state_dict().items() if not value.isfinite().all()]
-    if bad:
-        raise CheckpointError(f"{WEIGHTS} holds NaN or infinite values, first in {bad[0]}")

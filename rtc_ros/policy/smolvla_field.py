@@ -1,7 +1,8 @@
-"""SmolVLA's velocity field, by LeRobot's own code."""
+"""SmolVLA's velocity field: by LeRobot's own code, or by the fast path where that is equal."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,48 @@ import torch
 from torch import Tensor
 
 from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.fast.field import FastField, FastVelocity
+from rtc_ros.policy.fast.parts import UnsupportedModelError
 from rtc_ros.policy.guidance import Velocity
 
-VelocityField = Callable[[dict[str, Any]], Velocity]
+VelocityField = Callable[[dict[str, Any]], Velocity | FastVelocity]
 """What is conditioned on a preprocessed batch (images, tokens, state; batch size B) once per
-chunk and gives the velocity function of that chunk. A faster expert replaces this callable."""
+chunk and gives the velocity function of that chunk."""
+
+# Largest difference of a velocity, relative to the velocity's largest entry.
+_LIMITS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+logger = logging.getLogger(__name__)
+
+
+def quickest_field(policy: Any) -> VelocityField:
+    """Return the fast path's field of a LeRobot policy, or LeRobot's where it can't be that."""
+    try:
+        return FastField(policy)
+    except UnsupportedModelError as error:
+        logger.warning("LeRobot's own code computes this policy, not the fast path: %s", error)
+        return LeRobotField(policy)
+
+
+@torch.no_grad()
+def checked(
+    field: VelocityField, policy: Any, batch: dict[str, Any], actions: Tensor
+) -> VelocityField:
+    """Return ``field``, or LeRobot's where ``field`` is the fast path and isn't equal to it.
+
+    A later LeRobot may compute something else under the same names; one velocity of the loaded
+    policy at ``actions`` tells.
+    """
+    if not isinstance(field, FastField):
+        return field
+    lerobot = LeRobotField(policy)
+    fast, slow = (each(batch)(actions, 0.5).float() for each in (field, lerobot))
+    apart = float((fast - slow).abs().max() / slow.abs().max())
+    if apart <= _LIMITS.get(compat.transformer_dtype(policy), 0.0):
+        return field
+    logger.warning(
+        "LeRobot's own code computes this policy: the fast path's velocity is %.2g off it", apart
+    )
+    return lerobot
 
 
 class LeRobotField:

@@ -123,7 +123,7 @@ def test_the_sampler_knows_nothing_of_lerobot():
         )
         if isinstance(node, (ast.Import, ast.ImportFrom))
     }
-    assert imported == {"__future__", "collections", "math", "torch"}
+    assert imported == {"__future__", "collections", "math", "torch", "typing"}
 
 
 # ----------------------------------------------------------------------- the closed form

@@ -1,0 +1,139 @@
+"""What an observation leaves to the expert: the VLM over cameras, language and state.
+
+Only tokens that count go in: padding of language and prefix, and cameras that aren't there,
+are hidden from every other token, and positions are counted without them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.fast.attention import pairs
+from rtc_ros.policy.fast.expert import PrefixLayer
+from rtc_ros.policy.fast.linear import linear
+from rtc_ros.policy.fast.norm import Norm
+from rtc_ros.policy.fast.parts import Parts
+from rtc_ros.policy.fast.rotation import paired_rows, turns
+from rtc_ros.policy.fast.vision import Vision
+
+
+class PrefixEncoder:
+    """Encodes the prefix of a chunk; remembers the language of the last one."""
+
+    def __init__(self, policy: Any, parts: Parts) -> None:
+        """Take over the VLM of a LeRobot policy; its weights must not change any more."""
+        self._policy, self._parts = policy, parts
+        self._vision = Vision(parts)
+        heard = [i for i, layer in enumerate(parts.layers) if layer.expert is not None]
+        self._layers = [
+            VlmLayer(layer.vlm, parts, heard=i in heard, last=i == heard[-1])
+            for i, layer in enumerate(parts.layers[: heard[-1] + 1])
+        ]
+        self._language: tuple[Any, Tensor] = (None, torch.zeros(0))
+        self._tables: tuple[int, Tensor, Tensor] = (-1, torch.zeros(0), torch.zeros(0))
+
+    def __call__(self, batch: dict[str, Any]) -> list[PrefixLayer]:
+        """Return keys and values of each layer that the expert has, for a preprocessed batch."""
+        x = self.embed(batch)
+        turn, hidden = self._constants(len(x))
+        kept = []
+        for layer in self._layers:
+            x, offered = layer(x, turn, hidden)
+            if offered is not None:
+                kept.append(offered)
+        return kept
+
+    def embed(self, batch: dict[str, Any]) -> Tensor:
+        """Return the prefix's tokens [P, width]: cameras, language, state."""
+        images, state = compat.images_and_state(self._policy, batch)
+        tokens = []
+        for image in self._vision(images):
+            tokens += [*self._around(0, image), image, *self._around(1, image)]
+        tokens.append(self._language_tokens(batch))
+        tokens.append(self._parts.model.state_proj(state).reshape(1, -1))
+        return torch.cat(tokens)
+
+    def _around(self, end: int, image: Tensor) -> list[Tensor]:
+        """Return the special tokens before (0) or after (1) an image, where the policy has any."""
+        model = self._parts.model
+        if not model.add_image_special_tokens:
+            return []
+        ids = model.image_end_token if end else model.global_image_start_token
+        return [self._embed(ids.to(image.device))]
+
+    def _language_tokens(self, batch: dict[str, Any]) -> Tensor:
+        tokens, mask = batch[compat.TOKENS], batch[compat.TOKEN_MASK]
+        told, embedded = self._language
+        if told is None or not _same(told, tokens, mask):
+            embedded = self._embed(tokens[mask])
+            embedded = embedded * embedded.shape[-1] ** 0.5
+            self._language = ((tokens, mask), embedded)
+        return embedded
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        return self._parts.text.get_input_embeddings()(ids)
+
+    def _constants(self, tokens: int) -> tuple[Tensor, Tensor]:
+        """Return turns [P, 1, d/2] and what hides the state from all tokens but itself."""
+        if self._tables[0] != tokens:
+            device = self._parts.model.state_proj.weight.device
+            turn = turns(torch.arange(tokens, device=device), self._parts.head_dim)
+            hidden = torch.zeros(tokens, tokens, device=device)
+            hidden[:-1, -1] = -torch.inf
+            groups = self._parts.heads // self._parts.kv_heads
+            self._tables = (tokens, turn[:, None], hidden.repeat_interleave(groups, dim=0))
+        return self._tables[1], self._tables[2]
+
+
+class VlmLayer:
+    """One layer of the VLM's text model."""
+
+    def __init__(self, layer: Any, parts: Parts, *, heard: bool, last: bool) -> None:
+        """Take over a transformers Llama layer.
+
+        ``heard``: the expert wants its keys and values. ``last``: nobody wants its output.
+        """
+        attention, mlp = layer.self_attn, layer.mlp
+        self._parts, self._heard, self._last = parts, heard, last
+        self._norm1 = Norm(layer.input_layernorm)
+        q = [] if last else [paired_rows(attention.q_proj.weight, parts.head_dim)]
+        k = paired_rows(attention.k_proj.weight, parts.head_dim)
+        self._qkv = linear(self._norm1.folded(*q, k, attention.v_proj.weight))
+        if last:
+            return
+        self._norm2 = Norm(layer.post_attention_layernorm)
+        self._hidden = mlp.gate_proj.weight.shape[0]
+        self._out = linear(attention.o_proj.weight)
+        self._gate_up = linear(self._norm2.folded(mlp.gate_proj.weight, mlp.up_proj.weight))
+        self._down = linear(mlp.down_proj.weight)
+
+    def __call__(
+        self, x: Tensor, turn: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, PrefixLayer | None]:
+        """Return the layer's output (the last one's input) for x [P, D], and what is heard."""
+        parts, rows = self._parts, len(x)
+        qkv = self._qkv(self._norm1(x)).float().view(rows, -1, parts.head_dim)
+        turned = torch.view_as_real(pairs(qkv[:, : -parts.kv_heads]) * turn).flatten(-2)
+        q, k = turned.split([turned.shape[1] - parts.kv_heads, parts.kv_heads], dim=1)
+        v = qkv[:, -parts.kv_heads :]
+        offered = PrefixLayer(k.reshape(rows, -1), v.reshape(rows, -1)) if self._heard else None
+        if self._last:
+            return x, offered
+        # [K, rows · g, d]: the queries of a key/value head are rows of one attention.
+        q = q.unflatten(1, (parts.kv_heads, -1)).transpose(0, 1).flatten(1, 2)
+        seen = torch.nn.functional.scaled_dot_product_attention(
+            q[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None], attn_mask=hidden
+        )[0]
+        seen = seen.unflatten(1, (rows, -1)).transpose(0, 1).flatten(1)
+        x = self._out.plus(seen, x)
+        gate, up = self._gate_up(self._norm2(x)).split(self._hidden, dim=1)
+        return self._down.plus(torch.nn.functional.silu(gate) * up, x), offered
+
+
+def _same(told: tuple[Tensor, Tensor], tokens: Tensor, mask: Tensor) -> bool:
+    pairs_of = ((told[0], tokens), (told[1], mask))
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs_of)

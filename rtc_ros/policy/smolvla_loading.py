@@ -1,0 +1,86 @@
+"""A checkpoint folder to LeRobot's policy and processors, without a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.backbone import find_backbone
+from rtc_ros.policy.checkpoint import check_weights, loadable_config, read_checkpoint
+from rtc_ros.policy.checkpoint_files import CONFIG, WEIGHTS, CheckpointError
+
+DTYPES = ("float32", "bfloat16", "checkpoint")
+# What LeRobot and transformers raise where config and backbone don't go together.
+_BUILD_ERRORS = (ValueError, TypeError, AttributeError, KeyError, OSError, AssertionError)
+
+
+@dataclass(frozen=True)
+class LoadedParts:
+    """LeRobot's policy with its weights, and its processors, all on ``device``."""
+
+    policy: Any
+    preprocessor: Any
+    postprocessor: Any
+    device: str
+    description: str
+
+
+def load_parts(
+    path: str | Path,
+    *,
+    backbone: str | Path | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    torch_threads: int | None = None,
+) -> LoadedParts:
+    """Load a checkpoint folder; arguments and errors are those of ``SmolVLAAdapter.load``."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
+    if torch_threads is not None:
+        torch.set_num_threads(torch_threads)
+    device = _pick_device(device)
+    checkpoint = read_checkpoint(path, known_steps=compat.known_steps())
+    folder = checkpoint.folder
+    fields = loadable_config(checkpoint.config, compat.known_fields())
+    vlm = find_backbone(folder, str(fields.get("vlm_model_name", "")), backbone)
+    try:
+        config = compat.decode_config(fields, backbone=vlm, device=device)
+        policy = compat.build_policy(config)
+    except _BUILD_ERRORS as error:
+        raise CheckpointError(
+            f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG} "
+            f"on the backbone {vlm}: {error} (a backbone saved by a newer transformers can "
+            "be replaced by the original one's files)"
+        ) from error
+    check_weights(checkpoint.weights, *compat.tensor_shapes(policy))
+    chosen = checkpoint.dtype() if dtype == "checkpoint" else dtype
+    compat.pin_dtypes(policy, getattr(torch, chosen))
+    compat.load_weights(policy, folder / WEIGHTS)
+    _check_finite(policy)
+    policy.to(device)
+    pre, post = compat.load_processors(folder, config, backbone=vlm, device=device)
+    size = sum(parameter.numel() for parameter in policy.parameters()) / 1e6
+    description = f"SmolVLA {folder.name}, {size:.1f} M parameters, {chosen} on {device}"
+    return LoadedParts(policy, pre, post, device, description)
+
+
+def _pick_device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}, which torch does not know") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but torch sees no CUDA device here; use cpu")
+    return device
+
+
+def _check_finite(policy: Any) -> None:
+    bad = [name for name, value in policy.state_dict().items() if not value.isfinite().all()]
+    if bad:
+        raise CheckpointError(f"{WEIGHTS} holds NaN or infinite values, first in {bad[0]}")
