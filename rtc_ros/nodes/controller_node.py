@@ -26,7 +26,13 @@ from rtc_ros.nodes.command_output import command_groups
 from rtc_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Report
 from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.parameter_table import COMMON, CONTROLLER
-from rtc_ros.nodes.parameters import ConfigurationError, declare, per_joint, require
+from rtc_ros.nodes.parameters import (
+    ConfigurationError,
+    declare,
+    handoff_base,
+    per_joint,
+    require,
+)
 from rtc_ros.nodes.provenance import executed_message, swap_message
 from rtc_ros.nodes.runner import run_node
 from rtc_ros.nodes.ticker import DeadlineTicker, TimerTicker
@@ -63,7 +69,7 @@ class ControllerNode(Node):
         self._executed = self.create_publisher(JointState, "~/executed", 50)
         self._swap = self.create_publisher(DiagnosticStatus, "~/swap", 10)
 
-        self._handoff_name: str = p["handoff_name"]
+        self._handoff_name = handoff_base(self, p["handoff_name"])
         self._spec = HandoffSpec(tuple(self._joints), self._period_s)
         self._cursor = StepCursor.create(f"{self._handoff_name}.cursor", self._spec)
         self._epoch = self._cursor.epoch

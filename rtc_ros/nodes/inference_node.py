@@ -38,6 +38,7 @@ from rtc_ros.nodes.parameters import (
     ConfigurationError,
     check_words,
     declare,
+    handoff_base,
     per_joint,
     require,
 )
@@ -64,6 +65,7 @@ class InferenceNode(LifecycleNode):
         self._p: dict[str, Any] = p
         self._joints: list[str] = p["joints"]
         self._period_s: float = p["control_period"]
+        self._handoff_base = handoff_base(self, p["handoff_name"])
         self._settings = RtcSettings(**{name: p[name] for name in _SETTINGS})
         self._task: str = p["task"]
         try:
@@ -158,7 +160,7 @@ class InferenceNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make the ring and begin to make chunks."""
         assert self._policy is not None and self._loop is not None
-        name = self._p["handoff_name"]
+        name = self._handoff_base
         spec = HandoffSpec(tuple(self._joints), self._period_s, self._policy.spec.horizon)
         try:
             self._ring = ChunkRing.create(f"{name}.ring", spec)

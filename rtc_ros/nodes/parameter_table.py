@@ -45,7 +45,8 @@ COMMON = (
     Parameter(
         "handoff_name",
         "rtc_ros",
-        "Names the shared memory between the two nodes; give each robot on a machine its own.",
+        "Names the shared memory between the two nodes, followed by their namespace; give each "
+        "robot on a machine one or the other of its own.",
     ),
     Parameter(
         "joint_state_topics",

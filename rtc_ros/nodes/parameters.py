@@ -10,6 +10,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
+from rtc_ros.handoff.files import segment_path
 from rtc_ros.nodes.parameter_table import Parameter
 
 
@@ -78,6 +79,20 @@ def require(values: dict[str, Any], *names: str, prefix: str = "") -> None:
             raise ConfigurationError(
                 f"parameter {prefix}{name} must be set; see docs/parameters.md"
             )
+
+
+def handoff_base(node: Node, name: str) -> str:
+    """Return the beginning of the segments' names: ``handoff_name`` and the node's namespace.
+
+    Raises:
+        ConfigurationError: they can't be part of a file's name.
+    """
+    base = name + node.get_namespace().rstrip("/").replace("/", ".")
+    try:
+        segment_path(f"{base}.cursor")
+    except ValueError as error:
+        raise ConfigurationError(f"parameter handoff_name: {error}") from error
+    return base
 
 
 def per_joint(values: dict[str, Any], name: str, joints: list[str]) -> list[float]:
