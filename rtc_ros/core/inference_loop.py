@@ -28,7 +28,8 @@ class InferenceRequest:
     a chunk that continues nothing. ``weights`` is W float64[H], None where the chunk is not to
     be guided. ``rows`` of the new chunk may be executed. ``start_tick`` is the controller's tick
     count at the start and ``forecast`` the delay expected from there; ``horizons.delay`` counts
-    from row 0, which may be earlier (``anchor: observation``).
+    from row 0, which may be earlier (``anchor: observation``). ``start_step`` is the next step to
+    execute at the start, ``previous`` names the chunk that ``prev`` is of.
     """
 
     step_epoch: int
@@ -39,6 +40,8 @@ class InferenceRequest:
     prev: np.ndarray | None
     weights: np.ndarray | None
     rows: int
+    start_step: int = NO_STEP
+    previous: tuple[int, int] | None = None
 
     @property
     def continues(self) -> bool:
@@ -181,6 +184,8 @@ class InferenceLoop:
             prev=prev,
             weights=weights,
             rows=self.settings.s_min if self.settings.plan.pauses else self.horizon,
+            start_step=cursor.step,
+            previous=None if current is None else current.name,
         )
 
     @staticmethod

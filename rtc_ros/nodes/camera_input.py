@@ -32,6 +32,8 @@ class CameraInput:
         self._bridge = CvBridge()
         self._lock = threading.Lock()
         self._newest: tuple[Any, int] | None = None
+        self.read_stamp_ns = 0
+        """The header's stamp of the image that ``read`` returned last; 0: it has none."""
         # Best effort matches reliable and best-effort cameras alike; depth 1: only the newest.
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscription = node.create_subscription(
@@ -84,6 +86,8 @@ class CameraInput:
             )
         if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             return None, 0, f"camera {self.name} on {self.topic} sends no 8-bit colour images"
+        stamp = message.header.stamp
+        self.read_stamp_ns = stamp.sec * 10**9 + stamp.nanosec
         return image, self._taken_ns(message, received_ns), ""
 
     def _taken_ns(self, message: Any, received_ns: int) -> int:

@@ -23,6 +23,7 @@ from trajectory_msgs.msg import JointTrajectory
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
+from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.ring import ChunkRing
@@ -42,7 +43,7 @@ from rtc_ros.nodes.parameters import (
     per_joint,
     require,
 )
-from rtc_ros.nodes.provenance import chunk_message
+from rtc_ros.nodes.provenance import ChunkSource, chunk_message
 from rtc_ros.nodes.runner import run_node
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class InferenceNode(LifecycleNode):
         self._ring: ChunkRing | None = None
         self._loop: InferenceLoop | None = None
         self._worker: InferenceWorker | None = None
+        self._limits: JointLimits | None = None
         self._state_text = "not configured"
         self._starting: threading.Thread | None = None
         self._chunks = self.create_publisher(JointTrajectory, "~/chunk", 10)
@@ -286,10 +288,35 @@ class InferenceNode(LifecycleNode):
             effective["num_steps"] = self._settings.num_steps or self._policy.spec.num_steps
             effective["d_forecast"] = d
             effective["s"] = max(d, self._settings.s_min)
+            effective["policy"] = self._policy.spec.description
+        effective |= self._made_of()
         self._effective.publish(String(data=json.dumps(effective)))
 
+    def _made_of(self) -> dict[str, Any]:
+        """Return what a replay has to know beside the settings."""
+        p = self._p
+        known: dict[str, Any] = {
+            name: p[name]
+            for name in ("policy_path", "backbone_path", "device", "dtype", "torch_threads")
+        }
+        known["joints"] = self._joints
+        known["joint_scale"] = self._units.scale.tolist()
+        known["joint_offset"] = self._units.offset.tolist()
+        known["joint_state_topics"] = [self.resolve_topic_name(t) for t in p["joint_state_topics"]]
+        known["cameras"] = {c.feature: self.resolve_topic_name(c.topic) for c in self._cameras}
+        if self._limits is not None:
+            ends = (self._limits.lower, self._limits.upper, self._limits.max_step)
+            for name, values in zip(("lower", "upper", "max_step"), ends, strict=True):
+                # JSON has no infinity: null is no limit.
+                known[name] = [x if math.isfinite(x) else None for x in values.tolist()]
+        return known
+
     def _on_chunk(
-        self, chunk: ActionChunk, result: PolicyResult, request: InferenceRequest
+        self,
+        chunk: ActionChunk,
+        result: PolicyResult,
+        request: InferenceRequest,
+        source: ChunkSource,
     ) -> None:
         # Row 0 is for the step at which the inference started (or earlier, by the anchor).
         ago_ns = time.monotonic_ns() - chunk.start_ns
@@ -298,7 +325,13 @@ class InferenceNode(LifecycleNode):
         row_0 = max(0, now_ns - ago_ns - round(early * self._period_s * 1e9))
         stamp = Time(nanoseconds=row_0).to_msg()
         latency_ms = (chunk.end_ns - chunk.start_ns) * 1e-6
-        self._chunks.publish(chunk_message(chunk, self._joints, self._period_s, stamp, latency_ms))
+        limits = None if self._worker is None else self._worker.limits
+        if limits is not None and not _same(limits, self._limits):
+            self._limits = limits
+            self._publish_effective()
+        self._chunks.publish(
+            chunk_message(chunk, self._joints, self._period_s, stamp, latency_ms, source)
+        )
 
     # -- diagnostics --------------------------------------------------------------------------
 
@@ -343,6 +376,12 @@ class InferenceNode(LifecycleNode):
         return Report(
             OK, f"d = {d}, s = {max(d, self._settings.s_min)}, H = {loop.horizon}", values
         )
+
+
+def _same(one: JointLimits, two: JointLimits | None) -> bool:
+    return two is not None and all(
+        np.array_equal(getattr(one, n), getattr(two, n)) for n in ("lower", "upper", "max_step")
+    )
 
 
 def main() -> None:

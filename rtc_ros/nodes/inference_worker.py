@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections import Counter
@@ -10,11 +11,13 @@ from collections.abc import Callable
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.cursor import CursorState
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
+from rtc_ros.core.limits import JointLimits
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.nodes.observation import Gathered, ObservationSource
+from rtc_ros.nodes.provenance import ChunkSource
 from rtc_ros.policy.protocol import Guidance, Policy, PolicyResult
 
 _POLL_S = 0.001
@@ -33,7 +36,8 @@ class InferenceWorker:
         source: where observations come from.
         task: returns the sentence in effect.
         on_chunk: called with each written chunk and the policy's result.
-        seed: noise seed of the first chunk, counted up from there; None for new noise.
+        seed: noise seed of the first chunk, counted up from there; None for another one each
+            time the node starts.
     """
 
     def __init__(
@@ -44,7 +48,7 @@ class InferenceWorker:
         cursor_name: str,
         source: ObservationSource,
         task: Callable[[], str],
-        on_chunk: Callable[[ActionChunk, PolicyResult, InferenceRequest], None],
+        on_chunk: Callable[[ActionChunk, PolicyResult, InferenceRequest, ChunkSource], None],
         seed: int | None = None,
     ) -> None:
         self.loop = loop
@@ -54,6 +58,7 @@ class InferenceWorker:
         self.last_request: InferenceRequest | None = None
         self.last_result: PolicyResult | None = None
         self.last_duration_s = 0.0
+        self.limits: JointLimits | None = None
         self._policy = policy
         self._ring = ring
         self._cursor_name = cursor_name
@@ -62,7 +67,8 @@ class InferenceWorker:
         self._source = source
         self._task = task
         self._on_chunk = on_chunk
-        self._seed = seed
+        # Never unknown: with it and its observation a recorded chunk can be made again.
+        self._seed = secrets.randbits(31) if seed is None else seed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -108,7 +114,7 @@ class InferenceWorker:
             taken = cursor.step_at(gathered.oldest_image_ns, self._spec.control_period_s)
             request = self.loop.next_request(cursor, taken) or request
         self.waiting_for = "the running inference"
-        self._infer(request, gathered)
+        self._infer(request, gathered, cursor)
         return 0.0
 
     def _read_cursor(self) -> CursorState | None:
@@ -132,7 +138,7 @@ class InferenceWorker:
             return None
         return state
 
-    def _infer(self, request: InferenceRequest, gathered: Gathered) -> None:
+    def _infer(self, request: InferenceRequest, gathered: Gathered, cursor: CursorState) -> None:
         start_ns = time.monotonic_ns()
         settings, units = self.loop.settings, self._source.units
         guidance = None
@@ -144,7 +150,7 @@ class InferenceWorker:
                 settings.sigma_d,
                 settings.jacobian,
             )
-        seed = None if self._seed is None else self._seed + self.counts["chunks"]
+        seed = self._seed + self.counts["chunks"]
         result = self._policy.infer(
             gathered.observation, guidance, num_steps=settings.num_steps or None, seed=seed
         )
@@ -170,4 +176,14 @@ class InferenceWorker:
         self.counts["over budget"] += request.continues and request.horizons.over_budget
         self.last_request, self.last_result = request, result
         self.last_duration_s = (end_ns - start_ns) * 1e-9
-        self._on_chunk(chunk, result, request)
+        self.limits = JointLimits(cursor.lower, cursor.upper, cursor.max_step)
+        source = ChunkSource(
+            seed,
+            request.start_step,
+            request.previous,
+            cursor.velocity_scale,
+            settings,
+            gathered.image_stamps,
+            gathered.joint_stamps,
+        )
+        self._on_chunk(chunk, result, request, source)

@@ -35,6 +35,9 @@ class JointInput:
         self._index = {name: i for i, name in enumerate(self.joints)}
         self._positions = np.full(len(self.joints), np.nan)
         self._received_ns = np.zeros(len(self.joints), dtype=np.int64)
+        self._stamps_ns = np.zeros(len(self.joints), dtype=np.int64)
+        self.read_stamps_ns: tuple[int, ...] = ()
+        """The headers' stamps of the positions that ``read`` returned last, joint by joint."""
         self._lock = threading.Lock()
         # Best effort matches reliable and best-effort drivers alike. Not depth 1: two drivers may
         # share a topic, and the second's message would push out the first's.
@@ -46,6 +49,7 @@ class JointInput:
 
     def _receive(self, message: JointState) -> None:
         now = time.monotonic_ns()
+        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         with self._lock:
             for name, position in zip(message.name, message.position, strict=False):
                 i = self._index.get(name)
@@ -56,6 +60,7 @@ class JointInput:
                     continue
                 self._positions[i] = position
                 self._received_ns[i] = now
+                self._stamps_ns[i] = stamp_ns
 
     def read(self, timeout_s: float) -> tuple[np.ndarray, str]:
         """Return the positions float64[A] and "", or what is wrong with them.
@@ -64,6 +69,7 @@ class JointInput:
         """
         with self._lock:
             positions, received = self._positions.copy(), self._received_ns.copy()
+            self.read_stamps_ns = tuple(self._stamps_ns.tolist())
         oldest = int(np.argmin(received))
         if received[oldest] == 0:
             missing = [n for n, at in zip(self.joints, received, strict=True) if at == 0]

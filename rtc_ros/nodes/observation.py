@@ -36,10 +36,16 @@ class JointUnits:
 
 @dataclass(frozen=True)
 class Gathered:
-    """An observation and when its oldest image was taken (CLOCK_MONOTONIC)."""
+    """An observation and when its oldest image was taken (CLOCK_MONOTONIC).
+
+    ``image_stamps`` and ``joint_stamps`` are the headers' [ns], in the order of the cameras and of
+    the joints: by them the observation is found again in a recording.
+    """
 
     observation: Observation
     oldest_image_ns: int
+    image_stamps: tuple[int, ...] = ()
+    joint_stamps: tuple[int, ...] = ()
 
 
 class ObservationSource:
@@ -72,4 +78,8 @@ class ObservationSource:
             images[camera.feature] = image
             taken.append(taken_ns)
         observation = Observation(self.units.to_policy(positions), images, task)
-        return Gathered(observation, min(taken, default=0)), ""
+        image_stamps = tuple(camera.read_stamp_ns for camera in self.cameras)
+        gathered = Gathered(
+            observation, min(taken, default=0), image_stamps, self._joints.read_stamps_ns
+        )
+        return gathered, ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -12,6 +13,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import Swap
 from rtc_ros.core.controller import Command
+from rtc_ros.core.settings import RtcSettings
 from rtc_ros.nodes.command_output import duration
 from rtc_ros.nodes.diagnostics import OK, Report, status
 
@@ -88,8 +90,52 @@ def swap_message(swap: Swap, node_name: str) -> DiagnosticStatus:
     )
 
 
+@dataclass(frozen=True)
+class ChunkSource:
+    """What a chunk was made of, beside the task: enough to make it again from a recording.
+
+    ``start_step`` is the next step to execute when the inference began, ``previous`` the chunk
+    it continues. The stamps are those of the images (in the order of the cameras) and of the
+    joint states (of each joint) [ns].
+    """
+
+    seed: int
+    start_step: int
+    previous: tuple[int, int] | None
+    velocity_scale: float
+    settings: RtcSettings
+    image_stamps: tuple[int, ...]
+    joint_stamps: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Return it as key=value fields."""
+        used = self.settings
+        stamps = self.joint_stamps
+        if len(set(stamps)) == 1:
+            stamps = stamps[:1]  # one driver for all joints
+        fields = {
+            "seed": self.seed,
+            "start_step": self.start_step,
+            "previous": "none" if self.previous is None else "{}:{}".format(*self.previous),
+            "velocity_scale": repr(float(self.velocity_scale)),
+            "schedule": used.mask_schedule,
+            "beta": repr(float(used.beta)),
+            "sigma_d": repr(float(used.sigma_d)),
+            "jacobian": used.jacobian,
+            "num_steps": used.num_steps,
+            "images": ",".join(str(s) for s in self.image_stamps) or "none",
+            "joints": ",".join(str(s) for s in stamps) or "none",
+        }
+        return " ".join(f"{key}={value}" for key, value in fields.items())
+
+
 def chunk_message(
-    chunk: ActionChunk, joints: Sequence[str], period_s: float, row_0: Any, latency_ms: float
+    chunk: ActionChunk,
+    joints: Sequence[str],
+    period_s: float,
+    row_0: Any,
+    latency_ms: float,
+    source: ChunkSource,
 ) -> JointTrajectory:
     """Return a chunk (docs/interface.md, ``~/chunk``); ``row_0`` is the ROS time of row 0."""
     message = JointTrajectory(joint_names=list(joints))
@@ -97,7 +143,7 @@ def chunk_message(
     message.header.frame_id = (
         f"epoch={chunk.epoch} seq={chunk.seq} origin_step={chunk.origin_step} "
         f"step_epoch={chunk.step_epoch} rows={chunk.rows} delay={chunk.delay} "
-        f"stride={chunk.stride} guided={int(chunk.guided)} latency_ms={latency_ms:.1f}"
+        f"stride={chunk.stride} guided={int(chunk.guided)} latency_ms={latency_ms:.1f} {source}"
     )
     message.points = [
         JointTrajectoryPoint(positions=row.tolist(), time_from_start=duration(i * period_s))

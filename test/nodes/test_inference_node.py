@@ -116,8 +116,9 @@ class Seeing:
         return self.service(SetParametersAtomically, "set_parameters_atomically", request).result
 
     def last(self):
-        words = self.chunks[-1].header.frame_id.split()
-        return {k: float(v) for k, v in (w.split("=") for w in words)}
+        words = dict(w.split("=") for w in self.chunks[-1].header.frame_id.split())
+        numbers = ("guided", "delay", "stride", "rows", "seq", "origin_step", "latency_ms")
+        return words | {k: float(words[k]) for k in numbers}
 
     def wait_for_chunks(self, more):
         wanted = len(self.chunks) + more
@@ -154,6 +155,14 @@ def test_chunks_are_handed_over_executed_and_published(running):
             np.testing.assert_allclose(message.velocity[:3], row)
             checked += 1
     assert checked > 20
+    # What the chunk was made of: seeds count up from the parameter, stamps are the cameras'.
+    words = [dict(w.split("=") for w in m.header.frame_id.split()) for m in running.chunks]
+    seeds = [int(w["seed"]) for w in words]
+    assert seeds == [int(words[0]["seed"]) + i for i in range(len(words))] and seeds[0] >= 1
+    assert words[-1]["previous"] == f"{words[-2]['epoch']}:{words[-2]['seq']}"
+    assert len(words[-1]["images"].split(",")) == 2
+    assert words[-1]["joints"] == "0", "this driver stamps nothing"
+    assert float(words[-1]["beta"]) == 5.0 and words[-1]["schedule"] == "exp"
     later = robot.swaps[-1]
     assert later["guided"] == 1 and later["stride"] >= 8
     # Guided to what was executed: the frozen rows of a new chunk are those of the old one.
