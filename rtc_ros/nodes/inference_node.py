@@ -138,6 +138,7 @@ class InferenceNode(LifecycleNode):
             device=p["device"],
             dtype=p["dtype"],
             torch_threads=p["torch_threads"] or None,
+            fast=p["fast"],
         )
         features = [camera.feature for camera in self._cameras]
         problems = policy_problems(policy.spec, self._joints, features)

@@ -84,6 +84,12 @@ INFERENCE = (
         choices=("float32", "bfloat16", "checkpoint"),
     ),
     Parameter(
+        "fast",
+        True,
+        "Compute the policy by the package's fast path where its numbers are LeRobot's (checked "
+        "while warming up); false: by LeRobot's own code.",
+    ),
+    Parameter(
         "torch_threads", 0, "Threads for torch on the CPU; 0 leaves torch's own.", "", 0, 256
     ),
     Parameter("seed", -1, "Seed of the noise; -1 takes new noise for each chunk.", "", -1, 2**31),
