@@ -41,7 +41,8 @@ _UNUSABLE = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; 0 where RTC's run passes, 1 where it doesn't, 2 where it can't be run."""
     options = _parser().parse_args(argv)
-    console = Console()
+    # Where there is no terminal, nothing wraps at 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else 110)
     out = options.out or Path(f"rtc_demo_{datetime.now():%Y%m%d_%H%M%S}")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         print(f"demo: {out} is there already; give another --out", file=sys.stderr)
