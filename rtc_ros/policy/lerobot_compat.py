@@ -27,7 +27,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -344,3 +345,33 @@ def repeat_prefix(prefix: Prefix, times: int) -> Prefix:
         cache = _step_cache(prefix.cache)
         cache.batch_repeat_interleave(times)
     return Prefix(prefix.pad_masks.repeat_interleave(times, dim=0), cache)
+
+
+# -------------------------------------------------------------------- LeRobot's own guidance
+
+
+def rtc_processor(*, beta: float, mask_end: int) -> Any:
+    """Return LeRobot's guidance with the mask of the paper: clip β, its end at row H − s."""
+    from lerobot.configs.types import RTCAttentionSchedule
+    from lerobot.policies.rtc.configuration_rtc import RTCConfig
+    from lerobot.policies.rtc.modeling_rtc import RTCProcessor
+
+    return RTCProcessor(
+        RTCConfig(
+            enabled=True,
+            prefix_attention_schedule=RTCAttentionSchedule.EXP,
+            max_guidance_weight=beta,
+            execution_horizon=mask_end,
+        )
+    )
+
+
+@contextmanager
+def rtc_enabled(policy: SmolVLAPolicy, processor: Any) -> Iterator[None]:
+    """Let LeRobot's sampling be guided by a ``rtc_processor`` within the block."""
+    policy.config.rtc_config = processor.rtc_config
+    policy.model.rtc_processor = processor
+    try:
+        yield
+    finally:
+        policy.config.rtc_config = policy.model.rtc_processor = None

@@ -11,6 +11,10 @@ COMMANDS = {
     ("start",): ("rtc_ros.tools.start", "start the nodes, simulated or beside your driver"),
     ("continuity",): ("rtc_ros.tools.continuity", "judge the motion in a bag"),
     ("monitor",): ("rtc_ros.tools.monitor", "judge a running robot, at a glance"),
+    ("replay",): (
+        "rtc_ros.tools.replay",
+        "a recording through the policy again: reproduce it, try settings",
+    ),
     ("film",): ("rtc_ros.tools.film", "a film or a strip of frames from the images in a bag"),
     ("bench", "handoff"): (
         "rtc_ros.tools.bench_handoff",
@@ -19,6 +23,10 @@ COMMANDS = {
     ("bench", "tick"): (
         "rtc_ros.tools.bench_tick",
         "lateness of the control tick: deadline loop against rclpy timer",
+    ),
+    ("bench", "inference"): (
+        "rtc_ros.tools.bench_inference",
+        "a chunk by the fast path against LeRobot's code, by phases",
     ),
     ("sim", "record"): ("rtc_ros.sim.demonstrations", "record demonstrations of the expert"),
     ("sim", "train"): ("rtc_ros.sim.train", "train the small SmolVLA on them"),

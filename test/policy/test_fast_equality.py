@@ -161,7 +161,7 @@ def test_pull_back_is_autograd_s_through_lerobot_s_denoise_step(fast, reference,
     cotangent = torch.zeros_like(actions)
     cotangent[:, :rows] = torch.randn(rows, SPEC.max_action_dim, generator=torch.Generator())
     fast._field(batch)(actions, tau)
-    got = fast._field._expert.pull_back(cotangent[0, :rows])
+    got = fast._field.expert.pull_back(cotangent[0, :rows])
     prefix = compat.encode_prefix(reference.policy, batch)
     _, expected = vjp(
         lambda a: -compat.denoise(reference.policy, prefix, a, torch.tensor([1.0 - tau])),

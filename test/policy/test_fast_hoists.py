@@ -76,7 +76,7 @@ def test_embedded_prefix_is_lerobot_s(adapter):
     expected, _, _ = policy.model.embed_prefix(
         images, masks, batch[compat.TOKENS], batch[compat.TOKEN_MASK], policy.prepare_state(batch)
     )
-    got = adapter._field._prefix.embed(batch)
+    got = adapter._field.prefix.embed(batch)
     text = int(batch[compat.TOKEN_MASK].sum()) + 1
     assert torch.equal(got[-text:], expected[0, -text:])
     torch.testing.assert_close(got, expected[0], rtol=1e-4, atol=1e-5)
@@ -88,7 +88,7 @@ def test_patch_positions_are_looked_up_by_the_model_itself(adapter):
     whole = torch.ones(1, 4, 4, dtype=torch.bool)
     embedded = vision.embeddings(pixel_values=image, patch_attention_mask=whole)
     patches = vision.embeddings.patch_embedding(image).flatten(2).transpose(1, 2)
-    assert torch.equal(patches + adapter._field._prefix._vision._position(image), embedded)
+    assert torch.equal(patches + adapter._field.prefix.vision._position(image), embedded)
 
 
 def preprocessed(adapter: SmolVLAAdapter, task: str) -> dict:
@@ -174,7 +174,7 @@ def test_a_guided_step_dispatches_a_third_of_lerobot_s_operations(adapter):
 
 def test_steps_neither_wait_for_the_device_nor_copy_to_it(adapter):
     velocity = adapter._field(preprocessed(adapter, "pass the cube"))
-    expert, rows = adapter._field._expert, torch.zeros(9, SPEC.max_action_dim)
+    expert, rows = adapter._field.expert, torch.zeros(9, SPEC.max_action_dim)
     times = expert.times(4)
     with torch.no_grad(), Operations() as operations:
         velocity._expert.velocity(adapter.noise(0)[0], times[1])

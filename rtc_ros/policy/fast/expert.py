@@ -69,7 +69,7 @@ class Expert:
         self._times: dict[int, list[Tensor]] = {}
         self._passes: list[LayerPass] = []
         self._backs: dict[int, list[LayerBack]] = {}
-        self._prefix = -1
+        self.prefix_tokens = 0
         device = model.action_out_proj.weight.device
         self._y = torch.zeros(parts.horizon, width, device=device)
         self._rho = torch.zeros(parts.horizon, 1, device=device)
@@ -80,10 +80,10 @@ class Expert:
     def condition(self, prefix: list[PrefixLayer]) -> None:
         """Take the prefix of a new chunk: one entry for each layer of the expert."""
         tokens = len(prefix[0].keys)
-        if tokens != self._prefix:
+        if tokens != self.prefix_tokens:
             self._scratch = Scratch(self._y.device)
             self._passes = [LayerPass(layer, tokens, self._scratch) for layer in self._layers]
-            self._backs, self._prefix = {}, tokens
+            self._backs, self.prefix_tokens = {}, tokens
         for layer, each, project in zip(self._passes, prefix, self._projections, strict=True):
             if project is None:
                 layer.attention.set_prefix(each.keys, each.values)

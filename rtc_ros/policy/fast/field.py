@@ -24,18 +24,22 @@ class FastField:
         """
         parts = find_parts(policy)
         with torch.no_grad():
-            self._prefix, self._expert = PrefixEncoder(policy, parts), Expert(policy, parts)
+            self.prefix, self.expert = PrefixEncoder(policy, parts), Expert(policy, parts)
 
-    @torch.no_grad()
     def __call__(self, batch: dict[str, Any]) -> FastVelocity:
         """Encode the prefix; the velocity function is valid until the next call."""
-        self._expert.condition(self._prefix(batch))
-        return FastVelocity(self._expert)
+        self.encode(batch)
+        return FastVelocity(self.expert)
+
+    @torch.no_grad()
+    def encode(self, batch: dict[str, Any]) -> None:
+        """Condition the expert on a preprocessed batch of one observation."""
+        self.expert.condition(self.prefix(batch))
 
     @torch.no_grad()
     def warm_up(self) -> None:
         """Have the products for every number of guided rows made ready (after a first chunk)."""
-        self._expert.warm_up()
+        self.expert.warm_up()
 
 
 class FastVelocity:

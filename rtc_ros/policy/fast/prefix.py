@@ -27,7 +27,7 @@ class PrefixEncoder:
     def __init__(self, policy: Any, parts: Parts) -> None:
         """Take over the VLM of a LeRobot policy; its weights must not change any more."""
         self._policy, self._parts = policy, parts
-        self._vision = Vision(parts)
+        self.vision = Vision(parts)
         heard = [i for i, layer in enumerate(parts.layers) if layer.expert is not None]
         self._layers = [
             VlmLayer(layer.vlm, parts, heard=i in heard, last=i == heard[-1])
@@ -51,7 +51,7 @@ class PrefixEncoder:
         """Return the prefix's tokens [P, width]: cameras, language, state."""
         images, state = compat.images_and_state(self._policy, batch)
         tokens = []
-        for image in self._vision(images):
+        for image in self.vision.encode(images):
             tokens += [*self._around(0, image), image, *self._around(1, image)]
         tokens.append(self._language_tokens(batch))
         tokens.append(self._parts.model.state_proj(state).reshape(1, -1))

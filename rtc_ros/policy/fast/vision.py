@@ -29,7 +29,7 @@ class Vision:
             ) from error
         self._positions: dict[tuple[int, int], Tensor] = {}
 
-    def __call__(self, images: list[Tensor]) -> list[Tensor]:
+    def encode(self, images: list[Tensor]) -> list[Tensor]:
         """Return tokens [T, width] of each image [1, 3, h, w] within −1 and 1.
 
         On a CUDA device images of one size go through the encoder together.

@@ -1,0 +1,94 @@
+"""The policies that `rtc_ros bench inference` runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.shipped import checkpoint_path
+from rtc_ros.policy.smolvla_loading import load_parts
+from rtc_ros.policy.tiny import TinySpec, write_backbone
+
+MODELS = ("aloha_cube", "full-size")
+
+
+def parts_of(
+    model: str, folder: Path, cameras: int, device: str, dtype: str
+) -> tuple[Any, Any, Any]:
+    """Return LeRobot's policy, preprocessor and postprocessor of one of ``MODELS``.
+
+    Args:
+        model: the checkpoint that ships, or a SmolVLA of the published size, random weights.
+        folder: an empty folder for the latter's backbone.
+        cameras: of the latter.
+        device: a torch device.
+        dtype: of the transformers, "float32" or "bfloat16".
+    """
+    if model == MODELS[1]:
+        return full_size_parts(folder, cameras, device, dtype)
+    parts = load_parts(checkpoint_path(f"package:{model}"), device=device, dtype=dtype)
+    return parts.policy, parts.preprocessor, parts.postprocessor
+
+
+def full_size_parts(folder: Path, cameras: int, device: str, dtype: str) -> tuple[Any, Any, Any]:
+    """Return the same of a SmolVLA of the published size (450 M parameters), random weights.
+
+    Args:
+        folder: where the backbone's configuration is written (a few kB).
+        cameras: number of cameras, 256×256 px each, which SmolVLA sees at 512×512.
+        device: a torch device.
+        dtype: of the transformers, "float32" or "bfloat16".
+    """
+    import torch
+    from transformers import SmolVLMConfig
+
+    write_backbone(folder, TinySpec(image_size=512, scale_factor=4))
+    small = SmolVLMConfig.from_pretrained(folder)
+    tokens = {
+        name: getattr(small.text_config, name)
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id")
+    }
+    SmolVLMConfig(
+        image_token_id=small.image_token_id,
+        pad_token_id=small.text_config.pad_token_id,
+        scale_factor=4,
+        vision_config={
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "image_size": 512,
+            "patch_size": 16,
+        },
+        text_config={
+            "model_type": "llama",
+            "hidden_size": 960,
+            "intermediate_size": 2560,
+            "num_hidden_layers": 16,  # of 32: SmolVLA leaves the others out
+            "num_attention_heads": 15,
+            "num_key_value_heads": 5,
+            "head_dim": 64,
+            "vocab_size": 49280,
+            "rms_norm_eps": 1e-5,
+            **tokens,
+        },
+    ).save_pretrained(folder)
+    names = [f"observation.images.camera{i + 1}" for i in range(cameras)]
+    config = compat.make_config(
+        backbone=folder,
+        chunk_size=50,
+        action_dim=14,
+        state_dim=14,
+        image_features=dict.fromkeys(names, (256, 256)),
+        image_size=512,
+        num_vlm_layers=16,
+        num_steps=10,
+        device=device,
+    )
+    policy = compat.build_policy(config, seed=0)
+    compat.pin_dtypes(policy, getattr(torch, dtype))
+    policy.to(device)
+    unit = {"mean": [0.0] * 14, "std": [1.0] * 14}
+    pre, post = compat.make_processors(config, {compat.STATE: unit, compat.ACTION: unit})
+    return policy, pre, post
