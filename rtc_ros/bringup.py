@@ -81,6 +81,14 @@ COMMON_ARGUMENTS = (
         bool,
     ),
     Argument("record", "folder of the rosbag2 bag to record; empty: no recording"),
+    Argument(
+        "record_cameras",
+        "with record: also the images that the policy sees, for rtc_ros replay",
+        "",
+        "rtc_recorder",
+        "cameras",
+        bool,
+    ),
     Argument("log_level", ", ".join(LOG_LEVELS), "info"),
 )
 

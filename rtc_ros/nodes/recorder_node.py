@@ -30,6 +30,7 @@ from rosbags.interfaces import (
 
 from rtc_ros.nodes.parameters import ConfigurationError, declare
 from rtc_ros.nodes.recorder_parameters import RECORDER
+from rtc_ros.tools.bag_columns import settings_of
 from rtc_ros.tools.bag_writer import BagFolderError, BagWriter
 
 POLL_PERIOD_S = 0.1
@@ -40,6 +41,9 @@ DEPTH = 1000
 
 CAMERA_DEPTH = 10
 
+SETTINGS = "rtc_inference/settings"
+"""Ends the name of the topic that says which cameras the policy has."""
+
 
 class Recorder(Node):
     """Subscribes to each topic as its first publisher shows up and passes on raw messages."""
@@ -49,6 +53,7 @@ class Recorder(Node):
         p = declare(self, RECORDER)
         self._pending = {self.resolve_topic_name(t): False for t in p["topics"]}
         self._pending.update({self.resolve_topic_name(t): True for t in p["camera_topics"]})
+        self._adds_cameras: bool = p["cameras"]
         self._recorded: dict[str, tuple[Subscription, str, bool]] = {}
         self._refused: dict[str, str] = {}
         self.writer = BagWriter(
@@ -109,6 +114,18 @@ class Recorder(Node):
 
     def _on_message(self, topic: str, data: bytes) -> None:
         self.writer.put(topic, self.get_clock().now().nanoseconds, data)
+        if self._adds_cameras and topic.endswith(SETTINGS):
+            self._add_cameras(data)
+
+    def _add_cameras(self, data: bytes) -> None:
+        """Record the images that the policy sees, too: its settings name their topics."""
+        try:
+            cameras = settings_of(data).get("cameras")
+        except ValueError:
+            return
+        for topic in cameras.values() if isinstance(cameras, dict) else ():
+            if topic not in self._recorded and topic not in self._refused:
+                self._pending.setdefault(topic, True)
 
     def finish(self) -> int:
         """Complete the bag, say what is in it, and return the exit code."""

@@ -14,6 +14,7 @@ DEFAULT_TOPICS = (
     "left_arm/commands",
     "right_arm/commands",
     "/diagnostics",
+    "/parameter_events",
 )
 
 RECORDER = (
@@ -31,6 +32,12 @@ RECORDER = (
         "camera_topics",
         [""],
         "Image topics to record, raw or compressed; received best effort.",
+    ),
+    Parameter(
+        "cameras",
+        False,
+        "Also record the images that the policy sees, from the topics that its settings name: "
+        "for `rtc_ros replay`.",
     ),
     Parameter(
         "compress", True, "Compress the bag's chunks with zstd: smaller, a little CPU time."

@@ -7,21 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import cv2
 import numpy as np
 
 from rtc_ros.tools.bag_reader import Bag, BagError
+from rtc_ros.tools.images import IMAGE_TYPES, decode_bgr
 
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
-TO_BGR = {
-    "rgb8": cv2.COLOR_RGB2BGR,
-    "rgba8": cv2.COLOR_RGBA2BGR,
-    "bgra8": cv2.COLOR_BGRA2BGR,
-    "mono8": cv2.COLOR_GRAY2BGR,
-}
 MAX_HEIGHT = 480
 
 
@@ -63,7 +56,7 @@ def images(bag_path: Path, topic: str | None = None) -> Iterator[tuple[int, np.n
                 + (f"it has {', '.join(found)}" if found else "no camera was recorded")
             )
         for _, time_ns, message in bag.messages(chosen):
-            image = _decode(message)
+            image = decode_bgr(message)
             if image is not None:
                 yield time_ns, image
 
@@ -138,26 +131,6 @@ def write_strip(bag_path: Path, path: Path, topic: str | None = None, frames: in
     if not cv2.imwrite(str(path), np.vstack(rows)):
         raise BagError(f"can't write {path}")
     return len(chosen)
-
-
-def _decode(message: Any) -> np.ndarray | None:
-    """Return an image message as BGR, None where its bytes can't be decoded."""
-    data = np.asarray(message.data, dtype=np.uint8)
-    if not hasattr(message, "encoding"):
-        return cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    channels = CHANNELS.get(message.encoding)
-    if channels is None:
-        raise BagError(
-            f"images with the encoding {message.encoding} are not supported; "
-            f"known are {', '.join(CHANNELS)}"
-        )
-    width = message.width * channels
-    if len(data) < message.height * message.step or message.step < width:
-        return None
-    rows = data[: message.height * message.step].reshape(message.height, message.step)
-    image = rows[:, :width].reshape(message.height, message.width, channels)
-    code = TO_BGR.get(message.encoding)
-    return image if code is None else cv2.cvtColor(image, code)
 
 
 def _framed(tile: np.ndarray) -> np.ndarray:

@@ -1,0 +1,257 @@
+"""`rtc_ros replay`: a recording through the policy again, without moving anything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rtc_ros.core.continuity import Thresholds
+from rtc_ros.core.prefix import SCHEDULES
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.policy.protocol import Policy
+from rtc_ros.tools.bag_reader import BagError
+from rtc_ros.tools.examine import examined
+from rtc_ros.tools.replay_check import Reproduction, reproduce
+from rtc_ros.tools.replay_shadow import Timing, recorded_timing
+from rtc_ros.tools.replay_source import Recording
+from rtc_ros.tools.replay_sweep import Trial, combinations, draw_sweep, recommended, sweep
+
+DONE, DIFFERS, UNUSABLE = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0, 1 where chunks differ or no trial passes, 2 where it can't be run."""
+    options = _parser().parse_args(argv)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    try:
+        with Recording(options.bag) as recording:
+            return _replay(options, recording, console)
+    except (BagError, OSError, ValueError, RuntimeError) as error:
+        print(f"replay: {' '.join(str(error).split())}", file=sys.stderr)
+        return UNUSABLE
+
+
+def _replay(options: argparse.Namespace, recording: Recording, console: Console) -> int:
+    thresholds = Thresholds(options.max_starved, 0, options.max_seam_excess, -1.0)
+    policy = load_policy(recording, options.policy)
+    check_policy(recording, policy)
+    console.print(f"{policy.spec.description}, H = {policy.spec.horizon}", highlight=False)
+    if options.reproduce:
+        found = reproduce(recording, policy, options.chunks)
+        _say_reproduction(found, console)
+        _write_json(options.json, {"reproduction": asdict(found)})
+        if not found.same + found.others:
+            return UNUSABLE
+        return DIFFERS if found.others else DONE
+    latency = None if options.latency_ms is None else options.latency_ms * 1e-3
+    timing = recorded_timing(recording, latency, options.seconds)
+    choices = combinations(
+        base_settings(recording, options.strategy),
+        options.s_min,
+        options.beta,
+        options.schedule,
+    )
+    trials = []
+    with console.status("replaying") as status:
+        for trial in sweep(recording, policy, choices, timing, thresholds, options.seed):
+            trials.append(trial)
+            status.update(f"replaying: {len(trials)} of {len(choices)} done")
+    best, why = recommended(trials, thresholds)
+    _say_trials(trials, best, timing, console)
+    if best is not None and len(trials) > 1:
+        chosen = best.settings
+        console.print(
+            f"recommended: s_min {chosen.s_min}, beta {chosen.beta:g}, schedule "
+            f"{chosen.mask_schedule}: {why}",
+            highlight=False,
+        )
+    elif best is None:
+        console.print(why, highlight=False)
+    _write(options, recording, trials, best, why, timing, thresholds)
+    passed = [t for t in trials if t.report is not None and t.report.verdict.passed]
+    return DONE if passed else DIFFERS
+
+
+def load_policy(recording: Recording, path: str | None) -> Policy:
+    """Load the policy as the recorded node did, or the one at ``path``.
+
+    Raises:
+        ValueError, OSError, RuntimeError: it can't be loaded; the message says why.
+    """
+    # Imported here: torch takes seconds, and a wrong bag is said before.
+    from rtc_ros.policy.shipped import checkpoint_path
+    from rtc_ros.policy.smolvla import SmolVLAAdapter
+
+    known = recording.settings
+    return SmolVLAAdapter.load(
+        checkpoint_path(path or str(known["policy_path"])),
+        backbone=None if path else str(known.get("backbone_path", "")) or None,
+        device=str(known.get("device", "auto")),
+        dtype=str(known.get("dtype", "float32")),
+        torch_threads=int(known.get("torch_threads", 0)) or None,
+    )
+
+
+def check_policy(recording: Recording, policy: Policy) -> None:
+    """Raise BagError where the policy takes or gives something else than what was recorded."""
+    spec, joints = policy.spec, recording.settings["joints"]
+    cameras = set(recording.settings["cameras"])
+    if spec.action_dim != len(joints) or spec.state_dim != len(joints):
+        raise BagError(
+            f"the policy has {spec.action_dim} actions and {spec.state_dim} states, the "
+            f"recording {len(joints)} joints"
+        )
+    if cameras != set(spec.image_features):
+        raise BagError(
+            f"the policy sees {', '.join(sorted(spec.image_features))}, recorded were "
+            f"{', '.join(sorted(cameras))}"
+        )
+
+
+def base_settings(recording: Recording, strategy: str | None) -> RtcSettings:
+    """Return the recorded settings, without the injected latency: that is in the timing."""
+    names = {f.name for f in fields(RtcSettings)} - {"inject_latency_ms"}
+    known: dict[str, Any] = {n: v for n, v in recording.settings.items() if n in names}
+    settings = RtcSettings(**known)
+    return settings if strategy is None else settings.changed(strategy=strategy)
+
+
+def _say_reproduction(found: Reproduction, console: Console) -> None:
+    made = found.same + found.others
+    console.print(f"{found.same} of {made} chunks made again are the same to the bit")
+    if found.others:
+        console.print(f"[red]{found.others} differ, by up to {found.largest:.3g}[/red]")
+    for reason, count in found.impossible.items():
+        console.print(f"  {count} couldn't be made again: {reason}", highlight=False)
+
+
+def _say_trials(
+    trials: Sequence[Trial], best: Trial | None, timing: Timing, console: Console
+) -> None:
+    low, high = min(timing.delays), max(timing.delays)
+    seconds = timing.ticks * timing.period_ns * 1e-9
+    console.print(
+        f"{timing.ticks} ticks ({seconds:.1f} s), inferences of {low} to {high} ticks; the arm "
+        "does not follow the shadow: its observations are the recorded ones",
+        highlight=False,
+    )
+    table = Table()
+    for name in ("s_min", "β", "schedule", "seams", "starved", "excess: median", "p95", "worst"):
+        table.add_column(name, justify="right")
+    for name in ("jump [rad]", "frozen rows off [rad]", "observation's age [ms]", "held back"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for trial in trials:
+        table.add_row(*_cells(trial), "recommended" if trial is best and len(trials) > 1 else "")
+    console.print(table)
+    for why in dict.fromkeys(t.why for t in trials if t.why):
+        console.print(f"refused: {why}", highlight=False)
+
+
+def _cells(trial: Trial) -> list[str]:
+    settings, report, found = trial.settings, trial.report, trial.shadow
+    cells = [str(settings.s_min), f"{settings.beta:g}", settings.mask_schedule]
+    if report is None or found is None:
+        return [*cells, "refused", *["–"] * 8]
+    excess, jump, frozen = report.seam_excess_ratio, report.seam_jump, report.prefix_mismatch
+    values: list[float | None] = [None] * 3
+    if excess is not None:
+        values = [excess.median, excess.p95, excess.max]
+    values += [jump.p95 if jump else None, frozen.p95 if frozen else None]
+    values += [None if found.age_s is None else found.age_s * 1e3, found.held_back]
+    figures = ["–" if v is None else f"{v:.3g}" for v in values]
+    return [*cells, str(report.seam_count), str(report.starved_ticks), *figures]
+
+
+def _write(
+    options: argparse.Namespace,
+    recording: Recording,
+    trials: Sequence[Trial],
+    best: Trial | None,
+    why: str,
+    timing: Timing,
+    thresholds: Thresholds,
+) -> None:
+    _write_json(
+        options.json,
+        {
+            "bag": str(recording.path),
+            "ticks": timing.ticks,
+            "delays": list(timing.delays),
+            "seed": options.seed,
+            "trials": [t.as_json() for t in trials],
+            "recommended": None if best is None else trials.index(best),
+            "why": why,
+        },
+    )
+    if options.png is not None:
+        draw_sweep(trials, best, thresholds, options.png)
+    if options.html is not None and best is not None and best.shadow is not None:
+        from rtc_ros.tools.report_html import write_html
+
+        pages = [
+            examined(f"{recording.path.name} (recorded)", recording.run, thresholds),
+            examined(f"{recording.path.name} (shadow)", best.shadow.run, thresholds),
+        ]
+        write_html(pages, options.html)
+
+
+def _write_json(path: Path | None, values: dict[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _numbers(kind: type) -> Any:
+    def parse(text: str) -> list[Any]:
+        return [kind(x) for x in text.split(",")]
+
+    parse.__name__ = f"list of {kind.__name__}"
+    return parse
+
+
+def _schedules(text: str) -> list[str]:
+    words = text.split(",")
+    unknown = [w for w in words if w not in SCHEDULES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(SCHEDULES)}")
+    return words
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = Thresholds()
+    parser = argparse.ArgumentParser(
+        prog="rtc_ros replay",
+        description="Feed a recording's observations to the policy, without moving anything, and "
+        "report the continuity that it would have had. docs/replay.md says what that tells.",
+        epilog="Exit code 0: done, 1: a chunk differs or no trial passes, 2: can't be run.",
+    )
+    add = parser.add_argument
+    add("bag", type=Path, metavar="BAG", help="recorded with record_cameras:=true")
+    add("--policy", metavar="PATH", help="another checkpoint than the recorded one")
+    add("--reproduce", action="store_true", help="make the recorded chunks again and compare bits")
+    add("--chunks", type=int, metavar="N", help="with --reproduce: the first N only")
+    add("--latency-ms", type=float, metavar="MS", help="in place of the recorded latencies")
+    add("--seconds", type=float, metavar="S", help="no more than this from the beginning")
+    add("--s-min", type=_numbers(int), default=[], metavar="N,…", help="values of s_min to try")
+    add("--beta", type=_numbers(float), default=[], metavar="B,…", help="values of β to try")
+    add("--schedule", type=_schedules, default=[], metavar="G,…", help="schedules to try")
+    add("--strategy", help="in place of the recorded one")
+    add("--seed", type=int, default=0, metavar="N", help="of the noise (default %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the figures")
+    add("--png", type=Path, metavar="FILE", help="write the trade-off as a picture")
+    add("--html", type=Path, metavar="FILE", help="write recorded and best shadow side by side")
+    add("--max-starved", type=int, default=default.max_starved, metavar="TICKS")
+    add("--max-seam-excess", type=float, default=default.max_seam_excess, metavar="RATIO")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
