@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,14 @@ def _conclude(
     """Say in a sentence or two what the figures mean."""
     cubes = ", ".join(f"{p.passes} with {p.strategy}" for p in phases)
     console.print(f"Cubes passed: {cubes}.")
+    if reports[0].starved_ticks:
+        latest = max((s.delay_observed for s in reports[0].seams), default=0)
+        console.print(
+            f"The arms starved: a chunk came up to {latest} steps after its inference began. The "
+            f"load average of the last minute is {os.getloadavg()[0]:.1f} on {os.cpu_count()} "
+            "cores; the nodes and the simulation need two for themselves.",
+            soft_wrap=True,
+        )
     first = reports[0].seam_excess
     for phase, report in zip(phases[1:], reports[1:], strict=True):
         other = report.seam_excess
