@@ -9,6 +9,10 @@ from collections.abc import Sequence
 COMMANDS = {
     ("demo",): ("rtc_ros.tools.demo", "a minute of the main job in simulation, with a report"),
     ("start",): ("rtc_ros.tools.start", "start the nodes, simulated or beside your driver"),
+    ("preflight",): (
+        "rtc_ros.tools.preflight",
+        "check robot, checkpoint and parameter file before anything moves",
+    ),
     ("continuity",): ("rtc_ros.tools.continuity", "judge the motion in a bag"),
     ("monitor",): ("rtc_ros.tools.monitor", "judge a running robot, at a glance"),
     ("replay",): (
@@ -16,6 +20,10 @@ COMMANDS = {
         "a recording through the policy again: reproduce it, try settings",
     ),
     ("film",): ("rtc_ros.tools.film", "a film or a strip of frames from the images in a bag"),
+    ("layouts",): (
+        "rtc_ros.tools.layouts",
+        "PlotJuggler and Foxglove layouts for a robot's joints",
+    ),
     ("bench", "handoff"): (
         "rtc_ros.tools.bench_handoff",
         "shared memory against a topic, side by side",

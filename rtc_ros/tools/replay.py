@@ -19,7 +19,7 @@ from rtc_ros.core.settings import RtcSettings
 from rtc_ros.policy.protocol import Policy
 from rtc_ros.tools.bag_reader import BagError
 from rtc_ros.tools.examine import examined
-from rtc_ros.tools.replay_check import Reproduction, reproduce
+from rtc_ros.tools.replay_check import REPLAYED, Reproduction, reproduce
 from rtc_ros.tools.replay_shadow import Timing, recorded_timing
 from rtc_ros.tools.replay_source import Recording
 from rtc_ros.tools.replay_sweep import Trial, combinations, draw_sweep, recommended, sweep
@@ -117,11 +117,21 @@ def check_policy(recording: Recording, policy: Policy) -> None:
 
 
 def base_settings(recording: Recording, strategy: str | None) -> RtcSettings:
-    """Return the recorded settings, without the injected latency: that is in the timing."""
+    """Return the recorded settings, without the injected latency: that is in the timing.
+
+    Raises:
+        BagError: the strategy can't be replayed.
+    """
     names = {f.name for f in fields(RtcSettings)} - {"inject_latency_ms"}
     known: dict[str, Any] = {n: v for n, v in recording.settings.items() if n in names}
     settings = RtcSettings(**known)
-    return settings if strategy is None else settings.changed(strategy=strategy)
+    settings = settings if strategy is None else settings.changed(strategy=strategy)
+    if settings.strategy not in REPLAYED:
+        raise BagError(
+            f"the strategy {settings.strategy} can't be replayed: give --strategy, one of "
+            f"{', '.join(REPLAYED)}"
+        )
+    return settings
 
 
 def _say_reproduction(found: Reproduction, console: Console) -> None:

@@ -14,6 +14,9 @@ from rtc_ros.core.prefix import prefix_weights
 from rtc_ros.policy.protocol import Guidance, Policy
 from rtc_ros.tools.replay_source import Recording
 
+REPLAYED = ("rtc", "rtc_hard", "naive_async", "synchronous")
+"""Strategies whose chunks depend on the recorded ones and on the policy alone."""
+
 _FIELDS = ("seed", "start_step", "previous", "velocity_scale", "beta", "images", "joints")
 
 
@@ -55,6 +58,9 @@ def make_again(
     time_ns: int,
 ) -> tuple[np.ndarray | None, str]:
     """Return the chunk's actions [H, A] in the robot's units, or None and why not."""
+    strategy = header.get("strategy") or recording.settings_at(time_ns).get("strategy")
+    if strategy not in REPLAYED:
+        return None, f"chunks of the strategy {strategy} can't be made again yet"
     absent = [f for f in _FIELDS if f not in header]
     if absent:
         return None, f"its header doesn't say {', '.join(absent)}"

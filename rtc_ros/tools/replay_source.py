@@ -126,12 +126,15 @@ class Recording:
         """Return the controller's limits, None where no chunk was ever made."""
         if "max_step" not in self.settings:
             return None
-        none = {"lower": -np.inf, "upper": np.inf, "max_step": np.inf}
+
+        def ends(name: str, none: float) -> np.ndarray:
+            values = [none if x is None else x for x in self.settings[name]]
+            return np.array(values, dtype=np.float64)
+
         return JointLimits(
-            *(
-                np.array([end if x is None else x for x in self.settings[name]], dtype=np.float64)
-                for name, end in none.items()
-            )
+            lower=ends("lower", -np.inf),
+            upper=ends("upper", np.inf),
+            max_step=ends("max_step", np.inf),
         )
 
     def settings_at(self, time_ns: int) -> Mapping[str, Any]:
