@@ -298,7 +298,10 @@ class InferenceNode(LifecycleNode):
         p = self._p
         known: dict[str, Any] = {
             name: p[name]
-            for name in ("policy_path", "backbone_path", "device", "dtype", "torch_threads")
+            for name in (
+                *("policy_path", "backbone_path"),
+                *("device", "dtype", "torch_threads", "fast"),
+            )
         }
         known["joints"] = self._joints
         known["joint_scale"] = self._units.scale.tolist()

@@ -91,13 +91,17 @@ def load_policy(recording: Recording, path: str | None) -> Policy:
     from rtc_ros.policy.smolvla import SmolVLAAdapter
 
     known = recording.settings
-    return SmolVLAAdapter.load(
+    policy = SmolVLAAdapter.load(
         checkpoint_path(path or str(known["policy_path"])),
         backbone=None if path else str(known.get("backbone_path", "")) or None,
         device=str(known.get("device", "auto")),
         dtype=str(known.get("dtype", "float32")),
         torch_threads=int(known.get("torch_threads", 0)) or None,
+        fast=bool(known.get("fast", False)),
     )
+    # As the node does: it may find that the fast path isn't equal here.
+    policy.warm_up()
+    return policy
 
 
 def check_policy(recording: Recording, policy: Policy) -> None:
