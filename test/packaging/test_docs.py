@@ -322,7 +322,7 @@ def test_interface_names_each_field_of_executed_swap_and_settings() -> None:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
     assert len(fields) == 10 and "previous_row" in keys and "s_min" in settings
-    missing = [w for w in fields | keys | settings if not re.search(rf"[` ]{w}[` ]", text)]
+    missing = [w for w in fields | keys | settings if not re.search(rf"[`\s]{w}[`\s]", text)]
     assert not missing
 
 
