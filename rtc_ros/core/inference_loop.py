@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtc_ros.core.blending import Blender
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.delay import DelayEstimator
@@ -25,11 +26,13 @@ class InferenceRequest:
 
     ``origin_step`` is the step of the new chunk's row 0. ``prev`` is float64[R, A], what will have
     been executed from there on as far as the previous chunk reaches (robot units), or None for
-    a chunk that continues nothing. ``weights`` is W float64[H], None where the chunk is not to
-    be guided. ``rows`` of the new chunk may be executed. ``start_tick`` is the controller's tick
-    count at the start and ``forecast`` the delay expected from there; ``horizons.delay`` counts
-    from row 0, which may be earlier (``anchor: observation``). ``start_step`` is the next step to
-    execute at the start, ``previous`` names the chunk that ``prev`` is of.
+    a chunk that continues nothing. ``weights`` is W float64[H], None where the sampler is not to
+    know of ``prev``. ``rows`` of the new chunk may be executed. ``start_tick`` is the
+    controller's tick count at the start and ``forecast`` the delay expected from there;
+    ``horizons.delay`` counts from row 0, which may be earlier (``anchor: observation``).
+    ``start_step`` is the next step to execute at the start, ``previous`` names the chunk that
+    ``prev`` is of, and ``settings`` are those that the whole inference goes by, though they
+    change meanwhile.
     """
 
     step_epoch: int
@@ -42,6 +45,7 @@ class InferenceRequest:
     rows: int
     start_step: int = NO_STEP
     previous: tuple[int, int] | None = None
+    settings: RtcSettings = RtcSettings()
 
     @property
     def continues(self) -> bool:
@@ -52,8 +56,9 @@ class InferenceRequest:
 class InferenceLoop:
     """Decides, from the step cursor alone, when the next inference starts and what it gets.
 
-    No clock, no ROS, no policy: the caller runs the inference and reports back with ``wrote``.
-    Delays enter Q (``estimator``) when the cursor shows the swap.
+    No clock, no ROS, no policy: the caller runs the inference, hands over what ``blended`` makes
+    of the result and reports back with ``wrote``. Delays enter Q (``estimator``) when the cursor
+    shows the swap.
 
     Args:
         horizon: H of the policy.
@@ -77,6 +82,7 @@ class InferenceLoop:
         self.last_delay = NO_STEP
         self._chunks: OrderedDict[tuple[int, int], ActionChunk] = OrderedDict()
         self._epoch: int | None = None
+        self._blender = Blender()
         # At most two: the next inference may start as soon as a chunk is written (s = d).
         self._unseen: list[tuple[ActionChunk, InferenceRequest]] = []
         if known is not None:
@@ -105,6 +111,22 @@ class InferenceLoop:
         if self.settings.plan.pauses or not self._is_due(cursor, current):
             return None
         return self._request(cursor, self._anchor(cursor, current, observed_step), current)
+
+    def blended(self, actions: np.ndarray, request: InferenceRequest) -> np.ndarray:
+        """Return the rows [H, A] to hand over for what the policy made (robot units).
+
+        To be called with each chunk once, in order; most strategies leave it as it is.
+        """
+        settings = request.settings
+        return self._blender.blend(
+            settings.plan.blend,
+            actions,
+            request.origin_step,
+            request.step_epoch,
+            request.prev,
+            settings.ensemble_decay,
+            settings.average_new,
+        )
 
     def wrote(self, chunk: ActionChunk, request: InferenceRequest) -> None:
         """Note that ``chunk`` (as named by the ring) is on its way to the controller."""
@@ -150,7 +172,7 @@ class InferenceLoop:
             in_use = cursor.chunk_name == current.name
             since = cursor.swap_step if in_use else cursor.step
         runs_out = current.end_step - cursor.step <= self.estimator.forecast()
-        return cursor.step - since >= self.settings.s_min or runs_out
+        return cursor.step - since >= self.settings.least_stride or runs_out
 
     def _anchor(self, cursor: CursorState, current: ActionChunk, observed_step: int | None) -> int:
         if self.settings.anchor == "inference_start" or observed_step is None:
@@ -170,7 +192,7 @@ class InferenceLoop:
         horizons = Horizons(self.horizon, delay, min(stride, self.horizon))
         prev = None if current is None else self._will_be_executed(cursor, origin, current)
         weights = None
-        if prev is not None and self.settings.plan.guided:
+        if prev is not None and self.settings.plan.prefix is not None:
             weights = prefix_weights(
                 self.horizon, delay, horizons.stride, self.settings.mask_schedule
             )
@@ -186,6 +208,7 @@ class InferenceLoop:
             rows=self.settings.s_min if self.settings.plan.pauses else self.horizon,
             start_step=cursor.step,
             previous=None if current is None else current.name,
+            settings=self.settings,
         )
 
     @staticmethod

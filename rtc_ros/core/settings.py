@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rtc_ros.core.horizons import refusal
 from rtc_ros.core.prefix import SCHEDULES
-from rtc_ros.core.strategies import STRATEGIES, Strategy
+from rtc_ros.core.strategies import CHOOSE, ENSEMBLE, STRATEGIES, Strategy
 
 JACOBIANS = ("vjp", "identity")
 COUNT_FROM = ("inference_start", "swap")
@@ -19,7 +19,8 @@ class RtcSettings:
     """The live settings; the words are those of docs/parameters.md.
 
     ``s_min`` [steps], ``beta`` (β), ``sigma_d`` (σ_d), ``num_steps`` (n, 0 = the
-    checkpoint's), ``inject_latency_ms`` [ms].
+    checkpoint's), ``inject_latency_ms`` [ms]; of single strategies: ``ensemble_decay`` (m),
+    ``average_new`` (the new chunk's share), ``bid_candidates`` (N), ``bid_contrast`` (K).
     """
 
     s_min: int = 10
@@ -32,9 +33,16 @@ class RtcSettings:
     count_from: str = "inference_start"
     anchor: str = "inference_start"
     inject_latency_ms: float = 0.0
+    ensemble_decay: float = 0.0
+    average_new: float = 0.7
+    bid_candidates: int = 16
+    bid_contrast: int = 3
 
-    def problems(self, horizon: int, delay: int) -> list[str]:
-        """Say, a sentence each, why these settings can't be used with H and the forecast d."""
+    def problems(self, horizon: int, delay: int, max_candidates: int | None = None) -> list[str]:
+        """Say, a sentence each, why these settings can't be used with H and the forecast d.
+
+        ``max_candidates`` is how many chunks the policy can make in one batch, if it is known.
+        """
         found = [
             f"{name} is {value!r}; it must be one of {', '.join(allowed)}"
             for name, value, allowed in (
@@ -54,26 +62,73 @@ class RtcSettings:
             found.append(f"num_steps is {self.num_steps}; it must be 0 (the checkpoint's) or more")
         if not (math.isfinite(self.inject_latency_ms) and self.inject_latency_ms >= 0):
             found.append(f"inject_latency_ms is {self.inject_latency_ms:g}; it can't be negative")
+        if not math.isfinite(self.ensemble_decay):
+            found.append(f"ensemble_decay is {self.ensemble_decay:g}; it must be a finite number")
+        if not 0.0 <= self.average_new <= 1.0:
+            found.append(f"average_new is {self.average_new:g}; it must be within 0 and 1")
+        if self.bid_candidates < 1:
+            found.append(f"bid_candidates is {self.bid_candidates}; at least one chunk is made")
+        elif not 0 <= self.bid_contrast <= self.bid_candidates:
+            found.append(
+                f"bid_contrast is {self.bid_contrast}; it must be within 0 and bid_candidates = "
+                f"{self.bid_candidates}"
+            )
         if found:
             return found
+        found = self._beyond_the_policy(max_candidates)
         # A pausing strategy executes s_min rows and has no delay to cover.
-        conflict = refusal(horizon, self.s_min, 0 if self.plan.pauses else delay)
-        return [conflict] if conflict else []
+        conflict = refusal(horizon, self.least_stride, 0 if self.plan.pauses else delay)
+        return found + ([conflict] if conflict else self._without_overlap(horizon, delay))
+
+    def _beyond_the_policy(self, max_candidates: int | None) -> list[str]:
+        n = self.bid_candidates
+        if self.plan.prefix != CHOOSE or max_candidates is None or n <= max_candidates:
+            return []
+        return [
+            f"{self.strategy} makes bid_candidates = {n} chunks in one batch, but this policy has "
+            f"memory for {max_candidates} on its device: choose fewer, or another strategy"
+        ]
+
+    def _without_overlap(self, horizon: int, delay: int) -> list[str]:
+        needed = self.rows_needed(delay)
+        if self.plan.blend != ENSEMBLE or needed <= horizon:
+            return []
+        return [
+            f"{self.strategy} averages the predictions for a step, but with s = "
+            f"{max(delay, self.least_stride)} and d = {delay} no step that is executed has two: "
+            f"s + d must be at most H - 1 = {horizon - 1}"
+        ]
+
+    @property
+    def least_stride(self) -> int:
+        """s_min as the strategy has it: 1 where inferences go back to back."""
+        return 1 if self.plan.dense else self.s_min
 
     def rows_needed(self, delay: int) -> int:
-        """Rows a chunk must have for these settings and d: s + d, s = max(d, s_min)."""
-        return self.s_min if self.plan.pauses else max(delay, self.s_min) + delay
+        """Rows a chunk must have for these settings and d: s + d, s = max(d, s_min).
+
+        One more where two predictions of a step are averaged.
+        """
+        if self.plan.pauses:
+            return self.s_min
+        return max(delay, self.least_stride) + delay + (self.plan.blend == ENSEMBLE)
 
     def problems_after(
-        self, before: RtcSettings, horizon: int, delay: int, delay_before: int
+        self,
+        before: RtcSettings,
+        horizon: int,
+        delay: int,
+        delay_before: int,
+        max_candidates: int | None = None,
     ) -> list[str]:
         """Say why the settings ``before`` can't be changed to these.
 
         A slow inference may bring d over the budget at any time. Then a change that doesn't
         touch the conflict, or eases it, must still be possible.
         """
-        found = self.problems(horizon, delay)
-        conflict = found and not self.problems(horizon, 0)  # each value is good by itself
+        found = self.problems(horizon, delay, max_candidates)
+        # Each value is good by itself.
+        conflict = found and not self.problems(horizon, 0, max_candidates)
         worse = self.rows_needed(delay) > before.rows_needed(delay_before)
         return [] if conflict and not worse else found
 

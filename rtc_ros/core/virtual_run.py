@@ -78,7 +78,7 @@ class VirtualRun:
         self._seq += 1
         now_ns, ticks = self.ticks * self._period_ns, self._delay(self._seq)
         chunk = ActionChunk(
-            self._infer(request, self._seq),
+            self.loop.blended(self._infer(request, self._seq), request),
             request.origin_step,
             step_epoch=request.step_epoch,
             epoch=_EPOCH,

@@ -144,6 +144,15 @@ class InferenceNode(LifecycleNode):
         problems = policy_problems(policy.spec, self._joints, features)
         if problems:
             raise ConfigurationError("; ".join(problems))
+        if p["weak_policy_path"]:
+            weak = SmolVLAAdapter.load(
+                checkpoint_path(p["weak_policy_path"]),
+                backbone=p["backbone_path"] or None,
+                device=p["device"],
+                dtype=p["dtype"],
+                fast=False,
+            )
+            policy.contrast_with(weak)
         warm_s = policy.warm_up()
         self.get_logger().info(
             f"{policy.spec.description}: loaded in {time.monotonic() - begun:.1f} s, a guided "
@@ -154,7 +163,10 @@ class InferenceNode(LifecycleNode):
             total_s = warm_s + self._settings.inject_latency_ms * 1e-3
             initial = math.ceil(total_s / self._period_s) + 1
         estimator = DelayEstimator(p["delay_window"], initial)
-        problems = self._settings.problems(policy.spec.horizon, estimator.forecast())
+        spec = policy.spec
+        problems = self._settings.problems(
+            spec.horizon, estimator.forecast(), spec.max_candidates
+        )
         if problems:
             raise ConfigurationError("; ".join(problems))
         self._loop = InferenceLoop(policy.spec.horizon, estimator, self._settings)
@@ -256,10 +268,14 @@ class InferenceNode(LifecycleNode):
                 return SetParametersResult(successful=False, reason=problem)
         changes = {k: v for k, v in values.items() if k in _SETTINGS}
         settings = self._settings.changed(**changes)
-        if changes and self._loop is not None:
+        if changes and self._loop is not None and self._policy is not None:
             d_now = self._loop.estimator.forecast()
             problems = settings.problems_after(
-                self._settings, self._loop.horizon, self._forecast(settings), d_now
+                self._settings,
+                self._loop.horizon,
+                self._forecast(settings),
+                d_now,
+                self._policy.spec.max_candidates,
             )
             if problems:
                 return SetParametersResult(successful=False, reason="; ".join(problems))
@@ -288,7 +304,7 @@ class InferenceNode(LifecycleNode):
             effective["horizon"] = self._loop.horizon
             effective["num_steps"] = self._settings.num_steps or self._policy.spec.num_steps
             effective["d_forecast"] = d
-            effective["s"] = max(d, self._settings.s_min)
+            effective["s"] = max(d, self._settings.least_stride)
             effective["policy"] = self._policy.spec.description
         effective |= self._made_of()
         self._effective.publish(String(data=json.dumps(effective)))
@@ -299,7 +315,7 @@ class InferenceNode(LifecycleNode):
         known: dict[str, Any] = {
             name: p[name]
             for name in (
-                *("policy_path", "backbone_path"),
+                *("policy_path", "weak_policy_path", "backbone_path"),
                 *("device", "dtype", "torch_threads", "fast"),
             )
         }
@@ -368,7 +384,7 @@ class InferenceNode(LifecycleNode):
             "d forecast [steps]": d,
             "Q": list(loop.estimator.observed),
             "s_min": self._settings.s_min,
-            "s": max(d, self._settings.s_min),
+            "s": max(d, self._settings.least_stride),
             "H": loop.horizon,
             "under-forecasts": loop.under_forecasts,
             "chunks refused by the controller": loop.refused_chunks,
@@ -378,7 +394,7 @@ class InferenceNode(LifecycleNode):
         if problems:
             return Report(WARN, f"over budget: {problems[0]}", values)
         return Report(
-            OK, f"d = {d}, s = {max(d, self._settings.s_min)}, H = {loop.horizon}", values
+            OK, f"d = {d}, s = {values['s']}, H = {loop.horizon}", values
         )
 
 

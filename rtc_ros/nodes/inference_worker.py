@@ -140,16 +140,9 @@ class InferenceWorker:
 
     def _infer(self, request: InferenceRequest, gathered: Gathered, cursor: CursorState) -> None:
         start_ns = time.monotonic_ns()
-        settings, units = self.loop.settings, self._source.units
-        guidance = None
-        if request.prev is not None and request.weights is not None:
-            guidance = Guidance(
-                units.to_policy(request.prev),
-                request.weights,
-                settings.beta,
-                settings.sigma_d,
-                settings.jacobian,
-            )
+        settings, units = request.settings, self._source.units
+        prev = None if request.prev is None else units.to_policy(request.prev)
+        guidance = Guidance.of(settings, prev, request.weights)
         seed = self._seed + self.counts["chunks"]
         result = self._policy.infer(
             gathered.observation, guidance, num_steps=settings.num_steps or None, seed=seed
@@ -159,7 +152,7 @@ class InferenceWorker:
         end_ns = time.monotonic_ns()
         chunk = self._ring.write(
             ActionChunk(
-                units.to_robot(result.actions),
+                self.loop.blended(units.to_robot(result.actions), request),
                 request.origin_step,
                 step_epoch=request.step_epoch,
                 rows=request.rows,

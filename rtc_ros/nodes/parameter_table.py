@@ -76,6 +76,12 @@ INFERENCE = (
         "Folder of the vision-language backbone's configuration and tokenizer. Empty: the "
         "checkpoint's `backbone` folder, else what its configuration names.",
     ),
+    Parameter(
+        "weak_policy_path",
+        "",
+        "Folder of a weaker checkpoint of the same shape, an early one of the same training, for "
+        "the forward contrast of `bid`. Empty: none.",
+    ),
     Parameter("device", "auto", "Torch device: auto, cpu, cuda, cuda:0 …"),
     Parameter(
         "dtype",
@@ -211,6 +217,45 @@ INFERENCE = (
         "ms",
         0.0,
         10000.0,
+        live=True,
+    ),
+    Parameter(
+        "ensemble_decay",
+        _RTC.ensemble_decay,
+        "m of `temporal_ensembling`: the j-th oldest prediction of a step weighs exp(−m j). 0 is "
+        "the mean; ACT has 0.01, the oldest weighs most; below 0 the newest does.",
+        "",
+        -10.0,
+        10.0,
+        live=True,
+    ),
+    Parameter(
+        "average_new",
+        _RTC.average_new,
+        "The new chunk's share in `weighted_average`; 0.7 is LeRobot's weighted_average, 0.5 its "
+        "average, 0.3 its conservative.",
+        "",
+        0.0,
+        1.0,
+        live=True,
+    ),
+    Parameter(
+        "bid_candidates",
+        _RTC.bid_candidates,
+        "N: chunks that `bid` makes in one batch and chooses among.",
+        "chunks",
+        1,
+        1024,
+        live=True,
+    ),
+    Parameter(
+        "bid_contrast",
+        _RTC.bid_contrast,
+        "K of `bid`: chunks of the policy and of weak_policy_path that the forward contrast "
+        "compares with; not used without weak_policy_path.",
+        "chunks",
+        0,
+        1024,
         live=True,
     ),
     Parameter("task", "", "The task sentence that the policy is given.", live=True),

@@ -118,6 +118,7 @@ class ChunkSource:
             "start_step": self.start_step,
             "previous": "none" if self.previous is None else "{}:{}".format(*self.previous),
             "velocity_scale": repr(float(self.velocity_scale)),
+            "strategy": used.strategy,
             "schedule": used.mask_schedule,
             "beta": repr(float(used.beta)),
             "sigma_d": repr(float(used.sigma_d)),

@@ -347,6 +347,15 @@ def repeat_prefix(prefix: Prefix, times: int) -> Prefix:
     return Prefix(prefix.pad_masks.repeat_interleave(times, dim=0), cache)
 
 
+def prefix_bytes(prefix: Prefix) -> int:
+    """Return what the keys and values of a prefix take [bytes]."""
+    if isinstance(prefix.cache, dict):
+        tensors = [t for entry in prefix.cache.values() for t in entry.values()]
+    else:
+        tensors = [t for layer in prefix.cache.layers for t in (layer.keys, layer.values)]
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
 # -------------------------------------------------------------------- LeRobot's own guidance
 
 

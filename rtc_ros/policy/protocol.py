@@ -8,12 +8,16 @@ from typing import Protocol
 
 import numpy as np
 
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.strategies import GUIDE
+
 
 @dataclass(frozen=True)
 class PolicySpec:
     """What a policy takes and gives: sizes, and the image features by name as (height, width).
 
     The size of an image feature is the one the policy was trained with; other sizes are resized.
+    ``max_candidates`` is how many chunks of one observation it can make in one batch.
     """
 
     horizon: int
@@ -22,6 +26,7 @@ class PolicySpec:
     num_steps: int
     image_features: Mapping[str, tuple[int, int]]
     description: str = ""
+    max_candidates: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,13 @@ class Observation:
 
 @dataclass(frozen=True)
 class Guidance:
-    """What a new chunk is guided to (equations 2 to 5).
+    """What a new chunk goes on from, and how it is made to.
 
     ``prev`` is float[R, action_dim], R ≤ H: what the robot will have executed, in the policy's
-    units, row 0 first. ``weights`` is float[H], zero from row R on. ``jacobian`` is "vjp" or
-    "identity".
+    units, row 0 first. ``weights`` is float[H], zero from row R on. ``method`` is a strategy's
+    ``prefix``: "guide" (equations 2 to 5, with ``beta``, ``sigma_d`` and ``jacobian``, "vjp" or
+    "identity"), "overwrite" (rows of weight 1), or "choose" (``rtc_ros.core.bid.choose`` among
+    ``candidates``, K = ``contrast``).
     """
 
     prev: np.ndarray
@@ -51,6 +58,27 @@ class Guidance:
     beta: float = 5.0
     sigma_d: float = 1.0
     jacobian: str = "vjp"
+    method: str = GUIDE
+    candidates: int = 16
+    contrast: int = 3
+
+    @classmethod
+    def of(
+        cls, settings: RtcSettings, prev: np.ndarray | None, weights: np.ndarray | None
+    ) -> Guidance | None:
+        """Return what ``settings`` make of a request's prev (in policy units) and weights."""
+        if prev is None or weights is None:
+            return None
+        return cls(
+            prev,
+            weights,
+            settings.beta,
+            settings.sigma_d,
+            settings.jacobian,
+            settings.plan.prefix or GUIDE,
+            settings.bid_candidates,
+            settings.bid_contrast,
+        )
 
 
 @dataclass(frozen=True)

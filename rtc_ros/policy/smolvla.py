@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtc_ros.core.bid import choose
+from rtc_ros.core.strategies import CHOOSE, OVERWRITE
 from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.candidates import check_weak, most_candidates
 from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.guidance import sample_chunk
+from rtc_ros.policy.overwrite import overwrite_chunk
 from rtc_ros.policy.protocol import Guidance, Observation, PolicyResult, PolicySpec
 from rtc_ros.policy.smolvla_field import LeRobotField, VelocityField, checked, quickest_field
 from rtc_ros.policy.smolvla_input import (
@@ -87,7 +92,9 @@ class SmolVLAAdapter:
             },
             description=description,
         )
-        self._guidable = action_scale(postprocessor, action_dim).abs() > _LEAST_SCALE
+        self._scale = action_scale(postprocessor, action_dim).abs()
+        self._guidable = self._scale > _LEAST_SCALE
+        self._weak: SmolVLAAdapter | None = None
         if not bool(self._guidable.all()):
             fixed = torch.nonzero(~self._guidable).flatten().tolist()
             logger.warning("action dimensions %s never vary: they are not guided", fixed)
@@ -156,6 +163,8 @@ class SmolVLAAdapter:
         self._field = checked(self._field, self._policy, batch, self.noise(0))
         if isinstance(self._field, FastField):
             self._field.warm_up()
+        bytes_each = compat.prefix_bytes(compat.encode_prefix(self._policy, batch))
+        self._spec = replace(spec, max_candidates=most_candidates(bytes_each, self._device))
         duration = 0.0
         for each in (None, guidance, guidance):
             start = time.perf_counter()
@@ -174,7 +183,8 @@ class SmolVLAAdapter:
     ) -> PolicyResult:
         """Make one chunk; see ``protocol.Policy``.
 
-        The result's durations are those of preprocess, prefix, denoise and postprocess.
+        The result's durations are those of preprocess, prefix, denoise and postprocess, or of
+        the candidates among which one was chosen.
 
         Raises:
             ValueError: observation or guidance don't fit the policy; the message says where.
@@ -183,36 +193,90 @@ class SmolVLAAdapter:
         clock = _Clock(self._device)
         check_observation(self._spec, observation)
         rows = None if guidance is None else check_prev(self._spec, guidance)
+        steps = self._spec.num_steps if num_steps is None else num_steps
+        if guidance is not None and guidance.method == CHOOSE:
+            chunk = self._chosen(observation, guidance, steps, seed)
+            clock.lap("candidates")
+            return PolicyResult(chunk, clock.laps)
         batch = self._pre(to_batch(self._spec, observation, rows, self._names, self._device))
-        options: dict[str, Any] = {"beta": 0.0}
-        if guidance is not None:
-            prev, weights = self._target(batch["action"], guidance)
-            options = {
-                "prev": prev,
-                "weights": weights,
-                "beta": guidance.beta,
-                "sigma_d": guidance.sigma_d,
-                "jacobian": guidance.jacobian,
-            }
+        target = None if guidance is None else self._target(batch["action"], guidance)
         clock.lap("preprocess")
         velocity = self._field(batch)
         clock.lap("prefix")
-        steps = self._spec.num_steps if num_steps is None else num_steps
-        actions = sample_chunk(velocity, self.noise(seed), num_steps=steps, **options)
+        noise = self.noise(seed)
+        if guidance is None or target is None:
+            actions = sample_chunk(velocity, noise, num_steps=steps, beta=0.0)
+        elif guidance.method == OVERWRITE:
+            actions = overwrite_chunk(velocity, noise, *target, num_steps=steps)
+        else:
+            actions = sample_chunk(
+                velocity,
+                noise,
+                *target,
+                num_steps=steps,
+                beta=guidance.beta,
+                sigma_d=guidance.sigma_d,
+                jacobian=guidance.jacobian,
+            )
         clock.lap("denoise")
-        real = compat.to_policy_actions(self._policy, actions[:, :, : self._spec.action_dim])
-        chunk = self._post(real)[0].to(torch.float64).numpy()
-        if not np.isfinite(chunk).all():
-            bad = int((~np.isfinite(chunk)).sum())
-            raise PolicyError(f"the policy made a chunk with {bad} values that are not finite")
+        chunk = self._to_policy_units(actions)[0]
         clock.lap("postprocess")
         return PolicyResult(chunk, clock.laps)
 
-    def noise(self, seed: int | None = None) -> Tensor:
-        """Return new noise [1, H, max_action_dim]; the same on every device for one ``seed``."""
+    def contrast_with(self, weak: SmolVLAAdapter) -> None:
+        """Let ``bid`` prefer what this policy makes and ``weak`` doesn't (forward contrast).
+
+        Raises:
+            ValueError: ``weak`` takes or makes something of another shape.
+        """
+        check_weak(self._spec, weak.spec)
+        self._weak = weak
+
+    @torch.no_grad()
+    def candidates(
+        self, observation: Observation, count: int, num_steps: int, seed: int | None = None
+    ) -> np.ndarray:
+        """Make ``count`` unguided chunks in one batch; float64[count, H, A] in policy units.
+
+        The first is made of the noise that ``infer`` takes for this ``seed``.
+        """
+        check_observation(self._spec, observation)
+        batch = self._pre(to_batch(self._spec, observation, None, self._names, self._device))
+        # The fast path makes one chunk at a time.
+        velocity = LeRobotField(self._policy)(batch, count)
+        noise = self.noise(seed, count)
+        return self._to_policy_units(sample_chunk(velocity, noise, num_steps=num_steps, beta=0.0))
+
+    def _chosen(
+        self, observation: Observation, guidance: Guidance, num_steps: int, seed: int | None
+    ) -> np.ndarray:
+        count = guidance.candidates
+        chunks = self.candidates(observation, count, num_steps, seed)
+        weak = None
+        if self._weak is not None and guidance.contrast > 0:
+            weak = self._weak.candidates(observation, count, num_steps, seed)
+        scale = (self._scale * self._guidable).numpy()
+        prev, weights = np.asarray(guidance.prev, np.float64), np.asarray(guidance.weights)
+        return chunks[int(choose(chunks, prev, weights, scale, weak, guidance.contrast))]
+
+    def _to_policy_units(self, actions: Tensor) -> np.ndarray:
+        """Return float64[B, H, A] for what was sampled, [B, H, max_action_dim]."""
+        real = compat.to_policy_actions(self._policy, actions[:, :, : self._spec.action_dim])
+        chunk = np.asarray(self._post(real).to(torch.float64).numpy())
+        if not np.isfinite(chunk).all():
+            bad = int((~np.isfinite(chunk)).sum())
+            raise PolicyError(f"the policy made a chunk with {bad} values that are not finite")
+        return chunk
+
+    def noise(self, seed: int | None = None, count: int = 1) -> Tensor:
+        """Return new noise [count, H, max_action_dim]; the same on every device for a ``seed``.
+
+        The first of several is what there is of one.
+        """
         source = self._noise if seed is None else torch.Generator().manual_seed(seed)
         shape = (1, self._spec.horizon, self._model_dim)
-        return torch.randn(shape, generator=source).to(self._device)
+        drawn = [torch.randn(shape, generator=source) for _ in range(count)]
+        return torch.cat(drawn).to(self._device)
 
     def _target(self, normalised: Tensor, guidance: Guidance) -> tuple[Tensor, Tensor]:
         """Pad prev [1, R, A] to the model's size; return it and W[H, max_action_dim]."""

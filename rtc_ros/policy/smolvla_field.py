@@ -60,9 +60,14 @@ class LeRobotField:
     def __init__(self, policy: Any) -> None:
         self._policy = policy
 
-    def __call__(self, batch: dict[str, Any]) -> Velocity:
-        """Encode the prefix and return velocity(actions[B, H, max_action_dim], tau)."""
+    def __call__(self, batch: dict[str, Any], times: int = 1) -> Velocity:
+        """Encode the prefix and return velocity(actions[B · times, H, max_action_dim], tau).
+
+        Each observation of the batch serves ``times`` chunks.
+        """
         prefix = compat.encode_prefix(self._policy, batch)
+        if times > 1:
+            prefix = compat.repeat_prefix(prefix, times)
 
         def velocity(actions: Tensor, tau: float) -> Tensor:
             # The one place where τ, 0 at noise, meets LeRobot's time, 1 at noise, along which

@@ -123,7 +123,7 @@ def _episode(
         images = {"observation.images.top": cameras.picture("top")}
         return policy.infer(
             Observation(robot.positions(), images, TASK),
-            guidance_of(request, settings),
+            Guidance.of(settings, request.prev, request.weights),
             num_steps=settings.num_steps or None,
             seed=noise + seq,
         ).actions
@@ -141,15 +141,6 @@ def _episode(
         if passed_at is None and robot.task_state().done:
             passed_at = (tick + 1) * PERIOD_S
     return judge(run.log()), passed_at
-
-
-def guidance_of(request: InferenceRequest, settings: RtcSettings) -> Guidance | None:
-    """Return what the new chunk is guided to, None for an unguided one."""
-    if request.prev is None or request.weights is None:
-        return None
-    return Guidance(
-        request.prev, request.weights, settings.beta, settings.sigma_d, settings.jacobian
-    )
 
 
 def _controller() -> Controller:

@@ -12,6 +12,7 @@ from rtc_ros.core.cursor import Mode
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop
 from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.strategies import STRATEGIES
 
 
 @settings(max_examples=150, deadline=None)
@@ -19,7 +20,7 @@ from rtc_ros.core.settings import RtcSettings
     st.integers(4, 30),
     st.integers(1, 15),
     st.lists(st.integers(0, 25), min_size=1, max_size=20),
-    st.sampled_from(["rtc", "rtc_hard", "naive_async", "synchronous"]),
+    st.sampled_from(sorted(STRATEGIES)),
     st.sampled_from(["inference_start", "swap"]),
 )
 def test_any_sequence_of_inference_times(horizon, s_min, durations, strategy, count_from):
