@@ -120,6 +120,24 @@ def test_chunks_are_equal_with_the_kernels_that_large_weights_get(checkpoint, sl
         assert apart(packed.infer(observation, guidance, seed=7).actions, expected) < 1e-4
 
 
+@pytest.mark.parametrize("fields", [{}, {"attention_mode": "self_attn"}], ids=str)
+def test_padding_language_to_one_length_changes_nothing(tmp_path, fields):
+    """What a CUDA graph for every sentence needs, on the CPU."""
+    slow = load(write(tmp_path, **fields), fast=False)
+    field = FastField(slow._policy, padded=True)
+    padded = SmolVLAAdapter(
+        slow._policy, slow._pre, slow._post, device="cpu", field=lambda policy: field
+    )
+    lengths = set()
+    for task in ("pass the cube", "lift", "put the red cube on the far side, slowly", "lift"):
+        observation = observe(slow.spec, task=task)
+        for guidance in (None, guide(slow.spec), guide(slow.spec, rows=ROWS)):
+            expected = slow.infer(observation, guidance, seed=7).actions
+            assert apart(padded.infer(observation, guidance, seed=7).actions, expected) < 1e-4
+        lengths.add(field.expert.prefix_tokens)
+    assert len(lengths) == 1
+
+
 def test_bfloat16_is_as_near_to_float32_as_lerobot_s(checkpoint, slow):
     fast16, slow16 = (load(checkpoint, dtype="bfloat16", fast=each) for each in (True, False))
     assert isinstance(fast16._field, FastField)

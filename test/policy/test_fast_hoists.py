@@ -76,7 +76,8 @@ def test_embedded_prefix_is_lerobot_s(adapter):
     expected, _, _ = policy.model.embed_prefix(
         images, masks, batch[compat.TOKENS], batch[compat.TOKEN_MASK], policy.prepare_state(batch)
     )
-    got = adapter._field.prefix.embed(batch)
+    gathered = adapter._field.prefix.gather(batch)
+    got = adapter._field.prefix.embed(gathered.images, gathered.language, gathered.state)
     text = int(batch[compat.TOKEN_MASK].sum()) + 1
     assert torch.equal(got[-text:], expected[0, -text:])
     torch.testing.assert_close(got, expected[0], rtol=1e-4, atol=1e-5)

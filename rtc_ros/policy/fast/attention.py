@@ -21,12 +21,13 @@ from rtc_ros.policy.fast.rotation import turns
 
 @dataclass(frozen=True)
 class Sizes:
-    """R, K, g, d."""
+    """R, K, g, d, and whether prefixes may hold padding."""
 
     rows: int
     kv_heads: int
     groups: int
     head_dim: int
+    padded: bool = False
 
     @property
     def queries(self) -> int:
@@ -60,7 +61,10 @@ class Attention:
     def __init__(
         self, sizes: Sizes, prefix: int, joint: bool, dtype: torch.dtype, scratch: Scratch
     ) -> None:
-        """Make room; ``output`` [R, K·g·d] is of ``dtype``, that of the weights."""
+        """Make room; ``output`` [R, K·g·d] is of ``dtype``, that of the weights.
+
+        ``count_tokens`` and ``set_prefix`` are to follow.
+        """
         self.sizes, self.prefix, self.joint = sizes, prefix, joint
         r, heads, g, d = sizes.rows, sizes.kv_heads, sizes.groups, sizes.head_dim
         device = scratch.device
@@ -77,25 +81,51 @@ class Attention:
         self.p, self._scores = room(heads, r * g, length), scratch("p", heads, r * g, length)
         self._out = scratch("out", heads, r * g, d)
         self.output = scratch("output", r, sizes.queries, dtype=dtype)
-        # Cross-attention counts rows from 0, attention to all from the prefix's end.
-        first = prefix if joint else 0
-        turn = turns(torch.arange(first, first + r, device=device), d)[:, None]
-        self.turn_k, self.turn_q = turn, (turn * d**-0.5)[:, :, None]
+        pairs_of = torch.zeros(r, 1, 1, d // 2, dtype=torch.complex64, device=device)
+        self.turn_q, self.back_q = pairs_of, pairs_of.clone()
+        self.turn_k, self.back_k = pairs_of[:, 0].clone(), pairs_of[:, 0].clone()
         self._q_pairs = pairs(self.q.view(heads, r, g, d)).transpose(0, 1)
         self._k_transposed = self.k.transpose(1, 2)
         self._out_rows = self._out.view(heads, r, g, d).transpose(0, 1)
         self._output_heads = self.output.view(r, heads, g, d)
         width = (sizes.queries + (2 * sizes.keys if joint else 0)) // 2
         self._q_layout = ((r, heads, g, d // 2), (width, g * d // 2, d // 2, 1), 0)
+        self._hidden = room(r * g, length)
+        # Where some keys are hidden from some rows: the scores, and −inf to add to them.
+        self._partly_hidden: tuple[Tensor, Tensor] | None = None
+        if sizes.padded:
+            self._partly_hidden = (self._scores, self._hidden)
+        elif joint:
+            self._partly_hidden = (self._scores[:, :, prefix:], self._hidden[:, prefix:])
         if joint:
-            self._own_scores = self._scores[:, :, prefix:]
             later = torch.ones(r, r, dtype=torch.bool, device=device).triu(1)
-            hidden = torch.zeros(r, r, device=device).masked_fill(later, -torch.inf)
-            self._hidden = hidden.repeat_interleave(g, dim=0)
+            own = room(r, r).masked_fill(later, -torch.inf)
+            self._hidden[:, prefix:] = own.repeat_interleave(g, dim=0)
             self._own_k_pairs = pairs(self.k[:, prefix:]).transpose(0, 1)
             self._own_v = self.v[:, prefix:].transpose(0, 1)
             self._k_layout = ((r, heads, d // 2), (width, d // 2, 1), sizes.queries // 2)
             self._v_layout = ((r, heads, d), (2 * width, d, 1), sizes.queries + sizes.keys)
+
+    def count_tokens(self, tokens: int) -> None:
+        """Say that ``tokens`` of the prefix count: its last one, and the first but one.
+
+        What lies between is padding, for which there must be room (``Sizes.padded``).
+        """
+        if tokens != self.prefix and not self.sizes.padded:
+            raise ValueError(f"{tokens} of {self.prefix} tokens count, but none may be padding")
+        r, d = self.sizes.rows, self.sizes.head_dim
+        # Cross-attention counts rows from 0, attention to all from the prefix's end.
+        first = tokens if self.joint else 0
+        positions = torch.arange(first, first + r, device=self.turn_k.device)
+        turn = turns(positions, d)[:, None]
+        scaled = (turn * d**-0.5)[:, :, None]
+        for table, value in (
+            *((self.turn_k, turn), (self.back_k, turn.conj())),
+            *((self.turn_q, scaled), (self.back_q, scaled.conj())),
+        ):
+            table.copy_(value)
+        self._hidden[:, : self.prefix] = 0.0
+        self._hidden[:, tokens - 1 : self.prefix - 1] = -torch.inf
 
     def set_prefix(self, keys: Tensor, values: Tensor) -> None:
         """Take the prefix's keys and values [P, K·d], turned where the model turns them."""
@@ -112,8 +142,9 @@ class Attention:
             torch.mul(two.as_strided(*self._k_layout), self.turn_k, out=self._own_k_pairs)
             self._own_v.copy_(qkv.as_strided(*self._v_layout))
         torch.bmm(self.q, self._k_transposed, out=self._scores)
-        if self.joint:
-            self._own_scores.add_(self._hidden)
+        if self._partly_hidden is not None:
+            scores, hidden = self._partly_hidden
+            scores.add_(hidden)
         torch.softmax(self._scores, dim=-1, out=self.p)
         torch.bmm(self.p, self.v, out=self._out)
         self._output_heads.copy_(self._out_rows)
@@ -140,9 +171,7 @@ class AttentionBack:
         self._heads = (rows, heads, g, d)
         self._d_out_rows = self._d_out.view(heads, rows, g, d).transpose(0, 1)
         self._dq_pairs = pairs(self._dq.view(heads, rows, g, d)).transpose(0, 1)
-        self._back_q, self._back_k = (
-            turn[:rows].conj().resolve_conj() for turn in (forward.turn_q, forward.turn_k)
-        )
+        self._back_q, self._back_k = forward.back_q[:rows], forward.back_k[:rows]
         d_q, d_k, d_v = self.d_qkv.split(
             [sizes.queries, *([sizes.keys] * 2 if joint else [0, 0])], dim=1
         )

@@ -33,11 +33,15 @@ class PrefixLayer:
 class Expert:
     """The expert's weights, and its passes for the prefix length in use."""
 
-    def __init__(self, policy: Any, parts: Parts) -> None:
-        """Take over the expert of a LeRobot policy; its weights must not change any more."""
+    def __init__(self, policy: Any, parts: Parts, *, padded: bool) -> None:
+        """Take over the expert of a LeRobot policy; its weights must not change any more.
+
+        ``padded``: prefixes may hold padding.
+        """
         model = parts.model
         self._policy = policy
-        sizes = Sizes(parts.horizon, parts.kv_heads, parts.heads // parts.kv_heads, parts.head_dim)
+        groups = parts.heads // parts.kv_heads
+        sizes = Sizes(parts.horizon, parts.kv_heads, groups, parts.head_dim, padded)
         self._layers = [
             ExpertLayer(layer.expert, sizes, layer.joint)
             for layer in parts.layers
@@ -69,6 +73,7 @@ class Expert:
         self._times: dict[int, list[Tensor]] = {}
         self._passes: list[LayerPass] = []
         self._backs: dict[int, list[LayerBack]] = {}
+        self._tokens = 0
         self.prefix_tokens = 0
         device = model.action_out_proj.weight.device
         self._y = torch.zeros(parts.horizon, width, device=device)
@@ -77,19 +82,34 @@ class Expert:
         self._embedded = torch.zeros(0)
         self._scratch = Scratch(device)
 
+    @property
+    def on_cuda(self) -> bool:
+        """Say where the expert is."""
+        return self._y.is_cuda
+
     def condition(self, prefix: list[PrefixLayer]) -> None:
-        """Take the prefix of a new chunk: one entry for each layer of the expert."""
+        """Take the prefix of a new chunk: one entry for each layer of the expert.
+
+        ``count_tokens`` is to follow.
+        """
         tokens = len(prefix[0].keys)
         if tokens != self.prefix_tokens:
             self._scratch = Scratch(self._y.device)
             self._passes = [LayerPass(layer, tokens, self._scratch) for layer in self._layers]
-            self._backs, self.prefix_tokens = {}, tokens
+            self._backs, self.prefix_tokens, self._tokens = {}, tokens, 0
         for layer, each, project in zip(self._passes, prefix, self._projections, strict=True):
             if project is None:
                 layer.attention.set_prefix(each.keys, each.values)
             else:
                 to_keys, to_values = project
                 layer.attention.set_prefix(to_keys(each.keys), to_values(each.values))
+
+    def count_tokens(self, tokens: int) -> None:
+        """Say how many tokens of the prefix count; see ``Attention.count_tokens``."""
+        if tokens != self._tokens:
+            for layer in self._passes:
+                layer.attention.count_tokens(tokens)
+            self._tokens = tokens
 
     def times(self, num_steps: int) -> list[Tensor]:
         """Return the ``biases`` of τ = 0, 1/n, …, (n − 1)/n."""

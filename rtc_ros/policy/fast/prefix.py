@@ -1,11 +1,13 @@
 """What an observation leaves to the expert: the VLM over cameras, language and state.
 
 Only tokens that count go in: padding of language and prefix, and cameras that aren't there,
-are hidden from every other token, and positions are counted without them.
+are hidden from every other token, and positions are counted without them. But a CUDA graph is
+for one length of the prefix; where it is to serve every sentence, language is padded after all.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,24 +23,49 @@ from rtc_ros.policy.fast.rotation import paired_rows, turns
 from rtc_ros.policy.fast.vision import Vision
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What goes into the VLM: images [1, 3, h, w] each, embedded language [T, width], state."""
+
+    images: list[Tensor]
+    language: Tensor
+    state: Tensor
+    padding: int
+    """How many rows of ``language``, its last, are blank."""
+
+
 class PrefixEncoder:
     """Encodes the prefix of a chunk; remembers the language of the last one."""
 
-    def __init__(self, policy: Any, parts: Parts) -> None:
-        """Take over the VLM of a LeRobot policy; its weights must not change any more."""
+    def __init__(self, policy: Any, parts: Parts, *, padded: bool) -> None:
+        """Take over the VLM of a LeRobot policy; its weights must not change any more.
+
+        ``padded``: let every prefix have the length of that with the longest sentence.
+        """
         self._policy, self._parts = policy, parts
+        self._longest = int(policy.config.tokenizer_max_length) if padded else 0
         self.vision = Vision(parts)
         heard = [i for i, layer in enumerate(parts.layers) if layer.expert is not None]
         self._layers = [
             VlmLayer(layer.vlm, parts, heard=i in heard, last=i == heard[-1])
             for i, layer in enumerate(parts.layers[: heard[-1] + 1])
         ]
-        self._language: tuple[Any, Tensor] = (None, torch.zeros(0))
-        self._tables: tuple[int, Tensor, Tensor] = (-1, torch.zeros(0), torch.zeros(0))
+        self._language: tuple[Any, Tensor, int] = (None, torch.zeros(0), 0)
+        self._tables: tuple[int, Tensor, Tensor] = (0, torch.zeros(0), torch.zeros(0))
+        self._padding = 0
 
-    def __call__(self, batch: dict[str, Any]) -> list[PrefixLayer]:
-        """Return keys and values of each layer that the expert has, for a preprocessed batch."""
-        x = self.embed(batch)
+    def gather(self, batch: dict[str, Any]) -> Gathered:
+        """Take what is needed of a preprocessed batch of one observation."""
+        images, state = compat.images_and_state(self._policy, batch)
+        language, padding = self._embedded_language(batch)
+        if padding != self._padding and self._tables[0]:
+            self._fill_tables(*self._tables, padding)
+        self._padding = padding
+        return Gathered(images, language, state, padding)
+
+    def run(self, images: list[Tensor], language: Tensor, state: Tensor) -> list[PrefixLayer]:
+        """Return keys and values of each layer that the expert has, padding included."""
+        x = self.embed(images, language, state)
         turn, hidden = self._constants(len(x))
         kept = []
         for layer in self._layers:
@@ -47,15 +74,12 @@ class PrefixEncoder:
                 kept.append(offered)
         return kept
 
-    def embed(self, batch: dict[str, Any]) -> Tensor:
+    def embed(self, images: list[Tensor], language: Tensor, state: Tensor) -> Tensor:
         """Return the prefix's tokens [P, width]: cameras, language, state."""
-        images, state = compat.images_and_state(self._policy, batch)
         tokens = []
         for image in self.vision.encode(images):
             tokens += [*self._around(0, image), image, *self._around(1, image)]
-        tokens.append(self._language_tokens(batch))
-        tokens.append(self._parts.model.state_proj(state).reshape(1, -1))
-        return torch.cat(tokens)
+        return torch.cat([*tokens, language, self._parts.model.state_proj(state).reshape(1, -1)])
 
     def _around(self, end: int, image: Tensor) -> list[Tensor]:
         """Return the special tokens before (0) or after (1) an image, where the policy has any."""
@@ -65,28 +89,43 @@ class PrefixEncoder:
         ids = model.image_end_token if end else model.global_image_start_token
         return [self._embed(ids.to(image.device))]
 
-    def _language_tokens(self, batch: dict[str, Any]) -> Tensor:
-        tokens, mask = batch[compat.TOKENS], batch[compat.TOKEN_MASK]
-        told, embedded = self._language
-        if told is None or not _same(told, tokens, mask):
+    def _embedded_language(self, batch: dict[str, Any]) -> tuple[Tensor, int]:
+        """Return the sentence's embedding, looked up when the sentence changes, and padding."""
+        sentence = batch.get("task")
+        told, embedded, padding = self._language
+        if sentence is None or told != sentence:
+            tokens, mask = batch[compat.TOKENS], batch[compat.TOKEN_MASK]
             embedded = self._embed(tokens[mask])
             embedded = embedded * embedded.shape[-1] ** 0.5
-            self._language = ((tokens, mask), embedded)
-        return embedded
+            padding = max(0, self._longest - len(embedded))
+            embedded = torch.nn.functional.pad(embedded, (0, 0, 0, padding))
+            self._language = (sentence, embedded, padding)
+        return embedded, padding
 
     def _embed(self, ids: Tensor) -> Tensor:
         return self._parts.text.get_input_embeddings()(ids)
 
     def _constants(self, tokens: int) -> tuple[Tensor, Tensor]:
-        """Return turns [P, 1, d/2] and what hides the state from all tokens but itself."""
+        """Return turns [P, 1, d/2] and what is hidden from whom [P · g, P]."""
         if self._tables[0] != tokens:
-            device = self._parts.model.state_proj.weight.device
-            turn = turns(torch.arange(tokens, device=device), self._parts.head_dim)
-            hidden = torch.zeros(tokens, tokens, device=device)
-            hidden[:-1, -1] = -torch.inf
-            groups = self._parts.heads // self._parts.kv_heads
-            self._tables = (tokens, turn[:, None], hidden.repeat_interleave(groups, dim=0))
+            parts, device = self._parts, self._parts.model.state_proj.weight.device
+            turn = torch.zeros(
+                tokens, 1, parts.head_dim // 2, dtype=torch.complex64, device=device
+            )
+            hidden = torch.zeros(tokens * parts.heads // parts.kv_heads, tokens, device=device)
+            self._tables = (tokens, turn, hidden)
+            self._fill_tables(*self._tables, self._padding)
         return self._tables[1], self._tables[2]
+
+    def _fill_tables(self, tokens: int, turn: Tensor, hidden: Tensor, padding: int) -> None:
+        """Hide the state from all but itself, padding from all; count positions without it."""
+        positions = torch.arange(tokens, device=turn.device)
+        positions[-1] -= padding
+        turn.copy_(turns(positions, self._parts.head_dim)[:, None])
+        groups = len(hidden) // tokens
+        hidden.zero_()
+        hidden[:-groups, -1] = -torch.inf
+        hidden[:, tokens - 1 - padding : tokens - 1] = -torch.inf
 
 
 class VlmLayer:
@@ -132,8 +171,3 @@ class VlmLayer:
         x = self._out.plus(seen, x)
         gate, up = self._gate_up(self._norm2(x)).split(self._hidden, dim=1)
         return self._down.plus(torch.nn.functional.silu(gate) * up, x), offered
-
-
-def _same(told: tuple[Tensor, Tensor], tokens: Tensor, mask: Tensor) -> bool:
-    pairs_of = ((told[0], tokens), (told[1], mask))
-    return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs_of)
