@@ -11,6 +11,7 @@ from cv_bridge import CvBridge, CvBridgeError
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from rtc_ros.nodes.parameter_table import CAMERA
@@ -42,6 +43,7 @@ class CameraInput:
             self._receive,
             qos,
             callback_group=group,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
     def _receive(self, message: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import JointState
 
 
@@ -43,7 +44,14 @@ class JointInput:
         # share a topic, and the second's message would push out the first's.
         qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscriptions = [
-            node.create_subscription(JointState, topic, self._receive, qos, callback_group=group)
+            node.create_subscription(
+                JointState,
+                topic,
+                self._receive,
+                qos,
+                callback_group=group,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
             for topic in self.topics
         ]
 

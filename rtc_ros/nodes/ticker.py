@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
 import numpy as np
+import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 
@@ -58,7 +61,8 @@ class DeadlineTicker:
     """Ticks on absolute deadlines of CLOCK_MONOTONIC, in a thread of its own.
 
     A deadline that is a whole period in the past is given up and counted as missed: the arm
-    pauses for it, but no step is lost, since steps are counted and not timed.
+    pauses for it, but no step is lost, since steps are counted and not timed. An exception in a
+    tick shuts the ROS context down, which ends the process with exit code 1.
     """
 
     def __init__(
@@ -91,7 +95,14 @@ class DeadlineTicker:
                 time.sleep(wait_ns * 1e-9)
             late_ns = time.monotonic_ns() - deadline
             self.lateness.add(late_ns * 1e-9)
-            self._on_tick(late_ns * 1e-9)
+            try:
+                self._on_tick(late_ns * 1e-9)
+            except Exception:  # noqa: BLE001 - a defect; a node that ticks no more must not live on
+                traceback.print_exc()
+                print("the control tick failed: ending; the driver has the last command",
+                      file=sys.stderr, flush=True)  # fmt: skip
+                rclpy.try_shutdown()
+                return
             deadline += self._period_ns
             behind = (time.monotonic_ns() - deadline) // self._period_ns
             if behind > 0:

@@ -78,7 +78,7 @@ class SimDriver(Node):
         )
         self._task_state = self.create_publisher(DiagnosticStatus, "~/task_state", 10)
         self._clock_publisher = (
-            self.create_publisher(Clock, "clock", 10) if values["publish_clock"] else None
+            self.create_publisher(Clock, "/clock", 10) if values["publish_clock"] else None
         )
         self._images = {
             name: self.create_publisher(Image, f"camera/{name}/image_raw", qos_profile_sensor_data)

@@ -1,0 +1,78 @@
+"""The tick must not end unnoticed, and subscriptions take QoS overrides as everywhere in ROS 2."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
+
+from rtc_ros.nodes.joint_input import JointInput
+from rtc_ros.nodes.ticker import DeadlineTicker
+
+pytestmark = pytest.mark.ros
+
+FAILING = """
+from rclpy.node import Node
+from rtc_ros.nodes.runner import run_node
+from rtc_ros.nodes.ticker import DeadlineTicker
+
+class Failing(Node):
+    executor_priority = 0
+    def __init__(self):
+        super().__init__("failing")
+        self.ticker = DeadlineTicker(0.01, self.tick)
+        self.ticks = 0
+    def run(self):
+        self.ticker.start()
+    def tick(self, late_s):
+        self.ticks += 1
+        if self.ticks == 3:
+            raise ZeroDivisionError("a defect")
+    def close(self):
+        self.ticker.stop()
+
+run_node(Failing)
+"""
+
+
+def test_a_failing_tick_ends_the_process():
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "ZeroDivisionError: a defect" in done.stderr
+    assert "the control tick failed: ending" in done.stderr
+
+
+def test_ticks_keep_their_average_period():
+    ticks = []
+    ticker = DeadlineTicker(0.01, ticks.append)
+    begun = time.monotonic()
+    ticker.start()
+    time.sleep(0.5)
+    ticker.stop()
+    spent = time.monotonic() - begun
+    assert ticker.lateness.count == len(ticks) > 0
+    # A tick for each period, done or given up as missed; none more.
+    assert len(ticks) + ticker.lateness.missed <= spent / 0.01 + 1
+    assert min(ticks) >= 0.0
+
+
+def test_quality_of_service_can_be_overridden(ros):
+    name = "qos_overrides./joint_states.subscription.reliability"
+    node = Node("overridden", parameter_overrides=[Parameter(name, value="reliable")])
+    plain = Node("plain")
+    try:
+        for owner, expected in (
+            (node, ReliabilityPolicy.RELIABLE),
+            (plain, ReliabilityPolicy.BEST_EFFORT),
+        ):
+            JointInput(owner, ["joint_states"], ["a"])
+            chosen = [s for s in owner.subscriptions if s.topic_name == "/joint_states"]
+            assert [s.qos_profile.reliability for s in chosen] == [expected]
+    finally:
+        node.destroy_node()
+        plain.destroy_node()
