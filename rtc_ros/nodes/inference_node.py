@@ -57,6 +57,7 @@ class InferenceNode(LifecycleNode):
     """Loads and warms up in configure, makes chunks while active."""
 
     executor_priority = 0
+    abandoned = False
 
     def __init__(self) -> None:
         """Declare and check the parameters; nothing heavy happens before configure."""
@@ -153,7 +154,7 @@ class InferenceNode(LifecycleNode):
                 fast=False,
             )
             policy.contrast_with(weak)
-        warm_s = policy.warm_up()
+        warm_s = policy.warm_up(self._task)
         self.get_logger().info(
             f"{policy.spec.description}: loaded in {time.monotonic() - begun:.1f} s, a guided "
             f"chunk takes {warm_s * 1e3:.0f} ms"
@@ -235,6 +236,7 @@ class InferenceNode(LifecycleNode):
     def _end_worker(self) -> None:
         if self._worker is not None and not self._worker.stop():
             self.get_logger().warning("an inference is still running; it will be thrown away")
+            self.abandoned = True
         if self._ring is not None:
             self._ring.close()
         self._worker, self._ring = None, None
@@ -242,7 +244,11 @@ class InferenceNode(LifecycleNode):
     def close(self) -> None:
         """End the worker and the ring; the controller goes on with the actions it has."""
         if self._starting is not None:
-            self._starting.join(timeout=30.0)
+            self._starting.join(timeout=1.0)
+            if self._starting.is_alive():
+                self.get_logger().warning("the policy is still being loaded; leaving it")
+                self.abandoned = True
+                return
         self._end_worker()
 
     # -- what comes in and goes out ----------------------------------------------------------

@@ -97,8 +97,11 @@ class Policy(Protocol):
         """The policy's sizes."""
         ...
 
-    def warm_up(self) -> float:
-        """Run once without and twice with guidance; return the last run's duration [s]."""
+    def warm_up(self, task: str = "") -> float:
+        """Run once without and twice with guidance; return the last run's duration [s].
+
+        ``task`` is the sentence that will probably be asked for.
+        """
         ...
 
     def infer(

@@ -142,10 +142,11 @@ class SmolVLAAdapter:
         """The policy's sizes."""
         return self._spec
 
-    def warm_up(self) -> float:
+    def warm_up(self, task: str = "") -> float:
         """Run once without and twice with guidance; return the last run's duration [s].
 
-        Before that the fast path is compared with LeRobot's code, and given up if it differs.
+        Kernels are made for the length of ``task``; another one costs milliseconds, once. Before
+        that the fast path is compared with LeRobot's code, and given up if it differs.
         """
         spec = self._spec
         observation = Observation(
@@ -154,7 +155,7 @@ class SmolVLAAdapter:
                 name: np.zeros((*size, 3), dtype=np.uint8)
                 for name, size in spec.image_features.items()
             },
-            task="warm up",
+            task=task or "warm up",
         )
         guidance = Guidance(
             prev=np.zeros((spec.horizon, spec.action_dim)), weights=np.ones(spec.horizon)
