@@ -75,11 +75,12 @@ def judge_stream(path: str | Path, judging: Judge, names: TopicNames | None = No
         else:
             collected = RunColumns(found)
             enough = AT_ONCE
-            for batch in bag.batches(*found.all()):
-                collected.add(*batch)
-                if len(collected) >= enough:
+            for topic, times, data in bag.batches(*found.all()):
+                # Before its next commands all else of a chunk of the file has been read.
+                if topic == found.executed and len(collected) >= enough:
                     collected.drop(judging.feed(collected.run(bag.notes)))
                     enough = len(collected) + AT_ONCE
+                collected.add(topic, times, data)
             run = collected.run(bag.notes)
     judging.feed(run, final=True)
     return run

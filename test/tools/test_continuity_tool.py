@@ -300,3 +300,165 @@ def test_stamps_fall_back_on_the_receive_time(tmp_path):
             message.header = header(0, message.header.frame_id)
         messages.append((topic, time_ns, message))
     assert judge(read_run(write_bag(tmp_path / "bag", messages))) == judge(run)
+
+
+# Long bags, piece by piece
+
+
+def module(name):
+    return sys.modules[f"rtc_ros.core.continuity.{name}"]
+
+
+@pytest.mark.parametrize("sqlite", [False, True])
+def test_a_long_bag_is_judged_in_pieces_as_in_one(tmp_path, monkeypatch, sqlite):
+    from rtc_ros.tools import bag_reader, run_reader
+
+    monkeypatch.setattr(module("judge"), "SPAN", 150)
+    monkeypatch.setattr(module("judge"), "LEAD", 80)
+    monkeypatch.setattr(run_reader, "AT_ONCE", 230)
+    monkeypatch.setattr(run_reader, "KEPT", 5)
+    monkeypatch.setattr(bag_reader, "BATCH", 40)
+    run = example_run(dataclasses.replace(STARVED, ticks=1500))
+    if sqlite:
+        bag = write_bag(tmp_path / "bag", messages_of(run), sqlite=True)
+    else:
+        bag = written_in_chunks(tmp_path / "bag", run)
+    judging = module("judge").Judge()
+    kept = run_reader.judge_stream(bag, judging)
+    assert len(kept.commands) < 500 and len(kept.chunks) < 60, "the rest was forgotten"
+    found, whole = judging.report(kept), judge(run)
+    assert len(whole.sections) == 10
+    assert found.chunks_recorded == whole.chunks_recorded
+    tracking = [j.tracking_rms for j in found.joints]
+    assert tracking == pytest.approx([j.tracking_rms for j in whole.joints], rel=1e-9)
+    apart = [
+        dataclasses.replace(
+            r, joints=tuple(dataclasses.replace(j, tracking_rms=0) for j in r.joints)
+        )
+        for r in (found, whole)
+    ]
+    assert apart[0] == apart[1]
+
+
+def test_of_very_many_seams_the_worst_are_listed_and_all_are_counted(monkeypatch):
+    run = example_run(dataclasses.replace(NAIVE, ticks=900))
+    whole = judge(run)
+    monkeypatch.setattr(module("judge"), "MAX_SEAMS", 20)
+    report = judge(run)
+    assert report.seam_count == whole.seam_count > 40 and len(report.seams) == 20
+    assert report.seam_excess == whole.seam_excess
+    worst = sorted((s.excess_ratio or 0 for s in whole.seams), reverse=True)[:20]
+    assert sorted((s.excess_ratio for s in report.seams), reverse=True) == worst
+    assert [s.step for s in report.seams] == sorted(s.step for s in report.seams)
+    assert "the worst 20 are listed" in report.notes[-1]
+
+
+# Two recordings in one
+
+
+def later(run, seconds, step_epoch, stem="7"):
+    """Return the messages of ``run`` as another run of the nodes, so much later."""
+    fields = dict.fromkeys(("epoch", "chunk_epoch", "previous_epoch"), stem)
+    for topic, time_ns, message in messages_of(run):
+        shift = round(seconds * 1e9)
+        if hasattr(message, "header"):
+            stamp = message.header.stamp
+            at = stamp.sec * 10**9 + stamp.nanosec + shift
+            frame = message.header.frame_id
+            if topic.endswith("chunk"):
+                words = dict(w.split("=") for w in frame.split())
+                words |= {"step_epoch": str(step_epoch), "epoch": stem}
+                frame = " ".join(f"{k}={v}" for k, v in words.items())
+            message.header = header(at, frame)
+        if topic.endswith("executed"):
+            message.position[message.name.index("rtc/step_epoch")] = step_epoch
+            if message.position[message.name.index("rtc/chunk_epoch")] >= 0:
+                message.position[message.name.index("rtc/chunk_epoch")] = int(stem)
+        if topic.endswith("swap"):
+            for pair in message.values:
+                if pair.key == "step_epoch":
+                    pair.value = str(step_epoch)
+                elif pair.key in fields and pair.value != "-1":
+                    pair.value = stem
+        yield topic, time_ns + shift, message
+
+
+def test_two_recordings_in_one_bag_are_two_sections_with_the_same_seams(tmp_path):
+    one, two = example_run(SHORT), example_run(dataclasses.replace(NAIVE, seed=3))
+    messages = [*messages_of(one), *later(two, 60, 2, "8")]
+    report = judge(read_run(write_bag(tmp_path / "bag", messages)))
+    assert [s.step_epoch for s in report.sections] == [1, 2]
+    where = {"record": 0, "time_s": 0.0, "step_epoch": 0, "chunk": (), "previous": ()}
+    alone = [s for run in (one, two) for s in judge(run).seams]
+    assert [dataclasses.replace(s, **where) for s in report.seams] == [
+        dataclasses.replace(s, **where) for s in alone
+    ]
+    assert report.misplaced_steps == 0
+
+
+def test_two_files_in_a_folder_without_metadata_are_both_read(tmp_path):
+    one = example_run(SHORT)
+    bag = write_bag(tmp_path / "bag", messages_of(one))
+    other = write_bag(tmp_path / "other", later(one, 60, 2, "8"))
+    shutil.copy(other / "other.mcap", bag / "bag_1.mcap")
+    (bag / "metadata.yaml").unlink()
+    report = judge(read_run(bag))
+    assert [s.step_epoch for s in report.sections] == [1, 2]
+    assert report.steps == 2 * judge(one).steps
+
+
+# Marked, not silently wrong
+
+
+def test_a_clock_that_jumps_back_is_said(tmp_path, capsys):
+    run = example_run(SHORT)
+    stamps = run.commands.stamp_ns.copy()
+    stamps[150:] -= 5 * 10**9
+    jumped = dataclasses.replace(
+        run, commands=dataclasses.replace(run.commands, stamp_ns=stamps), measured=None
+    )
+    bag = write_bag(tmp_path / "bag", messages_of(jumped))
+    main([str(bag), "--html", str(tmp_path / "r.html")])
+    assert "the clock jumps back once" in " ".join(capsys.readouterr().out.split())
+    assert "the clock jumps back once" in (tmp_path / "r.html").read_text()
+    same, found = judge(run), judge(read_run(bag))
+    assert found.seam_excess == same.seam_excess, "seams are counted in ticks, not by the clock"
+    assert found.sections[0].control_period_s == pytest.approx(0.02)
+
+
+def test_ticks_that_the_recording_lacks_are_said(tmp_path, capsys):
+    messages = [m for k, m in enumerate(messages_of(example_run(SHORT))) if not 200 <= k < 260]
+    assert main([str(write_bag(tmp_path / "bag", messages))]) == 0
+    assert "ticks are missing in the recording" in " ".join(capsys.readouterr().out.split())
+
+
+def test_no_topic_of_the_name_that_was_given(rtc_bag, capsys):
+    said = refused([rtc_bag, "--executed", "/elsewhere"], capsys)
+    assert "/elsewhere" in said and "/rtc_controller/executed" in said
+
+
+def test_a_type_that_is_defined_otherwise_than_in_ros(tmp_path, capsys):
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.EMPTY)
+    store.register(get_types_from_msg("float32[] position", "sensor_msgs/msg/JointState"))
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection(
+            "/rtc_controller/executed", "sensor_msgs/msg/JointState", typestore=store
+        )
+        message = store.types["sensor_msgs/msg/JointState"](np.zeros(3, dtype=np.float32))
+        writer.write(connection, 1, store.serialize_cdr(message, message.__msgtype__))
+    assert "another definition" in refused([tmp_path / "bag"], capsys)
+
+
+def test_a_message_with_broken_bytes_is_said(tmp_path, capsys):
+    from bag_maker import STORE
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection(
+            "/rtc_controller/executed", "sensor_msgs/msg/JointState", typestore=STORE
+        )
+        writer.write(connection, 1, b"\x00\x01\x00\x00" + b"\xff" * 40)
+    assert "can't be read" in refused([tmp_path / "bag"], capsys)
