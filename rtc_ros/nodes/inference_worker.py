@@ -80,7 +80,7 @@ class InferenceWorker:
         """Ask for the end and wait for it; False if an inference is still running."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=5.0)
+            self._thread.join(timeout=3.0)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

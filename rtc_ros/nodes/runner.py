@@ -7,6 +7,7 @@ sentence where it could not begin.
 from __future__ import annotations
 
 import gc
+import os
 import re
 import signal
 import sys
@@ -27,7 +28,11 @@ from rtc_ros.nodes.ticker import ask_for_realtime
 
 
 class Runnable(Protocol):
-    """What a node class has beside ``Node``: ``run`` begins its work, ``close`` ends it."""
+    """What a node class has beside ``Node``: ``run`` begins its work, ``close`` ends it.
+
+    ``abandoned`` is set by ``close`` where a thread couldn't be ended in time: the process then
+    ends without waiting for it.
+    """
 
     executor_priority: int
 
@@ -113,6 +118,10 @@ def run_node(
         # Python takes its handlers down at exit; an impatient ^C would end in a signal's code.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+    if getattr(node, "abandoned", False):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0 if signalled and not failure else 1)
     if failure:
         raise failure[0]
     if not signalled:

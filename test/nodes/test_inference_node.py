@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +22,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.core.cursor import Mode
+from rtc_ros.tools.processes import Processes
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -313,3 +316,26 @@ def test_what_does_not_fit_is_said_in_the_log(ros, tmp_path, parameters, changes
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
+
+
+def test_a_signal_while_the_policy_loads_ends_it_cleanly(ros, tmp_path, parameters):
+    # A pipe in the checkpoint's place of a file: whoever reads it waits for ever.
+    checkpoint = tmp_path / "slow"
+    checkpoint.mkdir()
+    os.mkfifo(checkpoint / "config.json")
+    node = NodeToRun("rtc_inference", parameters={**parameters, "policy_path": str(checkpoint)})
+    with Processes(tmp_path / "logs") as processes:
+        processes.start([node])
+        log = tmp_path / "logs" / "rtc_inference.log"
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and processes.pid("rtc_inference"):
+            maps = Path(f"/proc/{processes.pid('rtc_inference')}/maps").read_text()
+            if "libtorch" in maps:
+                break
+            time.sleep(0.1)
+        time.sleep(3.0)
+        assert not processes.ended(), log.read_text()
+        os.kill(processes.pid("rtc_inference"), signal.SIGTERM)
+        # One that doesn't end gets a SIGKILL, and its exit code is another.
+        assert processes.stop("rtc_inference") == {"rtc_inference": 0}, log.read_text()
+        assert "Traceback" not in log.read_text()
