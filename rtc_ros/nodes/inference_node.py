@@ -154,7 +154,7 @@ class InferenceNode(LifecycleNode):
                 fast=False,
             )
             policy.contrast_with(weak)
-        warm_s = policy.warm_up()
+        warm_s = policy.warm_up(self._task)
         self.get_logger().info(
             f"{policy.spec.description}: loaded in {time.monotonic() - begun:.1f} s, a guided "
             f"chunk takes {warm_s * 1e3:.0f} ms"
