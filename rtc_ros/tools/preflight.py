@@ -1,0 +1,124 @@
+"""`rtc_ros preflight`: what would go wrong, found before anything moves.
+
+Looks at the running robot (its drivers; our nodes needn't run), the parameter file and the
+checkpoint. Publishes nothing and changes nothing. Exit code 0: all ✓; 1: the worst is a !;
+2: there is a ✗, or the parameter file can't be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from rtc_ros.nodes.parameters import ConfigurationError
+from rtc_ros.tools import (
+    preflight_cameras,
+    preflight_checkpoint,
+    preflight_commands,
+    preflight_joints,
+    preflight_machine,
+    preflight_timing,
+)
+from rtc_ros.tools.preflight_probe import Probe
+from rtc_ros.tools.preflight_report import Finding, bad, exit_code, table, verdict
+from rtc_ros.tools.preflight_setup import Setup, read_setup
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rtc_ros preflight",
+        description="Check the running robot and the checkpoint against a parameter file.",
+    )
+    parser.add_argument("params_file", help="the YAML file that the nodes are started with")
+    parser.add_argument(
+        "arguments", nargs="*", metavar="name:=value", help="launch arguments, as for `start rtc`"
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long to listen")
+    parser.add_argument(
+        "--patience", type=float, default=5.0, help="how long to wait for the first messages [s]"
+    )
+    parser.add_argument(
+        "--measure", action="store_true", help="load the policy and time a guided chunk"
+    )
+    return parser
+
+
+def examine(
+    setup: Setup,
+    probe: Probe,
+    *,
+    seconds: float = 3.0,
+    patience_s: float = 5.0,
+    measure: bool = False,
+) -> list[Finding]:
+    """Listen to the robot through ``probe`` and run every check; see the module."""
+    findings, spec, spread = preflight_checkpoint.look_at_checkpoint(setup)
+    probe.listen(setup)
+    topics = [*setup.state_topics, *(c.topic for c in setup.cameras)]
+    probe.settle(topics, patience_s)
+    probe.collect(seconds)
+    findings += preflight_joints.check_topics(setup, probe)
+    findings += preflight_joints.check_names(setup, probe)
+    findings += preflight_joints.check_limits(setup, probe)
+    findings += preflight_joints.check_units(setup, probe, spread)
+    findings += preflight_cameras.check_rates(setup, probe)
+    findings += preflight_cameras.check_images(setup, probe, spec)
+    findings += preflight_commands.check_inputs_qos(setup, probe)
+    findings += preflight_commands.check_listeners(setup, probe)
+    findings += preflight_commands.check_competitors(setup, probe)
+    findings += preflight_commands.check_nodes(setup, probe)
+    findings += preflight_commands.check_clock(setup, probe)
+    if spec is not None:
+        findings += _timing(setup, spec, measure)
+    findings += preflight_machine.check_realtime(setup)
+    findings += preflight_machine.check_shared_memory(setup, 50 if spec is None else spec.horizon)
+    findings += preflight_machine.check_segments(setup)
+    return findings
+
+
+def _timing(setup: Setup, spec: preflight_timing.PolicySpec, measure: bool) -> list[Finding]:
+    latency_s = None
+    if measure:
+        try:
+            latency_s = preflight_timing.measured_latency_s(setup)
+        except Exception as error:  # noqa: BLE001 - a checkpoint can fail in any way; it is said
+            return [bad("loading the policy", str(error), "the sentence says what to do")]
+    return list(preflight_timing.check_latency(setup, spec, latency_s))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; 0 all ✓, 1 the worst is !, 2 there is a ✗ or the file can't be used."""
+    options = _parser().parse_args(argv)
+    values = {}
+    for word in options.arguments:
+        name, separator, value = word.partition(":=")
+        if not separator:
+            print(f"{word} is not of the form name:=value", file=sys.stderr)
+            return 2
+        values[name] = value
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    with Probe() as probe:
+        try:
+            setup = read_setup(options.params_file, values, probe.context)
+        except (ValueError, FileNotFoundError, ConfigurationError) as error:
+            print(error, file=sys.stderr)
+            return 2
+        findings = examine(
+            setup,
+            probe,
+            seconds=options.seconds,
+            patience_s=options.patience,
+            measure=options.measure,
+        )
+    console = Console()
+    console.print(table(findings))
+    console.print(verdict(findings))
+    return exit_code(findings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""What the two nodes would run with: their parameters, read as ROS 2 gives them to the nodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from rclpy.context import Context
+from rclpy.node import Node
+
+from rtc_ros.bringup import NodeToRun, nodes_to_run
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.nodes.observation import JointUnits
+from rtc_ros.nodes.parameter_table import CAMERA, COMMON, CONTROLLER, GROUP, INFERENCE
+from rtc_ros.nodes.parameters import (
+    ConfigurationError,
+    declare,
+    handoff_base,
+    per_joint,
+    require,
+)
+
+MESSAGE_TYPES = {
+    "joint_state": "sensor_msgs/msg/JointState",
+    "float64_multi_array": "std_msgs/msg/Float64MultiArray",
+    "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
+    "joint_trajectory_chunk": "trajectory_msgs/msg/JointTrajectory",
+}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One configured camera; ``topic`` is the full name."""
+
+    name: str
+    topic: str
+    feature: str
+    compressed: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """One configured command group; ``topic`` is the full name."""
+
+    name: str
+    topic: str
+    kind: str
+    joints: tuple[str, ...]
+
+    @property
+    def message_type(self) -> str:
+        """The ROS type of its messages."""
+        return MESSAGE_TYPES[self.kind]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Both nodes' configuration. ``lower``/``upper`` [A] are NaN where they aren't parameters."""
+
+    inference: Mapping[str, Any]
+    controller: Mapping[str, Any]
+    joints: tuple[str, ...]
+    state_topics: tuple[str, ...]
+    cameras: tuple[Camera, ...]
+    groups: tuple[Group, ...]
+    units: JointUnits
+    settings: RtcSettings
+    handoff_base: str
+    namespace: str
+    sim_time: Mapping[str, bool] = field(default_factory=dict)
+    lower: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    upper: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def period_s(self) -> float:
+        """Δt."""
+        return float(self.controller["control_period"])
+
+    @property
+    def use_sim_time(self) -> bool:
+        """The clock of the controller."""
+        return self.sim_time.get("rtc_controller", False)
+
+
+def read_setup(params_file: str, values: Mapping[str, str], context: Context) -> Setup:
+    """Return what the nodes would be started with, by these launch arguments.
+
+    Raises:
+        ValueError: an argument or the file can't be used.
+        ConfigurationError: parameters are missing or wrong; every node's first one is named.
+    """
+    known = {n.executable: n for n in nodes_to_run({**values, "params_file": params_file},
+                                                   simulated=False)}  # fmt: skip
+    parts: dict[str, dict[str, Any]] = {}
+    problems = []
+    for name, read in (("rtc_inference", _inference), ("rtc_controller", _controller)):
+        node = _node(known[name], context)
+        try:
+            parts[name] = read(node)
+            parts[name]["sim_time"] = bool(node.get_parameter("use_sim_time").value)
+        except ConfigurationError as error:
+            problems.append(f"{name}: {error}")
+        finally:
+            node.destroy_node()
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+    inference, controller = parts["rtc_inference"], parts["rtc_controller"]
+    return Setup(
+        inference["values"],
+        controller["values"],
+        controller["joints"],
+        tuple(dict.fromkeys(controller["topics"] + inference["topics"])),
+        inference["cameras"],
+        controller["groups"],
+        inference["units"],
+        inference["settings"],
+        controller["base"],
+        controller["namespace"],
+        {name: part["sim_time"] for name, part in parts.items()},
+        controller["lower"],
+        controller["upper"],
+    )
+
+
+def _node(run: NodeToRun, context: Context) -> Node:
+    """Make a node with a process's own arguments, which the others hardly see."""
+    return Node(
+        run.executable,
+        context=context,
+        cli_args=run.ros_arguments(),
+        use_global_arguments=False,
+        enable_rosout=False,
+        start_parameter_services=False,
+    )
+
+
+def _inference(node: Node) -> dict[str, Any]:
+    values = declare(node, COMMON) | declare(node, INFERENCE)
+    require(values, "joints", "policy_path", "cameras")
+    cameras = []
+    for name in values["cameras"]:
+        prefix = f"camera.{name}."
+        own = declare(node, CAMERA, prefix)
+        require(own, "topic", prefix=prefix)
+        topic = node.resolve_topic_name(own["topic"])
+        feature = own["feature"] or f"observation.images.{name}"
+        cameras.append(Camera(name, topic, feature, own["transport"] == "compressed"))
+    joints = values["joints"]
+    try:
+        units = JointUnits(
+            np.asarray(per_joint(values, "joint_scale", joints)),
+            np.asarray(per_joint(values, "joint_offset", joints)),
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    return {
+        "values": values,
+        "topics": [node.resolve_topic_name(t) for t in values["joint_state_topics"]],
+        "cameras": tuple(cameras),
+        "units": units,
+        "settings": RtcSettings(**{f.name: values[f.name] for f in fields(RtcSettings)}),
+    }
+
+
+def _controller(node: Node) -> dict[str, Any]:
+    values = declare(node, COMMON) | declare(node, CONTROLLER)
+    require(values, "joints", "command_groups")
+    groups = []
+    for name in values["command_groups"]:
+        prefix = f"group.{name}."
+        own = declare(node, GROUP, prefix)
+        require(own, "topic", "joints", prefix=prefix)
+        topic = node.resolve_topic_name(own["topic"])
+        groups.append(Group(name, topic, own["type"], tuple(own["joints"])))
+    return {
+        "values": values,
+        "joints": tuple(values["joints"]),
+        "topics": [node.resolve_topic_name(t) for t in values["joint_state_topics"]],
+        "groups": tuple(groups),
+        "base": handoff_base(node, values["handoff_name"]),
+        "namespace": node.get_namespace(),
+        "lower": _limit(values, "position_lower"),
+        "upper": _limit(values, "position_upper"),
+    }
+
+
+def _limit(values: Mapping[str, Any], name: str) -> np.ndarray:
+    """Return a limit [A], NaN where the parameters don't have it."""
+    joints = list(values["joints"])
+    try:
+        return np.asarray(per_joint(dict(values), name, joints))
+    except ConfigurationError:
+        numbers = [x for x in values[name] if not math.isnan(x)]
+        if numbers:
+            raise
+        return np.full(len(joints), np.nan)
