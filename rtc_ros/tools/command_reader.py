@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from rtc_ros.core.continuity.infer import LEAST_SHARE, with_origins
 from rtc_ros.core.continuity.run_log import CommandLog, RunLog
 from rtc_ros.tools.bag_reader import Bag, BagError
 from rtc_ros.tools.cdr import CdrError, Reader, joint_states, trajectory
@@ -15,8 +17,10 @@ COMMANDS = (ARRAY, "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTraje
 """Types of commands that can be read: of a trajectory, its first point."""
 
 
-def read_commands(bag: Bag, named: Sequence[str]) -> RunLog:
+def read_commands(bag: Bag, named: Sequence[str], chunk_topic: str | None = None) -> RunLog:
     """Read bare commands: a row for each message of the first topic, the others as they stood.
+
+    With chunks beside them it is inferred where they came from.
 
     Raises:
         BagError: there are none, or they have another type.
@@ -47,7 +51,41 @@ def read_commands(bag: Bag, named: Sequence[str]) -> RunLog:
     rows = [t[1][p[whole]] for t, p in zip(tables, places, strict=True)]
     joints = tuple(name for t in found.values() for name in t.names)
     log = CommandLog(joints, stamps[whole], np.concatenate(rows, axis=1))
-    return RunLog(log, notes=tuple(bag.notes))
+    return _with_chunks(RunLog(log, notes=tuple(bag.notes)), bag, chunk_topic)
+
+
+def _with_chunks(run: RunLog, bag: Bag, topic: str | None) -> RunLog:
+    """Return ``run`` with its provenance, as far as the chunks of ``topic`` tell it."""
+    if topic is None:
+        return run
+    found: list[tuple[int, np.ndarray]] = []
+    foreign = 0
+    joints = run.commands.joints
+    for _, times, data in bag.batches(topic):
+        for time_ns, message in zip(times, data, strict=True):
+            try:
+                chunk = trajectory(message)
+            except CdrError as error:
+                raise BagError(f"{topic} can't be read: {error}") from error
+            if not chunk.positions.size:
+                continue
+            if set(joints) <= set(chunk.names):
+                columns = [chunk.names.index(j) for j in joints]
+                found.append((time_ns, chunk.positions[:, columns]))
+            elif chunk.positions.shape[1] == len(joints):
+                # Commands without names: in the order of the chunk's joints.
+                found.append((time_ns, chunk.positions))
+            else:
+                foreign += 1
+    notes = run.notes
+    if foreign:
+        notes = (*notes, f"{foreign} chunks on {topic} are for another number of joints, left out")
+    inferred = with_origins(run.commands, found)
+    if inferred is None:
+        said = f"fewer than {LEAST_SHARE:.0%} of the commands are a row of a chunk on {topic}"
+        return replace(run, notes=(*notes, f"{said}: where they came from can't be inferred"))
+    log, chunks, share = inferred
+    return replace(run, commands=log, chunks=chunks, inferred=share, notes=notes)
 
 
 class _Commands:

@@ -55,7 +55,7 @@ def read_run(path: str | Path, names: TopicNames | None = None) -> RunLog:
     with Bag(path) as bag:
         found = Topics.in_bag(bag, names or TopicNames())
         if found is None:
-            return read_commands(bag, names.commands if names else ())
+            return _read_commands(bag, names or TopicNames())
         collected = RunColumns(found)
         for batch in bag.batches(*found.all()):
             collected.add(*batch)
@@ -71,7 +71,7 @@ def judge_stream(path: str | Path, judging: Judge, names: TopicNames | None = No
     with Bag(path) as bag:
         found = Topics.in_bag(bag, names or TopicNames())
         if found is None:
-            run = read_commands(bag, names.commands if names else ())
+            run = _read_commands(bag, names or TopicNames())
         else:
             collected = RunColumns(found)
             enough = AT_ONCE
@@ -217,6 +217,11 @@ class RunColumns:
             None,
         )
         del self._swaps[: max(0, len(self._swaps) - KEPT if swap is None else swap)]
+
+
+def _read_commands(bag: Bag, names: TopicNames) -> RunLog:
+    chunk = _find(bag, names.chunk, "rtc_inference/chunk", TRAJECTORY)
+    return read_commands(bag, names.commands, chunk)
 
 
 def _find(

@@ -462,3 +462,25 @@ def test_a_message_with_broken_bytes_is_said(tmp_path, capsys):
         )
         writer.write(connection, 1, b"\x00\x01\x00\x00" + b"\xff" * 40)
     assert "can't be read" in refused([tmp_path / "bag"], capsys)
+
+
+def test_bare_commands_with_chunks_are_judged_and_say_that_it_is_inferred(tmp_path, capsys):
+    run = example_run(NAIVE)
+    point = TYPES["std_msgs/msg/Float64MultiArray"]
+    layout = TYPES["std_msgs/msg/MultiArrayLayout"]([], 0)
+    messages = []
+    for topic, time_ns, message in messages_of(run):
+        if topic.endswith("chunk"):
+            message.header.frame_id = "base_link"
+            messages.append(("/policy/plan", time_ns - 1, message))
+        elif topic.endswith("executed"):
+            values = np.asarray(message.position[:14])
+            messages.append(("/arms/commands", time_ns, point(layout, values)))
+    bag = str(write_bag(tmp_path / "bag", messages))
+    assert main([bag]) == 2, "commands alone are not judged"
+    capsys.readouterr()
+    assert main([bag, "--chunk", "/policy/plan", "--json", str(tmp_path / "r.json")]) == 1
+    assert "was inferred by comparing" in " ".join(capsys.readouterr().out.split())
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert [s["step"] for s in report["seams"]] == [s.step for s in judge(run).seams]
+    assert main([bag, "--chunk", "/nothing"]) == 2

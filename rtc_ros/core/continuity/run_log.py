@@ -115,7 +115,8 @@ class RunLog:
 
     ``chunks`` have their columns in the order of ``commands.joints``. ``notes`` are sentences
     about the recording itself (cut off, messages left out). ``settings`` are the inference
-    side's settings with the time from which they held [ns].
+    side's settings with the time from which they held [ns]. ``inferred`` is the share of commands
+    that were found in a chunk, where the provenance was not recorded.
     """
 
     commands: CommandLog
@@ -125,6 +126,7 @@ class RunLog:
     notes: tuple[str, ...] = ()
     settings: tuple[tuple[int, Mapping[str, object]], ...] = ()
     chunks_seen: int | None = None
+    inferred: float | None = None
 
     @property
     def chunk_count(self) -> int | None:
@@ -139,6 +141,13 @@ class RunLog:
                 "lateness can't be told",
             )
         said = []
+        if self.inferred is not None:
+            return (
+                "where the commands came from was inferred by comparing them with the chunks: "
+                f"{self.inferred:.1%} are a row of one. A hold is a command that repeats the one "
+                "before it; delay forecasts, strides, guidance, skipped steps and lateness can't "
+                "be told",
+            )
         if self.commands.wanted is None:
             said.append(
                 "the rows before the limits weren't recorded: seams are judged as commanded, "

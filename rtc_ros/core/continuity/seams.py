@@ -106,8 +106,9 @@ def find_seams(
                 acceleration_max=_known(bends[n]),
                 delay_forecast=None if forecast == NO_STEP else forecast,
                 delay_observed=observed,
-                stride=None if source is None else source.stride,
-                guided=None if source is None else source.guided,
+                stride=None if source is None or source.stride == NO_STEP else source.stride,
+                # A chunk of which no forecast is known may have been guided or not.
+                guided=None if source is None or forecast == NO_STEP else source.guided,
                 prefix_mismatch=_prefix_mismatch(chunk, steps, log.command, played),
                 **_overlap(chunk, chunks.get(last)),
             )
@@ -133,7 +134,7 @@ def _overlap(chunk: ActionChunk | None, last: ActionChunk | None) -> dict[str, f
     nothing: dict[str, float | None] = {"overlap_rms": None, "overlap_max": None}
     if chunk is None or last is None or chunk.step_epoch != last.step_epoch:
         return nothing
-    begin = chunk.origin_step + chunk.delay
+    begin = chunk.origin_step + max(0, chunk.delay)
     end = min(chunk.origin_step + chunk.horizon, last.origin_step + last.horizon)
     if begin >= end or begin < last.origin_step:
         return nothing
