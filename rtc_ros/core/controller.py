@@ -10,7 +10,15 @@ import numpy as np
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import ChunkPlayer, Offer, PlayedStep
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
-from rtc_ros.core.limits import JointLimits, limit_row
+from rtc_ros.core.limits import (
+    JointLimits,
+    at_rest,
+    brake_row,
+    brake_rows,
+    limit_row,
+    limit_rows,
+    soft_start_scale,
+)
 
 REASONS = {
     Mode.STOPPED: "hold: stopped",
@@ -18,6 +26,7 @@ REASONS = {
     Mode.RUNNING: "execute",
     Mode.STARVED: "hold: starved",
     Mode.FAULT: "hold: fault",
+    Mode.LATCHED: "hold: stop latched",
 }
 
 
@@ -27,7 +36,7 @@ class Command:
 
     ``target`` float64[A] is the row after the limits, None where nothing was ever commanded (the
     arm keeps the pose that its driver holds). ``wanted`` is the row before the limits, None on
-    a hold. ``limited`` counts the joints that the limits changed.
+    a hold, which brakes first. ``limited`` counts the joints that the limits changed.
     """
 
     target: np.ndarray | None
@@ -40,6 +49,9 @@ class Command:
 
 class Controller:
     """One command per tick, whatever comes in.
+
+    Whatever ends the motion (no row left, a fault, a stop), the commands slow down to rest
+    within the acceleration limits, and k stands still meanwhile.
 
     The motion gate is closed until ``start``. Each start begins a new run of the step count, so
     no chunk from before it can move the arm. The first command lies within one (softened)
@@ -61,6 +73,7 @@ class Controller:
         self.counts: Counter[str] = Counter()
         self.player = ChunkPlayer(0, action_dim)
         self.command: np.ndarray | None = None
+        self.last_step = np.zeros(action_dim)
         self._measured: np.ndarray = np.zeros(action_dim)
         self._history = np.zeros((HISTORY_ROWS, action_dim))
 
@@ -68,8 +81,13 @@ class Controller:
         """Open the gate and begin the run ``epoch`` at the ``measured`` pose [A].
 
         Raises:
-            ValueError: the pose is not finite or has another size.
+            ValueError: the pose is not finite or has another size; the arm is still being braked
+                by the stop before, or that stop is latched.
         """
+        if self.mode is Mode.LATCHED:
+            raise ValueError("the stop is latched: clear it first")
+        if not self.settled:
+            raise ValueError("the arm is still being braked to rest: try again")
         pose = np.asarray(measured, dtype=np.float64)
         if pose.shape != (self.action_dim,) or not np.isfinite(pose).all():
             raise ValueError(
@@ -78,13 +96,34 @@ class Controller:
         self.player = ChunkPlayer(epoch, self.action_dim)
         self._measured = pose
         self.command = None
+        self.last_step = np.zeros(self.action_dim)
         self.fault = ""
         self._history[:] = 0.0
         self.mode = Mode.WAITING
 
     def stop(self) -> None:
-        """Close the gate: the arm holds where it was last commanded to."""
-        self.mode = Mode.STOPPED
+        """Close the gate: the arm is braked to rest and holds there; see ``settled``."""
+        if self.mode is not Mode.LATCHED:
+            self.mode = Mode.STOPPED
+
+    def latch(self) -> None:
+        """Close the gate so that only ``clear`` lets it be opened again."""
+        self.mode = Mode.LATCHED
+
+    def clear(self) -> None:
+        """Lift a latched stop; the gate stays closed."""
+        if self.mode is Mode.LATCHED:
+            self.mode = Mode.STOPPED
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the gate is closed."""
+        return self.mode in (Mode.STOPPED, Mode.LATCHED)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing has to be commanded for the arm to stand still."""
+        return self.command is None or at_rest(self.last_step, self.limits)
 
     def set_fault(self, reason: str) -> None:
         """Hold because of ``reason``, or go on where it is empty. No effect while stopped."""
@@ -100,36 +139,75 @@ class Controller:
         return result
 
     def tick(self) -> Command | None:
-        """Return this period's command, or None while stopped (nothing is sent then)."""
-        if self.mode is Mode.STOPPED:
-            return None
+        """Return this period's command, or None once stopped and at rest (nothing is sent)."""
+        if self.stopped:
+            return None if self.settled else self._hold(self._still(), REASONS[self.mode])
         if self.fault:
             self.mode = Mode.FAULT
             self.counts["ticks held: fault"] += 1
-            played = PlayedStep(
-                self.player.step, self.player.tick_count, NO_STEP, None, self.player.current
-            )
-            return Command(self.command, None, 0, self.mode, played, f"hold: {self.fault}")
+            return self._hold(self._still(), f"hold: {self.fault}")
         velocity_scale = self.velocity_scale
         played = self.player.tick()
         if played.action is None:
             self.mode = Mode.WAITING if self.player.current is None else Mode.STARVED
             self.counts[f"ticks held: {self.mode.name.lower()}"] += 1
-            return Command(self.command, None, 0, self.mode, played, REASONS[self.mode])
+            return self._hold(played, REASONS[self.mode])
         self.mode = Mode.RUNNING
         previous = self._measured if self.command is None else self.command
-        target = limit_row(played.action, previous, self.limits, velocity_scale)
-        limited = int((target != played.action).sum())
+        chunk, row = played.chunk, played.row
+        assert chunk is not None, "there is a row to play"
+        following = chunk.actions[min(row + 1, chunk.rows - 1)]
+        target = limit_row(
+            played.action, previous, self.limits, velocity_scale, self.last_step, following
+        )
+        limited = int((target != self.limits.nearest(played.action, previous)).sum())
         self.counts["steps"] += 1
         self.counts["steps limited"] += limited > 0
-        self.command = target
+        self.command, self.last_step = target, target - previous
         self._history[played.step % HISTORY_ROWS] = target
         return Command(target, played.action, limited, self.mode, played, REASONS[self.mode])
+
+    def _still(self) -> PlayedStep:
+        """Return a tick that isn't one of the run: k and its ticks stand still."""
+        player = self.player
+        return PlayedStep(player.step, player.tick_count, NO_STEP, None, player.current)
+
+    def _hold(self, played: PlayedStep, reason: str) -> Command:
+        """Brake by one step, or stay."""
+        if self.command is not None:
+            previous = self.command
+            self.command = brake_row(previous, self.last_step, self.limits)
+            self.last_step = self.command - previous
+        return Command(self.command, None, 0, self.mode, played, reason)
+
+    def ahead(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return what goes out from the last command on if no chunk comes any more.
+
+        float64[R, A] positions, that command first: the rest of the chunk through the limits, then
+        down to rest. float64[R, A] velocities [robot units / step] in those points, 0 in the last.
+
+        Raises:
+            ValueError: nothing was commanded yet.
+        """
+        if self.command is None:
+            raise ValueError("nothing was commanded yet, so nothing goes on")
+        rows, chunk, step = self.command[None], self.player.current, self.player.step
+        if self.mode is Mode.RUNNING and chunk is not None:
+            wanted = chunk.actions[step - chunk.origin_step : chunk.rows]
+            scales = soft_start_scale(step + np.arange(len(wanted)), self.soft_start_ticks)
+            rest = limit_rows(wanted, self.command, self.limits, scales, self.last_step)
+            rows = np.concatenate([rows, rest])
+        steps = np.diff(rows, axis=0, prepend=(self.command - self.last_step)[None])
+        rows = np.concatenate([rows, brake_rows(rows[-1], steps[-1], self.limits)])
+        steps = np.diff(rows, axis=0, prepend=(self.command - self.last_step)[None])
+        velocities = np.zeros_like(rows)
+        velocities[:-1] = (steps[:-1] + steps[1:]) / 2
+        return rows, velocities
 
     @property
     def velocity_scale(self) -> float:
         """The factor on the velocity limit for the next step, rising to 1 (soft start)."""
-        return min(1.0, (self.player.step + 1) / (self.soft_start_ticks + 1))
+        return float(soft_start_scale(self.player.step, self.soft_start_ticks))
 
     def cursor(self, tick_ns: int) -> CursorState:
         """Return what the inference side needs to know, as of ``tick_ns`` (CLOCK_MONOTONIC)."""
@@ -146,7 +224,11 @@ class Controller:
             lower=self.limits.lower,
             upper=self.limits.upper,
             max_step=self.limits.max_step,
-            velocity_scale=self.velocity_scale,
+            max_bend=self.limits.max_bend,
+            turn=self.limits.turn,
+            last_step=self.last_step,
+            coherent=self.limits.coherent,
+            soft_start_ticks=self.soft_start_ticks,
             chunk_epoch=NO_STEP if chunk is None else chunk.epoch,
             chunk_seq=NO_STEP if chunk is None else chunk.seq,
             chunk_origin_step=NO_STEP if chunk is None else chunk.origin_step,

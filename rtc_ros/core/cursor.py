@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP
+from rtc_ros.core.limits import JointLimits, soft_start_scale
 
 HISTORY_ROWS = 64
 """Executed rows that a cursor carries: 1.3 s at 50 Hz, far more than an image is ever late."""
@@ -17,7 +18,7 @@ class Mode(IntEnum):
     """What the controller is doing."""
 
     STOPPED = 0
-    """The motion gate is closed: the pose is held until someone calls ``start``."""
+    """The motion gate is closed: brakes, then holds until someone calls ``start``."""
     WAITING = 1
     """Started, holding until the first chunk comes."""
     RUNNING = 2
@@ -26,6 +27,11 @@ class Mode(IntEnum):
     """Ran out of rows: holding until a chunk comes."""
     FAULT = 4
     """Holding because an input can't be trusted (stale or non-finite joint states)."""
+    LATCHED = 5
+    """Stopped, and ``start`` is refused until someone calls ``clear``."""
+
+
+_NOTHING = np.zeros(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +42,11 @@ class CursorState:
     ``tick`` counts the ticks since then in which motion was wanted, executed or held; it is what
     an inference's duration is counted in. ``chunk_*`` name the chunk in use and ``seen_*`` the
     newest one looked at, used or not; both are ``NO_STEP`` where there is none. ``command`` is the
-    last commanded row [A], ``velocity_scale`` the factor of the soft start on the velocity limit.
-    ``lower``, ``upper`` [A] bound positions, ``max_step`` [A] bounds one step's change (infinite
-    where there is no limit). ``history`` [HISTORY_ROWS, A] holds the rows commanded for the
-    last steps as they went out, after the limits; step j is in row ``j % HISTORY_ROWS``.
+    last commanded row [A] and ``last_step`` [A] the change that led to it.
+    ``lower`` … ``turn`` [A] and ``coherent`` are the ``JointLimits``, ``soft_start_ticks`` the
+    steps within which the velocity limit rises. ``history`` [HISTORY_ROWS, A] holds the rows
+    commanded for the last steps as they went out, after the limits; step j is in row
+    ``j % HISTORY_ROWS``. Of the arrays with a default: at rest, no limit, no endless joint.
     """
 
     epoch: int
@@ -52,7 +59,11 @@ class CursorState:
     lower: np.ndarray
     upper: np.ndarray
     max_step: np.ndarray
-    velocity_scale: float = 1.0
+    max_bend: np.ndarray = field(default_factory=lambda: _NOTHING)
+    turn: np.ndarray = field(default_factory=lambda: _NOTHING)
+    last_step: np.ndarray = field(default_factory=lambda: _NOTHING)
+    coherent: bool = False
+    soft_start_ticks: int = 0
     chunk_epoch: int = NO_STEP
     chunk_seq: int = NO_STEP
     chunk_origin_step: int = NO_STEP
@@ -61,6 +72,23 @@ class CursorState:
     swap_step: int = NO_STEP
     swap_tick: int = NO_STEP
     swaps: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_bend", np.inf), ("turn", 0.0), ("last_step", 0.0)):
+            if getattr(self, name) is _NOTHING:
+                object.__setattr__(self, name, np.full(np.shape(self.command), value))
+
+    @property
+    def limits(self) -> JointLimits:
+        """The controller's limits."""
+        return JointLimits(
+            self.lower, self.upper, self.max_step, self.max_bend, self.turn, self.coherent
+        )
+
+    @property
+    def velocity_scale(self) -> float:
+        """The factor of the soft start on the velocity limit, at the next step."""
+        return float(soft_start_scale(self.step, self.soft_start_ticks))
 
     @property
     def chunk_name(self) -> tuple[int, int] | None:

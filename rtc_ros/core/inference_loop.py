@@ -12,7 +12,7 @@ from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.horizons import Horizons
-from rtc_ros.core.limits import JointLimits, limit_rows
+from rtc_ros.core.limits import limit_rows, soft_start_scale
 from rtc_ros.core.prefix import prefix_weights
 from rtc_ros.core.settings import RtcSettings
 
@@ -213,9 +213,15 @@ class InferenceLoop:
 
     @staticmethod
     def _will_be_executed(cursor: CursorState, origin: int, current: ActionChunk) -> np.ndarray:
-        """A_prev: the rows from step ``origin`` on, as the controller's limits let them out."""
+        """A_prev: the rows from step ``origin`` on, as the controller's limits let them out.
+
+        An endless joint's rows are told in the turn in which the chunk has them.
+        """
         steps = np.arange(origin, cursor.step)
-        ahead = current.actions[cursor.step - current.origin_step : current.rows]
-        limits = JointLimits(cursor.lower, cursor.upper, cursor.max_step)
-        ahead = limit_rows(ahead, cursor.command, limits, cursor.velocity_scale)
-        return np.concatenate([cursor.history[steps % HISTORY_ROWS], ahead])
+        wanted = current.actions[origin - current.origin_step : current.rows]
+        ahead = wanted[len(steps) :]
+        limits = cursor.limits
+        scales = soft_start_scale(cursor.step + np.arange(len(ahead)), cursor.soft_start_ticks)
+        ahead = limit_rows(ahead, cursor.command, limits, scales, cursor.last_step)
+        rows = np.concatenate([cursor.history[steps % HISTORY_ROWS], ahead])
+        return limits.nearest(rows, wanted)

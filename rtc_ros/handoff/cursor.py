@@ -14,13 +14,13 @@ from rtc_ros.handoff.segment import SegmentWriter
 from rtc_ros.handoff.segment_reader import Slot
 from rtc_ros.handoff.spec import HandoffSpec
 
-_META = struct.Struct("<13qd")
+_META = struct.Struct("<15q")
 """epoch, step, tick, tick_ns, mode, chunk_epoch, chunk_seq, chunk_origin_step, seen_epoch,
-seen_seq, swap_step, swap_tick, swaps, velocity_scale"""
+seen_seq, swap_step, swap_tick, swaps, soft_start_ticks, coherent"""
 
 _ROWS = SLOT_HEAD.size + _META.size
-_VECTORS = 4
-"""command, lower, upper, max_step: [A] each, before the history"""
+_VECTORS = 7
+"""command, last_step, lower, upper, max_step, max_bend, turn: [A] each, before the history"""
 
 
 class StepCursor(Endpoint[CursorState]):
@@ -57,23 +57,23 @@ class StepCursor(Endpoint[CursorState]):
         one would otherwise be spread over all of them.
         """
         writer = self._writer()
-        arrays = (state.command, state.lower, state.upper, state.max_step, state.history)
+        vectors = (state.command, state.last_step, state.lower, state.upper, state.max_step,
+                   state.max_bend, state.turn)  # fmt: skip
+        arrays = (*vectors, state.history)
         shapes = tuple([array.shape for array in arrays])
         if shapes != self._shapes:
             raise HandoffError(
-                f"command, lower, upper, max_step and history have the shapes {shapes}, and the "
-                f"cursor {writer.path} is made for {self._shapes}"
+                "command, last_step, lower, upper, max_step, max_bend, turn and history have the "
+                f"shapes {shapes}, and the cursor {writer.path} is made for {self._shapes}"
             )
         meta = _META.pack(
             state.epoch, state.step, state.tick, state.tick_ns, state.mode, state.chunk_epoch,
             state.chunk_seq, state.chunk_origin_step, state.seen_epoch, state.seen_seq,
-            state.swap_step, state.swap_tick, state.swaps, state.velocity_scale,
+            state.swap_step, state.swap_tick, state.swaps, state.soft_start_ticks, state.coherent,
         )  # fmt: skip
         rows = self._rows
-        rows[0] = state.command
-        rows[1] = state.lower
-        rows[2] = state.upper
-        rows[3] = state.max_step
+        for i, vector in enumerate(vectors):
+            rows[i] = vector
         rows[_VECTORS:] = state.history
         writer.write(meta + rows.tobytes())
 
@@ -93,15 +93,16 @@ class StepCursor(Endpoint[CursorState]):
     def _decode(slot: Slot, spec: HandoffSpec) -> CursorState:
         _, _, body = slot
         (epoch, step, tick, tick_ns, mode, chunk_epoch, chunk_seq, chunk_origin_step, seen_epoch,
-         seen_seq, swap_step, swap_tick, swaps, velocity_scale) = _META.unpack_from(
+         seen_seq, swap_step, swap_tick, swaps, soft_start_ticks, coherent) = _META.unpack_from(
             body, SLOT_HEAD.size
         )  # fmt: skip
         shape = (_VECTORS + HISTORY_ROWS, spec.action_dim)
         rows: np.ndarray = np.ndarray(shape, np.float64, body, _ROWS)
         return CursorState(
             epoch=epoch, step=step, tick=tick, tick_ns=tick_ns, mode=Mode(mode), command=rows[0],
-            history=rows[_VECTORS:], lower=rows[1], upper=rows[2], max_step=rows[3],
-            velocity_scale=velocity_scale, chunk_epoch=chunk_epoch, chunk_seq=chunk_seq,
+            last_step=rows[1], lower=rows[2], upper=rows[3], max_step=rows[4], max_bend=rows[5],
+            turn=rows[6], history=rows[_VECTORS:], chunk_epoch=chunk_epoch, chunk_seq=chunk_seq,
             chunk_origin_step=chunk_origin_step, seen_epoch=seen_epoch, seen_seq=seen_seq,
             swap_step=swap_step, swap_tick=swap_tick, swaps=swaps,
+            soft_start_ticks=soft_start_ticks, coherent=bool(coherent),
         )  # fmt: skip

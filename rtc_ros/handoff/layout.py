@@ -23,7 +23,7 @@ from rtc_ros.handoff.errors import CorruptError, VersionError
 from rtc_ros.handoff.spec import NAMES_BYTES, HandoffSpec
 
 MAGIC = b"rtc_ros\n"
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 KINDS = {1: "ring", 2: "cursor"}
 RING, CURSOR = 1, 2
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _LIVE = {p.name: p for p in INFERENCE if p.live}
 _SETTINGS = {f.name for f in fields(RtcSettings)}
+_LIMITS = ("lower", "upper", "max_step", "max_bend", "turn")
 
 
 class InferenceNode(LifecycleNode):
@@ -331,10 +332,11 @@ class InferenceNode(LifecycleNode):
         known["joint_state_topics"] = [self.resolve_topic_name(t) for t in p["joint_state_topics"]]
         known["cameras"] = {c.feature: self.resolve_topic_name(c.topic) for c in self._cameras}
         if self._limits is not None:
-            ends = (self._limits.lower, self._limits.upper, self._limits.max_step)
-            for name, values in zip(("lower", "upper", "max_step"), ends, strict=True):
+            for name in _LIMITS:
+                values = getattr(self._limits, name).tolist()
                 # JSON has no infinity: null is no limit.
-                known[name] = [x if math.isfinite(x) else None for x in values.tolist()]
+                known[name] = [x if math.isfinite(x) else None for x in values]
+            known["limit_mode"] = "path" if self._limits.coherent else "joint"
         return known
 
     def _on_chunk(
@@ -406,7 +408,7 @@ class InferenceNode(LifecycleNode):
 
 def _same(one: JointLimits, two: JointLimits | None) -> bool:
     return two is not None and all(
-        np.array_equal(getattr(one, n), getattr(two, n)) for n in ("lower", "upper", "max_step")
+        np.array_equal(getattr(one, n), getattr(two, n)) for n in (*_LIMITS, "coherent")
     )
 
 

@@ -169,7 +169,7 @@ class InferenceWorker:
         self.counts["over budget"] += request.continues and request.horizons.over_budget
         self.last_request, self.last_result = request, result
         self.last_duration_s = (end_ns - start_ns) * 1e-9
-        self.limits = JointLimits(cursor.lower, cursor.upper, cursor.max_step)
+        self.limits = cursor.limits
         source = ChunkSource(
             seed,
             request.start_step,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.limits import limit_rows
+from rtc_ros.core.limits import limit_rows, soft_start_scale
 from rtc_ros.core.prefix import prefix_weights
 from rtc_ros.policy.protocol import Guidance, Policy
 from rtc_ros.tools.replay_source import Recording
@@ -116,10 +116,20 @@ def previous_rows(
         if not len(found):
             return None, "a step before it wasn't recorded"
         executed.append(log.command[found[-1]])
-    ahead = previous.actions[start - previous.origin_step : previous.rows]
-    ahead = limit_rows(ahead, executed[-1], limits, float(header["velocity_scale"]))
+    here = int(found[-1])  # of the last step before the inference
+    last_step = log.command[here] - log.command[here - 1] if here else np.nan * log.command[here]
+    if limits.bends and not np.isfinite(last_step).all():
+        return None, "the command before its start wasn't recorded"
+    wanted = previous.actions[chunk.origin_step - previous.origin_step : previous.rows]
+    ahead = wanted[start - chunk.origin_step :]
+    scale = float(header["velocity_scale"])
+    # 1/(n + 1) of the velocity limit at step 0, all of it from step n on.
+    ticks = round((start + 1) / scale) - 1 if scale < 1 else 0
+    scales = soft_start_scale(start + np.arange(len(ahead)), ticks)
+    ahead = limit_rows(ahead, executed[-1], limits, scales, last_step)
     history = executed[len(executed) - (start - chunk.origin_step) :]
-    return np.concatenate([np.array(history).reshape(-1, ahead.shape[1]), ahead]), ""
+    rows = np.concatenate([np.array(history).reshape(-1, ahead.shape[1]), ahead])
+    return limits.nearest(rows, wanted), ""
 
 
 def _stamps(text: str) -> list[int]:

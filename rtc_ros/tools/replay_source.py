@@ -128,13 +128,18 @@ class Recording:
             return None
 
         def ends(name: str, none: float) -> np.ndarray:
-            values = [none if x is None else x for x in self.settings[name]]
+            # Recordings of before there was such a limit don't have it.
+            recorded = self.settings.get(name, [none] * len(self.settings["max_step"]))
+            values = [none if x is None else x for x in recorded]
             return np.array(values, dtype=np.float64)
 
         return JointLimits(
             lower=ends("lower", -np.inf),
             upper=ends("upper", np.inf),
             max_step=ends("max_step", np.inf),
+            max_bend=ends("max_bend", np.inf),
+            turn=ends("turn", 0.0),
+            coherent=self.settings.get("limit_mode") == "path",
         )
 
     def settings_at(self, time_ns: int) -> Mapping[str, Any]:

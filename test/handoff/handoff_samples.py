@@ -47,19 +47,23 @@ def same_chunk(got: ActionChunk, wanted: ActionChunk) -> bool:
 def state(number: int, spec: HandoffSpec = SPEC) -> CursorState:
     """Return the state that a controller's ``number``-th tick has."""
     dim = spec.action_dim
-    rows = np.arange((HISTORY_ROWS + 4) * dim).reshape(-1, dim) + number * 1e6
+    rows = np.arange((HISTORY_ROWS + 7) * dim).reshape(-1, dim) + number * 1e6
     whole = ("step", "tick", "tick_ns", "chunk_epoch", "chunk_seq", "chunk_origin_step",
-             "seen_epoch", "seen_seq", "swap_step", "swap_tick", "swaps")  # fmt: skip
+             "seen_epoch", "seen_seq", "swap_step", "swap_tick", "swaps",
+             "soft_start_ticks")  # fmt: skip
     numbers = {name: number + offset for offset, name in enumerate(whole)}
     return CursorState(
         epoch=number + 50,
         mode=Mode(number % len(Mode)),
-        velocity_scale=number / 8,
+        coherent=bool(number % 2),
         command=rows[0],
         lower=rows[1],
         upper=rows[2],
         max_step=rows[3],
-        history=rows[4:],
+        max_bend=rows[4],
+        turn=rows[5],
+        last_step=rows[6],
+        history=rows[7:],
         **numbers,
     )
 

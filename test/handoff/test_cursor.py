@@ -16,6 +16,8 @@ from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.segment import next_epoch
 from rtc_ros.handoff.spec import HandoffSpec
 
+VECTORS = ("command", "last_step", "lower", "upper", "max_step", "max_bend", "turn")
+
 
 def test_nothing_then_newest_then_the_same_again(shm: Path) -> None:
     with StepCursor.create("cursor", SPEC) as cursor, StepCursor.attach("cursor", SPEC) as reader:
@@ -39,14 +41,14 @@ def test_every_field_and_bit_crosses(data: st.DataObject, tmp_path_factory) -> N
     history[data.draw(st.integers(0, HISTORY_ROWS - 1))] = data.draw(row)
     values = {}
     for field in dataclasses.fields(CursorState):
-        if field.name in ("command", "lower", "upper", "max_step"):
+        if field.name in VECTORS:
             values[field.name] = data.draw(row)
         elif field.name == "history":
             values[field.name] = history
         elif field.name == "mode":
             values[field.name] = data.draw(st.sampled_from(Mode))
-        elif field.name == "velocity_scale":
-            values[field.name] = data.draw(st.floats(0, 1))
+        elif field.name == "coherent":
+            values[field.name] = data.draw(st.booleans())
         else:
             values[field.name] = data.draw(st.integers(-(2**63), 2**63 - 1))
     made = CursorState(**values)
@@ -102,6 +104,9 @@ def cursor_epoch(reader: StepCursor) -> int:
         {"lower": np.zeros(13)},
         {"upper": np.zeros((1, 14))},
         {"max_step": np.zeros(15)},
+        {"max_bend": np.zeros(1)},
+        {"turn": np.float64(0.0)},
+        {"last_step": np.zeros((14, 1))},
         {"history": np.zeros((HISTORY_ROWS, 1))},
         {"history": np.zeros((HISTORY_ROWS - 1, 14))},
     ],

@@ -174,7 +174,7 @@ def test_another_layout_version_is_a_sentence(shm: Path, sealed: bool) -> None:
     if sealed:
         _seal(page)
     (shm / "ring").write_bytes(page)
-    with pytest.raises(VersionError, match="layout 2 and this process knows layout 1"):
+    with pytest.raises(VersionError, match="layout 3 and this process knows layout 2"):
         ChunkRing.attach("ring", SPEC)
     with ChunkRing.create("ring", SPEC) as ring:  # a writer takes the name over
         assert ring.inherited is None
