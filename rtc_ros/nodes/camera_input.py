@@ -33,6 +33,11 @@ class CameraInput:
         self._bridge = CvBridge()
         self._lock = threading.Lock()
         self._newest: tuple[Any, int] | None = None
+        self._form = ""
+        self._interval_ns = 0.0
+        self.change = ""
+        """How the images changed last, in words; "" where they never did."""
+        self.changed_ns = 0
         self.read_stamp_ns = 0
         """The header's stamp of the image that ``read`` returned last; 0: it has none."""
         # Best effort matches reliable and best-effort cameras alike; depth 1: only the newest.
@@ -47,8 +52,31 @@ class CameraInput:
         )
 
     def _receive(self, message: Any) -> None:
+        now = time.monotonic_ns()
+        # Of a compressed image only the format is known before it is decoded.
+        form = (
+            str(message.format)
+            if self._compressed
+            else f"{message.width} × {message.height} {message.encoding}"
+        )
         with self._lock:
-            self._newest = (message, time.monotonic_ns())
+            if form != self._form and self._form:
+                self.change = f"camera {self.name} changed from {self._form} to {form}"
+                self.changed_ns = now
+            self._form = form
+            if self._newest is not None:
+                apart = now - self._newest[1]
+                self._interval_ns += 0.2 * (apart - self._interval_ns)
+            self._newest = (message, now)
+
+    @property
+    def rate_hz(self) -> float:
+        """Images a second lately; 0 while none comes."""
+        with self._lock:
+            if self._newest is None or not self._interval_ns:
+                return 0.0
+            silent_ns = time.monotonic_ns() - self._newest[1]
+            return 1e9 / max(self._interval_ns, silent_ns)
 
     def read(self, timeout_s: float) -> tuple[np.ndarray | None, int, str]:
         """Return (image, taken_ns, problem): uint8[height, width, 3] in RGB, or why not.

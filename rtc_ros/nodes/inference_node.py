@@ -51,6 +51,10 @@ if TYPE_CHECKING:
 
 _LIVE = {p.name: p for p in INFERENCE if p.live}
 _SETTINGS = {f.name for f in fields(RtcSettings)}
+_HANG_S = 1.0
+"""No inference is called hanging before this."""
+_SAY_CHANGE_S = 5.0
+"""How long /diagnostics speaks of a camera that changed its images."""
 _LIMITS = ("lower", "upper", "max_step", "max_bend", "turn")
 
 
@@ -379,8 +383,22 @@ class InferenceNode(LifecycleNode):
             "task": self._task,
         }
         values.update({f"{k} [ms]": v * 1e3 for k, v in durations.items()})
+        values.update({f"camera {c.name} [Hz]": c.rate_hz for c in self._cameras})
         if worker.failure:
             return Report(ERROR, worker.failure, values)
+        running_s = _seconds_since(worker.running_since_ns)
+        if running_s > max(_HANG_S, 5 * worker.last_duration_s):
+            return Report(
+                WARN,
+                f"an inference has been running for {running_s:.1f} s: the policy or its device "
+                "hangs",
+                values,
+            )
+        if worker.hindered:
+            return Report(WARN, f"waiting for {worker.waiting_for}", values)
+        for camera in self._cameras:
+            if camera.changed_ns and _seconds_since(camera.changed_ns) < _SAY_CHANGE_S:
+                return Report(WARN, camera.change, values)
         return Report(OK, f"waiting for {worker.waiting_for}", values)
 
     def _report_delay(self) -> Report:
@@ -404,6 +422,11 @@ class InferenceNode(LifecycleNode):
         return Report(
             OK, f"d = {d}, s = {values['s']}, H = {loop.horizon}", values
         )
+
+
+def _seconds_since(monotonic_ns: int) -> float:
+    """Return the time since then [s]; for 0, which is never: before the boot."""
+    return (time.monotonic_ns() - monotonic_ns) * 1e-9 if monotonic_ns else 0.0
 
 
 def _same(one: JointLimits, two: JointLimits | None) -> bool:

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
+
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.cursor import CursorState
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
@@ -54,6 +56,10 @@ class InferenceWorker:
         self.loop = loop
         self.counts: Counter[str] = Counter()
         self.waiting_for = "the controller"
+        self.hindered = False
+        """Whether ``waiting_for`` is something that ought to be there."""
+        self.running_since_ns = 0
+        """When the inference that runs began; 0: none runs."""
         self.failure = ""
         self.last_request: InferenceRequest | None = None
         self.last_result: PolicyResult | None = None
@@ -104,37 +110,44 @@ class InferenceWorker:
             return _POLL_S if self._cursor is not None else _RETRY_S
         request = self.loop.next_request(cursor)
         if request is None:
-            self.waiting_for = f"its turn (the controller is {cursor.mode.name})"
+            self._wait_for(f"its turn (the controller is {cursor.mode.name})", hindered=False)
             return _POLL_S
         gathered, problem = self._source.gather(self._task())
         if gathered is None:
-            self.waiting_for = problem
+            self._wait_for(problem)
             return 10 * _POLL_S
         if self.loop.settings.anchor == "observation":
             taken = cursor.step_at(gathered.oldest_image_ns, self._spec.control_period_s)
             request = self.loop.next_request(cursor, taken) or request
-        self.waiting_for = "the running inference"
-        self._infer(request, gathered, cursor)
+        self._wait_for("the running inference", hindered=False)
+        self.running_since_ns = time.monotonic_ns()
+        try:
+            self._infer(request, gathered, cursor)
+        finally:
+            self.running_since_ns = 0
         return 0.0
+
+    def _wait_for(self, what: str, *, hindered: bool = True) -> None:
+        self.waiting_for, self.hindered = what, hindered
 
     def _read_cursor(self) -> CursorState | None:
         try:
             if self._cursor is None:
                 self._cursor = StepCursor.attach_or_none(self._cursor_name, self._spec)
             if self._cursor is None:
-                self.waiting_for = "the controller: it has not made its step cursor yet"
+                self._wait_for("the controller: it has not made its step cursor yet")
                 return None
             state = self._cursor.read()
         except HandoffError as error:
-            self.waiting_for = str(error)
+            self._wait_for(str(error))
             self._cursor = None
             return None
         if state is None:
-            self.waiting_for = "the controller's first tick"
+            self._wait_for("the controller's first tick")
             return None
         silent_s = (time.monotonic_ns() - state.tick_ns) * 1e-9
         if silent_s > _CURSOR_STALE_PERIODS * self._spec.control_period_s:
-            self.waiting_for = f"the controller: it has not ticked for {silent_s:.1f} s"
+            self._wait_for(f"the controller: it has not ticked for {silent_s:.1f} s")
             return None
         return state
 
@@ -180,3 +193,9 @@ class InferenceWorker:
             gathered.joint_stamps,
         )
         self._on_chunk(chunk, result, request, source)
+
+
+def _speed_of_bounded_joints(cursor: CursorState, period_s: float) -> np.ndarray:
+    """Return the velocity limits [A]; infinite for a joint that turns on and on and may wrap."""
+    bounded = np.isfinite(cursor.lower) & np.isfinite(cursor.upper)
+    return np.where(bounded, cursor.max_step / period_s, np.inf)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from rclpy.callback_groups import CallbackGroup
@@ -13,9 +14,22 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import JointState
 
+_SOURCE_CHANGES = 3
+"""A driver that restarts changes the publisher once; two drivers change it all the time."""
+_DISTRUST_NS = 500_000_000
+"""How long a jump, or a second publisher, is held against the joint states."""
+_JUMP_FACTOR, _JUMP_SPAN_S = 4.0, 0.05
+"""A jump: from one message to the next farther than this many times the velocity limit goes in
+the time between them, or in 0.05 s where they come closer (messages may come in bunches)."""
+
 
 class JointInput:
     """The newest position of each joint and how old it is; safe to read from any thread.
+
+    What is not taken as news: positions that aren't finite, and messages that repeat the stamp of
+    the last one (a driver that sends its last state again and again is as good as silent; one
+    that never stamps can't be told from a live one). What makes ``read`` refuse for a while: a
+    joint that comes from two publishers, and one that jumps, once ``expect`` was called.
 
     Args:
         node: where the subscriptions live.
@@ -39,6 +53,11 @@ class JointInput:
         self._stamps_ns = np.zeros(len(self.joints), dtype=np.int64)
         self.read_stamps_ns: tuple[int, ...] = ()
         """The headers' stamps of the positions that ``read`` returned last, joint by joint."""
+        self._repeats = np.zeros(len(self.joints), dtype=bool)
+        self._sources: list[bytes] = [b""] * len(self.joints)
+        self._source_changes = np.zeros((len(self.joints), _SOURCE_CHANGES), dtype=np.int64)
+        self._largest_speed: np.ndarray | None = None
+        self._jump, self._jump_ns = "", 0
         self._lock = threading.Lock()
         # Best effort matches reliable and best-effort drivers alike. Not depth 1: two drivers may
         # share a topic, and the second's message would push out the first's.
@@ -55,9 +74,14 @@ class JointInput:
             for topic in self.topics
         ]
 
-    def _receive(self, message: JointState) -> None:
+    def expect(self, max_speed: np.ndarray) -> None:
+        """Refuse joint states that jump: ``max_speed`` [A] robot units / s, infinite for any."""
+        self._largest_speed = _JUMP_FACTOR * max_speed
+
+    def _receive(self, message: JointState, info: Mapping[str, Any]) -> None:
         now = time.monotonic_ns()
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        source = bytes((info.get("publisher_gid") or {}).get("data", b""))
         with self._lock:
             for name, position in zip(message.name, message.position, strict=False):
                 i = self._index.get(name)
@@ -66,9 +90,28 @@ class JointInput:
                 if not np.isfinite(position):
                     self.not_finite += 1
                     continue
+                self._repeats[i] = stamp_ns != 0 and stamp_ns == self._stamps_ns[i]
+                if self._repeats[i]:
+                    continue
+                if self._sources[i] not in (b"", source):
+                    self._source_changes[i] = [*self._source_changes[i, 1:], now]
+                self._sources[i] = source
+                self._look_for_jump(i, position, now)
                 self._positions[i] = position
                 self._received_ns[i] = now
                 self._stamps_ns[i] = stamp_ns
+
+    def _look_for_jump(self, i: int, position: float, now: int) -> None:
+        if self._largest_speed is None:
+            return
+        apart_s = (now - int(self._received_ns[i])) * 1e-9
+        change = abs(position - self._positions[i])
+        if change > self._largest_speed[i] * max(apart_s, _JUMP_SPAN_S):
+            self._jump_ns = now
+            self._jump = (
+                f"the joint state of {self.joints[i]} jumped by {change:.3g} within "
+                f"{apart_s * 1e3:.0f} ms, to {position:.3g}"
+            )
 
     def read(self, timeout_s: float) -> tuple[np.ndarray, str]:
         """Return the positions float64[A] and "", or what is wrong with them.
@@ -77,19 +120,32 @@ class JointInput:
         """
         with self._lock:
             positions, received = self._positions.copy(), self._received_ns.copy()
+            repeats = self._repeats.copy()
             self.read_stamps_ns = tuple(self._stamps_ns.tolist())
+            changed_ns = self._source_changes[:, 0].copy()
+            jump, jump_ns = self._jump, self._jump_ns
         oldest = int(np.argmin(received))
         if received[oldest] == 0:
             missing = [n for n, at in zip(self.joints, received, strict=True) if at == 0]
             return positions, (
                 f"no joint state yet for {_few(missing)} on {', '.join(self.topics)}"
             )
-        age_s = (time.monotonic_ns() - received[oldest]) * 1e-9
+        now = time.monotonic_ns()
+        age_s = (now - received[oldest]) * 1e-9
         if age_s > timeout_s:
+            still = ": its messages repeat one stamp, the driver hangs" if repeats[oldest] else ""
             return positions, (
                 f"the joint state of {self.joints[oldest]} is {age_s:.2f} s old "
-                f"(joint_state_timeout is {timeout_s:g} s)"
+                f"(joint_state_timeout is {timeout_s:g} s){still}"
             )
+        twice = int(np.argmax(changed_ns))
+        if now - changed_ns[twice] < _DISTRUST_NS and changed_ns[twice]:
+            return positions, (
+                f"the joint state of {self.joints[twice]} comes from two publishers at once on "
+                f"{', '.join(self.topics)}: stop one"
+            )
+        if now - jump_ns < _DISTRUST_NS and jump:
+            return positions, jump
         return positions, ""
 
 

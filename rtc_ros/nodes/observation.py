@@ -65,6 +65,10 @@ class ObservationSource:
         self._camera_timeout_s = camera_timeout_s
         self._joint_timeout_s = joint_timeout_s
 
+    def expect(self, max_speed: np.ndarray) -> None:
+        """See ``JointInput.expect``."""
+        self._joints.expect(max_speed)
+
     def gather(self, task: str) -> tuple[Gathered | None, str]:
         """Return the newest observation and "", or None and what is missing or stale."""
         positions, problem = self._joints.read(self._joint_timeout_s)
