@@ -484,3 +484,13 @@ def test_bare_commands_with_chunks_are_judged_and_say_that_it_is_inferred(tmp_pa
     report = json.loads((tmp_path / "r.json").read_text())
     assert [s["step"] for s in report["seams"]] == [s.step for s in judge(run).seams]
     assert main([bag, "--chunk", "/nothing"]) == 2
+
+
+def test_a_bag_that_was_counted_on_is_one_long_run(tmp_path):
+    from long_bag import TICKS, repeated
+
+    bag = write_bag(tmp_path / "bag", repeated(2))
+    report = judge(read_run(bag))
+    once = judge(example_run(ExampleSettings(ticks=TICKS)))
+    assert len(report.sections) == 1 and report.misplaced_steps == 0
+    assert report.steps == 2 * once.steps and report.seam_count == 2 * once.seam_count + 1
