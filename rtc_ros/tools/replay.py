@@ -16,10 +16,11 @@ from rich.table import Table
 from rtc_ros.core.continuity import Thresholds
 from rtc_ros.core.prefix import SCHEDULES
 from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.policy.protocol import Policy
 from rtc_ros.tools.bag_reader import BagError
 from rtc_ros.tools.examine import examined
-from rtc_ros.tools.replay_check import REPLAYED, Reproduction, reproduce
+from rtc_ros.tools.replay_check import Reproduction, reproduce
 from rtc_ros.tools.replay_shadow import Timing, recorded_timing
 from rtc_ros.tools.replay_source import Recording
 from rtc_ros.tools.replay_sweep import Trial, combinations, draw_sweep, recommended, sweep
@@ -130,10 +131,11 @@ def base_settings(recording: Recording, strategy: str | None) -> RtcSettings:
     known: dict[str, Any] = {n: v for n, v in recording.settings.items() if n in names}
     settings = RtcSettings(**known)
     settings = settings if strategy is None else settings.changed(strategy=strategy)
-    if settings.strategy not in REPLAYED:
+    known_here = [name for name in STRATEGIES if name != "bid"]
+    if settings.strategy not in known_here:
         raise BagError(
             f"the strategy {settings.strategy} can't be replayed: give --strategy, one of "
-            f"{', '.join(REPLAYED)}"
+            f"{', '.join(known_here)}"
         )
     return settings
 

@@ -11,10 +11,11 @@ import numpy as np
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.limits import limit_rows, soft_start_scale
 from rtc_ros.core.prefix import prefix_weights
+from rtc_ros.core.strategies import GUIDE, STRATEGIES
 from rtc_ros.policy.protocol import Guidance, Policy
 from rtc_ros.tools.replay_source import Recording
 
-REPLAYED = ("rtc", "rtc_hard", "naive_async", "synchronous")
+REPLAYED = ("rtc", "rtc_hard", "naive_async", "synchronous", "prefix_overwrite")
 """Strategies whose chunks depend on the recorded ones and on the policy alone."""
 
 _FIELDS = ("seed", "start_step", "previous", "velocity_scale", "beta", "images", "joints")
@@ -82,6 +83,7 @@ def make_again(
             float(header["beta"]),
             float(header["sigma_d"]),
             header["jacobian"],
+            STRATEGIES[strategy].prefix or GUIDE,
         )
     result = policy.infer(
         observation,
