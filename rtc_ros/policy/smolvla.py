@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from rtc_ros.core.bid import choose
-from rtc_ros.core.strategies import CHOOSE, OVERWRITE
+from rtc_ros.core.strategies import CHOOSE
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy.candidates import check_weak, most_candidates
 from rtc_ros.policy.fast.field import FastField
-from rtc_ros.policy.guidance import sample_chunk
-from rtc_ros.policy.overwrite import overwrite_chunk
 from rtc_ros.policy.protocol import Guidance, Observation, PolicyResult, PolicySpec
+from rtc_ros.policy.sampling import sample
 from rtc_ros.policy.smolvla_field import LeRobotField, VelocityField, checked, quickest_field
 from rtc_ros.policy.smolvla_input import (
     action_scale,
@@ -204,21 +203,7 @@ class SmolVLAAdapter:
         clock.lap("preprocess")
         velocity = self._field(batch)
         clock.lap("prefix")
-        noise = self.noise(seed)
-        if guidance is None or target is None:
-            actions = sample_chunk(velocity, noise, num_steps=steps, beta=0.0)
-        elif guidance.method == OVERWRITE:
-            actions = overwrite_chunk(velocity, noise, *target, num_steps=steps)
-        else:
-            actions = sample_chunk(
-                velocity,
-                noise,
-                *target,
-                num_steps=steps,
-                beta=guidance.beta,
-                sigma_d=guidance.sigma_d,
-                jacobian=guidance.jacobian,
-            )
+        actions = sample(velocity, self.noise(seed), guidance, target, steps)
         clock.lap("denoise")
         chunk = self._to_policy_units(actions)[0]
         clock.lap("postprocess")
@@ -246,7 +231,7 @@ class SmolVLAAdapter:
         # The fast path makes one chunk at a time.
         velocity = LeRobotField(self._policy)(batch, count)
         noise = self.noise(seed, count)
-        return self._to_policy_units(sample_chunk(velocity, noise, num_steps=num_steps, beta=0.0))
+        return self._to_policy_units(sample(velocity, noise, None, None, num_steps))
 
     def _chosen(
         self, observation: Observation, guidance: Guidance, num_steps: int, seed: int | None

@@ -26,6 +26,7 @@ from rtc_ros.core.controller import Controller
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 from rtc_ros.core.limits import JointLimits
+from rtc_ros.core.proportion import wilson
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.policy.protocol import Guidance, Observation, Policy
@@ -52,15 +53,6 @@ class Result:
     seams: int
     seam_rad: tuple[float, float, float]
     seam_ratio: tuple[float, float, float]
-
-
-def wilson(passed: int, episodes: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of the proportion ``passed / episodes``."""
-    z, n = 1.96, episodes
-    p = passed / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return (max(0.0, float(middle - half)), min(1.0, float(middle + half)))
 
 
 def evaluate(

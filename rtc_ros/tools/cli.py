@@ -36,6 +36,10 @@ COMMANDS = {
         "rtc_ros.tools.bench_inference",
         "a chunk by the fast path against LeRobot's code, by phases",
     ),
+    ("bench", "strategies"): (
+        "rtc_ros.tools.bench_strategies",
+        "every strategy by delay and stride, on tasks that are trained in minutes",
+    ),
     ("sim", "record"): ("rtc_ros.sim.demonstrations", "record demonstrations of the expert"),
     ("sim", "train"): ("rtc_ros.sim.train", "train the small SmolVLA on them"),
     ("sim", "rollout"): (

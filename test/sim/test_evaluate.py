@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from rtc_ros.core.proportion import wilson
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.sim.evaluate import evaluate, main, wilson
+from rtc_ros.sim.evaluate import evaluate, main
 
 
 @pytest.fixture(scope="module")
