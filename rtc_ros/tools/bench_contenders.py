@@ -11,7 +11,7 @@ import torch
 
 from rtc_ros.core.prefix import prefix_weights
 from rtc_ros.policy import lerobot_compat as compat
-from rtc_ros.policy import smolvla
+from rtc_ros.policy import sampling
 from rtc_ros.policy.fast.field import FastField, FastVelocity
 from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
 from rtc_ros.policy.smolvla import SmolVLAAdapter
@@ -155,7 +155,7 @@ def _vjp_phases(policy: Any) -> Phases:
     return {
         "prefix": (compat, "encode_prefix"),
         "vision": (policy.model.vlm_with_expert, "embed_image"),
-        "sampling": (smolvla, "sample_chunk"),
+        "sampling": (sampling, "sample_chunk"),
         "denoising": (policy.model, "denoise_step"),
     }
 
