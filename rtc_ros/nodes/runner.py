@@ -63,8 +63,8 @@ def run_node(
     signalled: list[int] = []
 
     def on_signal(number: int, _: FrameType | None) -> None:
+        # Nothing that takes a lock: a second signal may interrupt the first one's handler.
         signalled.append(number)
-        ended.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
@@ -107,7 +107,9 @@ def run_node(
         node.run()
         gc.collect()
         gc.freeze()
-        ended.wait()
+        # Not one long wait: of two signals in a row, Python may leave it waiting.
+        while not (signalled or ended.wait(0.05)):
+            pass
     finally:
         closing.set()
         node.close()
