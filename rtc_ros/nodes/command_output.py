@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,12 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rtc_ros.core.controller import Command
-from rtc_ros.core.limits import JointLimits, limit_rows
+from rtc_ros.core.limits import JointLimits
 from rtc_ros.nodes.parameter_table import GROUP
 from rtc_ros.nodes.parameters import ConfigurationError, declare, require
+
+Ahead = Callable[[], tuple[np.ndarray, np.ndarray]]
+"""What goes out if no chunk comes any more: positions and velocities, as of Controller.ahead."""
 
 
 def duration(seconds: float) -> Duration:
@@ -27,10 +30,20 @@ def duration(seconds: float) -> Duration:
 
 
 class CommandGroup:
-    """One driver: its topic, its message type, and its joints in its own order."""
+    """One driver: its topic, its message type, and its joints in its own order.
+
+    With ``dry_run`` nothing is published: there isn't even a publisher.
+    """
 
     def __init__(
-        self, node: Node, name: str, joints: Sequence[str], period_s: float, limits: JointLimits
+        self,
+        node: Node,
+        name: str,
+        joints: Sequence[str],
+        period_s: float,
+        limits: JointLimits,
+        ahead: Ahead,
+        dry_run: bool = False,
     ) -> None:
         prefix = f"group.{name}."
         values = declare(node, GROUP, prefix)
@@ -44,14 +57,19 @@ class CommandGroup:
         self._columns = [list(joints).index(j) for j in self.joints]
         self._period_s = period_s
         self._first_s = values["time_from_start"] or 1.5 * period_s
-        self._limits = limits
+        self._ahead = ahead
+        # A spline through points with velocities stays within the limits only where the change
+        # of velocity is limited, too.
+        self._with_velocities = bool(np.isfinite(limits.max_bend[self._columns]).all())
         kind = values["type"]
         self._send_rest = kind == "joint_trajectory_chunk"
         message: type[Any] = {
             "joint_state": JointState,
             "float64_multi_array": Float64MultiArray,
         }.get(kind, JointTrajectory)
-        self._publisher = node.create_publisher(message, values["topic"], 10)
+        self._publisher = (
+            None if dry_run else node.create_publisher(message, values["topic"], 10)
+        )
         self._make = {
             "joint_state": self._joint_state,
             "float64_multi_array": self._array,
@@ -65,22 +83,29 @@ class CommandGroup:
         if self._send_rest:
             self._send_chunk(command)
         else:
-            self._publisher.publish(self._make(command.target[self._columns], stamp))
+            self._publish(self._make(command.target[self._columns], stamp))
 
-    def hold(self, target: np.ndarray) -> None:
-        """End what the driver still has to execute: the motion stops at ``target`` [A].
+    def hold(self) -> None:
+        """Replace what the driver still has to execute by the way to rest.
 
-        Only a driver that was sent the rest of a chunk has anything; the others hold by
-        themselves.
+        Only a driver that was sent the rest of a chunk has anything; the others are braked tick
+        by tick.
         """
         if self._send_rest and not self._held:
             self._held = True
-            self._publisher.publish(self._trajectory(target[self._columns][None]))
+            self._publish_ahead()
 
     def wait_until_sent(self, seconds: float) -> None:
         """Wait until every driver that listens has what was published, no longer than this."""
-        with contextlib.suppress(RuntimeError):  # a middleware that can't tell
-            self._publisher.wait_for_all_acked(RclpyDuration(nanoseconds=round(seconds * 1e9)))
+        if self._publisher is not None:
+            with contextlib.suppress(RuntimeError):  # a middleware that can't tell
+                self._publisher.wait_for_all_acked(
+                    RclpyDuration(nanoseconds=round(seconds * 1e9))
+                )
+
+    def _publish(self, message: Any) -> None:
+        if self._publisher is not None:
+            self._publisher.publish(message)
 
     def _joint_state(self, row: np.ndarray, stamp: Any) -> JointState:
         message = JointState(name=self.joints, position=row.tolist())
@@ -91,15 +116,16 @@ class CommandGroup:
         return Float64MultiArray(data=row.tolist())
 
     def _point(self, row: np.ndarray, stamp: Any) -> JointTrajectory:
-        return self._trajectory(row[None])
+        return self._trajectory(row[None], np.zeros((1, len(row))))
 
-    def _trajectory(self, rows: np.ndarray) -> JointTrajectory:
+    def _trajectory(self, rows: np.ndarray, velocities: np.ndarray | None) -> JointTrajectory:
         # Stamp 0 means "now" to a joint_trajectory_controller, whatever its clock says.
         message = JointTrajectory(joint_names=self.joints)
         for i, row in enumerate(rows):
             message.points.append(
                 JointTrajectoryPoint(
                     positions=row.tolist(),
+                    velocities=[] if velocities is None else velocities[i].tolist(),
                     time_from_start=duration(self._first_s + i * self._period_s),
                 )
             )
@@ -107,30 +133,37 @@ class CommandGroup:
         return message
 
     def _send_chunk(self, command: Command) -> None:
-        """Send the rest of the chunk at a swap, and the pose once when a hold begins."""
-        assert command.target is not None
-        played = command.played
-        if played.action is None or played.chunk is None:
-            self.hold(command.target)
+        """Send the rest of the chunk at a swap, and once the way to rest when a hold begins."""
+        if command.wanted is None:
+            self.hold()
             return
         held, self._held = self._held, False
-        if played.swap is None and not held:
-            return
-        ahead = played.chunk.actions[played.row + 1 : played.chunk.rows]
-        ahead = limit_rows(ahead, command.target, self._limits)
-        rows = np.concatenate([command.target[None], ahead])
-        self._publisher.publish(self._trajectory(rows[:, self._columns]))
+        if command.played.swap is not None or held:
+            self._publish_ahead()
+
+    def _publish_ahead(self) -> None:
+        rows, steps = self._ahead()
+        velocities = steps[:, self._columns] / self._period_s if self._with_velocities else None
+        self._publish(self._trajectory(rows[:, self._columns], velocities))
 
 
 def command_groups(
-    node: Node, names: Sequence[str], joints: Sequence[str], period_s: float, limits: JointLimits
+    node: Node,
+    names: Sequence[str],
+    joints: Sequence[str],
+    period_s: float,
+    limits: JointLimits,
+    ahead: Ahead,
+    dry_run: bool = False,
 ) -> list[CommandGroup]:
     """Make the configured groups.
 
     Raises:
         ConfigurationError: a joint is in no group, or in two.
     """
-    groups = [CommandGroup(node, name, joints, period_s, limits) for name in names]
+    groups = [
+        CommandGroup(node, name, joints, period_s, limits, ahead, dry_run) for name in names
+    ]
     commanded = [joint for group in groups for joint in group.joints]
     twice = sorted({j for j in commanded if commanded.count(j) > 1})
     missing = [j for j in joints if j not in commanded]

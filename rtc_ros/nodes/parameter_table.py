@@ -271,21 +271,70 @@ CONTROLLER = (
     Parameter(
         "position_lower",
         UNSET,
-        "Lower position limit per joint, in the order of `joints` (-.inf: none). Must be set.",
+        "Lower position limit per joint, in the order of `joints`, or one for all (-.inf: none). "
+        "Not set, or .nan for a joint: from joint_limits_file, else from the robot description. "
+        "A joint without limit is refused.",
         "robot units",
     ),
     Parameter(
         "position_upper",
         UNSET,
-        "Upper position limit per joint (.inf: none). Must be set.",
+        "Upper position limit per joint (.inf: none). Not set: as position_lower.",
+        "robot units",
+    ),
+    Parameter(
+        "position_margin",
+        [0.0],
+        "Kept from both position limits, wherever they come from; per joint, or one for all.",
         "robot units",
     ),
     Parameter(
         "max_velocity",
         UNSET,
         "Velocity limit per joint: no step changes a command by more than this times Δt. "
-        "Must be set.",
+        "Not set: as position_lower.",
         "robot units / s",
+    ),
+    Parameter(
+        "max_acceleration",
+        UNSET,
+        "Acceleration limit per joint: the velocity of the commands changes by no more than this "
+        "times Δt in a step, and whatever ends the motion, the arm is braked by it. Not set: from "
+        "joint_limits_file, else none (.inf), and the arm stops within a step.",
+        "robot units / s²",
+    ),
+    Parameter(
+        "limit_mode",
+        "joint",
+        "joint: a limit changes the joint that it is for. path: one factor shortens the step of "
+        "all joints, so both arms stay on their common path and catch up later.",
+        choices=("joint", "path"),
+    ),
+    Parameter(
+        "joint_limits_file",
+        "",
+        "A joint_limits.yaml as MoveIt has it (max_velocity, max_acceleration, min_position and "
+        "max_position by joint), for limits that no parameter sets.",
+    ),
+    Parameter(
+        "robot_description",
+        "",
+        "The URDF as text, for limits that neither parameter nor file has (continuous joints have "
+        "no position limit). Empty: from robot_description_topic, if it is needed.",
+    ),
+    Parameter(
+        "robot_description_topic",
+        "robot_description",
+        "Where the URDF comes from (std_msgs/String, transient local); empty: not asked.",
+    ),
+    Parameter(
+        "robot_description_timeout", 5.0, "How long to wait for it at start.", "s", 0.0, 300.0
+    ),
+    Parameter(
+        "wrap_joints",
+        [""],
+        "Joints that turn endlessly and go the short way to a wanted angle, whatever turn it is "
+        "in. Only for joints without position limits; radians.",
     ),
     Parameter(
         "soft_start",
@@ -299,6 +348,12 @@ CONTROLLER = (
         "start_when_ready",
         False,
         "Open the motion gate as soon as joint states are there, without waiting for `~/start`.",
+    ),
+    Parameter(
+        "dry_run",
+        False,
+        "Do everything but command: nothing is published to any driver. In `~/executed` is what "
+        "would have been.",
     ),
     Parameter(
         "tick_source",

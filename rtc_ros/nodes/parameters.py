@@ -95,14 +95,18 @@ def handoff_base(node: Node, name: str) -> str:
     return base
 
 
-def per_joint(values: dict[str, Any], name: str, joints: list[str]) -> list[float]:
+def per_joint(
+    values: dict[str, Any], name: str, joints: list[str], *, unset: bool = False
+) -> list[float]:
     """Return a per-joint parameter, one number standing for all joints.
+
+    NaN stands for a number that isn't set, and is refused unless ``unset`` allows it.
 
     Raises:
         ConfigurationError: its length is neither 1 nor the number of joints.
     """
     numbers = list(values[name])
-    if any(math.isnan(x) for x in numbers):
+    if not unset and any(math.isnan(x) for x in numbers):
         raise ConfigurationError(f"parameter {name} must be set; see docs/parameters.md")
     if len(numbers) == 1:
         return numbers * len(joints)

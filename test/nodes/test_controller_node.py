@@ -280,9 +280,14 @@ def test_a_killed_controller_comes_back_with_a_new_run(robot):
     ("changes", "sentence"),
     [
         ({"joints": [""]}, "joints must be set"),
-        ({"max_velocity": [float("nan")]}, "max_velocity must be set"),
+        (
+            {"max_velocity": [float("nan")], "robot_description_timeout": 0.1},
+            "joint a has no velocity limit: parameter max_velocity must be set, or "
+            "joint_limits_file or the robot description must have it (nothing came on "
+            "robot_description within 0.1 s)",
+        ),
         ({"max_velocity": [1.0, 2.0]}, "max_velocity has 2 values for 3 joints"),
-        ({"position_lower": [2.0]}, "not below its upper limit"),
+        ({"position_lower": [2.0]}, "the lower limit of a, 2, is not below its upper limit 1"),
         ({"group.arm.joints": ["a"]}, "no command group has b"),
         ({"group.hand.joints": ["c", "a"]}, "more than one command group has a"),
         ({"group.hand.joints": ["z"]}, "names z, not among"),

@@ -1,0 +1,161 @@
+"""However the motion of the real process ends: braked within limits; latched stop; dry run."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from robot_double import JOINTS, PERIOD_S, executed_fields
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from rtc_ros.core.cursor import Mode
+
+pytestmark = pytest.mark.ros
+
+ACCELERATION = 10.0
+BEND = ACCELERATION * PERIOD_S**2
+"""The change of a step's size that this allows: 0.004, a fifth of the ramp's step."""
+
+RAMP = np.arange(1, 61)[:, None] * np.array([0.012, 0.014, -0.014])
+BRAKED = {
+    "group.hand.topic": "arm/commands",  # one topic for all: steps of one tick stay together
+    "command_groups": ["hand"],
+    "group.hand.type": "float64_multi_array",
+    "group.hand.joints": JOINTS,
+    "max_acceleration": [ACCELERATION],
+}
+
+
+def moving(robot, rows=60, steps=8, **changes):
+    """Start, and wait until the arm moves at the ramp's speed."""
+    heard = robot.listen(Float64MultiArray, "arm/commands")
+    robot.start(**{**BRAKED, **changes})
+    robot.begin()
+    robot.write(RAMP, rows=rows)
+    robot.until(lambda: robot.cursor.read().step >= steps, "motion")
+    return heard
+
+
+def assert_braked(heard):
+    """Check that no command broke the limit of acceleration, and that the last ones rest."""
+    commands = np.array([m.data for m in heard])
+    steps = np.diff(commands, axis=0, prepend=np.zeros((1, 3)))
+    assert np.abs(np.diff(steps, axis=0, prepend=np.zeros((1, 3)))).max() <= BEND + 1e-9
+    assert np.abs(steps).max() > 2 * BEND  # it did move
+    assert np.abs(steps[-1]).max() <= BEND + 1e-9
+
+
+@pytest.mark.parametrize("mode", ["joint", "path"])
+def test_stop_brakes_says_so_and_then_sends_nothing(robot, mode):
+    heard = moving(robot, limit_mode=mode)
+    response = robot.call("stop")
+    assert response.success and "braking to rest" in response.message
+    robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the stop")
+    robot.spin(0.4)
+    assert_braked(heard)
+    count, k = len(heard), robot.cursor.read().step
+    stopping = [m for m in robot.executed if m.header.frame_id == "hold: stopped"]
+    fields = [executed_fields(m) for m in stopping]
+    assert 2 <= len(fields) <= 6
+    assert {(f["rtc/step"], f["rtc/row"], f["rtc/mode"]) for f in fields} == {(k, -1.0, 0.0)}
+    robot.spin(0.2)
+    assert len(heard) == count
+    robot.begin()  # from rest it may start again
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_brakes_before_the_process_ends_with_0(robot, number):
+    heard = moving(robot)
+    os.kill(robot.processes.pid("rtc_controller"), number)
+    assert robot.processes.stop("rtc_controller") == {"rtc_controller": 0}
+    robot.spin(0.3)
+    assert_braked(heard)
+    assert robot.cursor.read().mode is Mode.STOPPED
+    assert [m.header.frame_id for m in robot.executed].count("hold: stopped") >= 2
+
+
+def test_starvation_and_stale_joint_states_brake_and_motion_goes_on_from_there(robot):
+    heard = moving(robot, 12)
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "starvation")
+    robot.spin(0.3)
+    assert_braked(heard)
+    state = robot.cursor.read()
+    assert state.step == 12 and not state.last_step.any()
+    np.testing.assert_allclose(state.command, heard[-1].data)
+    robot.write(state.command + RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 20, "motion again")
+    robot.publish_states = False
+    robot.until(lambda: robot.cursor.read().mode is Mode.FAULT, "the fault")
+    robot.spin(0.3)
+    assert_braked(heard)
+    robot.publish_states = True
+    robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion after the fault")
+
+
+def test_reset_while_moving_brakes_then_starts_from_the_measured_pose(robot):
+    heard = moving(robot)
+    before = robot.cursor.read().epoch
+    response = robot.call("reset")
+    assert response.success and "braked to rest, then started again" in response.message
+    robot.until(lambda: robot.cursor.read().mode is Mode.WAITING, "the new run")
+    robot.spin(0.2)
+    assert_braked(heard)
+    assert robot.cursor.read().epoch > before
+
+
+def test_a_driver_that_takes_chunks_gets_the_way_to_rest_with_velocities(robot):
+    heard = robot.listen(JointTrajectory, "arm/joint_trajectory")
+    kind = {
+        "group.hand.type": "joint_trajectory_chunk",
+        "group.hand.topic": "arm/joint_trajectory",
+    }
+    moving(robot, **kind)
+    first = np.array([p.positions for p in heard[0].points])
+    speeds = np.array([p.velocities for p in heard[0].points])
+    assert len(first) > len(RAMP)  # the chunk, and the way to rest
+    np.testing.assert_allclose(speeds[10], [0.6, 0.7, -0.7], atol=1e-6)
+    assert not speeds[-1].any() and np.abs(np.diff(first[-2:], axis=0)).max() <= BEND + 1e-9
+    robot.call("stop")
+    robot.until(lambda: len(heard) > 1, "the way to rest")
+    robot.spin(0.3)
+    (brake,) = heard[1:]
+    positions = np.array([p.positions for p in brake.points])
+    speeds = np.array([p.velocities for p in brake.points])
+    assert len(positions) >= 3 and not speeds[-1].any()
+    assert (np.diff(np.abs(speeds[:, 0])) < 0).all()
+    np.testing.assert_allclose(positions[-1], robot.cursor.read().command, atol=1e-12)
+
+
+def test_a_latched_stop_outlives_the_process_and_only_clear_lifts_it(robot):
+    moving(robot)
+    assert robot.call("latch_stop").success
+    robot.until(lambda: robot.cursor.read().mode is Mode.LATCHED, "the latched stop")
+    for service in ("start", "reset"):
+        response = robot.call(service)
+        assert not response.success and "call ~/clear" in response.message
+    assert robot.call("stop").message.endswith("the stop stays latched")
+    os.kill(robot.processes.pid("rtc_controller"), signal.SIGKILL)
+    robot.processes.stop("rtc_controller")
+    robot.start(**BRAKED, start_when_ready=True)
+    assert robot.cursor.read().mode is Mode.LATCHED
+
+    def told():
+        status = robot.diagnostics.get("rtc_controller: motion")
+        return status is not None and status.message.startswith("stopped and latched: call")
+
+    robot.until(told, "the diagnostics")
+    robot.spin(1.2)  # start_when_ready looks once a second
+    assert robot.cursor.read().mode is Mode.LATCHED
+    robot.until(lambda: robot.call("clear").message.startswith("cleared"), "the clear")
+    assert "nothing was latched" in robot.call("clear").message
+
+
+def test_a_dry_run_does_all_but_command(robot):
+    heard = moving(robot, dry_run=True)
+    robot.until(lambda: "rtc_controller: motion" in robot.diagnostics, "diagnostics")
+    assert robot.diagnostics["rtc_controller: motion"].message.startswith("dry run, nothing is")
+    moved = [m.position[0] for m in robot.executed if m.header.frame_id == "execute"]
+    assert len(moved) >= 5 and moved[-1] > moved[0]
+    assert not heard and robot.node.count_publishers("arm/commands") == 0
+    assert "dry run, nothing is sent to any driver" in robot.logs()
