@@ -55,8 +55,12 @@ class WriterLock:
             if self._still_linked():
                 break
             os.close(self._fd)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        except OSError as error:
+            os.close(self._fd)
+            raise access_error(error, self.path, "write the writer's lock") from None
 
     def _still_linked(self) -> bool:
         """Tell whether the lock is the file's: a holder may remove it between open and flock."""

@@ -10,6 +10,7 @@ import threading
 import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -20,6 +21,7 @@ from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.nodes.command_output import command_groups
+from rtc_ros.nodes.command_watch import CommandWatch
 from rtc_ros.nodes.controller_reports import DRY_RUN, motion_report, ring_report, tick_report
 from rtc_ros.nodes.diagnostics import Diagnostics, Report
 from rtc_ros.nodes.gate import Gate
@@ -97,6 +99,9 @@ class ControllerNode(Node):
             self._cursor.epoch,
             p["start_when_ready"],
         )
+        self._opening = self.create_timer(
+            0.05, self._open_when_ready, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
         by_timer = p["tick_source"] == "timer" or self.get_parameter("use_sim_time").value
         priority: int = p["realtime_priority"]
         self.executor_priority = max(0, priority - 1)
@@ -113,6 +118,7 @@ class ControllerNode(Node):
                 "motion": self._report_motion,
                 "tick": self._report_tick,
                 "handoff": self._report_ring,
+                "commands": CommandWatch(self, p["command_groups"]).report,
             },
         )
 
@@ -185,8 +191,13 @@ class ControllerNode(Node):
             if chunk is not None and chunk.step_epoch == self._controller.player.epoch:
                 self._controller.offer(chunk)
 
+    def _open_when_ready(self) -> None:
+        if self._gate.when_ready:
+            self._gate.open_if_ready()
+        else:
+            self._opening.cancel()
+
     def _report_motion(self) -> Report:
-        self._gate.open_if_ready()
         report = motion_report(self._controller, self._input.not_finite, self._dry_run)
         if report.message != self._told and self._controller.mode in (Mode.STARVED, Mode.FAULT):
             self.get_logger().warning(report.message)

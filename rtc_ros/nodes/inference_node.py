@@ -93,7 +93,7 @@ class InferenceNode(LifecycleNode):
             self,
             {
                 "inference": lambda: inference_report(
-                    self._state_text, self._worker, self._live, self._cameras
+                    self._state_text, self._worker, self._live, self._cameras, self._joint_input
                 ),
                 "delay": lambda: delay_report(self._worker, self._live),
             },

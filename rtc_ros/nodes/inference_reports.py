@@ -14,13 +14,14 @@ from rtc_ros.core.limits import JointLimits
 from rtc_ros.nodes.camera_input import CameraInput
 from rtc_ros.nodes.diagnostics import ERROR, OK, WARN, Report
 from rtc_ros.nodes.inference_worker import InferenceWorker
+from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.live_settings import LiveSettings
 from rtc_ros.nodes.observation import JointUnits
 
 _HANG_S = 1.0
 """No inference is called hanging before this."""
 _SAY_CHANGE_S = 5.0
-"""How long /diagnostics speaks of a camera that changed its images."""
+"""How long /diagnostics speaks of a joint that jumped or a camera that changed its images."""
 _LIMITS = ("lower", "upper", "max_step", "max_bend", "turn")
 
 
@@ -29,6 +30,7 @@ def inference_report(
     worker: InferenceWorker | None,
     live: LiveSettings,
     cameras: Sequence[CameraInput],
+    joints: JointInput,
 ) -> Report:
     """Return the entry ``inference``: what keeps chunks from being made, if anything."""
     if worker is None:
@@ -56,9 +58,10 @@ def inference_report(
         )
     if worker.hindered:
         return Report(WARN, f"waiting for {worker.waiting_for}", values)
-    for camera in cameras:
-        if camera.changed_ns and _seconds_since(camera.changed_ns) < _SAY_CHANGE_S:
-            return Report(WARN, camera.change, values)
+    changes = [(camera.changed_ns, camera.change) for camera in cameras]
+    for at_ns, change in [(joints.jump_ns, joints.jump), *changes]:
+        if at_ns and _seconds_since(at_ns) < _SAY_CHANGE_S:
+            return Report(WARN, change, values)
     return Report(OK, f"waiting for {worker.waiting_for}", values)
 
 

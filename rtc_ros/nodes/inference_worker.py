@@ -183,6 +183,7 @@ class InferenceWorker:
         self.last_request, self.last_result = request, result
         self.last_duration_s = (end_ns - start_ns) * 1e-9
         self.limits = cursor.limits
+        self._source.expect(_speed_of_bounded_joints(self.limits, self._spec.control_period_s))
         source = ChunkSource(
             seed,
             request.start_step,
@@ -195,7 +196,7 @@ class InferenceWorker:
         self._on_chunk(chunk, result, request, source)
 
 
-def _speed_of_bounded_joints(cursor: CursorState, period_s: float) -> np.ndarray:
+def _speed_of_bounded_joints(limits: JointLimits, period_s: float) -> np.ndarray:
     """Return the velocity limits [A]; infinite for a joint that turns on and on and may wrap."""
-    bounded = np.isfinite(cursor.lower) & np.isfinite(cursor.upper)
-    return np.where(bounded, cursor.max_step / period_s, np.inf)
+    bounded = np.isfinite(limits.lower) & np.isfinite(limits.upper)
+    return np.where(bounded, limits.max_step / period_s, np.inf)

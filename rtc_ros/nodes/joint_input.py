@@ -57,7 +57,9 @@ class JointInput:
         self._sources: list[bytes] = [b""] * len(self.joints)
         self._source_changes = np.zeros((len(self.joints), _SOURCE_CHANGES), dtype=np.int64)
         self._largest_speed: np.ndarray | None = None
-        self._jump, self._jump_ns = "", 0
+        self._jump = ""
+        self.jump_ns = 0
+        """When a joint jumped last (CLOCK_MONOTONIC); 0: never."""
         self._lock = threading.Lock()
         # Best effort matches reliable and best-effort drivers alike. Not depth 1: two drivers may
         # share a topic, and the second's message would push out the first's.
@@ -101,13 +103,18 @@ class JointInput:
                 self._received_ns[i] = now
                 self._stamps_ns[i] = stamp_ns
 
+    @property
+    def jump(self) -> str:
+        """The last jump in words; "" where there was none."""
+        return self._jump
+
     def _look_for_jump(self, i: int, position: float, now: int) -> None:
         if self._largest_speed is None:
             return
         apart_s = (now - int(self._received_ns[i])) * 1e-9
         change = abs(position - self._positions[i])
         if change > self._largest_speed[i] * max(apart_s, _JUMP_SPAN_S):
-            self._jump_ns = now
+            self.jump_ns = now
             self._jump = (
                 f"the joint state of {self.joints[i]} jumped by {change:.3g} within "
                 f"{apart_s * 1e3:.0f} ms, to {position:.3g}"
@@ -123,7 +130,7 @@ class JointInput:
             repeats = self._repeats.copy()
             self.read_stamps_ns = tuple(self._stamps_ns.tolist())
             changed_ns = self._source_changes[:, 0].copy()
-            jump, jump_ns = self._jump, self._jump_ns
+            jump, jump_ns = self._jump, self.jump_ns
         oldest = int(np.argmin(received))
         if received[oldest] == 0:
             missing = [n for n, at in zip(self.joints, received, strict=True) if at == 0]
