@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.overrides import override_file, read_sections
 
 PACKAGE = "rtc_ros"
@@ -59,7 +60,7 @@ COMMON_ARGUMENTS = (
     ),
     Argument("policy_path", "folder of the SmolVLA checkpoint", "", _INFERENCE, "policy_path"),
     Argument("task", "the task sentence", "", _INFERENCE, "task"),
-    Argument("strategy", "rtc, rtc_hard, naive_async or synchronous", "", _INFERENCE, "strategy"),
+    Argument("strategy", ", ".join(STRATEGIES), "", _INFERENCE, "strategy"),
     Argument("s_min", "least steps between two inference starts", "", _INFERENCE, "s_min", int),
     Argument("beta", "clip of the guidance weight", "", _INFERENCE, "beta", float),
     Argument("schedule", "decay of the soft mask", "", _INFERENCE, "schedule"),
