@@ -35,30 +35,44 @@ def draw(rows: Sequence[Measured], sweep: str, path: Path) -> None:
     mine = [r for r in rows if r.sweep == sweep]
     tasks, methods = unique(r.task for r in mine), unique(r.method for r in mine)
     panels = ([ALL] if len(tasks) > 1 else []) + tasks
-    figure = Figure(figsize=(3.4 * len(panels) + 1.8, 4.0), dpi=110, facecolor="white")
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(4.1 * across + 2.0, 3.7 * down), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, task in zip(axes, panels, strict=True):
+    axes = figure.subplots(down, across, sharey=True, squeeze=False)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, task in zip(axes.flat, panels, strict=False):
         for method in methods:
-            _line(axis, select(mine, sweep, task, method), method)
+            _line(
+                axis,
+                select(mine, sweep, task, method),
+                method,
+                len(tasks) if task == ALL else 1,
+            )
         axis.set_title("all tasks" if task == ALL else TASKS[task].title, fontsize=11)
         axis.set_xlabel(_LABELS[sweep], fontsize=9)
         axis.set_xticks(sorted({place(r) for r in mine}))
         axis.set_ylim(0.0, 1.02)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("done")
-    axes[-1].legend(
-        fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5), borderaxespad=0
+    for row in axes:
+        row[0].set_ylabel("done")
+    lines = {line.get_label(): line for axis in axes.flat for line in axis.get_lines()}
+    figure.tight_layout(rect=(0, 0, 1 - 2.0 / (4.1 * across + 2.0), 1))
+    figure.legend(
+        [lines[m] for m in methods if m in lines],
+        [m for m in methods if m in lines],
+        frameon=False,
+        loc="center right",
     )
-    figure.tight_layout()
     figure.savefig(path)
 
 
-def _line(axis: Any, rows: Sequence[Measured], method: str) -> None:
+def _line(axis: Any, rows: Sequence[Measured], method: str, tasks: int) -> None:
     colour, marker, width = STYLES.get(method, ("#333333", "o-", 1.0))
     places = sorted({place(r) for r in rows})
-    found = [pooled(r for r in rows if place(r) == x) for x in places]
+    found = [pooled((r for r in rows if place(r) == x), tasks) for x in places]
     known = [(x, *f) for x, f in zip(places, found, strict=True) if f is not None]
     if known:
         x, share, low, high = zip(*known, strict=True)

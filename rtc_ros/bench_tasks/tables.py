@@ -34,11 +34,16 @@ def place(one: Measured) -> int:
     return one.stride if one.sweep == "stride" else one.delay
 
 
-def pooled(rows: Iterable[Measured]) -> tuple[float, float, float] | None:
-    """Return the proportion done in all rows together, and its interval."""
+def pooled(rows: Iterable[Measured], tasks: int) -> tuple[float, float, float] | None:
+    """Return the proportion done in all rows together, and its interval.
+
+    None unless there are rows of that many tasks: without the hard ones a mean looks too good.
+    """
     rows = list(rows)
+    if not rows or len({r.task for r in rows}) < tasks:
+        return None
     episodes, done = sum(r.episodes for r in rows), sum(r.done for r in rows)
-    return (done / episodes, *wilson(done, episodes)) if episodes else None
+    return (done / episodes, *wilson(done, episodes))
 
 
 def select(rows: Iterable[Measured], sweep: str, task: str, method: str) -> list[Measured]:
@@ -64,7 +69,10 @@ def markdown(rows: Sequence[Measured], sweep: str) -> str:
         lines.append("| | " + " | ".join(f"{_OVER[sweep]} = {x}" for x in places) + " |")
         lines.append("|---|" + "---|" * len(places))
         cells = {
-            (m, x): pooled(r for r in select(mine, sweep, task, m) if place(r) == x)
+            (m, x): pooled(
+                (r for r in select(mine, sweep, task, m) if place(r) == x),
+                len(tasks) if task == ALL else 1,
+            )
             for m in methods
             for x in places
         }
@@ -82,6 +90,7 @@ def motion(rows: Sequence[Measured]) -> str:
     """Return, over d and all tasks, how even the forces were and how much time was left."""
     mine = [r for r in rows if r.sweep == "delay"]
     places, methods = sorted({place(r) for r in mine}), unique(r.method for r in mine)
+    tasks = len({r.task for r in mine})
     lines = [
         "**Change of force at a seam [N], in brackets in any step; then the share of the time "
         "left (0 where not done): all tasks, by d**",
@@ -93,6 +102,9 @@ def motion(rows: Sequence[Measured]) -> str:
         texts = []
         for x in places:
             at = [r for r in select(mine, "delay", ALL, method) if place(r) == x]
+            if len(at) < tasks:
+                texts.append("–")
+                continue
             mean = [sum(getattr(r, k) for r in at) / len(at) for k in ("seam", "jerk", "speed")]
             texts.append(f"{mean[0]:.1f} ({mean[1]:.1f}), {mean[2]:.2f}")
         lines.append(f"| {method} | " + " | ".join(texts) + " |")

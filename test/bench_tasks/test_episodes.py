@@ -10,6 +10,7 @@ from rtc_ros.bench_tasks import learn
 from rtc_ros.bench_tasks.episodes import run_episodes
 from rtc_ros.bench_tasks.points import ABLATIONS, METHODS, Point, points
 from rtc_ros.bench_tasks.results import Results, measured
+from rtc_ros.bench_tasks.tables import markdown, motion, pooled
 from rtc_ros.bench_tasks.tasks import TASKS
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
@@ -107,3 +108,20 @@ def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
     assert Results(tmp_path, {"seed": 1}).find(other) is not None
     with pytest.raises(ValueError, match="was made with seed 1 .now 2.: name another folder"):
         Results(tmp_path, {"seed": 2})
+
+
+def test_all_tasks_together_are_shown_only_where_each_was_measured(run):
+    outcome = run("naive_async", 1)
+    outcome.done[:] = np.arange(EPISODES) % 2
+    chosen = [
+        Point("delay", task, "rtc", 1, 1, RtcSettings(s_min=1)) for task in ("spring_bar", "tray")
+    ] + [Point("delay", "tray", "bid", 1, 1, RtcSettings(s_min=1, strategy="bid"))]
+    rows = [measured(p, outcome, TASK.steps, 0.1) for p in chosen]
+    share, low, high = pooled(rows[:2], 2)
+    assert share == outcome.done.mean() and low < share < high
+    assert high - low < rows[0].high - rows[0].low
+    assert pooled(rows[2:], 2) is None
+    everything, *single = markdown(rows, "delay").split("**Done by d")[1:]
+    assert "| bid | – |" in everything and len(single) == 2
+    assert "| bid | – |" in single[0] and "| bid | – |" not in single[1]
+    assert "| bid | – |" in motion(rows)
