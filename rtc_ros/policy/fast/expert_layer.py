@@ -72,7 +72,7 @@ class LayerPass:
         asked = self.attention.attend(layer.qkv(layer.norm1.into(x, self.y1, self.rho1)))
         x = layer.out.plus(asked, x)
         self.values = layer.gate_up(layer.norm2.into(x, self.y2, self.rho2))
-        gate, up = self.values.split(layer.hidden, dim=1)
+        gate, up = self.values.chunk(2, dim=1)
         return layer.down.plus(torch.ops.aten.silu.out(gate, out=self.silu) * up, x)
 
 
@@ -92,7 +92,7 @@ class LayerBack:
     def __call__(self, dx: Tensor) -> Tensor:
         """Return the gradient at the input [G, D] for ``dx``, that at the output."""
         layer = self._layer
-        gate, up = self._forward.values[: self._rows].split(layer.hidden, dim=1)
+        gate, up = self._forward.values[: self._rows].chunk(2, dim=1)
         dh = layer.down_back(dx)
         torch.mul(dh, self._silu, out=self._d_up)
         torch.ops.aten.silu_backward.grad_input(dh * up, gate, grad_input=self._d_gate)
