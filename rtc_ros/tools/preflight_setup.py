@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -188,12 +187,8 @@ def _controller(node: Node) -> dict[str, Any]:
 
 
 def _limit(values: Mapping[str, Any], name: str) -> np.ndarray:
-    """Return a limit [A], NaN where the parameters don't have it."""
-    joints = list(values["joints"])
-    try:
-        return np.asarray(per_joint(dict(values), name, joints))
-    except ConfigurationError:
-        numbers = [x for x in values[name] if not math.isnan(x)]
-        if numbers:
-            raise
-        return np.full(len(joints), np.nan)
+    """Return a limit [A], NaN where it comes from elsewhere than the parameters."""
+    numbers, size = list(values[name]), len(values["joints"])
+    if len(numbers) not in (1, size):
+        raise ConfigurationError(f"parameter {name} has {len(numbers)} values for {size} joints")
+    return np.asarray(numbers * size if len(numbers) == 1 else numbers)

@@ -330,7 +330,7 @@ def test_interface_names_each_entry_of_diagnostics_and_each_command_type() -> No
     text = texts(INTERFACE)
     for node in ("controller", "inference"):
         source = texts(REPO / f"rtc_ros/nodes/{node}_node.py")
-        parts = re.findall(r'"(\w+)": self\._report', source)
+        parts = re.findall(r'"(\w+)": (?:self\._report|lambda:|CommandWatch)', source)
         assert len(parts) >= 2
         for part in parts:
             assert f"`rtc_{node}: {part}`" in text
