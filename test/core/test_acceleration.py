@@ -159,12 +159,12 @@ def test_it_takes_the_quickest_way_that_the_limits_allow():
 @pytest.mark.parametrize("coherent", [False, True])
 def test_it_stops_before_a_position_limit_however_fast_it_was_asked_to_go(coherent):
     limits = JointLimits(
-        np.full(2, -1.0), np.full(2, 1.0), np.full(2, 0.2), np.full(2, 0.01), coherent=coherent
+        np.full(2, -1.0), np.full(2, 1.0), np.full(2, 0.2), np.full(2, 0.003), coherent=coherent
     )
-    wanted = np.cumsum(np.tile([0.15, -0.12], (60, 1)), axis=0)
+    wanted = np.cumsum(np.tile([0.15, -0.12], (90, 1)), axis=0)
     out = limit_rows(wanted, np.zeros(2), limits)
     assert np.abs(out).max() <= 1.0 and (out[-1] == [1.0, -1.0]).all()
-    assert np.abs(np.diff(out, 2, axis=0)).max() <= 0.01 + TINY
+    assert np.abs(np.diff(out, 2, axis=0)).max() <= 0.003 + TINY
 
 
 def test_braking_takes_each_joint_down_as_fast_as_it_may_or_all_by_one_factor():
