@@ -159,11 +159,14 @@ def test_it_takes_the_quickest_way_that_the_limits_allow():
 @pytest.mark.parametrize("coherent", [False, True])
 def test_it_stops_before_a_position_limit_however_fast_it_was_asked_to_go(coherent):
     limits = JointLimits(
-        np.full(2, -1.0), np.full(2, 1.0), np.full(2, 0.2), np.full(2, 0.003), coherent=coherent
+        np.full(2, -4.0), np.full(2, 4.0), np.full(2, 0.2), np.full(2, 0.003), coherent=coherent
     )
-    wanted = np.cumsum(np.tile([0.15, -0.12], (90, 1)), axis=0)
+    # Up to speed as slowly as it may, so that the arm is where it should be, then past the limit.
+    speed = np.minimum(0.0029 * np.arange(1, 121), 0.12)[:, None]
+    wanted = np.cumsum(speed * [1.0, -0.9], axis=0)
     out = limit_rows(wanted, np.zeros(2), limits)
-    assert np.abs(out).max() <= 1.0 and (out[-1] == [1.0, -1.0]).all()
+    np.testing.assert_array_equal(out[:30], wanted[:30])
+    assert np.abs(out).max() <= 4.0 and (out[-1] == [4.0, -4.0]).all()
     assert np.abs(np.diff(out, 2, axis=0)).max() <= 0.003 + TINY
 
 
