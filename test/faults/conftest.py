@@ -1,0 +1,59 @@
+"""One running system for all faults: each test breaks it, and it must work again for the next."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+FIGURES: list[tuple[str, str]] = []
+
+
+@pytest.fixture
+def figure(request):
+    """Note a figure of this test; all are printed at the end of the session."""
+    name = request.node.name
+    return lambda text: FIGURES.append((name, text))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if FIGURES:
+        terminalreporter.section("faults")
+        for name, text in FIGURES:
+            terminalreporter.write_line(f"{name}: {text}")
+
+
+@pytest.fixture(scope="session")
+def standing(tmp_path_factory):
+    from fault_system import FaultSystem
+
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp("faults")
+    patch.setenv("RTC_ROS_SHM_DIR", str(folder))
+    made = FaultSystem(folder)
+    made.up()
+    yield made
+    made.down()
+    patch.undo()
+
+
+@pytest.fixture
+def system(standing):
+    """The running system, moving; afterwards nothing may have gone wrong, and it moves again."""
+    standing.until_moving()
+    yield standing
+    standing.fault("")
+    standing.until_moving()
+    standing.check()
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """A system of its own, with nothing started yet."""
+    from fault_system import FaultSystem
+
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    made = FaultSystem(tmp_path, namespace="apart")
+    yield made
+    made.down()

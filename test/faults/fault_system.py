@@ -1,0 +1,367 @@
+"""A whole system to break: drivers and camera of this process, the two nodes as real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.context import Context
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+from watcher import Rows, Watcher, limits_of, runs_of
+
+from rtc_ros.bringup import NodeToRun
+
+JOINTS = ["a", "b", "c"]
+PERIOD_S = 0.02
+HORIZON = 30
+S_MIN = 8
+STALE_S = 0.3
+STALE_TICKS = round(STALE_S / PERIOD_S)
+MARGIN_TICKS = 10
+"""Messages on their way, and a busy machine."""
+SECOND = round(1.0 / PERIOD_S)
+
+COMMON: dict[str, Any] = {
+    "joints": JOINTS,
+    "control_period": PERIOD_S,
+    "handoff_name": "faults",
+    "joint_state_timeout": STALE_S,
+}
+CONTROLLER: dict[str, Any] = {
+    **COMMON,
+    "position_lower": [-1.0],
+    "position_upper": [1.0],
+    "max_velocity": [2.0],
+    "max_acceleration": [20.0],
+    "soft_start": 0.0,
+    "start_when_ready": True,
+    "command_groups": ["arm", "hand"],
+    "group.arm.topic": "arm/commands",
+    "group.arm.type": "float64_multi_array",
+    "group.arm.joints": ["b", "a"],
+    "group.hand.topic": "hand/commands",
+    "group.hand.type": "joint_state",
+    "group.hand.joints": ["c"],
+}
+INFERENCE: dict[str, Any] = {
+    **COMMON,
+    "policy_path": "faults",
+    "cameras": ["top"],
+    "camera.top.topic": "camera/top",
+    "camera_timeout": 0.3,
+    "s_min": S_MIN,
+    "seed": 1,
+}
+
+
+class FaultSystem:
+    """Drivers that follow at once and can be made to fail; everything is watched all the time."""
+
+    def __init__(self, folder: Path, rows: Rows | None = None, namespace: str = "") -> None:
+        self.folder, self.namespace = folder, namespace
+        self.word_file = folder / "fault"
+        self.context = Context()
+        rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
+        self.watcher = Watcher(JOINTS, *limits_of(CONTROLLER), rows)
+        self.diagnostics: dict[str, tuple[bytes, str]] = {}
+        self.said: list[tuple[int, str, str]] = []
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        # What the drivers do wrong:
+        self.silent_joints: set[str] = set()
+        self.frozen_stamp: Any = None
+        self.offset = np.zeros(len(JOINTS))
+        self.camera_period_s, self.camera_size = 0.05, (48, 64)
+        self.camera_encoding = "rgb8"
+        self.clock_ns: int | None = None
+        self.clock_runs = True
+        self.kills = 0
+        # Drivers don't wait for what the test itself does.
+        self._ours, self._drivers = (
+            SingleThreadedExecutor(context=self.context) for _ in range(2)
+        )
+        self.node = self._node("fault_system", self._ours)
+        self._listen()
+        self._drive()
+        self._threads = [
+            threading.Thread(target=_spin, args=(executor,), daemon=True)
+            for executor in (self._ours, self._drivers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _node(self, name: str, executor: Executor) -> Node:
+        node = Node(
+            name, namespace=self.namespace, context=self.context, use_global_arguments=False
+        )
+        executor.add_node(node)
+        return node
+
+    # -- our side of the topics -------------------------------------------------------------
+
+    def _listen(self) -> None:
+        node, watcher, qos = self.node, self.watcher, QoSProfile(depth=500)
+        node.create_subscription(JointTrajectory, "rtc_inference/chunk", watcher.on_chunk, qos)
+        node.create_subscription(JointState, "rtc_controller/executed", watcher.on_executed, qos)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos)
+        node.create_subscription(Float64MultiArray, "arm/commands", self._on_arm, qos)
+        node.create_subscription(JointState, "hand/commands", self._on_hand, qos)
+        self.strangers: set[bytes] = set()
+
+    def _on_arm(self, message: Float64MultiArray, info: Any) -> None:
+        if bytes(info["publisher_gid"]["data"]) not in self.strangers:
+            self.watcher.on_command(["b", "a"], list(message.data))
+
+    def _on_hand(self, message: JointState) -> None:
+        self.watcher.on_command(message.name, list(message.position))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            namespace, _, name = status.name.rpartition("/")
+            if namespace == self.namespace:
+                self.diagnostics[name] = (status.level, status.message)
+                self.said.append((time.time_ns(), name, status.message))
+
+    def _drive(self) -> None:
+        self.driver = self._node("driver", self._drivers)
+        self._states = self.driver.create_publisher(JointState, "joint_states", 10)
+        self._camera = self.driver.create_publisher(Image, "camera/top", 2)
+        self._clock = self.driver.create_publisher(Clock, "/clock", 10)
+        self._image_due = 0.0
+        self.driver.create_timer(0.01, self._publish)
+
+    def restart_driver(self, away_s: float) -> None:
+        """End the driver's node and start it anew."""
+        node, self.driver = self.driver, None
+        self._drivers.remove_node(node)
+        node.destroy_node()
+        time.sleep(away_s)
+        self._drive()
+
+    def stamp(self) -> Any:
+        return self.node.get_clock().now().to_msg()
+
+    def state(self) -> JointState:
+        """Return the joint states as they are now, faults included."""
+        names = [j for j in JOINTS if j not in self.silent_joints]
+        pose = self.watcher.pose + self.offset
+        self.watcher.published.append((time.time_ns(), pose))
+        message = JointState(name=names, position=[float(pose[JOINTS.index(j)]) for j in names])
+        message.header.stamp = self.frozen_stamp or self.stamp()
+        return message
+
+    def _publish(self) -> None:
+        if self.clock_ns is not None:
+            self.clock_ns += 10_000_000 if self.clock_runs else 0
+            clock = Clock()
+            clock.clock.sec, clock.clock.nanosec = divmod(self.clock_ns, 10**9)
+            self._clock.publish(clock)
+        if len(self.silent_joints) < len(JOINTS):
+            self._states.publish(self.state())
+        now = time.monotonic()
+        if now >= self._image_due:
+            self._image_due = now + self.camera_period_s
+            self._camera.publish(self.image())
+
+    def image(self) -> Image:
+        """Return an image as the camera sends it now."""
+        height, width = self.camera_size
+        depth = {"rgb8": 3, "bgr8": 3, "mono8": 1, "nonsense": 3}[self.camera_encoding]
+        message = Image(
+            height=height, width=width, encoding=self.camera_encoding, step=depth * width
+        )
+        message.data = bytes(depth * height * width)
+        message.header.stamp = self.stamp()
+        return message
+
+    def second(self, kind: Any, topic: str, make: Callable[[], Any], hz: float) -> Node:
+        """Add a publisher that shouldn't be there; destroy it with ``remove``."""
+        node = self._node("stranger", self._drivers)
+        publisher = node.create_publisher(kind, topic, 10)
+        node.create_timer(1 / hz, lambda: publisher.publish(make()))
+        return node
+
+    def remove(self, node: Node) -> None:
+        """Take a node away."""
+        self._drivers.remove_node(node)
+        node.destroy_node()
+
+    # -- the processes ----------------------------------------------------------------------
+
+    def start(self, what: str, **changes: Any) -> None:
+        """Start rtc_controller or rtc_inference, the latter with the policy that fails."""
+        given = CONTROLLER if what == "rtc_controller" else INFERENCE
+        node = NodeToRun(what, self.namespace, parameters={**given, **changes})
+        module = "faulty_inference" if what == "rtc_inference" else node.module
+        here = str(Path(__file__).parent)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]),
+            "FAULT_FILE": str(self.word_file),
+            "FAULT_JOINTS": str(len(JOINTS)),
+        }
+        with open(self.folder / f"{what}.log", "ab") as log:
+            self.running[what] = subprocess.Popen(
+                [sys.executable, "-m", module, *node.ros_arguments()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def signal(self, what: str, number: int) -> None:
+        """Send a process a signal; after SIGKILL it is gone when this returns."""
+        process = self.running[what]
+        process.send_signal(number)
+        if number == signal.SIGKILL:
+            self.kills += 1
+            process.wait(timeout=20)
+
+    def fault(self, word: str) -> None:
+        """Let the policy fail; an empty word ends it."""
+        self.word_file.write_text(word)
+
+    def up(self) -> None:
+        """Start both nodes and wait for motion."""
+        self.start("rtc_controller")
+        self.start("rtc_inference")
+        self.until_moving()
+
+    # -- waiting ----------------------------------------------------------------------------
+
+    def until(self, condition: Callable[[], Any], what: str, patience_s: float = 30.0) -> None:
+        """Wait until ``condition()`` holds."""
+        deadline = time.monotonic() + patience_s
+        while not condition():
+            assert time.monotonic() < deadline, (
+                f"waited {patience_s} s for {what}; {self.diagnostics}{self.logs()}"
+            )
+            time.sleep(0.005)
+
+    def until_moving(self, patience_s: float = 30.0) -> int:
+        """Wait for a step executed from now on; return the ticks held until then."""
+        begun = time.time_ns()
+        self.until(lambda: self._executed_since(begun), "motion", patience_s)
+        ticks = self.watcher.since(begun)
+        return next(i for i, tick in enumerate(ticks) if tick.executes)
+
+    def _executed_since(self, begun: int) -> bool:
+        return any(tick.executes for tick in self.watcher.since(begun))
+
+    def until_holding(self, reason: str, begun_ns: int) -> int:
+        """Wait for a hold with this reason after ``begun_ns``; return the steps executed first."""
+
+        def held() -> bool:
+            return any(reason in tick.reason for tick in self.watcher.since(begun_ns))
+
+        self.until(held, f"a hold because of {reason}")
+        ticks = self.watcher.since(begun_ns)
+        first = next(i for i, tick in enumerate(ticks) if reason in tick.reason)
+        return sum(tick.executes for tick in ticks[:first])
+
+    def until_said(self, entry: str, sentence: str, begun_ns: int) -> None:
+        """Wait until an entry of /diagnostics holds ``sentence``, said after ``begun_ns``."""
+
+        def told() -> bool:
+            return any(
+                at > begun_ns and name == entry and sentence in text
+                for at, name, text in list(self.said)
+            )
+
+        self.until(told, f"{entry} to say {sentence!r}")
+
+    def holds(self, begun_ns: int) -> list[tuple[str, int]]:
+        """Return the holds since ``begun_ns`` with their ticks."""
+        return [r for r in runs_of(self.watcher.since(begun_ns)) if r[0] != "execute"]
+
+    def disturbed(self, begun_ns: int) -> list[tuple[str, int]]:
+        """Return the holds since ``begun_ns`` but short ones of a machine that is too busy."""
+        late = ("hold: starved", f"s old (joint_state_timeout is {STALE_S:g} s)")
+        return [r for r in self.holds(begun_ns) if not r[0].endswith(late) or r[1] > SECOND]
+
+    def set_parameters(self, node: str, values: dict[str, Any]) -> Any:
+        """Begin to set parameters, all or none; returns the future."""
+        client = self._clients(SetParametersAtomically, f"{node}/set_parameters_atomically")
+        parameters = [Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
+        return client.call_async(SetParametersAtomically.Request(parameters=parameters))
+
+    def call(self, name: str) -> Trigger.Response:
+        """Call a service of the controller."""
+        future = self._clients(Trigger, f"rtc_controller/{name}").call_async(Trigger.Request())
+        self.until(future.done, name)
+        return future.result()
+
+    def _clients(self, kind: Any, name: str) -> Any:
+        made = self.__dict__.setdefault("_made", {})
+        if name not in made:
+            made[name] = self.node.create_client(kind, name)
+        self.until(made[name].service_is_ready, name)
+        return made[name]
+
+    def logs(self) -> str:
+        """Return what the processes printed."""
+        logs = sorted(self.folder.glob("*.log"))
+        return "".join(f"\n--- {path.name}\n{path.read_text()[-3000:]}" for path in logs)
+
+    def check(self) -> None:
+        """Assert that everything held that must hold, whatever was broken.
+
+        A process that dies may leave one chunk that was never published, and one tick.
+        """
+        watcher = self.watcher
+        excuses = watcher.lost + self.kills
+        for _ in range(20):  # the copy of a chunk, or a tick, may still be on its way
+            watcher.settle()
+            if len(watcher.unknown_chunks) <= excuses and not watcher.unknown_commands:
+                break
+            time.sleep(0.05)
+        assert not watcher.problems, watcher.problems[:5]
+        assert len(watcher.unknown_chunks) <= excuses, watcher.unknown_chunks
+        assert len(watcher.unknown_commands) <= 2 * excuses, watcher.unknown_commands[:5]
+
+    def down(self) -> None:
+        """End everything that was started."""
+        for process in self.running.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.send_signal(signal.SIGINT)
+        for process in self.running.values():
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.context.try_shutdown()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+
+def _spin(executor: Executor) -> None:
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
+
+
+def warned(status: tuple[bytes, str]) -> bool:
+    """Tell whether an entry of /diagnostics is worse than OK."""
+    return status[0] != DiagnosticStatus.OK

@@ -1,0 +1,185 @@
+"""Kill both sides at random moments, again and again; each message in between is checked.
+
+    python3 test/faults/kills.py --kills 1000
+
+Half of the kills meet the controller, half the inference side: a fast writer (``--inference
+writer``, a chunk each three steps) or the real node (``rtc_inference``, with a policy made up).
+Two of
+three come while the arm moves, each third wherever a start has got to. Exit code 1 where
+anything torn, misplaced or outside the limits went out, or a process didn't come back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fault_system import FaultSystem
+from process_farm import row
+
+
+class Farm:
+    """The process that forks the others."""
+
+    def __init__(self, folder: Path, namespace: str) -> None:
+        here, repo = Path(__file__).parent, Path(__file__).resolve().parents[2]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(
+                [str(here), str(repo), os.environ.get("PYTHONPATH", "")]
+            ),
+            "FAULT_FILE": str(folder / "fault"),
+            "FAULT_JOINTS": "3",
+            "FAULT_NAMESPACE": namespace,
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, str(here / "process_farm.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env=environment,
+        )
+        self.pids: dict[str, int] = {}
+
+    def start(self, what: str) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        self.pids[what] = int(self._process.stdout.readline())
+
+    def alive(self, what: str) -> bool:
+        return Path(f"/proc/{self.pids[what]}").exists()
+
+    def kill(self, what: str) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pids[what], signal.SIGKILL)
+        while self.alive(what):
+            time.sleep(0.0005)
+
+    def close(self) -> None:
+        for what in list(self.pids):
+            self.kill(what)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=20)
+
+
+class Campaign:
+    """Kills, and waits for motion in between."""
+
+    def __init__(self, folder: Path, inference: str, seed: int, namespace: str = "") -> None:
+        self.inference = inference
+        rows = (lambda name, step: row(*name, step)) if inference == "writer" else None
+        self.system = FaultSystem(folder, rows, namespace)
+        self.farm = Farm(folder, namespace)
+        self.chance = random.Random(seed)
+        self.kills: Counter[str] = Counter()
+        self.back_s: dict[str, list[float]] = {"rtc_controller": [], inference: []}
+        self.held: list[int] = []
+
+    def run(self, kills: int) -> None:
+        for what in ("rtc_controller", self.inference):
+            self.farm.start(what)
+        self._wait(time.time_ns(), 60.0)
+        for number in range(kills):
+            what = ("rtc_controller", self.inference)[number % 2]
+            self._kill(what, anywhere=number % 3 == 2)
+            if number % 100 == 99:
+                self.system.watcher.settle()
+                print(f"{number + 1} kills, {self.summary()}", flush=True)
+
+    def _kill(self, what: str, *, anywhere: bool) -> None:
+        time.sleep(self.chance.uniform(0.0, 0.2))
+        self.farm.kill(what)
+        self.kills[what] += 1
+        begun = time.time_ns()
+        self.farm.start(what)
+        if anywhere:
+            # The next kill of this side meets it wherever its start has got to.
+            time.sleep(self.chance.uniform(0.0, 0.25))
+            self.farm.kill(what)
+            self.kills[f"{what} while starting"] += 1
+            begun = time.time_ns()
+            self.farm.start(what)
+        self._wait(begun)
+        self.back_s[what].append((time.time_ns() - begun) * 1e-9)
+
+    def _wait(self, begun_ns: int, patience_s: float = 30.0) -> None:
+        """Wait for motion by a chunk of the process that runs now."""
+        deadline = time.monotonic() + patience_s
+        watcher = self.system.watcher
+        while not any(tick.executes for tick in watcher.since(begun_ns)):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no motion in {patience_s} s: {self.system.diagnostics}")
+            time.sleep(0.002)
+        ticks = watcher.since(begun_ns)
+        self.held.append(next(i for i, tick in enumerate(ticks) if tick.executes))
+
+    def summary(self) -> str:
+        watcher = self.system.watcher
+        back = ", ".join(
+            f"{what} moves {np.median(v):.2f} s (at most {max(v):.2f} s) after its start"
+            for what, v in self.back_s.items()
+            if v
+        )
+        return (
+            f"{dict(self.kills)}, {len(watcher.ticks)} ticks ({watcher.lost} not heard), "
+            f"{watcher.compared} rows compared bit by bit, {watcher.commands} commands, "
+            f"{len(watcher.problems)} violations, "
+            f"{len(watcher.unknown_chunks)} chunks unknown; {back}"
+        )
+
+    def close(self) -> None:
+        self.farm.close()
+        self.system.down()
+
+
+def campaign(
+    kills: int, inference: str, seed: int, folder: Path, namespace: str = ""
+) -> Campaign:
+    """Run one and return it, closed."""
+    made = Campaign(folder, inference, seed, namespace)
+    try:
+        made.run(kills)
+        time.sleep(0.3)
+        made.system.watcher.settle()
+    finally:
+        made.close()
+    return made
+
+
+def main() -> int:
+    """Run a campaign from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--inference", choices=("writer", "rtc_inference"), default="writer")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="rtc_ros_kills_", dir="/dev/shm") as folder:
+        os.environ["RTC_ROS_SHM_DIR"] = folder
+        # A killed process leaves its middleware's own segments in /dev/shm.
+        os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
+        made = campaign(options.kills, options.inference, options.seed, Path(folder))
+    print(made.summary())
+    for problem in made.system.watcher.problems[:20]:
+        print(problem)
+    return 1 if made.system.watcher.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Joint states and cameras that stop, freeze, jump, change or come twice."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from fault_system import HORIZON, JOINTS, MARGIN_TICKS, SECOND, STALE_TICKS, warned
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+@pytest.mark.parametrize(
+    ("joints", "named"), [(JOINTS, "the joint state of"), (["b"], "the joint state of b is")]
+)
+def test_joint_states_that_stop_hold_the_arm(system, figure, joints, named):
+    begun = time.time_ns()
+    system.silent_joints = set(joints)
+    steps = system.until_holding(named, begun)
+    assert steps <= STALE_TICKS + MARGIN_TICKS
+    system.until_said("rtc_controller: motion", named, begun)
+    system.silent_joints = set()
+    held = system.until_moving()
+    assert held <= SECOND
+    figure(f"holds after {steps} steps, moves {held} ticks after they are back")
+
+
+def test_joint_states_that_repeat_one_stamp_are_as_good_as_none(system, figure):
+    begun = time.time_ns()
+    system.frozen_stamp = system.stamp()
+    steps = system.until_holding("its messages repeat one stamp", begun)
+    assert steps <= STALE_TICKS + MARGIN_TICKS
+    system.until_said("rtc_controller: motion", "the driver hangs", begun)
+    system.frozen_stamp = None
+    held = system.until_moving()
+    assert held <= SECOND
+    figure(f"holds after {steps} steps, moves {held} ticks after the end")
+
+
+def test_joint_states_that_jump_are_not_shown_to_the_policy(system, figure):
+    begun = time.time_ns()
+    system.offset[0] = 3.0
+    system.until_said("rtc_inference: inference", "the joint state of a jumped by", begun)
+    assert warned(system.diagnostics["rtc_inference: inference"])
+    system.offset[0] = 0.0
+    held = system.until_moving()
+    assert held <= SECOND
+    figure(f"{sum(n for _, n in system.holds(begun))} ticks held; no inference starts for 0.5 s")
+
+
+def test_joint_states_of_two_publishers_hold_the_arm(system, figure):
+    begun = time.time_ns()
+
+    def other():
+        return JointState(name=["a", "b"], position=[0.1, 0.1])
+
+    stranger = system.second(JointState, "joint_states", other, 50)
+    try:
+        steps = system.until_holding("comes from two publishers at once", begun)
+        system.until_said("rtc_controller: motion", "two publishers at once", begun)
+    finally:
+        system.remove(stranger)
+    held = system.until_moving()
+    assert held <= SECOND
+    figure(f"holds {steps} steps after it came, moves {held} ticks after it left")
+
+
+def test_a_driver_that_restarts_is_gone_on_with(system, figure):
+    begun = time.time_ns()
+    system.restart_driver(away_s=1.6)
+    system.until_said("rtc_controller: motion", "the joint state of", begun)
+    held = system.until_moving()
+    assert held <= SECOND
+    assert not any("two publishers" in reason for reason, _ in system.holds(begun))
+    figure(f"moves {held} ticks after it is back")
+
+
+def test_a_camera_that_stops_is_named_and_starves_the_arm(system, figure):
+    begun = time.time_ns()
+    system.camera_period_s = system._image_due = float("inf")
+    steps = system.until_holding("starved", begun)
+    assert steps <= STALE_TICKS + HORIZON + MARGIN_TICKS
+    system.until_said("rtc_inference: inference", "the last image of camera top", begun)
+    system.camera_period_s, system._image_due = 0.05, 0.0
+    held = system.until_moving()
+    assert held <= SECOND
+    figure(f"holds after {steps} steps, moves {held} ticks after it is back")
+
+
+def test_a_camera_that_slows_down_is_named_when_it_matters(system, figure):
+    begun = time.time_ns()
+    system.camera_period_s = 0.7
+    system.until_said("rtc_inference: inference", "(camera_timeout is 0.3 s)", begun)
+    system.camera_period_s = 0.05
+    held = system.until_moving()
+    assert held <= SECOND
+    figure(f"{sum(n for _, n in system.holds(begun))} ticks held at 1.4 images a second")
+
+
+@pytest.mark.parametrize(
+    ("size", "encoding", "said"),
+    [
+        ((24, 32), "rgb8", " to 32 × 24 rgb8"),
+        ((48, 64), "bgr8", " to 64 × 48 bgr8"),
+    ],
+)
+def test_a_camera_that_changes_its_images_is_named_and_used(system, figure, size, encoding, said):
+    begun = time.time_ns()
+    system.camera_size, system.camera_encoding = size, encoding
+    system.until_said("rtc_inference: inference", said, begun)
+    chunks = len(system.watcher.chunks)
+    system.until(lambda: len(system.watcher.chunks) > chunks + 2, "chunks made of such images")
+    system.camera_size, system.camera_encoding = (48, 64), "rgb8"
+    assert not system.disturbed(begun)
+    figure("not held: the image is converted and resized")
+
+
+def test_images_that_cant_be_converted_are_named_and_starve_the_arm(system, figure):
+    begun = time.time_ns()
+    system.camera_encoding = "nonsense"
+    steps = system.until_holding("starved", begun)
+    system.until_said("rtc_inference: inference", "can't be converted to rgb8", begun)
+    system.camera_encoding = "rgb8"
+    held = system.until_moving()
+    assert held <= SECOND
+    figure(f"holds after {steps} steps, moves {held} ticks after the end")
+
+
+def test_images_with_too_few_bytes_are_named_and_starve_the_arm(system, figure):
+    begun = time.time_ns()
+
+    def short():
+        image = system.image()
+        image.data = image.data[:10]
+        return image
+
+    system.camera_period_s = system._image_due = float("inf")
+    stranger = system.second(Image, "camera/top", short, 20)
+    try:
+        system.until_holding("starved", begun)
+        system.until_said("rtc_inference: inference", "can't be converted to rgb8", begun)
+    finally:
+        system.remove(stranger)
+        system.camera_period_s, system._image_due = 0.05, 0.0
+    held = system.until_moving()
+    assert held <= SECOND
+    figure(f"moves {held} ticks after the end")
+
+
+def test_parameters_set_in_bursts_leave_the_motion_alone(system, figure):
+    begun = time.time_ns()
+    answers = []
+    for i in range(15):
+        burst = []
+        for j in range(8):  # as many requests as a service's queue holds
+            wrong = j == 3
+            values = {"s_min": 1000 if wrong else 4 + (i + j) % 12, "beta": 1.0 + j, "task": "t"}
+            burst.append((wrong, system.set_parameters("rtc_inference", values)))
+        system.until(lambda burst=burst: all(f.done() for _, f in burst), "all answers")
+        answers += burst
+    for wrong, future in answers:
+        result = future.result().result
+        assert result.successful is not wrong, result.reason
+    system.until_moving()
+    assert not system.disturbed(begun)
+    last = system.set_parameters("rtc_inference", {"s_min": 8, "beta": 5.0, "task": ""})
+    system.until(last.done, "an answer")
+    figure("120 changes in bursts of 8, 15 of them refused: no tick held")
+
+
+def test_a_second_commander_is_named(system, figure):
+    begun = time.time_ns()
+    stranger = system.second(
+        Float64MultiArray, "arm/commands", lambda: Float64MultiArray(data=[0.0, 0.0]), 20
+    )
+    system.until(
+        lambda: len(system.node.get_publishers_info_by_topic("arm/commands")) == 2, "discovery"
+    )
+    for info in system.node.get_publishers_info_by_topic("arm/commands"):
+        if info.node_name == "stranger":
+            system.strangers.add(bytes(info.endpoint_gid))
+    try:
+        system.until_said("rtc_controller: commands", "/stranger publishes on /arm/comm", begun)
+    finally:
+        system.remove(stranger)
+    figure("named while it is there; the watcher saw ours stay within limits")

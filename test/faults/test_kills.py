@@ -1,0 +1,20 @@
+"""A short campaign of kills; the long one is run by hand (docs/reliability.md)."""
+
+from __future__ import annotations
+
+import pytest
+from kills import campaign
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+
+def test_kills_of_both_sides_at_random_moments(tmp_path, monkeypatch, figure):
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    # A killed process leaves its middleware's own segments in /dev/shm.
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    made = campaign(10, "writer", 7, tmp_path, "kills")
+    watcher = made.system.watcher
+    assert not watcher.problems, watcher.problems[:5]
+    assert len(watcher.unknown_chunks) <= sum(made.kills.values())
+    assert watcher.compared > 50
+    figure(made.summary())
