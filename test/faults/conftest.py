@@ -1,4 +1,4 @@
-"""One running system for all faults: each test breaks it, and it must work again for the next."""
+"""One running system for a module's faults: a test breaks it, and it must work for the next."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,8 @@ def pytest_terminal_summary(terminalreporter):
             terminalreporter.write_line(f"{name}: {text}")
 
 
-@pytest.fixture(scope="session")
+# Not for the session: its processes and its folder would be there under all later tests.
+@pytest.fixture(scope="module")
 def standing(tmp_path_factory):
     from fault_system import FaultSystem
 
