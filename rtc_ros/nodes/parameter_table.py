@@ -328,7 +328,12 @@ CONTROLLER = (
         "Where the URDF comes from (std_msgs/String, transient local); empty: not asked.",
     ),
     Parameter(
-        "robot_description_timeout", 5.0, "How long to wait for it at start.", "s", 0.0, 300.0
+        "robot_description_timeout",
+        15.0,
+        "How long to wait for it at start.",
+        "s",
+        0.0,
+        300.0,
     ),
     Parameter(
         "wrap_joints",

@@ -93,7 +93,8 @@ class RobotDouble:
         parameters = {**PARAMETERS, **changes}
         self.processes.start([NodeToRun("rtc_controller", parameters=parameters)])
         client = self.node.create_client(Trigger, "rtc_controller/start")
-        self.until(client.service_is_ready, "the controller's services")
+        # Longer than it waits for a robot description, so that its own sentence is seen.
+        self.until(client.service_is_ready, "the controller's services", 30.0)
         spec = HandoffSpec(tuple(JOINTS), PERIOD_S)
         self.until(lambda: StepCursor.attach_or_none("test.cursor", spec), "the cursor")
         self.cursor = StepCursor.attach("test.cursor", spec)
