@@ -243,6 +243,4 @@ def _moved(
     """Return ``previous`` moved by ``step``: where that is ``error``, exactly to ``target``."""
     row = np.where(step == error, target, previous + step)
     # Sums are rounded; the limits are not.
-    return _within(
-        row, np.minimum(previous, limits.lower), np.maximum(previous, limits.upper)
-    )
+    return _within(row, np.minimum(previous, limits.lower), np.maximum(previous, limits.upper))

@@ -67,9 +67,7 @@ class CommandGroup:
             "joint_state": JointState,
             "float64_multi_array": Float64MultiArray,
         }.get(kind, JointTrajectory)
-        self._publisher = (
-            None if dry_run else node.create_publisher(message, values["topic"], 10)
-        )
+        self._publisher = None if dry_run else node.create_publisher(message, values["topic"], 10)
         self._make = {
             "joint_state": self._joint_state,
             "float64_multi_array": self._array,
@@ -99,9 +97,7 @@ class CommandGroup:
         """Wait until every driver that listens has what was published, no longer than this."""
         if self._publisher is not None:
             with contextlib.suppress(RuntimeError):  # a middleware that can't tell
-                self._publisher.wait_for_all_acked(
-                    RclpyDuration(nanoseconds=round(seconds * 1e9))
-                )
+                self._publisher.wait_for_all_acked(RclpyDuration(nanoseconds=round(seconds * 1e9)))
 
     def _publish(self, message: Any) -> None:
         if self._publisher is not None:
@@ -161,9 +157,7 @@ def command_groups(
     Raises:
         ConfigurationError: a joint is in no group, or in two.
     """
-    groups = [
-        CommandGroup(node, name, joints, period_s, limits, ahead, dry_run) for name in names
-    ]
+    groups = [CommandGroup(node, name, joints, period_s, limits, ahead, dry_run) for name in names]
     commanded = [joint for group in groups for joint in group.joints]
     twice = sorted({j for j in commanded if commanded.count(j) > 1})
     missing = [j for j in joints if j not in commanded]

@@ -70,6 +70,4 @@ def ring_report(ring: ChunkRing | None, problem: str) -> Report:
         return Report(ERROR, problem)
     if ring is None:
         return Report(WARN, "no inference node yet: the ring is absent")
-    return Report(
-        OK, "attached", {"ring": ring.path, "H": ring.spec.horizon, "epoch": ring.epoch}
-    )
+    return Report(OK, "attached", {"ring": ring.path, "H": ring.spec.horizon, "epoch": ring.epoch})

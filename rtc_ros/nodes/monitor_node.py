@@ -12,14 +12,14 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
+from rtc_ros.bags.run_reader import Topics
 from rtc_ros.core.continuity import Thresholds
 from rtc_ros.nodes.diagnostics import OK, WARN, Diagnostics, Report
 from rtc_ros.nodes.monitor_parameters import MONITOR
 from rtc_ros.nodes.parameters import declare
 from rtc_ros.nodes.runner import run_node
-from rtc_ros.tools.facts import facts
-from rtc_ros.tools.live_run import LiveRun, LiveState
-from rtc_ros.tools.run_reader import Topics
+from rtc_ros.report.facts import facts
+from rtc_ros.report.live_run import LiveRun, LiveState
 
 SILENT_S = 1.0
 """Without a tick for longer than this, nothing moves: that is said."""

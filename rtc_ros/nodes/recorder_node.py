@@ -28,10 +28,10 @@ from rosbags.interfaces import (
     QosTime,
 )
 
+from rtc_ros.bags.columns import settings_of
+from rtc_ros.bags.writer import BagFolderError, BagWriter
 from rtc_ros.nodes.parameters import ConfigurationError, declare
 from rtc_ros.nodes.recorder_parameters import RECORDER
-from rtc_ros.tools.bag_columns import settings_of
-from rtc_ros.tools.bag_writer import BagFolderError, BagWriter
 
 POLL_PERIOD_S = 0.1
 """How often the graph is asked for publishers: topics' types are unknown until there is one."""

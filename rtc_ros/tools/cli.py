@@ -25,19 +25,19 @@ COMMANDS = {
         "PlotJuggler and Foxglove layouts for a robot's joints",
     ),
     ("bench", "handoff"): (
-        "rtc_ros.tools.bench_handoff",
+        "rtc_ros.bench.handoff",
         "shared memory against a topic, side by side",
     ),
     ("bench", "tick"): (
-        "rtc_ros.tools.bench_tick",
+        "rtc_ros.bench.tick",
         "lateness of the control tick: deadline loop against rclpy timer",
     ),
     ("bench", "inference"): (
-        "rtc_ros.tools.bench_inference",
+        "rtc_ros.bench.inference",
         "a chunk by the fast path against LeRobot's code, by phases",
     ),
     ("bench", "strategies"): (
-        "rtc_ros.tools.bench_strategies",
+        "rtc_ros.bench.strategies",
         "every strategy by delay and stride, on tasks that are trained in minutes",
     ),
     ("sim", "record"): ("rtc_ros.sim.demonstrations", "record demonstrations of the expert"),

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rtc_ros.bags.reader import BagError
+from rtc_ros.bags.run_reader import TopicNames
 from rtc_ros.core.continuity import ContinuityReport, Thresholds
-from rtc_ros.tools.bag_reader import BagError
-from rtc_ros.tools.examine import JudgedBag, examine
-from rtc_ros.tools.facts import facts
-from rtc_ros.tools.run_reader import TopicNames
+from rtc_ros.report.examine import JudgedBag, examine
+from rtc_ros.report.facts import facts
 
 PASSED, FAILED, UNUSABLE = 0, 1, 2
 FORMAT = 1
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = max(code, {True: PASSED, False: FAILED, None: UNUSABLE}[report.verdict.passed])
     if found and arguments.html:
         # Drawing takes a second to import, which a check in a script needn't pay.
-        from rtc_ros.tools.report_html import write_html
+        from rtc_ros.report.page import write_html
 
         try:
             write_html(found, arguments.html)
@@ -116,7 +116,7 @@ def _write(arguments: argparse.Namespace, bag: Path, judged: JudgedBag) -> None:
         text = json.dumps(as_json(bag, judged.report), indent=1, allow_nan=False)
         json_path.write_text(text + "\n", encoding="utf-8")
     if png_path is not None:
-        from rtc_ros.tools.report_figure import draw_report
+        from rtc_ros.report.figure import draw_report
 
         draw_report(judged.report, judged.evidence, bag.name, png_path)
 

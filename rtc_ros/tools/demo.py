@@ -24,10 +24,10 @@ from typing import NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rtc_ros.bags.reader import BagError
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
-from rtc_ros.tools.bag_reader import BagError
 from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
 from rtc_ros.tools.processes import Processes, explain
 from rtc_ros.tools.robot_client import RobotClient, RobotError

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rtc_ros.bags.run_reader import read_run
 from rtc_ros.core.continuity import ContinuityReport, RunLog, evidence_of, judge
 from rtc_ros.tools.continuity import as_json, print_table
 from rtc_ros.tools.film import write_film, write_strip
-from rtc_ros.tools.run_reader import read_run
 
 FILM_TOPIC = "camera/film/image_raw"
 
@@ -41,7 +41,7 @@ def write_reports(phases: Sequence[Phase], latency_ms: float, console: Console) 
         BagError: a bag can't be judged.
         OSError: the folder can't be written.
     """
-    from rtc_ros.tools.comparison_figure import draw_comparison
+    from rtc_ros.report.comparison import draw_comparison
 
     runs: list[tuple[str, ContinuityReport, RunLog]] = []
     for phase in phases:
@@ -60,7 +60,7 @@ def write_reports(phases: Sequence[Phase], latency_ms: float, console: Console) 
 
 def _write(phase: Phase, report: ContinuityReport, run: RunLog) -> None:
     """Write one phase's JSON, picture, film and strip of frames."""
-    from rtc_ros.tools.report_figure import draw_report
+    from rtc_ros.report.figure import draw_report
 
     beside = phase.bag
     text = json.dumps(as_json(phase.bag, report), indent=1, allow_nan=False)

@@ -12,8 +12,8 @@ from typing import IO
 import cv2
 import numpy as np
 
-from rtc_ros.tools.bag_reader import Bag, BagError
-from rtc_ros.tools.images import IMAGE_TYPES, decode_bgr
+from rtc_ros.bags.images import IMAGE_TYPES, decode_bgr
+from rtc_ros.bags.reader import Bag, BagError
 
 MAX_HEIGHT = 480
 

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from rtc_ros.core.continuity.seams import Seam
 from rtc_ros.core.cursor import Mode
-from rtc_ros.tools.facts import facts
-from rtc_ros.tools.live_run import LiveState
+from rtc_ros.report.facts import facts
+from rtc_ros.report.live_run import LiveState
 
 SILENT_S = 1.0
 SEAMS_SHOWN = 40

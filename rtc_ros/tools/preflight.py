@@ -15,17 +15,10 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from rtc_ros.nodes.parameters import ConfigurationError
-from rtc_ros.tools import (
-    preflight_cameras,
-    preflight_checkpoint,
-    preflight_commands,
-    preflight_joints,
-    preflight_machine,
-    preflight_timing,
-)
-from rtc_ros.tools.preflight_probe import Probe
-from rtc_ros.tools.preflight_report import Finding, bad, exit_code, table, verdict
-from rtc_ros.tools.preflight_setup import Setup, read_setup
+from rtc_ros.preflight import cameras, checkpoint, commands, joints, machine, timing
+from rtc_ros.preflight.findings import Finding, bad, exit_code, table, verdict
+from rtc_ros.preflight.probe import Probe
+from rtc_ros.preflight.setup import Setup, read_setup
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,38 +49,38 @@ def examine(
     measure: bool = False,
 ) -> list[Finding]:
     """Listen to the robot through ``probe`` and run every check; see the module."""
-    findings, spec, spread = preflight_checkpoint.look_at_checkpoint(setup)
+    findings, spec, spread = checkpoint.look_at_checkpoint(setup)
     probe.listen(setup)
     topics = [*setup.state_topics, *(c.topic for c in setup.cameras)]
     probe.settle(topics, patience_s)
     probe.collect(seconds)
-    findings += preflight_joints.check_topics(setup, probe)
-    findings += preflight_joints.check_names(setup, probe)
-    findings += preflight_joints.check_limits(setup, probe)
-    findings += preflight_joints.check_units(setup, probe, spread)
-    findings += preflight_cameras.check_rates(setup, probe)
-    findings += preflight_cameras.check_images(setup, probe, spec)
-    findings += preflight_commands.check_inputs_qos(setup, probe)
-    findings += preflight_commands.check_listeners(setup, probe)
-    findings += preflight_commands.check_competitors(setup, probe)
-    findings += preflight_commands.check_nodes(setup, probe)
-    findings += preflight_commands.check_clock(setup, probe)
+    findings += joints.check_topics(setup, probe)
+    findings += joints.check_names(setup, probe)
+    findings += joints.check_limits(setup, probe)
+    findings += joints.check_units(setup, probe, spread)
+    findings += cameras.check_rates(setup, probe)
+    findings += cameras.check_images(setup, probe, spec)
+    findings += commands.check_inputs_qos(setup, probe)
+    findings += commands.check_listeners(setup, probe)
+    findings += commands.check_competitors(setup, probe)
+    findings += commands.check_nodes(setup, probe)
+    findings += commands.check_clock(setup, probe)
     if spec is not None:
         findings += _timing(setup, spec, measure)
-    findings += preflight_machine.check_realtime(setup)
-    findings += preflight_machine.check_shared_memory(setup, 50 if spec is None else spec.horizon)
-    findings += preflight_machine.check_segments(setup)
+    findings += machine.check_realtime(setup)
+    findings += machine.check_shared_memory(setup, 50 if spec is None else spec.horizon)
+    findings += machine.check_segments(setup)
     return findings
 
 
-def _timing(setup: Setup, spec: preflight_timing.PolicySpec, measure: bool) -> list[Finding]:
+def _timing(setup: Setup, spec: timing.PolicySpec, measure: bool) -> list[Finding]:
     latency_s = None
     if measure:
         try:
-            latency_s = preflight_timing.measured_latency_s(setup)
+            latency_s = timing.measured_latency_s(setup)
         except Exception as error:  # noqa: BLE001 - a checkpoint can fail in any way; it is said
             return [bad("loading the policy", str(error), "the sentence says what to do")]
-    return list(preflight_timing.check_latency(setup, spec, latency_s))
+    return list(timing.check_latency(setup, spec, latency_s))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

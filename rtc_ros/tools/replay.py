@@ -13,17 +13,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rtc_ros.bags.reader import BagError
 from rtc_ros.core.continuity import Thresholds
 from rtc_ros.core.prefix import SCHEDULES
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.policy.protocol import Policy
-from rtc_ros.tools.bag_reader import BagError
-from rtc_ros.tools.examine import examined
-from rtc_ros.tools.replay_check import Reproduction, reproduce
-from rtc_ros.tools.replay_shadow import Timing, recorded_timing
-from rtc_ros.tools.replay_source import Recording
-from rtc_ros.tools.replay_sweep import Trial, combinations, draw_sweep, recommended, sweep
+from rtc_ros.replay.check import Reproduction, reproduce
+from rtc_ros.replay.shadow import Timing, recorded_timing
+from rtc_ros.replay.source import Recording
+from rtc_ros.replay.sweep import Trial, combinations, draw_sweep, recommended, sweep
+from rtc_ros.report.examine import examined
 
 DONE, DIFFERS, UNUSABLE = 0, 1, 2
 
@@ -211,7 +211,7 @@ def _write(
     if options.png is not None:
         draw_sweep(trials, best, thresholds, options.png)
     if options.html is not None and best is not None and best.shadow is not None:
-        from rtc_ros.tools.report_html import write_html
+        from rtc_ros.report.page import write_html
 
         pages = [
             examined(f"{recording.path.name} (recorded)", recording.run, thresholds),

@@ -81,9 +81,7 @@ def test_no_sequence_of_chunks_losses_faults_stops_and_starts_breaks_a_limit(
         elif event[0] == "chunk":
             seq += 1
             origin = max(0, controller.player.step + event[2])
-            controller.offer(
-                ActionChunk(event[1], origin, step_epoch=epoch, epoch=1, seq=seq)
-            )
+            controller.offer(ActionChunk(event[1], origin, step_epoch=epoch, epoch=1, seq=seq))
         elif event[0] == "fault":
             controller.set_fault("" if controller.fault else "stale")
         elif event[0] == "start":

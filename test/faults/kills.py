@@ -149,9 +149,7 @@ class Campaign:
         self.system.down()
 
 
-def campaign(
-    kills: int, inference: str, seed: int, folder: Path, namespace: str = ""
-) -> Campaign:
+def campaign(kills: int, inference: str, seed: int, folder: Path, namespace: str = "") -> Campaign:
     """Run one and return it, closed."""
     made = Campaign(folder, inference, seed, namespace)
     try:

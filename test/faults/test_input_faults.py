@@ -11,6 +11,7 @@ from std_msgs.msg import Float64MultiArray
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
+
 @pytest.mark.parametrize(
     ("joints", "named"), [(JOINTS, "the joint state of"), (["b"], "the joint state of b is")]
 )

@@ -15,7 +15,7 @@ pytest.importorskip("rclpy")
 def test_a_short_run_measures_every_way_and_leaves_nothing(shm: Path, tmp_path: Path) -> None:
     files = {kind: tmp_path / f"bench.{kind}" for kind in ("json", "markdown")}
     command = [
-        sys.executable, "-m", "rtc_ros.tools.bench_handoff", "--calls=50", "--rounds=1",
+        sys.executable, "-m", "rtc_ros.bench.handoff", "--calls=50", "--rounds=1",
         "--samples=5", "--priority=0", *(f"--{kind}={path}" for kind, path in files.items()),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -78,7 +78,9 @@ class Seeing:
         self.settings = []
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(
-            String, "rtc_inference/settings", lambda m: self.settings.append(json.loads(m.data)),
+            String,
+            "rtc_inference/settings",
+            lambda m: self.settings.append(json.loads(m.data)),
             latched,
         )
         self._raw = node.create_publisher(Image, "camera/top", 5)

@@ -20,6 +20,8 @@ RULES = {
     "core": ({"core"}, None),
     "handoff": ({"core", "handoff"}, ROS | LEARNING | {"mujoco"}),
     "policy": ({"core", "policy"}, ROS | {"mujoco"}),
+    "bags": ({"core", "bags"}, ROS | LEARNING | {"mujoco"}),
+    "report": ({"core", "bags", "report"}, ROS | LEARNING | {"mujoco"}),
 }
 CORE_MAY_IMPORT = {"numpy"}
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from bag_maker import TYPES, header, joint_state, messages_of, write_bag
 
+from rtc_ros.bags.run_reader import TopicNames, read_run
 from rtc_ros.core.continuity import judge
 from rtc_ros.core.continuity.run_log import RunLog
+from rtc_ros.report.example_run import ExampleSettings, example_run
 from rtc_ros.tools.cli import main as rtc_ros
 from rtc_ros.tools.continuity import main
-from rtc_ros.tools.example_run import ExampleSettings, example_run
-from rtc_ros.tools.run_reader import TopicNames, read_run
 
 SHORT = ExampleSettings(ticks=300)
 NAIVE = dataclasses.replace(SHORT, guided=False)
@@ -311,13 +311,13 @@ def module(name):
 
 @pytest.mark.parametrize("sqlite", [False, True])
 def test_a_long_bag_is_judged_in_pieces_as_in_one(tmp_path, monkeypatch, sqlite):
-    from rtc_ros.tools import bag_reader, run_reader
+    from rtc_ros.bags import reader, run_reader
 
     monkeypatch.setattr(module("judge"), "SPAN", 150)
     monkeypatch.setattr(module("judge"), "LEAD", 80)
     monkeypatch.setattr(run_reader, "AT_ONCE", 230)
     monkeypatch.setattr(run_reader, "KEPT", 5)
-    monkeypatch.setattr(bag_reader, "BATCH", 40)
+    monkeypatch.setattr(reader, "BATCH", 40)
     run = example_run(dataclasses.replace(STARVED, ticks=1500))
     if sqlite:
         bag = write_bag(tmp_path / "bag", messages_of(run), sqlite=True)

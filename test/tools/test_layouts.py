@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rtc_ros.bags.columns import PREFIX
 from rtc_ros.core.continuity.run_log import Provenance
-from rtc_ros.tools.bag_columns import PREFIX
 from rtc_ros.tools.cli import main as rtc_ros
 from rtc_ros.tools.layouts import foxglove, joints_of, plotjuggler
 

@@ -12,12 +12,12 @@ import pytest
 from bag_maker import STORE, messages_of
 from rich.console import Console
 
+from rtc_ros.bags.run_reader import Topics
 from rtc_ros.core.continuity import judge
 from rtc_ros.core.cursor import Mode
-from rtc_ros.tools.example_run import ExampleSettings, example_run
-from rtc_ros.tools.live_run import LiveRun
+from rtc_ros.report.example_run import ExampleSettings, example_run
+from rtc_ros.report.live_run import LiveRun
 from rtc_ros.tools.monitor_view import line, rows_bar, view
-from rtc_ros.tools.run_reader import Topics
 
 TOPICS = Topics(
     "/rtc_controller/executed",
@@ -143,7 +143,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 from test_monitor import serialized, RUN
-from rtc_ros.tools.example_run import example_run
+from rtc_ros.report.example_run import example_run
 rclpy.init()
 node = rclpy.create_node("publisher")
 kinds = {"/rtc_controller/executed": JointState, "/rtc_controller/swap": DiagnosticStatus,

@@ -9,7 +9,7 @@ from rtc_ros.core.chunk import NO_STEP
 from rtc_ros.core.continuity import RunLog, judge
 from rtc_ros.core.continuity.infer import with_origins
 from rtc_ros.core.cursor import Mode
-from rtc_ros.tools.example_run import ExampleSettings, example_run
+from rtc_ros.report.example_run import ExampleSettings, example_run
 
 
 def bare(run):

@@ -1,0 +1,262 @@
+"""From a bag's messages to the arrays that the continuity figures are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtc_ros.bags.cdr import CdrError
+from rtc_ros.bags.columns import (
+    CommandColumns,
+    JointColumns,
+    chunk_of,
+    settings_of,
+    swap_of,
+)
+from rtc_ros.bags.command_reader import read_commands
+from rtc_ros.bags.reader import Bag, BagError
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.continuity.judge import LEAD, SPAN, Judge
+from rtc_ros.core.continuity.run_log import RunLog, SwapEvent
+
+JOINT_STATE = "sensor_msgs/msg/JointState"
+STATUS = "diagnostic_msgs/msg/DiagnosticStatus"
+TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
+STRING = "std_msgs/msg/String"
+AT_ONCE = SPAN + LEAD
+"""Records that are read before some are judged."""
+
+KEPT = 1000
+"""Chunks and events that are kept where none of them belongs to a record at hand."""
+
+
+@dataclass(frozen=True)
+class TopicNames:
+    """Which topics to read; None: found by their usual names, in whatever namespace."""
+
+    executed: str | None = None
+    swap: str | None = None
+    chunk: str | None = None
+    joint_states: str | None = None
+    settings: str | None = None
+    commands: tuple[str, ...] = ()
+
+
+def read_run(path: str | Path, names: TopicNames | None = None) -> RunLog:
+    """Read a whole recording into memory.
+
+    Without an ``executed`` topic the bare commands are read instead, so that the report can at
+    least show them and say what it can't tell.
+
+    Raises:
+        BagError: nothing to judge in there, or something that can't be one run.
+    """
+    with Bag(path) as bag:
+        found = Topics.in_bag(bag, names or TopicNames())
+        if found is None:
+            return _read_commands(bag, names or TopicNames())
+        collected = RunColumns(found)
+        for batch in bag.batches(*found.all()):
+            collected.add(*batch)
+        return collected.run(bag.notes)
+
+
+def judge_stream(path: str | Path, judging: Judge, names: TopicNames | None = None) -> RunLog:
+    """Read a recording of any length and have it judged piece by piece; return its last piece.
+
+    Raises:
+        BagError: nothing to judge in there, or something that can't be one run.
+    """
+    with Bag(path) as bag:
+        found = Topics.in_bag(bag, names or TopicNames())
+        if found is None:
+            run = _read_commands(bag, names or TopicNames())
+        else:
+            collected = RunColumns(found)
+            enough = AT_ONCE
+            for topic, times, data in bag.batches(*found.all()):
+                # Before its next commands all else of a chunk of the file has been read.
+                if topic == found.executed and len(collected) >= enough:
+                    collected.drop(judging.feed(collected.run(bag.notes)))
+                    enough = len(collected) + AT_ONCE
+                collected.add(topic, times, data)
+            run = collected.run(bag.notes)
+    judging.feed(run, final=True)
+    return run
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The topics of one run in a bag; None: it doesn't have such a topic."""
+
+    executed: str
+    swap: str | None
+    chunk: str | None
+    joint_states: str | None
+    settings: str | None
+
+    @classmethod
+    def in_bag(cls, bag: Bag, names: TopicNames) -> Topics | None:
+        """Find them; None where there is no ``executed``.
+
+        Raises:
+            BagError: a named topic isn't there, has another type, or the choice isn't clear.
+        """
+        executed = _find(bag, names.executed, "rtc_controller/executed", JOINT_STATE)
+        if executed is None:
+            return None
+        space = None if names.executed else executed.removesuffix("rtc_controller/executed")
+        return cls(
+            executed,
+            _find(bag, names.swap, "rtc_controller/swap", STATUS, space),
+            _find(bag, names.chunk, "rtc_inference/chunk", TRAJECTORY, space),
+            _find(bag, names.joint_states, "joint_states", JOINT_STATE, space),
+            _find(bag, names.settings, "rtc_inference/settings", STRING, space),
+        )
+
+    def all(self) -> list[str]:
+        """Return the topics that there are."""
+        return [t for t in vars(self).values() if t is not None]
+
+
+class RunColumns:
+    """Collects the messages of a run, serialized, from a bag or as they come in."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+        self._commands = CommandColumns(topics.executed)
+        self._measured = JointColumns()
+        self._swaps: list[SwapEvent] = []
+        self._chunks: list[tuple[tuple[str, ...], ActionChunk]] = []
+        self._settings: list[tuple[int, Mapping[str, object]]] = []
+        self._strange = self._refused = self._dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def add(self, topic: str, times_ns: Sequence[int], data: Sequence[bytes]) -> None:
+        """Take serialized messages of one topic with their receive times [ns].
+
+        Raises:
+            BagError: they can't be of one run.
+        """
+        try:
+            if topic == self._topics.executed:
+                self._commands.add(data, times_ns)
+                return
+            if topic == self._topics.joint_states:
+                self._measured.add(data, times_ns)
+                return
+        except CdrError as error:
+            raise BagError(f"{topic} can't be read: {error}") from error
+        for time_ns, message in zip(times_ns, data, strict=True):
+            try:
+                if topic == self._topics.swap:
+                    self._swaps.append(swap_of(message))
+                elif topic == self._topics.settings:
+                    self._settings.append((time_ns, settings_of(message)))
+                else:
+                    self._chunks.append(chunk_of(message)[:2])
+            except (KeyError, ValueError):
+                self._strange += 1
+
+    def run(self, notes: Sequence[str] = ()) -> RunLog:
+        """Return what is kept.
+
+        Raises:
+            BagError: nothing was commanded.
+        """
+        log = self._commands.log()
+        chunks, refused = _with_columns_of(self._chunks, log.joints)
+        if refused:
+            self._refused += refused
+            self._chunks = [(log.joints, c) for c in chunks]
+        said = list(notes)
+        if self._strange:
+            said.append(
+                f"{self._strange} swap, chunk or settings messages aren't in the known form, "
+                "left out"
+            )
+        if self._refused:
+            said.append(
+                f"{self._refused} chunks are for other joints than {self._topics.executed}, "
+                "left out"
+            )
+        return RunLog(
+            log,
+            None if self._topics.swap is None else self._swaps,
+            None if self._topics.chunk is None else chunks,
+            None if self._topics.joint_states is None else self._measured.log(log.joints),
+            tuple(said),
+            tuple(self._settings),
+            self._dropped + len(chunks),
+        )
+
+    def drop(self, count: int) -> None:
+        """Forget the ``count`` oldest records, and what belongs only to them."""
+        if not count:
+            return
+        self._commands.drop(count)
+        log = self._commands.log()
+        origin = log.provenance
+        if not len(log):
+            return
+        self._measured.drop_before(int(log.stamp_ns[0]) - 10**9)
+        if origin is None:
+            return
+        used = set(zip(origin.chunk_epoch.tolist(), origin.chunk_seq.tolist(), strict=True))
+        first = next((i for i, (_, c) in enumerate(self._chunks) if c.name in used), None)
+        # The one before is what the first is compared with.
+        cut = max(0, len(self._chunks) - KEPT if first is None else first - 1)
+        self._dropped += cut
+        del self._chunks[:cut]
+        epoch, step = int(origin.step_epoch[0]), int(origin.step[0])
+        swap = next(
+            (i for i, s in enumerate(self._swaps) if s.step_epoch == epoch and s.step >= step),
+            None,
+        )
+        del self._swaps[: max(0, len(self._swaps) - KEPT if swap is None else swap)]
+
+
+def _read_commands(bag: Bag, names: TopicNames) -> RunLog:
+    chunk = _find(bag, names.chunk, "rtc_inference/chunk", TRAJECTORY)
+    return read_commands(bag, names.commands, chunk)
+
+
+def _find(
+    bag: Bag, named: str | None, usual: str, msgtype: str, space: str | None = None
+) -> str | None:
+    """Return the topic that is ``named``, or the one with the ``usual`` name."""
+    if named is not None:
+        if named not in bag.topics:
+            raise BagError(f"{bag.path} has no topic {named}; it has {', '.join(bag.topics)}")
+        if bag.topics[named] != msgtype:
+            raise BagError(f"{named} has the type {bag.topics[named]}, expected {msgtype}")
+        return named
+    found = [
+        t for t, kind in bag.topics.items() if kind == msgtype and f"/{t}".endswith(f"/{usual}")
+    ]
+    if space is not None and f"{space}{usual}" in found:
+        return f"{space}{usual}"
+    if len(found) > 1:
+        raise BagError(
+            f"{bag.path} has {len(found)} topics of that name, {', '.join(sorted(found))}: "
+            "name the one that is meant"
+        )
+    return found[0] if found else None
+
+
+def _with_columns_of(
+    found: Sequence[tuple[tuple[str, ...], ActionChunk]], joints: tuple[str, ...]
+) -> tuple[list[ActionChunk], int]:
+    """Return the chunks with their columns in the order of ``joints``, and how many can't be."""
+    chunks = []
+    for names, chunk in found:
+        if names == joints:
+            chunks.append(chunk)
+        elif set(joints) <= set(names) and len(names) == chunk.action_dim:
+            columns = chunk.actions[:, [names.index(j) for j in joints]]
+            fields = {f: getattr(chunk, f) for f in chunk.__dataclass_fields__}
+            chunks.append(ActionChunk(**{**fields, "actions": columns}))
+    return chunks, len(found) - len(chunks)

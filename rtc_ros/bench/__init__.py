@@ -1,0 +1,1 @@
+"""What `rtc_ros bench …` measures, side by side with the alternative."""

@@ -1,0 +1,170 @@
+"""What `rtc_ros bench inference` lets run against each other, on one policy's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from rtc_ros.bench.inference_phases import Phases, resident_bytes
+from rtc_ros.core.prefix import prefix_weights
+from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy import sampling
+from rtc_ros.policy.fast.field import FastField, FastVelocity
+from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
+from rtc_ros.policy.smolvla import SmolVLAAdapter
+from rtc_ros.policy.smolvla_input import to_batch
+
+BETA = 5.0
+PLAIN, RTC, VJP = "LeRobot plain", "LeRobot RTC (J = I)", "LeRobot, true VJP"
+FAST, GUIDED = "ours unguided", "ours guided (true VJP)"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """``run(seed)`` makes a chunk [H, A] from observation to robot units; ``steps(n)`` also."""
+
+    name: str
+    run: Callable[[int], np.ndarray]
+    steps: Callable[[int], object]
+    phases: Phases
+
+
+class Contest:
+    """The contenders on one policy, one observation and one previous chunk."""
+
+    def __init__(self, parts: tuple[Any, Any, Any], delay: int, stride: int) -> None:
+        """Build both ways on the same weights.
+
+        Args:
+            parts: LeRobot's policy, preprocessor, postprocessor.
+            delay: d [steps].
+            stride: s [steps]; guided are the rows up to H − s.
+        """
+        self.policy, pre, post = parts
+        device = str(next(self.policy.parameters()).device)
+        self.lerobot = SmolVLAAdapter(self.policy, pre, post, device=device)
+        before = resident_bytes()
+        self.field = FastField(self.policy)
+        self.packed_bytes = resident_bytes() - before
+        self.fast = SmolVLAAdapter(
+            self.policy, pre, post, device=device, field=lambda policy: self.field
+        )
+        self._pre, self._post, spec = pre, post, self.fast.spec
+        self.observation = example_observation(spec)
+        rows = spec.horizon - stride
+        self._delay, self._end = delay, rows
+        random = np.random.default_rng(1)
+        self.guidance = Guidance(
+            0.5 * random.normal(size=(rows, spec.action_dim)),
+            prefix_weights(spec.horizon, delay, stride),
+            beta=BETA,
+        )
+        self._processor = compat.rtc_processor(beta=BETA, mask_end=rows)
+
+    def describe(self) -> str:
+        """Return the sizes that count."""
+        spec, config = self.fast.spec, self.policy.config
+        parameters = sum(p.numel() for p in self.policy.parameters()) / 1e6
+        sides = " × ".join(str(side) for side in config.resize_imgs_with_padding)
+        return (
+            f"{parameters:.1f} M parameters, {len(spec.image_features)} camera(s) of {sides} px, "
+            f"H = {spec.horizon}, {self.guidance.prev.shape[0]} guided rows, {spec.num_steps} "
+            f"steps, {self.field.expert.prefix_tokens} prefix tokens"
+        )
+
+    def contenders(self) -> list[Contender]:
+        """Return all, LeRobot's plain sampling first."""
+        plain = _lerobot_phases(self.policy, None)
+        rtc = _lerobot_phases(self.policy, self._processor)
+        fast = _fast_phases(self.field)
+        identity = replace(self.guidance, jacobian="identity")
+        return [
+            Contender(PLAIN, self._plain, self._stepper(self.lerobot, None), plain),
+            Contender(RTC, self._rtc, self._stepper(self.lerobot, identity), rtc),
+            self._adapted(VJP, self.lerobot, self.guidance, _vjp_phases(self.policy)),
+            self._adapted(FAST, self.fast, None, fast),
+            self._adapted(GUIDED, self.fast, self.guidance, fast),
+        ]
+
+    def _adapted(
+        self, name: str, adapter: SmolVLAAdapter, guidance: Guidance | None, phases: Phases
+    ) -> Contender:
+        def run(seed: int) -> np.ndarray:
+            return adapter.infer(self.observation, guidance, seed=seed).actions
+
+        return Contender(name, run, self._stepper(adapter, guidance), phases)
+
+    def _stepper(
+        self, adapter: SmolVLAAdapter, guidance: Guidance | None
+    ) -> Callable[[int], object]:
+        return lambda n: adapter.infer(self.observation, guidance, num_steps=n, seed=0)
+
+    def _batch(self, prev: np.ndarray | None) -> dict[str, Any]:
+        rows = None if prev is None else prev.astype(np.float32)
+        device = torch.device(self.policy.config.device)
+        return self._pre(to_batch(self.fast.spec, self.observation, rows, {}, device))
+
+    def _plain(self, seed: int) -> np.ndarray:
+        noise = self.lerobot.noise(seed)
+        actions = self.policy.predict_action_chunk(self._batch(None), noise=noise)
+        return self._post(actions)[0].numpy()
+
+    def _rtc(self, seed: int) -> np.ndarray:
+        noise = self.lerobot.noise(seed)
+        batch = self._batch(self.guidance.prev)
+        with compat.rtc_enabled(self.policy, self._processor):
+            actions = self.policy.predict_action_chunk(
+                batch,
+                noise=noise,
+                inference_delay=self._delay,
+                prev_chunk_left_over=batch["action"],
+                execution_horizon=self._end,
+            )
+        return self._post(actions)[0].numpy()
+
+
+def example_observation(spec: PolicySpec) -> Observation:
+    """Return random pixels and joints for the task of the shipped policy."""
+    random = np.random.default_rng(0)
+    return Observation(
+        state=0.1 * random.normal(size=spec.state_dim),
+        images={
+            name: random.integers(0, 256, (*size, 3), dtype=np.uint8)
+            for name, size in spec.image_features.items()
+        },
+        task="pass the cube to the left hand",
+    )
+
+
+def _lerobot_phases(policy: Any, processor: Any) -> Phases:
+    """Return where LeRobot's sample_actions spends its time, with or without its guidance."""
+    phases = {
+        "model": (policy.model, "sample_actions"),
+        "vision": (policy.model.vlm_with_expert, "embed_image"),
+        "denoising": (policy.model, "denoise_step"),
+    }
+    return phases if processor is None else {**phases, "sampling": (processor, "denoise_step")}
+
+
+def _vjp_phases(policy: Any) -> Phases:
+    """Return the same where the package's plain sampler drives LeRobot's ``denoise_step``."""
+    return {
+        "prefix": (compat, "encode_prefix"),
+        "vision": (policy.model.vlm_with_expert, "embed_image"),
+        "sampling": (sampling, "sample_chunk"),
+        "denoising": (policy.model, "denoise_step"),
+    }
+
+
+def _fast_phases(field: FastField) -> Phases:
+    """Return where the fast path spends its time."""
+    return {
+        "prefix": (field, "encode"),
+        "vision": (field.prefix.vision, "encode"),
+        "sampling": (FastVelocity, "integrate"),
+        "denoising": (field.expert, "velocity"),
+    }

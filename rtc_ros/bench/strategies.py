@@ -1,0 +1,166 @@
+"""`rtc_ros bench strategies`: every way of executing chunks, on tasks that a laptop can train.
+
+Trains a small flow policy for each task (they are kept in the folder), then measures each method
+at each delay and stride on the same episodes. What is in the folder is not measured again, so a
+sweep that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rtc_ros.bench.tasks import figures, learn, tables
+from rtc_ros.bench.tasks.catalogue import TASKS
+from rtc_ros.bench.tasks.episodes import run_episodes
+from rtc_ros.bench.tasks.flow_policy import FlowPolicy
+from rtc_ros.bench.tasks.points import METHODS, Point, points
+from rtc_ros.bench.tasks.results import Measured, Results, measured
+
+SWEEPS = ("delay", "stride", "ablation")
+_QUICK = {"episodes": 16, "updates": 40, "demonstrations": 64}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the comparison; 0, or 2 where it can't be run."""
+    options = _parser().parse_args(argv)
+    for name, few in _QUICK.items():
+        if getattr(options, name) is None:
+            whole = {"episodes": 1024, "updates": learn.UPDATES}.get(name, learn.DEMONSTRATIONS)
+            setattr(options, name, few if options.quick else whole)
+    torch.set_num_threads(options.threads)
+    out: Path = options.out
+    conditions = {
+        name: getattr(options, name) for name in ("seed", "episodes", "updates", "demonstrations")
+    }
+    try:
+        results = Results(out, conditions)
+    except (OSError, ValueError) as error:
+        print(f"bench strategies: {error}", file=sys.stderr)
+        return 2
+    chosen = _points(options)
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description:46}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        rows = _measure(chosen, results, options, progress)
+    text = _report(rows, conditions)
+    tables.write_csv(rows, out / "strategies.csv")
+    (out / "strategies.md").write_text(text, encoding="utf-8")
+    for sweep in ("delay", "stride"):
+        if any(r.sweep == sweep for r in rows):
+            figures.draw(rows, sweep, out / f"strategies_{sweep}.png")
+    print(text, end="")
+    return 0
+
+
+def _points(options: argparse.Namespace) -> list[Point]:
+    tasks, methods = options.tasks or list(TASKS), options.methods or list(METHODS)
+    sweeps = options.sweeps or list(SWEEPS)
+    if not options.quick:
+        return points(tasks, sweeps, methods)
+    return points(tasks, sweeps, methods, (0, 2), (1, 4), (2,))
+
+
+def _measure(
+    chosen: Sequence[Point], results: Results, options: argparse.Namespace, progress: Progress
+) -> list[Measured]:
+    bar = progress.add_task("", total=len(chosen))
+    policies: dict[str, tuple[FlowPolicy, FlowPolicy]] = {}
+    rows = []
+    for point in chosen:
+        progress.update(bar, description=f"{point.task}: {point.method}, d = {point.delay}")
+        found = results.find(point)
+        if found is None:
+            if point.task not in policies:
+                policies[point.task] = _policies(point.task, options, progress)
+            policy, weak = policies[point.task]
+            policy.weak = weak if point.settings.bid_contrast else None
+            begun, task = time.perf_counter(), TASKS[point.task]
+            outcome = run_episodes(
+                task, policy, point.settings, point.delay, options.episodes, options.seed
+            )
+            found = measured(point, outcome, task.steps, time.perf_counter() - begun)
+            results.add(found)
+        rows.append(found)
+        progress.advance(bar)
+    return rows
+
+
+def _policies(
+    name: str, options: argparse.Namespace, progress: Progress
+) -> tuple[FlowPolicy, FlowPolicy]:
+    file = options.out / f"{name}.pt"
+    if not file.exists():
+        bar = progress.add_task(f"{name}: training", total=options.updates)
+        made = learn.train(
+            TASKS[name],
+            options.seed,
+            options.updates,
+            options.demonstrations,
+            lambda done: progress.update(bar, completed=done),
+        )
+        learn.save(file, made)
+        progress.remove_task(bar)
+    return learn.load(file)
+
+
+def _report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
+    where = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    told = ", ".join(f"{k} {v}" for k, v in conditions.items())
+    seconds = sum({r.key: r.seconds for r in rows}.values())
+    parts = [
+        f"{told}; {where}; {seconds / 60:.0f} min of episodes in all. Percent done, in brackets "
+        "Wilson's 95 % interval; the best of a column is bold.",
+        "",
+    ]
+    for sweep in SWEEPS:
+        if any(r.sweep == sweep for r in rows):
+            parts.append(tables.markdown(rows, sweep))
+        if sweep == "delay" and any(r.sweep == sweep for r in rows):
+            parts.append(tables.motion(rows))
+    return "\n".join(parts)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rtc_ros bench strategies",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("bench_strategies"), help="folder (%(default)s)")
+    add("--tasks", nargs="+", choices=TASKS, help="all unless given")
+    add("--methods", nargs="+", choices=METHODS, help="all unless given")
+    add("--sweeps", nargs="+", choices=SWEEPS, help="all unless given")
+    add("--episodes", type=_number, help="of each point (1024)")
+    add("--demonstrations", type=_number, help=f"of each task ({learn.DEMONSTRATIONS})")
+    add("--updates", type=_number, help=f"of the training ({learn.UPDATES})")
+    add("--seed", type=int, default=7, help="of training, starts, noise (%(default)s)")
+    add("--threads", type=_number, default=1, help="of torch (%(default)s)")
+    add("--quick", action="store_true", help="a few episodes of hardly trained policies")
+    return parser
+
+
+def _number(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is too few: at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

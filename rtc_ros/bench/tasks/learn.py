@@ -1,0 +1,129 @@
+"""Demonstrations by a task's expert, and flow matching on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rtc_ros.bench.tasks.flow_policy import HORIZON, FlowNetwork, FlowPolicy
+from rtc_ros.bench.tasks.world import World
+
+DEMONSTRATIONS = 1000
+UPDATES = 4000
+WEAK_UPDATES = 400
+"""When the weaker checkpoint for forward contrast is taken."""
+
+_BATCH = 512
+_ROUGH = 1.8
+"""Demonstrations are disturbed more than what is measured, so that the way back is learnt."""
+
+_TREMOR_N, _TREMOR_KEPT = 1.5, 0.8
+"""What the demonstrator's hand adds to what it wants: standard deviation, and share kept from
+step to step."""
+
+_AVERAGE = 0.998
+
+
+def demonstrate(task: type[World], episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return observations [N, O] and the chunks [N, H, A] that begin there.
+
+    The expert takes one of the task's ways at random and sees it through, with a hand that
+    trembles. Its force is recorded, not what the disturbances make of it; episodes that fail are
+    left out.
+    """
+    world = task(episodes, seed, rough=_ROUGH)
+    random = np.random.default_rng(seed + 1)
+    mode = random.integers(0, world.modes, episodes)
+    tremor = _TREMOR_N * random.normal(size=(episodes, world.action_dim))
+    fresh = _TREMOR_N * np.sqrt(1.0 - _TREMOR_KEPT**2)
+    observed, wanted, good = [], [], np.ones(episodes, bool)
+    for step in range(task.steps + HORIZON):
+        observed.append(world.observe())
+        wanted.append(world.expert(mode) + tremor)
+        world.step(wanted[-1])
+        tremor = _TREMOR_KEPT * tremor + fresh * random.normal(size=tremor.shape)
+        if step == task.steps - 1:
+            good = world.done.copy()
+    forces = np.stack(wanted, axis=1)[good]
+    chunks = [forces[:, t : t + HORIZON] for t in range(task.steps)]
+    places = [o[good] for o in observed[: task.steps]]
+    return np.concatenate(places), np.concatenate(chunks)
+
+
+def train(
+    task: type[World],
+    seed: int,
+    updates: int = UPDATES,
+    episodes: int = DEMONSTRATIONS,
+    told: Callable[[int], None] = lambda done: None,
+) -> tuple[FlowPolicy, FlowPolicy]:
+    """Return the policy and a weaker one, an early checkpoint of the same training.
+
+    ``told`` hears how many updates are done. The same seed gives the same policy on one machine.
+    """
+    observed, chunks = demonstrate(task, episodes, seed)
+    o_scale = (observed.mean(axis=0), observed.std(axis=0) + 1e-6)
+    a_scale = (chunks.mean(axis=(0, 1)), chunks.std(axis=(0, 1)) + 1e-6)
+    o = torch.as_tensor((observed - o_scale[0]) / o_scale[1], dtype=torch.float32)
+    a = torch.as_tensor((chunks - a_scale[0]) / a_scale[1], dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = FlowNetwork(o.shape[1], a.shape[2])
+    source = torch.Generator().manual_seed(seed)
+    average = {k: v.clone() for k, v in network.state_dict().items()}
+    weak = average
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, updates, pct_start=0.05)
+    for update in range(updates):
+        rows = torch.randint(len(o), (_BATCH,), generator=source)
+        goal = a[rows]
+        noise = torch.randn(goal.shape, generator=source)
+        tau = torch.rand((_BATCH, 1), generator=source)
+        at = torch.lerp(noise, goal, tau[..., None])
+        loss = (network(at, o[rows], tau) - (goal - noise)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        keep = min(_AVERAGE, (update + 1) / (update + 10))
+        for name, value in network.state_dict().items():
+            average[name].lerp_(value, 1.0 - keep)
+        if update + 1 == min(WEAK_UPDATES, updates):
+            weak = {k: v.clone() for k, v in average.items()}
+        told(update + 1)
+    made = []
+    for weights in (average, weak):
+        each = FlowNetwork(o.shape[1], a.shape[2])
+        each.load_state_dict(weights)
+        made.append(FlowPolicy(each.eval().requires_grad_(False), o_scale, a_scale))
+    return made[0], made[1]
+
+
+def save(path: Path, policies: tuple[FlowPolicy, FlowPolicy]) -> None:
+    """Keep the policy and the weak one in a file."""
+    first = policies[0]
+    torch.save(
+        {
+            "weights": [p.network.state_dict() for p in policies],
+            "observation": [torch.as_tensor(x) for x in first.observation_scale],
+            "action": [torch.as_tensor(x) for x in first.action_scale],
+        },
+        path,
+    )
+
+
+def load(path: Path) -> tuple[FlowPolicy, FlowPolicy]:
+    """Return what ``save`` kept."""
+    kept = torch.load(path, weights_only=True)
+    o_mean, o_std = (x.numpy() for x in kept["observation"])
+    a_mean, a_std = (x.numpy() for x in kept["action"])
+    made = []
+    for weights in kept["weights"]:
+        network = FlowNetwork(len(o_mean), len(a_mean))
+        network.load_state_dict(weights)
+        network.eval().requires_grad_(False)
+        made.append(FlowPolicy(network, (o_mean, o_std), (a_mean, a_std)))
+    return made[0], made[1]

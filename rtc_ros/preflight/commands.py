@@ -1,0 +1,197 @@
+"""The command topics: who listens, what kind of controller it is, and who else commands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rclpy.qos import QoSCompatibility, qos_check_compatible
+
+from rtc_ros.preflight.findings import Finding, bad, doubt, good
+from rtc_ros.preflight.probe import COMMAND_QOS, STATE_QOS, Probe, full_name
+from rtc_ros.preflight.setup import Group, Setup
+
+_DESIRED = "interpolate_from_desired_state"
+
+
+def check_listeners(setup: Setup, probe: Probe) -> Iterator[Finding]:
+    """Check that a driver hears each command topic: our type, a QoS that connects."""
+    for group in setup.groups:
+        subject = f"commands on {group.topic}"
+        listeners = probe.subscribers(group.topic)
+        fitting = [e for e in listeners if e.topic_type == group.message_type]
+        if not listeners:
+            yield bad(
+                subject,
+                "nobody listens: a silent robot",
+                f"start and activate the controller, or set group.{group.name}.topic",
+            )
+        for listener in listeners:
+            name = full_name(listener)
+            if listener not in fitting:
+                yield bad(
+                    subject,
+                    f"{name} takes {listener.topic_type}, and {group.kind} sends "
+                    f"{group.message_type}",
+                    f"set group.{group.name}.type to what the controller takes",
+                )
+                continue
+            state, reason = qos_check_compatible(COMMAND_QOS, listener.qos_profile)
+            if state == QoSCompatibility.ERROR:
+                yield bad(
+                    subject,
+                    f"{name} will never hear us: {reason.strip() or 'its QoS is stricter'}",
+                    "let the driver subscribe with reliable or best effort, volatile",
+                )
+            else:
+                yield from _kind(group, name, probe.parameters(name) or {})
+
+
+def _kind(group: Group, name: str, parameters: Mapping[str, Any]) -> Iterator[Finding]:
+    """Report what the listener's own parameters say of it."""
+    subject, theirs = f"listener on {group.topic}", list(parameters.get("joints") or [])
+    if _DESIRED in parameters:
+        if set(theirs) - set(group.joints) and not parameters.get("allow_partial_joints_goal"):
+            lacking = ", ".join(sorted(set(theirs) - set(group.joints)))
+            yield bad(
+                subject,
+                f"{name} wants all its joints in each message, and group {group.name} lacks "
+                f"{lacking}",
+                f"add them to group.{group.name}.joints, or allow_partial_joints_goal: true there",
+            )
+        if theirs and set(group.joints) - set(theirs):
+            unknown = ", ".join(sorted(set(group.joints) - set(theirs)))
+            yield bad(
+                subject,
+                f"{name} has no joint {unknown} and refuses the message",
+                f"make group.{group.name}.joints those of the controller",
+            )
+        if not parameters[_DESIRED]:
+            yield bad(
+                subject,
+                f"{name} is a joint_trajectory_controller with {_DESIRED} false: every message "
+                "starts anew from the measured state, and the arm lags and jerks",
+                f"{_DESIRED}: true in the controller's YAML (read-only: load it anew)",
+            )
+        else:
+            yield good(subject, f"{name}: a joint_trajectory_controller with {_DESIRED}")
+    elif theirs:
+        if theirs != list(group.joints) and group.kind == "float64_multi_array":
+            yield bad(
+                subject,
+                f"{name} takes its numbers in the order {', '.join(theirs)}, and group "
+                f"{group.name} sends {', '.join(group.joints)}",
+                f"make group.{group.name}.joints the controller's `joints`, in its order",
+            )
+        else:
+            yield good(subject, f"{name}: takes {len(theirs)} joints in our order")
+    else:
+        yield good(subject, f"{name} listens (it isn't a ros2_control controller)")
+
+
+def check_competitors(setup: Setup, probe: Probe) -> Iterator[Finding]:
+    """Check that nobody else commands the arm."""
+    ours = f"{setup.namespace.rstrip('/')}/rtc_controller"
+    for group in setup.groups:
+        names = Counter(full_name(e) for e in probe.publishers(group.topic))
+        own = names.pop(ours, 0)
+        subject = f"other commanders of {group.topic}"
+        if names:
+            yield bad(
+                subject,
+                f"{', '.join(sorted(names))} publishes there too: the arm would jump between two "
+                "wills",
+                "stop it (teleoperation, a demo, joint_state_publisher_gui)",
+            )
+        elif own > 1:
+            yield bad(subject, f"{own} nodes called {ours} command it", "stop all but one")
+        else:
+            yield good(subject, "none")
+
+
+def check_nodes(setup: Setup, probe: Probe) -> Iterator[Finding]:
+    """Check that our own nodes are there once at most."""
+    names = Counter(probe.nodes())
+    for name in ("rtc_inference", "rtc_controller"):
+        full = f"{setup.namespace.rstrip('/')}/{name}"
+        if names[full] > 1:
+            yield bad(
+                "own nodes",
+                f"{names[full]} nodes are called {full}",
+                "stop all but one, or give each robot a namespace",
+            )
+        elif names[full]:
+            yield good("own nodes", f"{full} runs already")
+    for group in setup.groups:
+        kinds = {e.topic_type for e in probe.publishers(group.topic)} - {group.message_type}
+        if kinds:
+            yield bad(
+                f"type of {group.topic}",
+                f"somebody publishes {', '.join(sorted(kinds))} there",
+                "give the two topics different names",
+            )
+
+
+def check_inputs_qos(setup: Setup, probe: Probe) -> Iterator[Finding]:
+    """Check that our subscriptions connect to what the drivers offer."""
+    topics = [*setup.state_topics, *(c.topic for c in setup.cameras)]
+    wrong = False
+    for topic in topics:
+        for publisher in probe.publishers(topic):
+            state, reason = qos_check_compatible(publisher.qos_profile, STATE_QOS)
+            if state == QoSCompatibility.ERROR:
+                wrong = True
+                said = f"{full_name(publisher)}: {reason}"
+                yield bad(f"QoS of {topic}", said, "change it there")
+    if not wrong:
+        yield good("QoS of the inputs", "best effort hears every one of their publishers")
+
+
+def check_clock(setup: Setup, probe: Probe) -> Iterator[Finding]:
+    """Check that all nodes follow the same clock, and that it runs."""
+    subject = "clock"
+    if len(set(setup.sim_time.values())) > 1:
+        said = ", ".join(f"{n}: {str(v).lower()}" for n, v in setup.sim_time.items())
+        yield bad(subject, f"use_sim_time differs between the nodes ({said})", "set it under /**")
+        return
+    if setup.use_sim_time:
+        sources = {full_name(e) for e in probe.publishers("/clock")}
+        if not sources:
+            yield bad(
+                subject,
+                "use_sim_time is true and nobody publishes /clock: nothing will tick",
+                "start the simulator, or use_sim_time: false",
+            )
+            return
+        if len(sources) > 1:
+            named = ", ".join(sorted(sources))
+            yield bad(subject, f"/clock comes from {named}", "stop all but one")
+        if len(set(probe.clock_ticks)) < 2:
+            yield bad(subject, "/clock stands still: the simulation is paused", "let it run")
+            return
+        if min(b - a for a, b in zip(probe.clock_ticks, probe.clock_ticks[1:], strict=False)) < 0:
+            yield bad(subject, "/clock goes back", "stop the second simulator or the looping bag")
+            return
+    yield from _others(setup, probe)
+
+
+def _others(setup: Setup, probe: Probe) -> Iterator[Finding]:
+    topics = [*setup.state_topics, *(c.topic for c in setup.cameras)]
+    nodes = {full_name(e) for topic in topics for e in probe.publishers(topic)}
+    nodes |= {full_name(e) for group in setup.groups for e in probe.subscribers(group.topic)}
+    other = []
+    for node in sorted(nodes):
+        value = (probe.parameters(node) or {}).get("use_sim_time")
+        if value is not None and value != setup.use_sim_time:
+            other.append(node)
+    ours = str(setup.use_sim_time).lower()
+    if other:
+        yield doubt(
+            "clock",
+            f"use_sim_time is {ours} here, and not at {', '.join(other)}",
+            "set use_sim_time alike on every node: a stamped command of another clock is refused "
+            "without a word",
+        )
+    else:
+        yield good("clock", f"use_sim_time is {ours} at every node that says so")

@@ -1,0 +1,230 @@
+"""Joint states of the running robot: present, fresh, from one source each, in plausible units."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from rtc_ros.preflight.checkpoint import Spread
+from rtc_ros.preflight.findings import Finding, bad, doubt, good
+from rtc_ros.preflight.probe import Heard, Probe, full_name
+from rtc_ros.preflight.setup import Setup
+
+_DEGREES = 180.0 / np.pi
+_FAR_Z = 5.0
+_FUTURE_S, _OLD_S = 0.1, 0.5
+_TYPE = "sensor_msgs/msg/JointState"
+
+
+def check_topics(setup: Setup, probe: Probe) -> Iterator[Finding]:
+    """Check that each joint-state topic is alive, often enough and stamped by our clock."""
+    timeout_s = setup.controller["joint_state_timeout"]
+    for topic in setup.state_topics:
+        subject, heard = f"joint states on {topic}", probe.heard.get(topic, [])
+        if not heard:
+            yield bad(subject, silence(probe, topic), "start the driver; or joint_state_topics")
+            continue
+        ends = [probe.begun_ns, *(h.received_ns for h in heard), probe.ended_ns]
+        gap_s, rate = max(np.diff(ends)) * 1e-9, len(heard) / probe.seconds
+        if gap_s > timeout_s:
+            yield bad(
+                subject,
+                f"nothing for {gap_s:.2f} s, and joint_state_timeout is {timeout_s:g} s",
+                "look at the driver and the network; or a larger joint_state_timeout",
+            )
+        elif rate < 1.0 / setup.period_s:
+            yield doubt(
+                subject,
+                f"{rate:.0f} messages a second, fewer than one a control period "
+                f"({1 / setup.period_s:.0f} Hz)",
+                "raise the driver's state rate",
+            )
+        else:
+            yield good(subject, f"{rate:.0f} Hz, never more than {gap_s * 1e3:.0f} ms apart")
+        yield from stamps(f"stamps on {topic}", heard)
+
+
+def silence(probe: Probe, topic: str, kind: str = _TYPE) -> str:
+    """Say why nothing was heard on a topic."""
+    publishers = probe.publishers(topic)
+    if not publishers:
+        return "nobody publishes it"
+    types = sorted({p.topic_type for p in publishers})
+    names = ", ".join(sorted({full_name(p) for p in publishers}))
+    if kind not in types:
+        return f"{names} publishes {', '.join(types)} there, not {kind}"
+    return f"{names} is there but sent nothing for {probe.seconds:.1f} s"
+
+
+def stamps(subject: str, heard: list[Heard]) -> Iterator[Finding]:
+    """Check that the headers' stamps go with the ROS clock."""
+    if not any(h.stamp_ns for h in heard):
+        yield doubt(
+            subject,
+            "the header stamps are 0",
+            "let the driver stamp its messages: a recording can't tell its age otherwise",
+        )
+        return
+    ages = np.array([h.age_s for h in heard])
+    fix = "set the same clock on every machine (chrony), or use_sim_time on every node"
+    if np.median(ages) < -_FUTURE_S:
+        yield bad(subject, f"they are {-np.median(ages):.3g} s ahead of this clock", fix)
+    elif np.median(ages) > _OLD_S:
+        yield bad(subject, f"they are {np.median(ages):.3g} s behind this clock", fix)
+    elif np.diff([h.stamp_ns for h in heard]).min(initial=0) < 0:
+        yield doubt(subject, "they go back in time: two sources, or a clock that jumps", fix)
+    else:
+        yield good(subject, f"{np.median(ages) * 1e3:.0f} ms old on arrival")
+
+
+def check_names(setup: Setup, probe: Probe) -> Iterator[Finding]:
+    """Check that each joint is there, finite, and from one publisher only."""
+    sources: dict[str, set[bytes]] = defaultdict(set)
+    infinite: set[str] = set()
+    for topic in setup.state_topics:
+        for h in probe.heard.get(topic, []):
+            for name, position in zip(h.message.name, h.message.position, strict=False):
+                sources[name].add(h.publisher)
+                if not np.isfinite(position):
+                    infinite.add(name)
+    subject, fix = "joint names", "make `joints` the names of `ros2 topic echo --once`"
+    missing = [joint for joint in setup.joints if joint not in sources]
+    others = sorted(set(sources) - set(setup.joints))
+    if missing:
+        there = f"; there are also {', '.join(others[:8])}" if others else ""
+        yield bad(subject, f"no state of {', '.join(missing)}{there}", fix)
+    else:
+        yield good(subject, f"all {len(setup.joints)} joints are there")
+    if bad_ones := infinite & set(setup.joints):
+        named = ", ".join(sorted(bad_ones))
+        yield bad(subject, f"positions of {named} are not finite", "look at the driver")
+    twice = [joint for joint in setup.joints if len(sources[joint]) > 1]
+    if twice:
+        yield bad(
+            "joint state sources",
+            f"{', '.join(twice[:4])} come from {len(sources[twice[0]])} publishers at once",
+            "stop one: a simulation beside the robot, or a second joint_state_broadcaster",
+        )
+    if list(setup.inference["joints"]) != list(setup.joints):
+        yield bad(
+            subject,
+            "rtc_inference and rtc_controller have other `joints`",
+            "set `joints` once, under /**",
+        )
+
+
+def pose(setup: Setup, probe: Probe) -> np.ndarray | None:
+    """Return the newest position of each joint [A], None where one is missing."""
+    found: dict[str, float] = {}
+    for topic in setup.state_topics:
+        for h in probe.heard.get(topic, []):
+            found.update(zip(h.message.name, h.message.position, strict=False))
+    if not all(joint in found for joint in setup.joints):
+        return None
+    values = np.array([found[joint] for joint in setup.joints])
+    return values if np.isfinite(values).all() else None
+
+
+def check_limits(setup: Setup, probe: Probe) -> Iterator[Finding]:
+    """Check that the arm stands within its configured position limits."""
+    at = pose(setup, probe)
+    if at is None:
+        return
+    out = [
+        f"{joint} is at {x:.3g}, the limits are {low:.3g} to {high:.3g}"
+        for joint, x, low, high in zip(setup.joints, at, setup.lower, setup.upper, strict=True)
+        if x < low or x > high
+    ]
+    if np.isnan(setup.lower).all():
+        return  # they come from the robot description or a file
+    if out:
+        yield doubt(
+            "pose within position limits",
+            "; ".join(out[:3]),
+            "the arm will be led back inside at first: check order and units of position_lower "
+            "and position_upper",
+        )
+    else:
+        yield good("pose within position limits", "every joint stands within them")
+
+
+def check_units(setup: Setup, probe: Probe, spread: Spread | None) -> Iterator[Finding]:
+    """Check that the pose, in the policy's units, is like those of the training data."""
+    at, subject = pose(setup, probe), "pose against the training data"
+    if at is None:
+        return
+    if spread is None or len(spread.middle) != len(setup.joints):
+        if spread is None:
+            yield doubt(
+                subject,
+                "the checkpoint doesn't say where its states lay",
+                "compare the pose with the data set's by hand",
+            )
+        return
+    state = setup.units.to_policy(at)
+    factor = _factor(state, spread)
+    if factor != 1.0:
+        said, wanted = ("radians", "degrees") if factor > 1 else ("degrees", "radians")
+        yield bad(
+            subject,
+            f"the states look like {said} and the policy's data like {wanted}: times "
+            f"{factor:.4g} they fit much better",
+            f"joint_scale: {factor:.7g} times what it is, for the joints that turn",
+        )
+        return
+    z = _z(state, spread)
+    swapped = _z(np.roll(state, len(state) // 2), spread)
+    gain = (np.minimum(z, 9) ** 2 - np.minimum(swapped, 9) ** 2).mean()
+    if len(z) % 2 == 0 and gain > 4.0:
+        yield doubt(
+            subject,
+            "the pose fits the data much better with the first and the second arm exchanged",
+            "check the order of `joints` against the data set's",
+        )
+        return
+    far = [i for i in np.argsort(-z) if z[i] > _FAR_Z]
+    if far:
+        named = [
+            f"{setup.joints[i]} is at {state[i]:.3g} (policy units), {z[i]:.0f} standard "
+            f"deviations from the mean {spread.middle[i]:.3g}"
+            for i in far[:3]
+        ]
+        yield doubt(
+            subject,
+            "; ".join(named),
+            "move the arms to where the demonstrations began; if they are there, check order, "
+            "joint_scale and joint_offset",
+        )
+        return
+    worst = int(np.argmax(z))
+    yield good(
+        subject,
+        f"every joint within {max(z[worst], 0.1):.1f} standard deviations ({setup.joints[worst]})",
+    )
+
+
+def _z(state: np.ndarray, spread: Spread) -> np.ndarray:
+    """Return how far each joint is from the data's middle; 0 where it never moved there."""
+    moved = spread.width > 1e-6
+    z = np.abs(state - spread.middle) / np.where(moved, spread.width, 1.0)
+    return np.asarray(np.where(moved, z, 0.0))
+
+
+def _factor(state: np.ndarray, spread: Spread) -> float:
+    """Return 1, or the factor between degrees and radians that explains the state far better.
+
+    By the ratio of likelihoods, joint by joint: a state f times too small lies suspiciously near
+    zero, one f times too large suspiciously far out. Joints at zero tell nothing.
+    """
+    telling = (spread.width > 1e-6) & (np.abs(state) > 0.01 * spread.width)
+    if telling.sum() < min(3, len(state)):
+        return 1.0
+    x, middle, width = state[telling], spread.middle[telling], spread.width[telling]
+    as_is = -((x - middle) ** 2) / (2 * width**2)
+    for factor in (_DEGREES, 1 / _DEGREES):
+        scaled = np.log(factor) - (factor * x - middle) ** 2 / (2 * width**2)
+        if np.clip(scaled - as_is, -20, 20).mean() > 2.0:
+            return float(factor)
+    return 1.0

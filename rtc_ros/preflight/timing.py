@@ -1,0 +1,73 @@
+"""Whether H and Δt cover the inference's latency."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from rtc_ros.policy.protocol import Guidance, Observation, Policy, PolicySpec
+from rtc_ros.policy.shipped import checkpoint_path
+from rtc_ros.preflight.findings import Finding, bad, doubt, good
+from rtc_ros.preflight.setup import Setup
+
+_TIMES = 5
+
+
+def measured_latency_s(setup: Setup) -> float:
+    """Load the policy as the node would and return a guided chunk's median time [s].
+
+    Raises whatever loading raises; imports torch.
+    """
+    from rtc_ros.policy.smolvla import SmolVLAAdapter
+
+    p = setup.inference
+    policy: Policy = SmolVLAAdapter.load(
+        checkpoint_path(p["policy_path"]),
+        backbone=p["backbone_path"] or None,
+        device=p["device"],
+        dtype=p["dtype"],
+        torch_threads=p["torch_threads"] or None,
+        fast=p["fast"],
+    )
+    policy.warm_up()
+    spec = policy.spec
+    images = {n: np.zeros((*size, 3), np.uint8) for n, size in spec.image_features.items()}
+    observation = Observation(np.zeros(spec.state_dim), images, p["task"])
+    prev = np.zeros((spec.horizon, spec.action_dim))
+    settings = setup.settings
+    guidance = Guidance(
+        prev, np.ones(spec.horizon), settings.beta, settings.sigma_d, settings.jacobian
+    )
+    times = []
+    for number in range(_TIMES):
+        begun = time.perf_counter()
+        policy.infer(observation, guidance, num_steps=settings.num_steps or None, seed=number)
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def check_latency(setup: Setup, spec: PolicySpec, latency_s: float | None) -> Iterator[Finding]:
+    """Check that there is an s for d = ⌈latency / Δt⌉ + 1. None: not measured."""
+    subject, period_s, horizon = "H and Δt against the latency", setup.period_s, spec.horizon
+    largest = horizon // 2
+    room = (
+        f"H = {horizon} and Δt = {period_s * 1e3:g} ms cover d ≤ H/2 = {largest}, that is "
+        f"{largest * period_s * 1e3:.0f} ms"
+    )
+    extra_s = setup.settings.inject_latency_ms * 1e-3
+    delay = 0 if latency_s is None else math.ceil((latency_s + extra_s) / period_s) + 1
+    problems = setup.settings.problems(horizon, delay)
+    if problems:
+        yield bad(subject, f"{problems[0]}. {room}", "infer faster (device, num_steps), or s_min")
+    elif latency_s is None:
+        yield good(subject, f"{room}; not measured (--measure loads the policy and does)")
+    else:
+        said = f"{latency_s * 1e3:.0f} ms a guided chunk is d = {delay}; {room}"
+        if delay > 0.8 * largest:
+            yield doubt(subject, said, "little is left for a busy machine: infer faster")
+        else:
+            yield good(subject, said)

@@ -1,0 +1,1 @@
+"""A recording through the policy again: what it saw, what it would have done."""

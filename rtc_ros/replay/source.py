@@ -1,0 +1,225 @@
+"""What a policy saw in a recording: images, joint states, task and settings, by time or stamp."""
+
+from __future__ import annotations
+
+import tempfile
+from bisect import bisect_right
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtc_ros.bags.columns import JointColumns, chunk_of
+from rtc_ros.bags.images import IMAGE_TYPES, decode_bgr
+from rtc_ros.bags.reader import Bag, BagError
+from rtc_ros.bags.run_reader import RunColumns, TopicNames, Topics
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.continuity.run_log import RunLog
+from rtc_ros.core.limits import JointLimits
+from rtc_ros.policy.protocol import Observation
+
+
+class Recording:
+    """A recording of a run with its cameras, opened with ``with``.
+
+    Images lie decoded in a temporary file, so memory doesn't grow with the recording.
+    ``chunks`` has each chunk's header fields and when it came, by its name.
+
+    Args:
+        path: the bag.
+        names: its topics, where they can't be found by name.
+
+    Raises:
+        BagError: something that a replay can't do without isn't in there.
+    """
+
+    def __init__(self, path: str | Path, names: TopicNames | None = None) -> None:
+        self.path = Path(path)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._images: dict[str, ImageTrack] = {}
+        self.chunks: dict[tuple[int, int], tuple[ActionChunk, dict[str, str], int]] = {}
+        with Bag(path) as bag:
+            topics = Topics.in_bag(bag, names or TopicNames())
+            if topics is None or topics.settings is None:
+                raise BagError(
+                    f"{path} can't be replayed: it has no "
+                    f"{'rtc_controller/executed' if topics is None else 'rtc_inference/settings'}"
+                )
+            self.run = self._read_run(bag, topics)
+            if not self.run.settings:
+                raise BagError(f"{path} can't be replayed: no settings were recorded")
+            self.settings: Mapping[str, Any] = self.run.settings[-1][1]
+            missing = {"cameras", "joints", "policy_path"} - set(self.settings)
+            if missing:
+                raise BagError(
+                    f"{path} can't be replayed: its settings don't say "
+                    f"{', '.join(sorted(missing))} (it was recorded by an older version)"
+                )
+            self._read_images(bag)
+
+    def _read_run(self, bag: Bag, topics: Topics) -> RunLog:
+        columns = RunColumns(topics)
+        for topic, times, data in bag.batches(*topics.all()):
+            columns.add(topic, times, data)
+            if topic == topics.chunk:
+                for time_ns, message in zip(times, data, strict=True):
+                    try:
+                        joints, chunk, header = chunk_of(message)
+                    except (KeyError, ValueError):
+                        continue
+                    self.chunks[chunk.name] = (chunk, header, time_ns)
+        return columns.run(bag.notes)
+
+    def _read_images(self, bag: Bag) -> None:
+        topics = set(self.settings["cameras"].values())
+        absent = sorted(t for t in topics if bag.topics.get(t) not in IMAGE_TYPES)
+        if absent:
+            raise BagError(
+                f"{self.path} has no images on {', '.join(absent)}: record with "
+                "record_cameras:=true"
+            )
+        self._images = {t: ImageTrack(self._file) for t in topics}
+        for topic, time_ns, message in bag.messages(*topics):
+            self._images[topic].add(message, time_ns)
+        empty = sorted(t for t, track in self._images.items() if not track.times)
+        if empty:
+            raise BagError(f"{self.path} has not one image on {', '.join(empty)}")
+        states = JointColumns()
+        wanted = [t for t in self.settings["joint_state_topics"] if t in bag.topics]
+        for _, times, data in bag.batches(*wanted):
+            states.add(data, times)
+        measured = states.log(self.settings["joints"])
+        if measured is None or np.isnan(measured.position[-1]).any():
+            raise BagError(
+                f"{self.path} has no joint states of all joints on "
+                f"{', '.join(self.settings['joint_state_topics'])}"
+            )
+        self._joints = measured
+
+    def __enter__(self) -> Recording:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the temporary file."""
+        self._file.close()
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Policy value = scale × robot value + offset, [A]."""
+        return np.asarray(self.settings["joint_scale"], dtype=np.float64)
+
+    @property
+    def offset(self) -> np.ndarray:
+        """See ``scale``."""
+        return np.asarray(self.settings["joint_offset"], dtype=np.float64)
+
+    def limits(self) -> JointLimits | None:
+        """Return the controller's limits, None where no chunk was ever made."""
+        if "max_step" not in self.settings:
+            return None
+
+        def ends(name: str, none: float) -> np.ndarray:
+            # Recordings of before there was such a limit don't have it.
+            recorded = self.settings.get(name, [none] * len(self.settings["max_step"]))
+            values = [none if x is None else x for x in recorded]
+            return np.array(values, dtype=np.float64)
+
+        return JointLimits(
+            lower=ends("lower", -np.inf),
+            upper=ends("upper", np.inf),
+            max_step=ends("max_step", np.inf),
+            max_bend=ends("max_bend", np.inf),
+            turn=ends("turn", 0.0),
+            coherent=self.settings.get("limit_mode") == "path",
+        )
+
+    def settings_at(self, time_ns: int) -> Mapping[str, Any]:
+        """Return the settings that held at ``time_ns``."""
+        before = [values for at, values in self.run.settings if at <= time_ns]
+        return before[-1] if before else self.run.settings[0][1]
+
+    def pose_at(self, time_ns: int) -> np.ndarray | None:
+        """Return the newest measured pose [A] at ``time_ns``, None before the first."""
+        place = int(np.searchsorted(self._joints.stamp_ns, time_ns, side="right")) - 1
+        return None if place < 0 else self._joints.position[place]
+
+    def observed_at(self, time_ns: int) -> Observation | None:
+        """Return what a policy sees at ``time_ns``, None while something is missing."""
+        pose = self.pose_at(time_ns)
+        images = {f: self._images[t].at(time_ns) for f, t in self.settings["cameras"].items()}
+        there = {feature: image for feature, image in images.items() if image is not None}
+        if pose is None or np.isnan(pose).any() or len(there) < len(images):
+            return None
+        task = str(self.settings_at(time_ns).get("task", ""))
+        return Observation(pose * self.scale + self.offset, there, task)
+
+    def observed(
+        self, image_stamps: list[int], joint_stamps: list[int], time_ns: int
+    ) -> tuple[Observation | None, str]:
+        """Return the observation with these headers' stamps, or None and what isn't there."""
+        images = {}
+        cameras = self.settings["cameras"]
+        for (feature, topic), stamp in zip(cameras.items(), image_stamps, strict=True):
+            image = self._images[topic].stamped(stamp)
+            if image is None:
+                return None, f"its image on {topic} wasn't recorded"
+            images[feature] = image
+        joints = len(self.settings["joints"])
+        stamps = joint_stamps * joints if len(joint_stamps) == 1 else joint_stamps
+        pose = np.zeros(joints)
+        for j, stamp in enumerate(stamps):
+            if stamp == 0:
+                return None, "its joint states have no stamps"
+            found = np.flatnonzero(self._joints.stamp_ns == stamp)
+            if not len(found):
+                return None, "its joint state wasn't recorded"
+            pose[j] = self._joints.position[found[-1], j]
+        task = str(self.settings_at(time_ns).get("task", ""))
+        return Observation(pose * self.scale + self.offset, images, task), ""
+
+
+class ImageTrack:
+    """The images of one topic, decoded, in a file."""
+
+    def __init__(self, file: Any) -> None:
+        self.times: list[int] = []
+        self._file = file
+        self._places: list[tuple[int, tuple[int, int, int]]] = []
+        self._by_stamp: dict[int, int] = {}
+
+    def add(self, message: Any, time_ns: int) -> None:
+        """Take a message received at ``time_ns``; one that can't be decoded is passed over."""
+        image = decode_bgr(message)
+        if image is None:
+            return
+        image = np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        stamp = message.header.stamp
+        self._by_stamp[stamp.sec * 10**9 + stamp.nanosec] = len(self.times)
+        self._file.seek(0, 2)
+        self._places.append((self._file.tell(), (image.shape[0], image.shape[1], 3)))
+        self.times.append(time_ns)
+        self._file.write(image.tobytes())
+
+    def at(self, time_ns: int) -> np.ndarray | None:
+        """Return the newest image at ``time_ns``."""
+        place = bisect_right(self.times, time_ns) - 1
+        return None if place < 0 else self._read(place)
+
+    def stamped(self, stamp_ns: int) -> np.ndarray | None:
+        """Return the image with this stamp."""
+        place = self._by_stamp.get(stamp_ns)
+        return None if place is None else self._read(place)
+
+    def _read(self, place: int) -> np.ndarray:
+        offset, shape = self._places[place]
+        self._file.seek(offset)
+        return np.frombuffer(self._file.read(int(np.prod(shape))), dtype=np.uint8).reshape(shape)

@@ -1,0 +1,127 @@
+"""Methods that must be one and the same under some setting are, to the bit, in every episode."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rtc_ros.bench.tasks import learn
+from rtc_ros.bench.tasks.catalogue import TASKS
+from rtc_ros.bench.tasks.episodes import run_episodes
+from rtc_ros.bench.tasks.points import ABLATIONS, METHODS, Point, points
+from rtc_ros.bench.tasks.results import Results, measured
+from rtc_ros.bench.tasks.tables import markdown, motion, pooled
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.strategies import STRATEGIES
+
+torch.set_num_threads(1)
+TASK, EPISODES, SEED = TASKS["spring_bar"], 12, 3
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return learn.train(TASK, 1, updates=40, episodes=60)[0]
+
+
+@pytest.fixture(scope="module")
+def run(policy):
+    def one(strategy, delay, **settings):
+        settings = RtcSettings(s_min=max(delay, 1), strategy=strategy, **settings)
+        return run_episodes(TASK, policy, settings, delay, EPISODES, SEED)
+
+    return one
+
+
+def same(one, other):
+    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("strategy", ["rtc_hard", "prefix_overwrite", "synchronous"])
+def test_without_delay_nothing_is_frozen_and_nothing_waits(run, strategy):
+    assert same(run(strategy, 0), run("naive_async", 0))
+
+
+def test_rtc_with_the_mask_zeros_is_rtc_hard(run):
+    assert same(run("rtc", 3, schedule="zeros"), run("rtc_hard", 3))
+    assert not same(run("rtc", 3), run("rtc_hard", 3))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "settings"),
+    [
+        ("rtc", {"beta": 0.0}),
+        ("weighted_average", {"average_new": 1.0}),
+        ("bid", {"bid_candidates": 1, "bid_contrast": 0}),
+    ],
+)
+def test_what_a_method_adds_can_be_set_to_nothing(run, strategy, settings):
+    assert same(run(strategy, 2, **settings), run("naive_async", 2))
+
+
+def test_back_to_back_is_every_step_where_a_chunk_takes_one(run):
+    assert same(run("temporal_ensembling_dense", 1), run("temporal_ensembling", 1))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_same_seed_gives_the_same_episodes(run, strategy):
+    assert same(run(strategy, 2), run(strategy, 2))
+
+
+def test_a_point_that_cannot_be_is_said(run):
+    with pytest.raises(ValueError, match="no step that is executed has two"):
+        run("temporal_ensembling", 5)
+
+
+def test_rtc_has_smaller_seams_than_switching(run):
+    assert run("rtc", 2).seam.mean() < 0.8 * run("naive_async", 2).seam.mean()
+
+
+# ------------------------------------------------------------------------- points, results
+
+
+def test_every_method_and_ablation_can_be_run_at_each_of_its_points():
+    chosen = points(TASKS, ("delay", "stride", "ablation"), METHODS)
+    assert {p.method for p in chosen} == set(METHODS) | {name for name, _ in ABLATIONS}
+    for point in chosen:
+        assert point.settings.problems(10, point.delay) == []
+    # A point of two sweeps is measured once.
+    assert len({p.key for p in chosen}) < len(chosen)
+
+
+def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
+    first = Point("delay", "spring_bar", "rtc", 1, 1, RtcSettings(s_min=1))
+    same_point = Point("stride", "spring_bar", "rtc", 1, 1, RtcSettings(s_min=1))
+    outcome = run("naive_async", 1)
+    results = Results(tmp_path, {"seed": 1})
+    results.add(measured(first, outcome, TASK.steps, 0.1))
+    with results.path.open("a") as file:
+        file.write('{"key": "half a li')
+    again = Results(tmp_path, {"seed": 1})
+    found = again.find(same_point)
+    assert found is not None and (found.sweep, found.episodes) == ("stride", EPISODES)
+    assert found.done == int(outcome.done.sum()) and found.low <= found.share <= found.high
+    other = Point("delay", "spring_bar", "rtc", 2, 2, RtcSettings(s_min=2))
+    assert again.find(other) is None
+    again.add(measured(other, outcome, TASK.steps, 0.1))
+    assert Results(tmp_path, {"seed": 1}).find(other) is not None
+    with pytest.raises(ValueError, match="was made with seed 1 .now 2.: name another folder"):
+        Results(tmp_path, {"seed": 2})
+
+
+def test_all_tasks_together_are_shown_only_where_each_was_measured(run):
+    outcome = run("naive_async", 1)
+    outcome.done[:] = np.arange(EPISODES) % 2
+    chosen = [
+        Point("delay", task, "rtc", 1, 1, RtcSettings(s_min=1)) for task in ("spring_bar", "tray")
+    ] + [Point("delay", "tray", "bid", 1, 1, RtcSettings(s_min=1, strategy="bid"))]
+    rows = [measured(p, outcome, TASK.steps, 0.1) for p in chosen]
+    share, low, high = pooled(rows[:2], 2)
+    assert share == outcome.done.mean() and low < share < high
+    assert high - low < rows[0].high - rows[0].low
+    assert pooled(rows[2:], 2) is None
+    everything, *single = markdown(rows, "delay").split("**Done by d")[1:]
+    assert "| bid | – |" in everything and len(single) == 2
+    assert "| bid | – |" in single[0] and "| bid | – |" not in single[1]
+    assert "| bid | – |" in motion(rows)

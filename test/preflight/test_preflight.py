@@ -1,0 +1,422 @@
+"""rtc_ros preflight against a running robot: each misconfiguration that is planted is found."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rclpy.duration import Duration
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from preflight_robot import JOINTS, SIDES, PreflightRobot
+
+from rtc_ros.handoff.cursor import StepCursor
+from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.preflight.findings import Finding, Level, exit_code
+from rtc_ros.tools import preflight
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+INFERENCE, CONTROLLER = "/**/rtc_inference", "/**/rtc_controller"
+
+
+@pytest.fixture
+def robot(tmp_path, monkeypatch):
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    made = PreflightRobot(tmp_path)
+    yield made
+    made.down()
+
+
+def found(findings: list[Finding], level: Level, subject: str, sentence: str) -> Finding:
+    """Return the finding of that level whose subject and sentence match; it has a fix."""
+    fitting = [
+        f
+        for f in findings
+        if f.level is level and re.search(subject, f.subject) and re.search(sentence, f.sentence)
+    ]
+    assert fitting, "\n".join(f"{f.level.name} {f.subject}: {f.sentence}" for f in findings)
+    assert level is Level.GOOD or fitting[0].fix
+    return fitting[0]
+
+
+def bad(findings, subject, sentence):
+    assert exit_code(findings) == 2
+    return found(findings, Level.BAD, subject, sentence)
+
+
+def doubt(findings, subject, sentence):
+    assert exit_code(findings) >= 1
+    return found(findings, Level.DOUBT, subject, sentence)
+
+
+def trajectory_controllers(robot, desired=True, partial=False, joints=None):
+    robot.listener_type = JointTrajectory
+    for side, names in SIDES.items():
+        robot.change(CONTROLLER, **{f"group.{side}.type": "joint_trajectory"})
+        robot.listener_parameters[side] = {
+            "joints": joints or names,
+            "interpolate_from_desired_state": desired,
+            "allow_partial_joints_goal": partial,
+        }
+
+
+# ------------------------------------------------------------------------------ all is well
+
+
+def test_a_robot_without_faults_has_none_and_the_command_says_so(robot, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for side, names in SIDES.items():
+        robot.listener_parameters[side] = {"joints": names, "interface_name": "position"}
+    robot.up()
+    command = [robot.parameter_file(), "--seconds", "1", "--patience", "5", "--measure"]
+    code = preflight.main(command)
+    text = capsys.readouterr().out
+    assert "0 ✗" in text and "✗" not in text.replace("0 ✗", ""), text
+    assert code in (0, 1), text  # 1 where the machine grants no real-time rights
+    assert "! " not in text.split("real-time")[0], text
+    assert "takes 7 joints in our order" in " ".join(text.replace("│", " ").split())
+    assert re.search(r"\d+ ms a guided chunk is d", " ".join(text.split()))
+
+
+def test_trajectory_controllers_that_are_set_up_rightly_are_good(robot):
+    trajectory_controllers(robot)
+    robot.up()
+    findings = robot.findings()
+    assert exit_code([f for f in findings if "rights" not in f.subject]) == 0
+    found(findings, Level.GOOD, "listener", "a joint_trajectory_controller with interpolate")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["no.yaml"], "is not a file"),
+        (["{file}", "s_min=3"], "not of the form"),
+        (["{file}", "speed:=3"], "unknown argument speed"),
+    ],
+)
+def test_arguments_that_cant_be_used_end_it_with_2(robot, capsys, words, sentence):
+    file = robot.parameter_file()
+    assert preflight.main([word.format(file=file) for word in words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_parameters_that_are_wrong_are_named_for_both_nodes(robot, capsys):
+    robot.change(INFERENCE, cameras=[""])
+    robot.change(CONTROLLER, group__left__type="magic")
+    assert preflight.main([robot.parameter_file()]) == 2
+    said = capsys.readouterr().err
+    assert "cameras must be set" in said and "group.left.type is 'magic'" in said
+
+
+# ------------------------------------------------------------------------------- checkpoint
+
+
+def test_a_checkpoint_for_other_cameras_and_joints(robot):
+    robot.change(INFERENCE, camera__top__feature="observation.images.wrist")
+    robot.change("/**", joints=JOINTS[:13])
+    robot.change(CONTROLLER, position_lower=[-3.2], position_upper=[3.2], max_velocity=[1.0])
+    robot.change(CONTROLLER, **{"group.right.joints": JOINTS[7:13]})
+    robot.up()
+    findings = robot.findings()
+    bad(findings, "checkpoint", "commands 14 joints, but `joints` names 13")
+    bad(findings, "checkpoint", r"needs observation\.images\.top, which no camera gives")
+    bad(findings, "checkpoint", r"no image feature of the policy is called .*wrist")
+
+
+def test_a_checkpoint_that_is_not_there_or_has_no_backbone(robot, tmp_path):
+    robot.change(INFERENCE, policy_path=str(tmp_path / "nothing"))
+    robot.up()
+    bad(robot.findings(), "checkpoint", "nothing is not a folder")
+    (tmp_path / "empty").mkdir()
+    robot.change(INFERENCE, policy_path="package:aloha_cube")
+    robot.change(INFERENCE, backbone_path=str(tmp_path / "empty"))
+    bad(robot.findings(), "backbone", "has no config.json")
+
+
+# ----------------------------------------------------------------------------- joint states
+
+
+def test_joint_states_that_lack_a_joint_name_it_and_what_is_there(robot):
+    robot.names[3] = "left_forearm"
+    robot.up()
+    findings = robot.findings()
+    bad(findings, "joint names", "no state of left_forearm_roll; there are also left_forearm")
+
+
+def test_nobody_publishes_joint_states_or_something_else_does(robot):
+    robot.state_hz = 0.0
+    robot.change("/**", joint_state_topics=["nowhere", "other", "joint_states"])
+    robot.second(Float64MultiArray, "other", "stranger", Float64MultiArray())
+    robot.up()
+    findings = robot.findings(patience_s=2.5)
+    bad(findings, "/nowhere", "nobody publishes it")
+    bad(findings, "/other", "/stranger publishes std_msgs/msg/Float64MultiArray there")
+    bad(findings, "/joint_states", "/driver is there but sent nothing for")
+
+
+def test_joint_states_that_are_slow_unstamped_and_beside_the_limits(robot):
+    robot.state_hz, robot.stamped = 20.0, False
+    robot.pose[0] = 3.5
+    robot.up()
+    findings = robot.findings()
+    doubt(findings, "joint states on", r"\d+ messages a second, fewer than")
+    doubt(findings, "stamps on /joint_states", "the header stamps are 0")
+    doubt(findings, "limits", r"left_waist is at 3\.5, the limits are -3\.14 to 3\.14")
+
+
+def test_joint_states_with_gaps_longer_than_the_timeout(robot):
+    robot.state_hz = 1.5
+    robot.up()
+    bad(robot.findings(1.5), "joint states on", r"nothing for 0\.\d+ s, and joint_state_timeout")
+
+
+def test_two_sources_of_joint_states(robot):
+    other = JointState(name=JOINTS[:2], position=[0.1, 0.2])
+    robot.second(JointState, "joint_states", "simulation", other)
+    robot.up()
+    findings = robot.findings()
+    bad(findings, "joint state sources", "left_waist, left_shoulder come from 2 publishers")
+    doubt(findings, "stamps", "they go back in time")
+
+
+def test_positions_that_are_not_finite(robot):
+    robot.pose[4] = np.nan
+    robot.up()
+    bad(robot.findings(), "joint names", "positions of left_wrist_angle are not finite")
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"), [(57.2957795, "like degrees"), (1 / 57.2957795, "like radians")]
+)
+def test_states_in_other_units_than_the_policy_s(robot, factor, said):
+    robot.pose = robot.pose * factor
+    robot.change(CONTROLLER, position_lower=[-400.0], position_upper=[400.0])
+    robot.up()
+    finding = bad(robot.findings(), "pose against", said)
+    assert f"joint_scale: {1 / factor:.7g}" in finding.fix
+
+
+def test_states_beside_the_training_data_and_arms_exchanged(robot):
+    robot.pose[1] += 6.0
+    robot.up()
+    doubt(robot.findings(), "pose against", "left_shoulder is at .* standard deviations")
+    robot.pose[1] -= 6.0
+    robot.pose = np.roll(robot.pose, 7)
+    doubt(robot.findings(), "pose against", "first and the second arm exchanged")
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "said"), [(-3600.0, "behind this clock"), (5.0, "ahead of this clock")]
+)
+def test_stamps_of_another_clock(robot, offset_s, said):
+    robot.stamp_offset_s = offset_s
+    robot.up()
+    findings = robot.findings()
+    bad(findings, "stamps on /joint_states", said)
+    bad(findings, "stamps of camera top", said)
+
+
+# ----------------------------------------------------------------------------------- cameras
+
+
+def test_a_camera_that_is_silent_or_of_another_type(robot):
+    robot.camera_hz = 0.0
+    robot.up()
+    bad(robot.findings(patience_s=1.5), "camera top", "/driver is there but sent nothing")
+    robot.change(INFERENCE, camera__top__transport="compressed")
+    findings = robot.findings(patience_s=1.5)
+    bad(findings, "camera top", "publishes sensor_msgs/msg/Image there, not .*Compressed")
+
+
+def test_a_camera_that_is_slow_and_of_another_shape(robot):
+    robot.camera_hz, robot.sizes = 5.0, [(48, 96)]
+    robot.up()
+    findings = robot.findings(1.0)
+    doubt(findings, "camera top", r"\d\.\d images a second")
+    doubt(findings, "images of camera top", "96 × 48, and the policy was trained on 96 × 96")
+
+
+def test_a_camera_with_gaps_and_few_pixels(robot):
+    robot.camera_hz, robot.sizes = 1.5, [(32, 32)]
+    robot.up()
+    findings = robot.findings(1.5)
+    bad(findings, "camera top", "and camera_timeout is 0.5 s")
+    doubt(findings, "images of camera top", "32 × 32, and the policy was trained on 96 × 96")
+
+
+def test_a_camera_of_depth_images(robot):
+    robot.encoding = "32FC1"
+    robot.up()
+    bad(robot.findings(), "images of camera top", "96 × 96 32FC1 can't be converted")
+
+
+def test_a_camera_whose_size_changes(robot):
+    robot.sizes = [(96, 96), (48, 48)]
+    robot.up()
+    bad(robot.findings(), "images of camera top", "they change: ")
+
+
+# ---------------------------------------------------------------------------- command topics
+
+
+def test_nobody_listens_on_one_side(robot):
+    robot.deaf = {"right"}
+    robot.up()
+    findings = robot.findings()
+    bad(findings, "/right_arm/commands", "nobody listens")
+    found(findings, Level.GOOD, "listener on /left_arm/commands", "listens")
+
+
+def test_a_listener_of_another_type(robot):
+    robot.listener_type = JointTrajectory
+    robot.up()
+    bad(robot.findings(), "/left_arm", r"takes trajectory_msgs\S+, and float64_multi_array sends")
+
+
+@pytest.mark.parametrize(
+    "qos",
+    [
+        QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+        QoSProfile(depth=10, deadline=Duration(seconds=1)),
+    ],
+    ids=["durability", "deadline"],
+)
+def test_a_listener_whose_qos_never_connects(robot, qos):
+    robot.listener_qos = qos
+    robot.up()
+    bad(robot.findings(), "commands on /left_arm", "/left_controller will never hear us")
+
+
+def test_somebody_else_commands_the_arm(robot):
+    robot.second(Float64MultiArray, "left_arm/commands", "teleop", Float64MultiArray())
+    robot.up()
+    bad(robot.findings(), "other commanders of /left_arm", "/teleop publishes there too")
+
+
+def test_our_own_controller_is_no_stranger_but_two_are(robot):
+    first = robot.node("rtc_controller")
+    first.create_publisher(Float64MultiArray, "left_arm/commands", 10)
+    robot.up()
+    findings = robot.findings()
+    found(findings, Level.GOOD, "other commanders of /left_arm", "none")
+    found(findings, Level.GOOD, "own nodes", "/rtc_controller runs already")
+    robot.node("rtc_controller").create_publisher(Float64MultiArray, "left_arm/commands", 10)
+    findings = robot.findings()
+    bad(findings, "other commanders of /left_arm", "2 nodes called /rtc_controller command it")
+    bad(findings, "own nodes", "2 nodes are called /rtc_controller")
+
+
+def test_a_forward_controller_with_another_order(robot):
+    robot.listener_parameters["left"] = {"joints": SIDES["left"][::-1]}
+    robot.up()
+    bad(robot.findings(), "/left_arm", "takes its numbers in the order left_gripper, left_wrist")
+
+
+def test_a_trajectory_controller_that_starts_from_the_measured_state(robot):
+    trajectory_controllers(robot, desired=False)
+    robot.up()
+    findings = robot.findings()
+    finding = bad(findings, "listener on /left_arm", "interpolate_from_desired_state false")
+    assert "interpolate_from_desired_state: true" in finding.fix
+
+
+def test_a_trajectory_controller_with_other_joints(robot):
+    trajectory_controllers(robot, joints=[*SIDES["left"][1:], "left_lift"])
+    robot.up()
+    findings = robot.findings()
+    bad(findings, "listener on /left_arm", "group left lacks left_lift")
+    bad(findings, "listener on /left_arm", "has no joint left_waist and refuses")
+
+
+# ------------------------------------------------------------------------------------- clock
+
+
+def test_use_sim_time_without_a_clock_and_with_drivers_on_another(robot):
+    robot.change("/**", use_sim_time=True)
+    robot.up()
+    bad(robot.findings(), "clock", "nobody publishes /clock")
+    robot.clock(moves=False)
+    bad(robot.findings(), "clock", "/clock stands still")
+
+
+def test_nodes_on_other_clocks(robot):
+    robot.driver_parameters = {"use_sim_time": True}
+    robot.up()
+    findings = robot.findings(patience_s=1.5)  # without a /clock its timers stand still
+    doubt(findings, "clock", "use_sim_time is false here, and not at /driver")
+    robot.change(CONTROLLER, use_sim_time=True)
+    findings = robot.findings(patience_s=0.5)
+    bad(findings, "clock", "rtc_inference: false, rtc_controller: true")
+
+
+def test_a_clock_that_runs_is_good(robot):
+    robot.change("/**", use_sim_time=True)
+    robot.driver_parameters = {"use_sim_time": True}
+    for side in SIDES:
+        robot.listener_parameters[side] = {"use_sim_time": True}
+    robot.clock(moves=True)
+    robot.up()
+    found(robot.findings(), Level.GOOD, "clock", "use_sim_time is true at every node")
+
+
+# ------------------------------------------------------------------------ latency and machine
+
+
+def test_a_latency_that_h_does_not_cover(robot):
+    robot.change(INFERENCE, inject_latency_ms=600.0)
+    robot.up()
+    findings = robot.findings(measure=True)
+    bad(findings, "latency", r"no s_min works: d must be at most H / 2 = 25.*cover d ≤ H/2 = 25")
+    robot.change(INFERENCE, inject_latency_ms=0.0, s_min=60)
+    bad(robot.findings(), "latency", "s_min is 60, but a chunk has only H = 50 rows")
+
+
+def test_shared_memory_that_cant_be_had(robot, tmp_path, monkeypatch):
+    robot.up()
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path / "nothing"))
+    bad(robot.findings(), "shared memory", "doesn't exist; make it or set RTC_ROS_SHM_DIR")
+
+
+def test_no_real_time_asked_for(robot):
+    robot.change(CONTROLLER, realtime_priority=0)
+    robot.up()
+    doubt(robot.findings(), "real-time", "realtime_priority is 0")
+
+
+def test_a_right_to_real_time_that_is_refused():
+    code = (
+        "import os, resource, types\n"
+        "from rtc_ros.preflight.machine import check_realtime\n"
+        "resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"  # root needs no limit
+        "setup = types.SimpleNamespace(controller={'realtime_priority': 50})\n"
+        "(finding,) = check_realtime(setup)\n"
+        "print(finding.level.name, finding.sentence, finding.fix)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("DOUBT SCHED_FIFO 50 refused (Operation not permitted)"), done
+    assert "rtprio" in done.stdout
+
+
+def test_another_writer_and_what_an_earlier_run_left(robot):
+    robot.up()
+    spec = HandoffSpec(tuple(JOINTS), 0.02)
+    with StepCursor.create("rtc_ros_sim.cursor", spec):
+        findings = robot.findings()
+        doubt(findings, r"segment rtc_ros_sim\.cursor", f"process {os.getpid()} writes")
+    found(robot.findings(), Level.GOOD, r"segment rtc_ros_sim\.cursor", "left by process")
+    with StepCursor.create("rtc_ros_sim.cursor", HandoffSpec(tuple(JOINTS[:3]), 0.02)):
+        pass
+    findings = robot.findings()
+    doubt(findings, r"segment rtc_ros_sim\.cursor", "doesn't fit: .*A is 3 there and 14 here")

@@ -1,0 +1,220 @@
+"""Replay through the policy: chunks come out again to the bit, trials are the same each time."""
+
+import dataclasses
+import json
+import time
+
+import numpy as np
+import pytest
+from bag_maker import TYPES, messages_of, write_bag
+
+from rtc_ros.bags.run_reader import read_run
+from rtc_ros.bringup import nodes_to_run
+from rtc_ros.core.continuity import Thresholds, judge
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.replay.shadow import Shadow
+from rtc_ros.replay.source import ImageTrack, Recording
+from rtc_ros.replay.sweep import Trial, combinations, draw_sweep, recommended
+from rtc_ros.report.example_run import ExampleSettings, example_run
+from rtc_ros.tools.cli import main as rtc_ros
+from rtc_ros.tools.processes import Processes
+from rtc_ros.tools.replay import main
+
+RECORD_S = 12.0
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A bag of the simulated robot with the policy's camera, limits at work."""
+    folder = tmp_path_factory.mktemp("recorded")
+    arguments = {
+        "record": str(folder / "bag"),
+        "record_cameras": "true",
+        "inject_latency_ms": "60",
+    }
+    with Processes(folder / "logs") as processes:
+        processes.start(nodes_to_run(arguments, simulated=True))
+        deadline = time.monotonic() + 180
+        steps = 0
+        while steps < RECORD_S / 0.02 and time.monotonic() < deadline:
+            time.sleep(2.0)
+            assert not processes.ended()
+            if (folder / "bag").is_dir() and list((folder / "bag").glob("*.mcap")):
+                try:
+                    steps = judge(read_run(folder / "bag")).steps
+                except Exception:  # noqa: BLE001 - not begun yet
+                    steps = 0
+        assert set(processes.stop().values()) == {0}
+    assert steps >= RECORD_S / 0.02, "the robot didn't move long enough"
+    return folder / "bag"
+
+
+pytestmark = [pytest.mark.slow]
+
+
+@pytest.mark.e2e
+@pytest.mark.rendering
+def test_recorded_chunks_are_made_again_to_the_bit(recorded, tmp_path, capsys):
+    assert rtc_ros(["replay", str(recorded), "--reproduce", "--json", str(tmp_path / "r")]) == 0
+    found = json.loads((tmp_path / "r").read_text())["reproduction"]
+    chunks = read_run(recorded).chunks
+    assert found["others"] == 0
+    assert found["same"] + sum(found["impossible"].values()) == len(chunks)
+    assert found["same"] >= 0.8 * len(chunks) > 8
+    assert "the same to the bit" in capsys.readouterr().out
+    with Recording(recorded) as recording:
+        guided = [c for c, _, _ in recording.chunks.values() if c.guided]
+        assert len(guided) > 5, "and guided ones are among them"
+
+
+@pytest.mark.e2e
+@pytest.mark.rendering
+def test_a_changed_seed_or_picture_is_noticed(recorded):
+    from rtc_ros.replay.check import make_again
+    from rtc_ros.tools.replay import load_policy
+
+    with Recording(recorded) as recording:
+        policy = load_policy(recording, None)
+        chunk, header, time_ns = list(recording.chunks.values())[5]
+        made, _ = make_again(recording, policy, chunk, header, time_ns)
+        assert np.array_equal(made, chunk.actions)
+        for key, value in (
+            ("seed", str(int(header["seed"]) + 1)),
+            ("beta", "0.5"),
+            ("images", list(recording.chunks.values())[0][1]["images"]),
+        ):
+            other, _ = make_again(recording, policy, chunk, {**header, key: value}, time_ns)
+            assert not np.array_equal(other, chunk.actions), key
+        gone, why = make_again(recording, policy, chunk, {**header, "images": "5"}, time_ns)
+        assert gone is None and "wasn't recorded" in why
+
+
+@pytest.mark.e2e
+@pytest.mark.rendering
+def test_trials_are_the_same_each_time_and_the_best_is_recommended(recorded, tmp_path, capsys):
+    words = [str(recorded), "--seconds", "4", "--s-min", "10,30", "--beta", "0.5,10"]
+
+    def run(name, *more):
+        path = tmp_path / name
+        assert main([*words, "--json", str(path), *more]) in (0, 1)
+        return json.loads(path.read_text())
+
+    one = run("one", "--png", str(tmp_path / "p.png"), "--html", str(tmp_path / "p.html"))
+    assert run("two") == one
+    assert run("three", "--seed", "9") != {**one, "seed": 9}
+    assert len(one["trials"]) == 4 and one["ticks"] == 200
+    assert [t["settings"]["s_min"] for t in one["trials"]] == [10, 10, 30, 30]
+    ages = [t["age_s"] for t in one["trials"]]
+    assert max(ages[:2]) < min(ages[2:]), "fewer steps between inferences: newer observations"
+    held = [t["held_back"] for t in one["trials"]]
+    assert held[0] < held[1] and held[2] < held[3], "a larger β holds back more"
+    assert one["trials"][one["recommended"]]["starved_ticks"] == 0
+    assert "recommended: s_min" in capsys.readouterr().out
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    assert "(shadow)" in (tmp_path / "p.html").read_text()
+
+
+@pytest.mark.e2e
+@pytest.mark.rendering
+def test_a_given_latency_takes_the_place_of_the_recorded_ones(recorded, tmp_path):
+    path = tmp_path / "r.json"
+    main([str(recorded), "--seconds", "3", "--latency-ms", "170", "--json", str(path)])
+    found = json.loads(path.read_text())
+    assert found["delays"] == [9]
+    main([str(recorded), "--seconds", "3", "--latency-ms", "1900", "--json", str(path)])
+    assert json.loads(path.read_text())["trials"][0]["starved_ticks"] > 0
+
+
+# What can't be replayed
+
+
+def refused(argv, capsys):
+    assert main([str(a) for a in argv]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("replay: ") and said.count("\n") == 1 and "Traceback" not in said
+    return said
+
+
+def settings_message(**values):
+    return TYPES["std_msgs/msg/String"](json.dumps(values))
+
+
+def test_bags_without_what_a_replay_needs_are_refused(tmp_path, capsys):
+    run = list(messages_of(example_run(ExampleSettings(ticks=100))))
+    assert "there is no" in refused([tmp_path / "nothing"], capsys)
+    assert "rtc_inference/settings" in refused([write_bag(tmp_path / "a", run)], capsys)
+    old = [("/rtc_inference/settings", 1, settings_message(beta=5.0)), *run]
+    assert "cameras, joints, policy_path" in refused([write_bag(tmp_path / "b", old)], capsys)
+    blind = settings_message(
+        cameras={"observation.images.top": "/top"},
+        joints=["left_waist"],
+        policy_path="package:aloha_cube",
+        joint_state_topics=["/joint_states"],
+    )
+    bag = write_bag(tmp_path / "c", [("/rtc_inference/settings", 1, blind), *run])
+    assert "record with record_cameras" in refused([bag], capsys)
+    other = [("/chatter", 1, TYPES["std_msgs/msg/String"]("hello"))]
+    assert "rtc_controller/executed" in refused([write_bag(tmp_path / "d", other)], capsys)
+
+
+def test_images_are_found_by_time_and_by_stamp(tmp_path):
+    header, time_type = TYPES["std_msgs/msg/Header"], TYPES["builtin_interfaces/msg/Time"]
+    image = TYPES["sensor_msgs/msg/Image"]
+    with (tmp_path / "file").open("w+b") as file:
+        track = ImageTrack(file)
+        for k in range(3):
+            pixels = np.full((2, 3, 3), 10 * k, dtype=np.uint8)
+            pixels[..., 0] += 1  # red
+            track.add(
+                image(header(time_type(k, 7), ""), 2, 3, "rgb8", 0, 9, pixels.ravel()), 100 * k
+            )
+        assert track.at(-1) is None
+        assert track.at(99)[0, 0].tolist() == [1, 0, 0]
+        assert track.at(10**9)[1, 2].tolist() == [21, 20, 20]
+        assert track.stamped(10**9 + 7)[0, 0].tolist() == [11, 10, 10]
+        assert track.stamped(10**9 + 8) is None
+
+
+# Recommending
+
+
+def trial(s_min, beta, age, held, **example):
+    run = example_run(dataclasses.replace(ExampleSettings(ticks=300), **example))
+    settings = RtcSettings(s_min=s_min, beta=beta)
+    return Trial(settings, Shadow(run, age, held), judge(run, THRESHOLDS))
+
+
+THRESHOLDS = Thresholds(max_seam_excess=2.0)
+
+
+def test_the_soonest_within_the_thresholds_that_is_held_back_least(tmp_path):
+    torn = trial(5, 1.0, 0.10, 0.0, guided=False)
+    slow = trial(30, 5.0, 0.40, 0.1)
+    stiff = trial(10, 10.0, 0.201, 0.3)
+    good = trial(10, 5.0, 0.203, 0.2)
+    refused_one = Trial(RtcSettings(s_min=99), None, None, "s_min is 99")
+    trials = [torn, slow, refused_one, stiff, good]
+    best, why = recommended(trials, THRESHOLDS)
+    assert best is good and "3 of 4" in why
+    draw_sweep(trials, best, THRESHOLDS, tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_where_none_is_within_it_says_so():
+    starved = trial(5, 5.0, 0.1, 0.1, delays=(5, 25), horizon=20)
+    torn = trial(5, 1.0, 0.1, 0.1, guided=False)
+    best, why = recommended([starved, torn], THRESHOLDS)
+    assert best is torn and "no combination is within" in why
+    assert recommended([], THRESHOLDS)[0] is None
+
+
+def test_combinations_stand_in_for_the_recorded_values():
+    base = RtcSettings(s_min=7, beta=3.0, schedule="linear")
+    assert combinations(base, [], [], []) == [base]
+    made = combinations(base, [5, 10], [1.0, 5.0], ["exp"])
+    assert [(c.s_min, c.beta, c.schedule) for c in made] == [
+        (5, 1.0, "exp"),
+        (5, 5.0, "exp"),
+        (10, 1.0, "exp"),
+        (10, 5.0, "exp"),
+    ]
