@@ -23,8 +23,10 @@ from rtc_ros.policy.sampling import sample
 from rtc_ros.policy.smolvla_field import LeRobotField, VelocityField, checked, quickest_field
 from rtc_ros.policy.smolvla_input import (
     action_scale,
+    blank_observation,
     check_observation,
     check_prev,
+    policy_spec,
     renamed_features,
     to_batch,
 )
@@ -78,20 +80,8 @@ class SmolVLAAdapter:
         self._field = field(policy)
         self._noise = torch.Generator()
         self._noise.seed()
-        action_dim = int(config.action_feature.shape[0])
-        self._spec = PolicySpec(
-            horizon=int(config.chunk_size),
-            action_dim=action_dim,
-            state_dim=int(config.robot_state_feature.shape[0]),
-            num_steps=int(config.num_steps),
-            image_features={
-                self._names.get(name, name): (int(feature.shape[1]), int(feature.shape[2]))
-                for name, feature in config.image_features.items()
-                if ".empty_camera_" not in name  # LeRobot fills those in itself
-            },
-            description=description,
-        )
-        self._scale = action_scale(postprocessor, action_dim).abs()
+        self._spec = policy_spec(config, self._names, description)
+        self._scale = action_scale(postprocessor, self._spec.action_dim).abs()
         self._guidable = self._scale > _LEAST_SCALE
         self._weak: SmolVLAAdapter | None = None
         if not bool(self._guidable.all()):
@@ -148,14 +138,7 @@ class SmolVLAAdapter:
         that the fast path is compared with LeRobot's code, and given up if it differs.
         """
         spec = self._spec
-        observation = Observation(
-            state=np.zeros(spec.state_dim),
-            images={
-                name: np.zeros((*size, 3), dtype=np.uint8)
-                for name, size in spec.image_features.items()
-            },
-            task=task or "warm up",
-        )
+        observation = blank_observation(spec, task or "warm up")
         guidance = Guidance(
             prev=np.zeros((spec.horizon, spec.action_dim)), weights=np.ones(spec.horizon)
         )

@@ -1,4 +1,4 @@
-"""Checks what an inference is given and puts it in the form LeRobot's preprocessor takes."""
+"""What a SmolVLA takes: its sizes, checks of what it is given, LeRobot's form of that."""
 
 from __future__ import annotations
 
@@ -104,6 +104,30 @@ def _to_image(image: np.ndarray, size: tuple[int, int], device: torch.device) ->
     return torch.nn.functional.interpolate(
         pixels[None], size=size, mode="bilinear", align_corners=False, antialias=True
     )[0]
+
+
+def blank_observation(spec: PolicySpec, task: str) -> Observation:
+    """Return an observation that fits the policy: black images, all joints at 0."""
+    images = {
+        name: np.zeros((*size, 3), dtype=np.uint8) for name, size in spec.image_features.items()
+    }
+    return Observation(state=np.zeros(spec.state_dim), images=images, task=task)
+
+
+def policy_spec(config: Any, names: Mapping[str, str], description: str) -> PolicySpec:
+    """Return the sizes of the policy of a LeRobot config; ``names`` as for ``to_batch``."""
+    return PolicySpec(
+        horizon=int(config.chunk_size),
+        action_dim=int(config.action_feature.shape[0]),
+        state_dim=int(config.robot_state_feature.shape[0]),
+        num_steps=int(config.num_steps),
+        image_features={
+            names.get(name, name): (int(feature.shape[1]), int(feature.shape[2]))
+            for name, feature in config.image_features.items()
+            if ".empty_camera_" not in name  # LeRobot fills those in itself
+        },
+        description=description,
+    )
 
 
 def renamed_features(preprocessor: Any) -> dict[str, str]:
