@@ -90,6 +90,13 @@ COMMON_ARGUMENTS = (
         "cameras",
         bool,
     ),
+    Argument(
+        "record_with",
+        "with record: ros2_bag, rtc_recorder, or auto (ros2 bag where there is one that can)",
+        "",
+        "rtc_recorder",
+        "record_with",
+    ),
     Argument("log_level", ", ".join(LOG_LEVELS), "info"),
 )
 

@@ -66,10 +66,17 @@ class Bag:
         self._stack.close()
 
     def messages(self, *topics: str) -> Iterator[tuple[str, int, Any]]:
-        """Yield topic, receive time [ns] and message of ``topics``, one message at a time."""
+        """Yield topic, receive time [ns] and message of ``topics``, one message at a time.
+
+        Those of one topic come in their order.
+        """
         for source in self._sources:
-            if isinstance(source, McapScan):
-                yield from self._scanned(source, set(topics))
+            scans = [source] if isinstance(source, McapScan) else _mcap_files(source)
+            # rosbags goes by the index, which not every profile of `ros2 bag` writes.
+            for scan in scans:
+                yield from self._scanned(scan, set(topics))
+                self._note_cut(scan)
+            if scans or isinstance(source, McapScan):
                 continue
             connections = [c for c in source.connections if c.topic in topics]
             if not connections:
@@ -97,8 +104,7 @@ class Bag:
                 for channel, times, data in scan.batches(topics):
                     self._check_definition(channel)
                     yield channel.topic, times, [_little(d, channel.msgtype) for d in data]
-                if scan.cut is not None and "closing records" not in scan.cut:
-                    self._note(f"{scan.path.name} was read up to the cut: {scan.cut}")
+                self._note_cut(scan)
             if not scans and isinstance(source, AnyReader):
                 yield from self._stored(source, topics)
 
@@ -124,6 +130,10 @@ class Bag:
         except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
             self._note(f"reading {self.path} ended early: {error}")
         yield from ((topic, *group) for topic, group in waiting.items())
+
+    def _note_cut(self, scan: McapScan) -> None:
+        if scan.cut is not None and "closing records" not in scan.cut:
+            self._note(f"{scan.path.name} was read up to the cut: {scan.cut}")
 
     def _check_definition(self, channel: ScannedChannel) -> None:
         try:

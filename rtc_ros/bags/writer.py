@@ -29,6 +29,14 @@ class BagFolderError(Exception):
     """The bag's folder can't be made; the text is a sentence for the user."""
 
 
+def exists_already(path: Path) -> str:
+    """Return the sentence about a folder that is there."""
+    return (
+        f"{path} exists already and a recording never overwrites; "
+        "name another folder or remove that one"
+    )
+
+
 class BagWriter:
     """A bag that is being written.
 
@@ -75,10 +83,7 @@ class BagWriter:
                 self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         except WriterError:
-            raise BagFolderError(
-                f"{self.path} exists already and a recording never overwrites; "
-                "name another folder or remove that one"
-            ) from None
+            raise BagFolderError(exists_already(self.path)) from None
         except OSError as error:
             raise BagFolderError(f"can't make the bag folder {self.path}: {error}") from None
         self._thread = threading.Thread(target=self._run, name="bag_writer", daemon=True)

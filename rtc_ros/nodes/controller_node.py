@@ -27,6 +27,7 @@ from rtc_ros.nodes.diagnostics import Diagnostics, Report
 from rtc_ros.nodes.gate import Gate
 from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.limit_sources import joint_limits
+from rtc_ros.nodes.parameter_record import announce_parameters
 from rtc_ros.nodes.parameter_table import COMMON, CONTROLLER
 from rtc_ros.nodes.parameters import declare, handoff_base, require
 from rtc_ros.nodes.provenance import executed_message, swap_message
@@ -78,6 +79,7 @@ class ControllerNode(Node):
         self._swap = self.create_publisher(DiagnosticStatus, "~/swap", 10)
 
         self._handoff_name = handoff_base(self, p["handoff_name"])
+        announce_parameters(self)
         self._spec = HandoffSpec(tuple(self._joints), self._period_s)
         self._cursor = StepCursor.create(f"{self._handoff_name}.cursor", self._spec)
         inherited = self._cursor.inherited

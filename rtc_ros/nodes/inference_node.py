@@ -34,6 +34,7 @@ from rtc_ros.nodes.inference_worker import InferenceWorker
 from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.live_settings import LiveSettings
 from rtc_ros.nodes.observation import JointUnits, ObservationSource
+from rtc_ros.nodes.parameter_record import announce_parameters
 from rtc_ros.nodes.parameter_table import COMMON, INFERENCE
 from rtc_ros.nodes.parameters import (
     ConfigurationError,
@@ -102,6 +103,9 @@ class InferenceNode(LifecycleNode):
     # -- lifecycle --------------------------------------------------------------------------
 
     def run(self) -> None:
+        # Before the policy is there: a recorder wants to know the cameras.
+        self._publish_effective()
+        announce_parameters(self)
         """Configure and activate, where ``autostart`` says so."""
         if self._p["autostart"]:
             self._starting = threading.Thread(target=self._autostart, daemon=True)

@@ -1,10 +1,14 @@
-"""``rtc_recorder``: records what a continuity report needs into a rosbag2 folder (mcap)."""
+"""``rtc_recorder``: records what a continuity report needs into a rosbag2 folder (mcap).
+
+By ``ros2 bag record`` where there is one that can, which this process becomes; else by itself.
+"""
 
 from __future__ import annotations
 
 import importlib
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -13,33 +17,27 @@ from types import FrameType
 from typing import Any
 
 import rclpy
-from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
-from rosbags.interfaces import (
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from std_msgs.msg import String
 
 from rtc_ros.bags.columns import settings_of
-from rtc_ros.bags.writer import BagFolderError, BagWriter
+from rtc_ros.bags.writer import BagFolderError, BagWriter, exists_already
+from rtc_ros.nodes import ros2_bag
 from rtc_ros.nodes.parameters import ConfigurationError, declare
 from rtc_ros.nodes.recorder_parameters import RECORDER
+from rtc_ros.nodes.recorder_qos import bag_qos, receives_alike, receiving_qos
 
 POLL_PERIOD_S = 0.1
 """How often the graph is asked for publishers: topics' types are unknown until there is one."""
 
-DEPTH = 1000
-"""Messages that may wait for this process: 20 s of a 50 Hz topic."""
+LATCHED = (QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),)
 
-CAMERA_DEPTH = 10
+CAMERAS_TIMEOUT_S = 60.0
+"""How long ``ros2 bag`` waits to be told the policy's cameras."""
 
 SETTINGS = "rtc_inference/settings"
 """Ends the name of the topic that says which cameras the policy has."""
@@ -50,16 +48,74 @@ class Recorder(Node):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("rtc_recorder", **node_options)
-        p = declare(self, RECORDER)
+        self._p = p = declare(self, RECORDER)
         self._pending = {self.resolve_topic_name(t): False for t in p["topics"]}
         self._pending.update({self.resolve_topic_name(t): True for t in p["camera_topics"]})
         self._adds_cameras: bool = p["cameras"]
         self._recorded: dict[str, tuple[Subscription, str, bool]] = {}
         self._refused: dict[str, str] = {}
+        self._output = Path(p["output"] or f"rtc_{datetime.now():%Y%m%d_%H%M%S}")
+
+    def other_program(self, stopping: Callable[[], bool]) -> list[str] | None:
+        """Return the command line of ``ros2 bag`` if that is to record, None otherwise.
+
+        Raises:
+            BagFolderError: the folder exists.
+            ConfigurationError: ``ros2 bag`` was asked for and can't be had.
+        """
+        try:
+            program, said = ros2_bag.find(self._p["record_with"])
+        except RuntimeError as error:
+            raise ConfigurationError(str(error)) from error
+        self.get_logger().info(said)
+        if program is None:
+            return None
+        if self._output.exists():
+            raise BagFolderError(exists_already(self._output))
+        if self._adds_cameras:
+            self._await_cameras(stopping)
+        return ros2_bag.command(
+            program,
+            self._output,
+            [t for t, is_camera in self._pending.items() if not is_camera],
+            [t for t, is_camera in self._pending.items() if is_camera],
+            compress=self._p["compress"],
+            cache_bytes=self._p["max_queue_mb"] * 10**6,
+            use_sim_time=self.get_parameter("use_sim_time").value,
+        )
+
+    def _await_cameras(self, stopping: Callable[[], bool]) -> None:
+        """Find out which topics the policy's images have: ros2 bag takes no more once it runs."""
+        (topic,) = [t for t in self._pending if t.endswith(SETTINGS)] or [""]
+        heard: list[bytes] = []
+        if topic:
+            subscription = self.create_subscription(
+                String, topic, heard.append, receiving_qos(LATCHED), raw=True
+            )
+            executor = SingleThreadedExecutor()
+            executor.add_node(self)
+            deadline = time.monotonic() + CAMERAS_TIMEOUT_S
+            while not heard and not stopping() and time.monotonic() < deadline:
+                executor.spin_once(timeout_sec=POLL_PERIOD_S)
+            executor.remove_node(self)
+            self.destroy_subscription(subscription)
+        if heard:
+            self._add_cameras(heard[-1])
+        elif not stopping():
+            self.get_logger().error(
+                f"the policy's cameras are not recorded: nothing on {topic or SETTINGS} names them"
+            )
+
+    def begin(self) -> None:
+        """Record from now on, by this process.
+
+        Raises:
+            BagFolderError: the folder exists or can't be made.
+        """
         self.writer = BagWriter(
-            Path(p["output"] or f"rtc_{datetime.now():%Y%m%d_%H%M%S}"),
-            compress=p["compress"],
-            max_queued_bytes=p["max_queue_mb"] * 10**6,
+            self._output,
+            compress=self._p["compress"],
+            max_queued_bytes=self._p["max_queue_mb"] * 10**6,
         )
         self.create_timer(POLL_PERIOD_S, self._look_for_publishers)
         self.get_logger().info(
@@ -80,7 +136,7 @@ class Recorder(Node):
         for topic, (subscription, msgtype, is_camera) in list(self._recorded.items()):
             offered = [i.qos_profile for i in self.get_publishers_info_by_topic(topic)]
             wanted = receiving_qos(offered, is_camera)
-            if offered and not _receives_alike(subscription.qos_profile, wanted):
+            if offered and not receives_alike(subscription.qos_profile, wanted):
                 self.get_logger().info(f"{topic}: another QoS is offered now, subscribing anew")
                 self.destroy_subscription(subscription)
                 self._record(topic, msgtype, is_camera, offered)
@@ -143,53 +199,6 @@ class Recorder(Node):
         return 0
 
 
-def receiving_qos(offered: Sequence[QoSProfile], is_camera: bool = False) -> QoSProfile:
-    """Return the QoS that receives from every publisher in ``offered`` as well as it can.
-
-    Reliable and transient local only where all of them are; cameras always best effort, so that
-    a slow disk never holds back a driver.
-    """
-    reliable = not is_camera and all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
-    latched = reliable and all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=CAMERA_DEPTH if is_camera else DEPTH,
-        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
-
-
-def _receives_alike(have: QoSProfile, want: QoSProfile) -> bool:
-    # A reliable or latched subscription is only replaced when it misses a publisher.
-    misses = (
-        have.reliability == ReliabilityPolicy.RELIABLE
-        and want.reliability == ReliabilityPolicy.BEST_EFFORT
-    ) or (
-        have.durability == DurabilityPolicy.TRANSIENT_LOCAL
-        and want.durability == DurabilityPolicy.VOLATILE
-    )
-    return not misses
-
-
-def bag_qos(profile: QoSProfile) -> Qos:
-    """Return rclpy's QoS profile as the bag's metadata spells it."""
-
-    def seconds(duration: Duration) -> QosTime:
-        return QosTime(*divmod(duration.nanoseconds, 10**9))
-
-    return Qos(
-        QosHistory(int(profile.history)),
-        profile.depth,
-        QosReliability(int(profile.reliability)),
-        QosDurability(int(profile.durability)),
-        seconds(profile.deadline),
-        seconds(profile.lifespan),
-        QosLiveliness(int(profile.liveliness)),
-        seconds(profile.liveliness_lease_duration),
-        profile.avoid_ros_namespace_conventions,
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Record until a signal; return 0, 1 past a disk error, 2 for a bad folder or parameter."""
     stopping = False
@@ -210,6 +219,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             node = Recorder()
+            words = node.other_program(lambda: stopping)
+            if words is not None and not stopping:
+                node.destroy_node()
+                rclpy.try_shutdown()
+                ros2_bag.become(words)
+            node.begin()
         except (BagFolderError, ConfigurationError) as error:
             print(f"rtc_recorder: {error}", file=sys.stderr)
             return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rtc_ros.nodes import ros2_bag
 from rtc_ros.nodes.parameter_table import Parameter
 
 DEFAULT_TOPICS = (
@@ -9,6 +10,8 @@ DEFAULT_TOPICS = (
     "rtc_controller/swap",
     "rtc_inference/chunk",
     "rtc_inference/settings",
+    "rtc_inference/parameters",
+    "rtc_controller/parameters",
     "rtc_inference/task",
     "joint_states",
     "left_arm/commands",
@@ -18,6 +21,14 @@ DEFAULT_TOPICS = (
 )
 
 RECORDER = (
+    Parameter(
+        "record_with",
+        ros2_bag.AUTO,
+        "What records: `ros2_bag` (`ros2 bag record -s mcap`, which this process becomes), "
+        "`rtc_recorder` (this package's own, into the same format), or `auto`: ros2 bag where "
+        "there is one that can.",
+        choices=ros2_bag.CHOICES,
+    ),
     Parameter(
         "output",
         "",

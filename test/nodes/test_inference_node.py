@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParametersAtomically
@@ -184,8 +185,28 @@ def test_chunks_are_handed_over_executed_and_published(running):
     assert apart < 0.5 * np.abs(new_rows[:d] - np.roll(old_rows, 7, axis=0)[:d]).mean()
 
 
+def test_settings_and_parameters_are_latched_for_recorders_that_come_later(running):
+    robot, heard = running.robot, {}
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    for name in ("rtc_inference", "rtc_controller"):
+        robot.node.create_subscription(
+            String, f"{name}/parameters", lambda m, n=name: heard.update({n: m.data}), latched
+        )
+    robot.until(lambda: len(heard) == 2, "both nodes' parameters")
+
+    def said(name):
+        return yaml.safe_load(heard[name])[f"/{name}"]["ros__parameters"]
+
+    assert said("rtc_inference")["camera.right.transport"] == "compressed"
+    assert said("rtc_inference")["s_min"] == 8
+    assert said("rtc_controller")["joints"] == JOINTS
+    assert running.set(s_min=6).successful
+    robot.until(lambda: said("rtc_inference")["s_min"] == 6, "the change")
+
+
 def test_settings_change_live_are_validated_together_and_reported(running):
-    running.robot.until(lambda: running.settings, "settings")
+    settings = running.settings
+    running.robot.until(lambda: settings and "horizon" in settings[-1], "those with a policy")
     before = running.settings[-1]
     assert before["horizon"] == HORIZON and before["num_steps"] == 4
     assert before["s"] == max(before["d_forecast"], 8)

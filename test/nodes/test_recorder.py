@@ -1,6 +1,7 @@
 """The recorder as its own process, recording another process's real topics."""
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -10,13 +11,23 @@ import time
 from pathlib import Path
 
 import pytest
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+import rclpy
+import yaml
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
+from std_msgs.msg import String
 
 from rtc_ros.bags.reader import Bag
 from rtc_ros.bags.run_reader import read_run
 from rtc_ros.bags.writer import BagFolderError, BagWriter
 from rtc_ros.core.continuity import judge
-from rtc_ros.nodes.recorder_node import receiving_qos
+from rtc_ros.nodes import ros2_bag
+from rtc_ros.nodes.recorder_qos import receiving_qos
 from rtc_ros.report.example_run import ExampleSettings, example_run
 from rtc_ros.tools.film import images
 
@@ -24,12 +35,19 @@ TICKS = 400
 BAGS = Path(__file__).parents[1] / "bags"
 
 
-def recorder(folder, *parameters):
+def recorder(folder, *parameters, record_with="rtc_recorder", path=None):
     settings = [f"output:={folder}", "camera_topics:=['/camera/top/image_raw']", *parameters]
     command = [sys.executable, "-m", "rtc_ros.nodes.recorder_node", "--ros-args"]
-    for setting in settings:
+    for setting in [f"record_with:={record_with}", *settings]:
         command += ["-p", setting]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {**os.environ, "PATH": os.pathsep.join([str(path), os.environ["PATH"]])}
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment if path else None,
+    )
 
 
 @contextlib.contextmanager
@@ -219,3 +237,133 @@ def test_a_type_of_a_workspace_is_described_in_the_bag(tmp_path, monkeypatch):
     with Bag(tmp_path / "bag") as bag:
         ((_, _, message),) = bag.messages("/a")
     assert message.parts[0].values.tolist() == [0.0, 0.0, 0.0]
+
+
+# By ros2 bag: what becomes of the process is tried, rosbag2 itself is not among the wheels
+
+STAND_IN = """#!{python}
+import json, signal, sys, time
+words = sys.argv[1:]
+assert words[:2] == ["bag", "record"]
+if "--help" in words:
+    if {broken!r}:
+        sys.exit({broken!r})
+    print({options!r})
+    sys.exit()
+named = [w for w in words if w.endswith(("-path", "-file"))]
+files = {{w: open(words[words.index(w) + 1]).read() for w in named}}
+def end(*_):
+    sys.exit(0)
+signal.signal(signal.SIGINT, end)
+json.dump({{"words": words, "files": files}}, open({told!r}, "w"))
+print("taking over", flush=True)
+time.sleep(60)
+sys.exit("nobody ended it")
+"""
+OPTIONS = " ".join(ros2_bag._OPTIONS)
+
+
+def stand_in(folder, options=OPTIONS, broken=""):
+    """Put a ros2 into ``folder`` that notes how it is called and ends at SIGINT."""
+    folder.mkdir()
+    told = folder / "told.json"
+    text = STAND_IN.format(python=sys.executable, options=options, broken=broken, told=str(told))
+    (folder / "ros2").write_text(text)
+    (folder / "ros2").chmod(0o755)
+    return told
+
+
+def first_lines(process, until):
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if until in line:
+            break
+    return "".join(lines)
+
+
+def test_ros2_bag_takes_over_where_there_is_one(tmp_path):
+    told = stand_in(tmp_path / "bin")
+    process = recorder(tmp_path / "bag", record_with="auto", path=tmp_path / "bin")
+    said = first_lines(process, "taking over")
+    assert f"recording by ros2 bag ({tmp_path / 'bin' / 'ros2'})" in said
+    call = json.loads(told.read_text())
+    words = call["words"]
+    assert words[2:6] == ["-s", "mcap", "-o", str(tmp_path / "bag")]
+    topics = words[words.index("--topics") + 1 :]
+    assert topics[0] == "/rtc_controller/executed" and topics[-1] == "/camera/top/image_raw"
+    assert {"/rtc_controller/parameters", "/joint_states", "/diagnostics"} <= set(topics)
+    overrides = yaml.safe_load(call["files"]["--qos-profile-overrides-path"])
+    profiles = {topic: qos_profile(values) for topic, values in overrides.items()}
+    assert profiles["/rtc_controller/executed"].reliability == ReliabilityPolicy.RELIABLE
+    assert profiles["/rtc_controller/executed"].depth == 1000
+    latched = profiles["/rtc_inference/settings"]
+    assert latched.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert profiles["/camera/top/image_raw"].reliability == ReliabilityPolicy.BEST_EFFORT
+    assert "/joint_states" not in profiles, "as its drivers offer it"
+    assert yaml.safe_load(call["files"]["--storage-config-file"])["compression"] == "Zstd"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0, "the signal and the exit code are ros2 bag's"
+
+
+def qos_profile(values):
+    """Return the profile as ros2 bag makes it of a file's words."""
+    kinds = {
+        "history": HistoryPolicy,
+        "reliability": ReliabilityPolicy,
+        "durability": DurabilityPolicy,
+    }
+    return QoSProfile(
+        **{k: kinds[k].get_from_short_key(v) if k in kinds else v for k, v in values.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "broken", "reason"),
+    [
+        (OPTIONS, "invalid choice: 'mcap'", "can't record mcap (invalid choice: 'mcap')"),
+        ("--node-name", "", "doesn't know --topics, --max-cache-size"),
+    ],
+)
+def test_a_ros2_bag_that_can_not_is_said(tmp_path, options, broken, reason):
+    stand_in(tmp_path / "bin", options, broken)
+    with_own = recorder(tmp_path / "bag", record_with="auto", path=tmp_path / "bin")
+    said = first_lines(with_own, "as they appear")
+    assert "recording by rtc_recorder itself" in said and reason in said
+    with_own.send_signal(signal.SIGINT)
+    with_own.communicate(timeout=60)
+    assert with_own.returncode == 0 and (tmp_path / "bag").is_dir()
+    insisting = recorder(tmp_path / "other", record_with="ros2_bag", path=tmp_path / "bin")
+    said, _ = insisting.communicate(timeout=60)
+    assert insisting.returncode == 2 and reason in said and "Traceback" not in said
+
+
+def test_ros2_bag_is_told_the_policy_s_cameras(tmp_path):
+    told = stand_in(tmp_path / "bin")
+    rclpy.init()
+    node = rclpy.create_node("settings")
+    try:
+        latched = node.create_publisher(String, "/rtc_inference/settings", LATCHED)
+        latched.publish(String(data=json.dumps({"cameras": {"observation.images.a": "/wrist"}})))
+        process = recorder(
+            tmp_path / "bag", "cameras:=true", record_with="auto", path=tmp_path / "bin"
+        )
+        first_lines(process, "taking over")
+        process.kill()
+        process.communicate(timeout=60)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    call = json.loads(told.read_text())
+    assert call["words"][-2:] == ["/camera/top/image_raw", "/wrist"]
+    overrides = yaml.safe_load(call["files"]["--qos-profile-overrides-path"])
+    assert overrides["/wrist"]["reliability"] == "best_effort"
+
+
+def test_an_existing_folder_is_refused_before_ros2_bag_is_called(tmp_path):
+    told = stand_in(tmp_path / "bin")
+    (tmp_path / "bag").mkdir()
+    process = recorder(tmp_path / "bag", record_with="ros2_bag", path=tmp_path / "bin")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2 and "exists already" in said and not told.exists()
