@@ -124,6 +124,10 @@ class ChunkSource:
             "sigma_d": repr(float(used.sigma_d)),
             "jacobian": used.jacobian,
             "num_steps": used.num_steps,
+            "decay": repr(float(used.ensemble_decay)),
+            "average_new": repr(float(used.average_new)),
+            "candidates": used.bid_candidates,
+            "contrast": used.bid_contrast,
             "images": ",".join(str(s) for s in self.image_stamps) or "none",
             "joints": ",".join(str(s) for s in stamps) or "none",
         }

@@ -2,101 +2,170 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from rtc_ros.core.blending import average_of_predictions, average_with_previous
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.limits import limit_rows, soft_start_scale
 from rtc_ros.core.prefix import prefix_weights
-from rtc_ros.core.strategies import GUIDE, STRATEGIES
+from rtc_ros.core.strategies import AVERAGE, CHOOSE, ENSEMBLE, GUIDE, STRATEGIES
 from rtc_ros.policy.protocol import Guidance, Policy
 from rtc_ros.replay.source import Recording
 
-REPLAYED = ("rtc", "rtc_hard", "naive_async", "synchronous", "prefix_overwrite")
-"""Strategies whose chunks depend on the recorded ones and on the policy alone."""
-
 _FIELDS = ("seed", "start_step", "previous", "velocity_scale", "beta", "images", "joints")
+_OF_STRATEGY = {
+    ENSEMBLE: ("decay",),
+    AVERAGE: ("average_new",),
+    CHOOSE: ("candidates", "contrast"),
+}
+_KEPT = 64
+"""Unblended chunks that are remembered: what an average needs reaches back H steps."""
+
+Made = tuple[np.ndarray | None, str]
+"""A chunk's actions [H, A] in the robot's units; or None, and why it can't be made again."""
 
 
 @dataclass(frozen=True)
 class Reproduction:
     """``same`` chunks came out to the bit, ``others`` didn't: the largest difference [rad].
 
-    ``impossible`` counts those that couldn't be made again, by the reason.
+    ``impossible`` counts those that couldn't be made again, by the reason. ``by_strategy`` has
+    ``same``, ``others`` and ``impossible`` of each strategy.
     """
 
     same: int = 0
     others: int = 0
     largest: float = 0.0
     impossible: Mapping[str, int] = field(default_factory=dict)
+    by_strategy: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
 def reproduce(recording: Recording, policy: Policy, most: int | None = None) -> Reproduction:
     """Make the recorded chunks again, the first ``most`` of them, and compare every bit."""
-    same = others = 0
     largest = 0.0
     impossible: Counter[str] = Counter()
-    for chunk, header, time_ns in list(recording.chunks.values())[:most]:
-        made, problem = make_again(recording, policy, chunk, header, time_ns)
+    kinds: dict[str, list[int]] = {}
+    maker = ChunkMaker(recording, policy)
+    for name, (chunk, header, time_ns) in list(recording.chunks.items())[:most]:
+        made, problem = maker.make(name)
+        counts = kinds.setdefault(_strategy(recording, header, time_ns), [0, 0, 0])
         if made is None:
             impossible[problem] += 1
+            counts[2] += 1
         elif np.array_equal(made, chunk.actions):
-            same += 1
+            counts[0] += 1
         else:
-            others += 1
+            counts[1] += 1
             largest = max(largest, float(np.abs(made - chunk.actions).max()))
-    return Reproduction(same, others, largest, dict(impossible))
+    same, others, _ = (sum(c[i] for c in kinds.values()) for i in range(3))
+    by_strategy = {kind: (c[0], c[1], c[2]) for kind, c in kinds.items()}
+    return Reproduction(same, others, largest, dict(impossible), by_strategy)
 
 
-def make_again(
-    recording: Recording,
-    policy: Policy,
-    chunk: ActionChunk,
-    header: Mapping[str, str],
-    time_ns: int,
-) -> tuple[np.ndarray | None, str]:
-    """Return the chunk's actions [H, A] in the robot's units, or None and why not."""
-    strategy = header.get("strategy") or recording.settings_at(time_ns).get("strategy")
-    if strategy not in REPLAYED:
-        return None, f"chunks of the strategy {strategy} can't be made again yet"
-    absent = [f for f in _FIELDS if f not in header]
-    if absent:
-        return None, f"its header doesn't say {', '.join(absent)}"
-    observation, problem = recording.observed(
-        _stamps(header["images"]), _stamps(header["joints"]), time_ns
-    )
-    if observation is None:
-        return None, problem
-    guidance = None
-    if chunk.guided:
-        prev, problem = previous_rows(recording, chunk, header)
-        if prev is None:
+def _strategy(recording: Recording, header: Mapping[str, str], time_ns: int) -> str:
+    known = header.get("strategy") or recording.settings_at(time_ns).get("strategy", "")
+    return str(known)
+
+
+class ChunkMaker:
+    """Makes a recording's chunks again; what an average needs of earlier ones, too."""
+
+    def __init__(self, recording: Recording, policy: Policy) -> None:
+        self._recording, self._policy = recording, policy
+        self._unblended: OrderedDict[tuple[int, int], Made] = OrderedDict()
+
+    def make(self, name: tuple[int, int]) -> Made:
+        """Return the chunk of this name as it was handed over."""
+        chunk, header, time_ns = self._recording.chunks[name]
+        strategy = _strategy(self._recording, header, time_ns)
+        if strategy not in STRATEGIES:
+            return None, f"its strategy is {strategy or 'unknown'}"
+        blend = STRATEGIES[strategy].blend
+        absent = [f for f in _OF_STRATEGY.get(blend or "", ()) if f not in header]
+        if absent:
+            return None, f"its header doesn't say {', '.join(absent)}"
+        made, problem = self.unblended(name)
+        if made is None:
             return None, problem
-        weights = prefix_weights(chunk.horizon, chunk.delay, chunk.stride, header["schedule"])
-        weights[len(prev) :] = 0.0
-        guidance = Guidance(
-            prev * recording.scale + recording.offset,
-            weights,
-            float(header["beta"]),
-            float(header["sigma_d"]),
-            header["jacobian"],
-            STRATEGIES[strategy].prefix or GUIDE,
+        if blend == ENSEMBLE:
+            return self._ensembled(name, made, float(header["decay"]))
+        if blend == AVERAGE and header["previous"] != "none":
+            prev, problem = previous_rows(self._recording, chunk, header)
+            if prev is None:
+                return None, problem
+            return average_with_previous(prev, made, float(header["average_new"])), ""
+        return made, ""
+
+    def _ensembled(self, name: tuple[int, int], made: np.ndarray, decay: float) -> Made:
+        """Average with the predictions of all earlier chunks that reach this one."""
+        chunks = self._recording.chunks
+        chunk = chunks[name][0]
+        predictions = [(chunk.origin_step, made)]
+        for seq in range(chunk.seq - 1, 0, -1):
+            known = chunks.get((chunk.epoch, seq))
+            if known is None:
+                return None, "a chunk that is averaged into it wasn't recorded"
+            earlier = known[0]
+            reaches = earlier.origin_step + earlier.horizon > chunk.origin_step
+            if earlier.step_epoch != chunk.step_epoch or not reaches:
+                break
+            before, problem = self.unblended(earlier.name)
+            if before is None:
+                return None, f"of a chunk that is averaged into it: {problem}"
+            predictions.append((earlier.origin_step, before))
+        return average_of_predictions(predictions[::-1], decay), ""
+
+    def unblended(self, name: tuple[int, int]) -> Made:
+        """Return the chunk as the policy made it, before any average."""
+        if name not in self._unblended:
+            self._unblended[name] = self._infer(*self._recording.chunks[name])
+            while len(self._unblended) > _KEPT:
+                self._unblended.popitem(last=False)
+        return self._unblended[name]
+
+    def _infer(self, chunk: ActionChunk, header: Mapping[str, str], time_ns: int) -> Made:
+        recording = self._recording
+        prefix = STRATEGIES[_strategy(recording, header, time_ns)].prefix
+        needed = (*_FIELDS, *_OF_STRATEGY.get(prefix or "", ()))
+        absent = [f for f in needed if f not in header]
+        if absent:
+            return None, f"its header doesn't say {', '.join(absent)}"
+        observation, problem = recording.observed(
+            _stamps(header["images"]), _stamps(header["joints"]), time_ns
         )
-    result = policy.infer(
-        observation,
-        guidance,
-        num_steps=int(header["num_steps"]) or None,
-        seed=int(header["seed"]),
-    )
-    return (result.actions - recording.offset) / recording.scale, ""
+        if observation is None:
+            return None, problem
+        guidance = None
+        if chunk.guided:
+            prev, problem = previous_rows(recording, chunk, header)
+            if prev is None:
+                return None, problem
+            weights = prefix_weights(chunk.horizon, chunk.delay, chunk.stride, header["schedule"])
+            weights[len(prev) :] = 0.0
+            guidance = Guidance(
+                prev * recording.scale + recording.offset,
+                weights,
+                float(header["beta"]),
+                float(header["sigma_d"]),
+                header["jacobian"],
+                prefix or GUIDE,
+                int(header.get("candidates", 0)),
+                int(header.get("contrast", 0)),
+            )
+        result = self._policy.infer(
+            observation,
+            guidance,
+            num_steps=int(header["num_steps"]) or None,
+            seed=int(header["seed"]),
+        )
+        return (result.actions - recording.offset) / recording.scale, ""
 
 
-def previous_rows(
-    recording: Recording, chunk: ActionChunk, header: Mapping[str, str]
-) -> tuple[np.ndarray | None, str]:
+def previous_rows(recording: Recording, chunk: ActionChunk, header: Mapping[str, str]) -> Made:
     """Return A_prev [R, A] as the inference had it, or None and what isn't recorded."""
     if header["previous"] == "none":
         return None, "it continues no chunk"

@@ -42,9 +42,9 @@ class Shadow:
     """A shadow run: the log, and how quickly it would have reacted.
 
     ``age_s`` is the mean time from the observation to the execution of a row made from it.
-    ``held_back`` is the RMS difference of guided chunks to what the policy would have made of
-    the same observation and noise unguided, over the rows that are executed next [robot units];
-    None where no chunk was guided.
+    ``held_back`` is the RMS difference of the chunks as they were handed over (guided, chosen or
+    averaged) to what the policy makes of the same observation and noise alone, over the rows that
+    are executed next [robot units]; None where no chunk continued another.
     """
 
     run: RunLog
@@ -113,7 +113,7 @@ def shadow(
     """
     joints = tuple(recording.settings["joints"])
     scale, offset = recording.scale, recording.offset
-    apart: list[np.ndarray] = []
+    alone: dict[int, tuple[np.ndarray, int]] = {}
     run: VirtualRun
 
     def infer(request: InferenceRequest, seq: int) -> np.ndarray:
@@ -123,10 +123,11 @@ def shadow(
         guidance = Guidance.of(settings, prev, request.weights)
         steps = settings.num_steps or None
         made = policy.infer(observation, guidance, num_steps=steps, seed=seed + seq).actions
+        free = made
         if guidance is not None:
             free = policy.infer(observation, None, num_steps=steps, seed=seed + seq).actions
-            next_rows = slice(request.horizons.delay, request.horizons.delay + settings.s_min)
-            apart.append(((made - free) / scale)[next_rows])
+        if request.continues:
+            alone[seq] = (np.asarray((free - offset) / scale), request.horizons.delay)
         return np.asarray((made - offset) / scale)
 
     limits = recording.limits() or JointLimits.none(len(joints))
@@ -148,6 +149,11 @@ def shadow(
     origin = log.commands.provenance
     assert origin is not None
     rows = origin.row[origin.row != NO_STEP]
+    apart = []
+    for chunk in log.chunks or ():
+        if chunk.seq in alone:
+            free, first = alone[chunk.seq]
+            apart.append((chunk.actions - free)[first : first + settings.s_min])
     return Shadow(
         log,
         float(rows.mean()) * timing.period_ns * 1e-9 if len(rows) else None,

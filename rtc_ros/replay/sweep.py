@@ -50,10 +50,18 @@ def combinations(
     s_min: Sequence[int],
     beta: Sequence[float],
     schedule: Sequence[str],
+    strategy: Sequence[str] = (),
 ) -> list[RtcSettings]:
     """Return every combination, an empty list standing for the base's value."""
-    parts = (s_min or [base.s_min], beta or [base.beta], schedule or [base.schedule])
-    return [base.changed(s_min=s, beta=b, schedule=g) for s, b, g in product(*parts)]
+    parts = (
+        strategy or [base.strategy],
+        s_min or [base.s_min],
+        beta or [base.beta],
+        schedule or [base.schedule],
+    )
+    return [
+        base.changed(strategy=x, s_min=s, beta=b, schedule=g) for x, s, b, g in product(*parts)
+    ]
 
 
 def sweep(
@@ -67,7 +75,7 @@ def sweep(
     """Yield a trial for each of ``choices``."""
     for settings in choices:
         # Too long a delay is no reason to refuse: that it starves or tears is what is to be seen.
-        problems = settings.problems(policy.spec.horizon, 0)
+        problems = settings.problems(policy.spec.horizon, 0, policy.spec.max_candidates)
         if problems:
             yield Trial(settings, None, None, problems[0])
             continue

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,11 @@ def _replay(options: argparse.Namespace, recording: Recording, console: Console)
     latency = None if options.latency_ms is None else options.latency_ms * 1e-3
     timing = recorded_timing(recording, latency, options.seconds)
     choices = combinations(
-        base_settings(recording, options.strategy),
+        base_settings(recording),
         options.s_min,
         options.beta,
         options.schedule,
+        options.strategy,
     )
     trials = []
     with console.status("replaying") as status:
@@ -70,8 +72,8 @@ def _replay(options: argparse.Namespace, recording: Recording, console: Console)
     if best is not None and len(trials) > 1:
         chosen = best.settings
         console.print(
-            f"recommended: s_min {chosen.s_min}, beta {chosen.beta:g}, schedule "
-            f"{chosen.mask_schedule}: {why}",
+            f"recommended: {chosen.strategy}, s_min {chosen.s_min}, beta {chosen.beta:g}, "
+            f"schedule {chosen.mask_schedule}: {why}",
             highlight=False,
         )
     elif best is None:
@@ -92,14 +94,20 @@ def load_policy(recording: Recording, path: str | None) -> Policy:
     from rtc_ros.policy.smolvla import SmolVLAAdapter
 
     known = recording.settings
-    policy = SmolVLAAdapter.load(
-        checkpoint_path(path or str(known["policy_path"])),
+    load = partial(
+        SmolVLAAdapter.load,
         backbone=None if path else str(known.get("backbone_path", "")) or None,
         device=str(known.get("device", "auto")),
         dtype=str(known.get("dtype", "float32")),
+    )
+    policy = load(
+        checkpoint_path(path or str(known["policy_path"])),
         torch_threads=int(known.get("torch_threads", 0)) or None,
         fast=bool(known.get("fast", False)),
     )
+    if known.get("weak_policy_path") and not path:
+        weak = checkpoint_path(str(known["weak_policy_path"]))
+        policy.contrast_with(load(weak, fast=False))
     # As the node does: it may find that the fast path isn't equal here.
     policy.warm_up()
     return policy
@@ -121,23 +129,11 @@ def check_policy(recording: Recording, policy: Policy) -> None:
         )
 
 
-def base_settings(recording: Recording, strategy: str | None) -> RtcSettings:
-    """Return the recorded settings, without the injected latency: that is in the timing.
-
-    Raises:
-        BagError: the strategy can't be replayed.
-    """
+def base_settings(recording: Recording) -> RtcSettings:
+    """Return the recorded settings, without the injected latency: that is in the timing."""
     names = {f.name for f in fields(RtcSettings)} - {"inject_latency_ms"}
     known: dict[str, Any] = {n: v for n, v in recording.settings.items() if n in names}
-    settings = RtcSettings(**known)
-    settings = settings if strategy is None else settings.changed(strategy=strategy)
-    known_here = [name for name in STRATEGIES if name != "bid"]
-    if settings.strategy not in known_here:
-        raise BagError(
-            f"the strategy {settings.strategy} can't be replayed: give --strategy, one of "
-            f"{', '.join(known_here)}"
-        )
-    return settings
+    return RtcSettings(**known)
 
 
 def _say_reproduction(found: Reproduction, console: Console) -> None:
@@ -145,6 +141,9 @@ def _say_reproduction(found: Reproduction, console: Console) -> None:
     console.print(f"{found.same} of {made} chunks made again are the same to the bit")
     if found.others:
         console.print(f"[red]{found.others} differ, by up to {found.largest:.3g}[/red]")
+    for strategy, (same, others, not_made) in found.by_strategy.items():
+        parts = [f"{same} the same", f"{others} differ", f"{not_made} couldn't be made again"]
+        console.print(f"  {strategy}: {', '.join(parts)}", highlight=False)
     for reason, count in found.impossible.items():
         console.print(f"  {count} couldn't be made again: {reason}", highlight=False)
 
@@ -160,7 +159,17 @@ def _say_trials(
         highlight=False,
     )
     table = Table()
-    for name in ("s_min", "β", "schedule", "seams", "starved", "excess: median", "p95", "worst"):
+    for name in (
+        "strategy",
+        "s_min",
+        "β",
+        "schedule",
+        "seams",
+        "starved",
+        "excess: median",
+        "p95",
+        "worst",
+    ):
         table.add_column(name, justify="right")
     for name in ("jump [rad]", "frozen rows off [rad]", "observation's age [ms]", "held back"):
         table.add_column(name, justify="right")
@@ -174,7 +183,7 @@ def _say_trials(
 
 def _cells(trial: Trial) -> list[str]:
     settings, report, found = trial.settings, trial.report, trial.shadow
-    cells = [str(settings.s_min), f"{settings.beta:g}", settings.mask_schedule]
+    cells = [settings.strategy, str(settings.s_min), f"{settings.beta:g}", settings.mask_schedule]
     if report is None or found is None:
         return [*cells, "refused", *["–"] * 8]
     excess, jump, frozen = report.seam_excess_ratio, report.seam_jump, report.prefix_mismatch
@@ -233,12 +242,15 @@ def _numbers(kind: type) -> Any:
     return parse
 
 
-def _schedules(text: str) -> list[str]:
-    words = text.split(",")
-    unknown = [w for w in words if w not in SCHEDULES]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(SCHEDULES)}")
-    return words
+def _words(known: Collection[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        words = text.split(",")
+        unknown = [w for w in words if w not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(known)}")
+        return words
+
+    return parse
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -258,8 +270,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, metavar="S", help="no more than this from the beginning")
     add("--s-min", type=_numbers(int), default=[], metavar="N,…", help="values of s_min to try")
     add("--beta", type=_numbers(float), default=[], metavar="B,…", help="values of β to try")
-    add("--schedule", type=_schedules, default=[], metavar="G,…", help="schedules to try")
-    add("--strategy", help="in place of the recorded one")
+    add("--schedule", type=_words(SCHEDULES), default=[], metavar="G,…", help="schedules to try")
+    add("--strategy", type=_words(STRATEGIES), default=[], metavar="NAME,…",
+        help="strategies to try, in place of the recorded one")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="of the noise (default %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the figures")
     add("--png", type=Path, metavar="FILE", help="write the trade-off as a picture")

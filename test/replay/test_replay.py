@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from rtc_ros.bags.run_reader import read_run
 from rtc_ros.bringup import nodes_to_run
 from rtc_ros.core.continuity import Thresholds, judge
 from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.replay.shadow import Shadow
 from rtc_ros.replay.source import ImageTrack, Recording
 from rtc_ros.replay.sweep import Trial, combinations, draw_sweep, recommended
@@ -19,13 +21,18 @@ from rtc_ros.report.example_run import ExampleSettings, example_run
 from rtc_ros.tools.cli import main as rtc_ros
 from rtc_ros.tools.processes import Processes
 from rtc_ros.tools.replay import main
+from rtc_ros.tools.robot_client import RobotClient
 
 RECORD_S = 12.0
+OTHERS = tuple(name for name in STRATEGIES if name != "rtc")
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """A bag of the simulated robot with the policy's camera, limits at work."""
+    """A bag of the simulated robot with the policy's camera, limits at work.
+
+    Each strategy for a few chunks, then rtc.
+    """
     folder = tmp_path_factory.mktemp("recorded")
     arguments = {
         "record": str(folder / "bag"),
@@ -33,7 +40,22 @@ def recorded(tmp_path_factory):
         "inject_latency_ms": "60",
     }
     with Processes(folder / "logs") as processes:
-        processes.start(nodes_to_run(arguments, simulated=True))
+        robot, inference, *others = nodes_to_run(arguments, simulated=True)
+        # A policy is no weaker than itself, but that is how bid would be given a weaker one.
+        changes = {
+            "weak_policy_path": "package:aloha_cube",
+            "bid_candidates": 4,
+            "bid_contrast": 2,
+        }
+        inference = dataclasses.replace(inference, parameters={**inference.parameters, **changes})
+        processes.start([robot, inference, *others])
+        with RobotClient(lambda: None) as client:
+            made = partial(client.said, "rtc_inference: inference")
+            for strategy in (*OTHERS, "rtc"):
+                client.until(lambda: "chunks" in made(), "the policy", 120.0)
+                client.set_parameters("rtc_inference", {"strategy": strategy})
+                enough = int(made()["chunks"]) + 4
+                client.until(lambda n=enough: int(made()["chunks"]) >= n, strategy, 60.0)
         deadline = time.monotonic() + 180
         steps = 0
         while steps < RECORD_S / 0.02 and time.monotonic() < deadline:
@@ -61,6 +83,9 @@ def test_recorded_chunks_are_made_again_to_the_bit(recorded, tmp_path, capsys):
     assert found["others"] == 0
     assert found["same"] + sum(found["impossible"].values()) == len(chunks)
     assert found["same"] >= 0.8 * len(chunks) > 8
+    assert set(found["by_strategy"]) == set(STRATEGIES)
+    for strategy, (same, _, _) in found["by_strategy"].items():
+        assert same >= 2, strategy
     assert "the same to the bit" in capsys.readouterr().out
     with Recording(recorded) as recording:
         guided = [c for c, _, _ in recording.chunks.values() if c.guided]
@@ -70,29 +95,54 @@ def test_recorded_chunks_are_made_again_to_the_bit(recorded, tmp_path, capsys):
 @pytest.mark.e2e
 @pytest.mark.rendering
 def test_a_changed_seed_or_picture_is_noticed(recorded):
-    from rtc_ros.replay.check import make_again
+    from rtc_ros.replay.check import ChunkMaker
     from rtc_ros.tools.replay import load_policy
 
     with Recording(recorded) as recording:
         policy = load_policy(recording, None)
-        chunk, header, time_ns = list(recording.chunks.values())[5]
-        made, _ = make_again(recording, policy, chunk, header, time_ns)
-        assert np.array_equal(made, chunk.actions)
-        for key, value in (
-            ("seed", str(int(header["seed"]) + 1)),
-            ("beta", "0.5"),
-            ("images", list(recording.chunks.values())[0][1]["images"]),
+        known = dict(recording.chunks)
+
+        def last_of(strategy):
+            return [n for n, (_, h, _) in known.items() if h["strategy"] == strategy][-1]
+
+        def make(name, changed=None, **changes):
+            """Make a chunk again where the header of one, its own by default, says otherwise."""
+            chunk, header, time_ns = known[changed or name]
+            recording.chunks = {**known, (changed or name): (chunk, header | changes, time_ns)}
+            return ChunkMaker(recording, policy).make(name)
+
+        other_image = list(known.values())[0][1]["images"]
+        for strategy, changes in (
+            ("rtc", {"beta": "0.5", "images": other_image, "seed": "1"}),
+            ("bid", {"seed": "1"}),
+            ("temporal_ensembling", {"decay": "0.5"}),
+            ("weighted_average", {"average_new": "0.5"}),
+            ("prefix_overwrite", {"seed": "1"}),
         ):
-            other, _ = make_again(recording, policy, chunk, {**header, key: value}, time_ns)
-            assert not np.array_equal(other, chunk.actions), key
-        gone, why = make_again(recording, policy, chunk, {**header, "images": "5"}, time_ns)
+            name = last_of(strategy)
+            recorded_rows = known[name][0].actions
+            assert np.array_equal(make(name)[0], recorded_rows)
+            for key, value in changes.items():
+                other, _ = make(name, **{key: value})
+                assert other is not None and not np.array_equal(other, recorded_rows), key
+        gone, why = make(last_of("rtc"), images="5")
         assert gone is None and "wasn't recorded" in why
+        # An average depends on the chunks before it, too.
+        epoch, seq = last_of("temporal_ensembling")
+        before = (epoch, seq - 1)
+        other, _ = make((epoch, seq), before, seed="1")
+        assert not np.array_equal(other, known[epoch, seq][0].actions)
+        recording.chunks = {n: c for n, c in known.items() if n != before}
+        gone, why = ChunkMaker(recording, policy).make((epoch, seq))
+        assert gone is None and why == "a chunk that is averaged into it wasn't recorded"
 
 
 @pytest.mark.e2e
 @pytest.mark.rendering
 def test_trials_are_the_same_each_time_and_the_best_is_recommended(recorded, tmp_path, capsys):
-    words = [str(recorded), "--seconds", "4", "--s-min", "10,30", "--beta", "0.5,10"]
+    # Recorded latencies are those of a busy machine and of every strategy.
+    words = [str(recorded), "--seconds", "4", "--latency-ms", "160"]
+    words += ["--s-min", "10,30", "--beta", "0.5,10"]
 
     def run(name, *more):
         path = tmp_path / name
@@ -109,9 +159,29 @@ def test_trials_are_the_same_each_time_and_the_best_is_recommended(recorded, tmp
     held = [t["held_back"] for t in one["trials"]]
     assert held[0] < held[1] and held[2] < held[3], "a larger β holds back more"
     assert one["trials"][one["recommended"]]["starved_ticks"] == 0
-    assert "recommended: s_min" in capsys.readouterr().out
+    assert "recommended: rtc, s_min" in capsys.readouterr().out
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert "(shadow)" in (tmp_path / "p.html").read_text()
+
+
+@pytest.mark.e2e
+@pytest.mark.rendering
+def test_shadow_runs_of_every_strategy(recorded, tmp_path, capsys):
+    words = [str(recorded), "--seconds", "3", "--latency-ms", "160"]
+    words += ["--strategy", ",".join(STRATEGIES)]
+    assert main([*words, "--json", str(tmp_path / "r")]) in (0, 1)
+    trials = json.loads((tmp_path / "r").read_text())["trials"]
+    found = {t["settings"]["strategy"]: t for t in trials}
+    assert set(found) == set(STRATEGIES)
+    assert all(t["refused"] is None and t["seams"] > 2 for t in trials)
+    held = {name: t["held_back"] for name, t in found.items()}
+    assert held["naive_async"] == 0.0 and held["synchronous"] is None
+    for name in set(STRATEGIES) - {"naive_async", "synchronous"}:
+        assert held[name] > 0.0, name
+    assert found["synchronous"]["starved_ticks"] > 0
+    worst = {name: t["seam_excess_ratio"]["p95"] for name, t in found.items()}
+    assert worst["rtc"] < worst["naive_async"]
+    assert "temporal_ensembling_dense" in capsys.readouterr().out
 
 
 @pytest.mark.e2e
@@ -211,6 +281,7 @@ def test_where_none_is_within_it_says_so():
 def test_combinations_stand_in_for_the_recorded_values():
     base = RtcSettings(s_min=7, beta=3.0, schedule="linear")
     assert combinations(base, [], [], []) == [base]
+    assert [c.strategy for c in combinations(base, [], [], [], ["bid", "rtc"])] == ["bid", "rtc"]
     made = combinations(base, [5, 10], [1.0, 5.0], ["exp"])
     assert [(c.s_min, c.beta, c.schedule) for c in made] == [
         (5, 1.0, "exp"),
