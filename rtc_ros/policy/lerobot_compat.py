@@ -1,4 +1,4 @@
-"""All that the package knows of LeRobot: the only module that imports it.
+"""What the package knows of LeRobot's policies; no module but ``lerobot_data`` imports it beside.
 
 The tests run with LeRobot 0.4.4 (the last for Python 3.11) and transformers 4.57. Those of this
 layer were also run once, by hand, on Python 3.12 and transformers 5.5, with 0.6.0, 0.6.1 and the

@@ -147,6 +147,14 @@ class AlohaCube:
         )
         mujoco.mj_forward(self.model, self.data)
 
+    def move_cube(self, by: Sequence[float] | np.ndarray) -> None:
+        """Move the cube over the table by x and y [m], within its region; not one that is held."""
+        at = slice(self._cube_qpos, self._cube_qpos + 2)
+        if self._touching() == {self._table}:
+            low, high = np.transpose(CUBE_REGION_M)
+            self.data.qpos[at] = np.clip(self.data.qpos[at] + np.asarray(by), low, high)
+            mujoco.mj_forward(self.model, self.data)
+
     def command(self, targets: Sequence[float] | np.ndarray) -> None:
         """Set the 14 joint targets, which hold until the next call; limits are MuJoCo's.
 
@@ -201,6 +209,14 @@ class AlohaCube:
         holder = "both" if len(holders) == 2 else holders[0] if holders else "none"
         x, y, z = self.cube()
         return TaskState((float(x), float(y), float(z)), holder, holder == "left")
+
+    def put_back(self) -> bool:
+        """Tell whether the cube lies on the right of the table and no finger touches it."""
+        inside = all(
+            low < value < high
+            for value, (low, high) in zip(self.cube(), CUBE_REGION_M, strict=False)
+        )
+        return inside and self._touching() == {self._table}
 
     def _touching(self) -> set[int]:
         pairs = self.data.contact.geom[: self.data.ncon]

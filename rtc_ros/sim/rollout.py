@@ -1,24 +1,28 @@
-"""Let a policy move the simulated robot without ROS and without delay: each chunk is waited for.
+"""`rtc_ros sim rollout`: score a policy in the simulator without ROS and without delay.
 
-This scores a checkpoint by itself. How chunks are joined while the robot moves on is the business
-of the nodes.
+Each chunk is waited for. This scores a checkpoint by itself; how chunks are joined while the robot
+moves on is the business of `rtc_ros sim eval`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from rtc_ros.core.proportion import wilson
 from rtc_ros.policy.protocol import Observation, Policy
 from rtc_ros.sim.cameras import Cameras, choose_gl
 
 choose_gl()
 
-from rtc_ros.sim.demonstrations import POLICY_IMAGE, TASK  # noqa: E402
+from rtc_ros.sim.demonstrations import POLICY_IMAGE  # noqa: E402
+from rtc_ros.sim.expert import PASS, PUT_BACK  # noqa: E402
 from rtc_ros.sim.kinematics import Kinematics  # noqa: E402
 from rtc_ros.sim.robot import ARMS, AlohaCube  # noqa: E402
 
@@ -27,13 +31,15 @@ from rtc_ros.sim.robot import ARMS, AlohaCube  # noqa: E402
 class Episode:
     """What a policy did in one episode.
 
-    ``passed``: at some time the left hand alone held the cube; ``grasped``: the right hand did.
+    ``passed``: at some time the left hand alone held the cube; ``grasped``: the right hand did;
+    ``put_back``: it was passed, the sentence changed, and at the end it lay on the right.
     ``travel_rad`` is the path length of each arm's six joints together, ``closest_m`` the least
     distance between the two grasp points, ``lowest_m`` the right one's least height.
     """
 
     passed: bool
     grasped: bool
+    put_back: bool
     travel_rad: tuple[float, float]
     closest_m: float
     lowest_m: float
@@ -47,11 +53,13 @@ def run_episode(
     steps: int = 350,
     execute: int = 25,
     seed: int = 0,
+    put_back: bool = False,
 ) -> Episode:
     """Reset the robot and let the policy move it for ``steps`` control periods of 20 ms.
 
     A chunk's first ``execute`` rows are executed, then a new one is made; ``seed`` fixes the
-    noise. The cameras must have one called "top".
+    noise. The cameras must have one called "top". With ``put_back`` a cube that was passed is to
+    be put back, after the left hand had it for 100 steps, in as many steps again.
     """
     robot.reset()
     kinematics = Kinematics(robot.model)
@@ -59,35 +67,57 @@ def run_episode(
     closest = lowest = np.inf
     rows = [robot.positions()]
     chunk = np.empty((0, len(rows[0])))
-    for step in range(steps):
+    held, step, end, task = 0, 0, steps, PASS
+    while step < end:
         row = step % execute
         if row == 0:
             cameras.look(robot.data.qpos)
             images = {"observation.images.top": cameras.picture("top")}
-            observation = Observation(robot.positions(), images, TASK)
-            chunk = policy.infer(observation, None, seed=seed + step).actions
+            chunk = policy.infer(
+                Observation(robot.positions(), images, task), None, seed=seed + step
+            ).actions
         robot.command(chunk[row])
         robot.step()
+        step += 1
         rows.append(robot.positions())
         state = robot.task_state()
         passed |= state.done
         grasped |= state.holder == "right"
+        held = held + 1 if state.done else 0
+        if put_back and held == 1:
+            end = max(end, step + 100)
+        if put_back and held == 100 and task == PASS:
+            task, end = PUT_BACK, step + steps
         left, right = (kinematics.pose(a, rows[-1][i * 7 :]).point for i, a in enumerate(ARMS))
         closest = min(closest, float(np.linalg.norm(left - right)))
         lowest = min(lowest, float(right[2]))
     moves = np.abs(np.diff(rows, axis=0)).sum(0)
     travel = (float(moves[:6].sum()), float(moves[7:13].sum()))
-    return Episode(passed, grasped, travel, closest, lowest)
+    back = task == PUT_BACK and robot.put_back()
+    return Episode(passed, grasped, back, travel, closest, lowest)
 
 
-def score(policy: Policy, episodes: int, *, seed: int = 0, execute: int = 25) -> list[Episode]:
-    """Run ``episodes`` episodes with unseen cubes and print each."""
-    robot = AlohaCube(seed=seed)
+def score(
+    policy: Policy,
+    episodes: int,
+    *,
+    seed: int = 0,
+    execute: int = 25,
+    cube_speed: float = 0.0,
+    put_back: bool = False,
+    report: Callable[[int, Episode], None] | None = None,
+) -> list[Episode]:
+    """Run ``episodes`` episodes with the cubes of ``seed``; ``report`` hears of each."""
+    robot = AlohaCube(seed=seed, cube_speed=cube_speed)
     done = []
     with Cameras(robot.model, {"top": POLICY_IMAGE}) as cameras:
         for number in range(episodes):
-            done.append(run_episode(policy, robot, cameras, execute=execute, seed=1000 * number))
-            print(f"{number:3d} {done[-1]}", flush=True)
+            noise = 1000 * number
+            done.append(
+                run_episode(policy, robot, cameras, execute=execute, seed=noise, put_back=put_back)
+            )
+            if report:
+                report(number, done[-1])
     return done
 
 
@@ -95,20 +125,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score a checkpoint in the simulator, without ROS and without delay."""
     import torch
 
+    from rtc_ros.policy.shipped import checkpoint_path
     from rtc_ros.policy.smolvla import SmolVLAAdapter
 
     parser = argparse.ArgumentParser(prog="rtc_ros sim rollout", description=main.__doc__)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", nargs="?", default="package:aloha_cube")
     parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--execute", type=int, default=25, help="rows of each chunk to execute")
+    parser.add_argument("--execute", type=int, default=10, help="rows of each chunk to execute")
     parser.add_argument("--seed", type=int, default=9000, help="of the cubes' positions")
+    parser.add_argument("--cube-speed", type=float, default=0.0, help="m/s")
+    parser.add_argument("--put-back", action="store_true", help="then have the cube put back")
+    parser.add_argument("--json", type=Path, help="write the episodes here, too")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    policy = SmolVLAAdapter.load(args.checkpoint)
-    done = score(policy, args.episodes, seed=args.seed, execute=args.execute)
-    passed, grasped = sum(e.passed for e in done), sum(e.grasped for e in done)
-    print(f"cube passed in {passed}, lifted by the right hand in {grasped} of {len(done)}")
+    try:
+        policy = SmolVLAAdapter.load(checkpoint_path(args.checkpoint))
+    except (OSError, ValueError) as error:
+        print(f"sim rollout: {error}", file=sys.stderr)
+        return 2
+    done = score(policy, args.episodes, seed=args.seed, execute=args.execute,
+                 cube_speed=args.cube_speed, put_back=args.put_back,
+                 report=lambda n, episode: print(f"{n:3d} {episode}", flush=True))  # fmt: skip
+    print(f"lifted by the right hand: {_share(sum(e.grasped for e in done), len(done))}")
+    passed = sum(e.passed for e in done)
+    print(f"passed: {_share(passed, len(done))}")
+    if args.put_back:
+        print(f"of those put back: {_share(sum(e.put_back for e in done), passed)}")
+    if args.json:
+        args.json.write_text(json.dumps([asdict(e) for e in done], indent=1) + "\n")
     return 0
+
+
+def _share(count: int, total: int) -> str:
+    if not total:
+        return "none of none"
+    low, high = wilson(count, total)
+    return f"{count} of {total}, 95 % from {100 * low:.0f} to {100 * high:.0f} %"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ ROS = {"rclpy", "ament_index_python", "cv_bridge", "launch", "launch_ros", "rcl_
     for family in ("diagnostic", "lifecycle", "rosgraph", "sensor", "std", "trajectory")
 }
 LEARNING = {"lerobot", "torch", "transformers", "safetensors"}
-LEROBOT_MODULE = "rtc_ros/policy/lerobot_compat.py"
+LEROBOT_MODULES = {"rtc_ros/policy/lerobot_compat.py", "rtc_ros/policy/lerobot_data.py"}
 
 # layer -> (our layers that it may import, outside packages that it may not)
 RULES = {
@@ -81,13 +81,13 @@ def test_layer_imports_only_the_layers_below_it(repo: Path, layer: str) -> None:
     assert not wrong, "imports against the layers:\n" + "\n".join(wrong)
 
 
-def test_only_the_compatibility_module_imports_lerobot(repo: Path) -> None:
+def test_only_the_two_modules_for_it_import_lerobot(repo: Path) -> None:
     users = {
         str(path)
         for path, names in modules(repo, "rtc_ros")
         if any(name.split(".")[0] == "lerobot" for name in names)
     }
-    assert users == {LEROBOT_MODULE}
+    assert users == LEROBOT_MODULES
 
 
 def test_the_nodes_of_a_real_robot_import_nothing_of_the_simulation(repo: Path) -> None:

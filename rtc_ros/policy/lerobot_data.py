@@ -1,0 +1,103 @@
+"""LeRobotDataset folders: the only module beside ``lerobot_compat`` that imports LeRobot.
+
+Images are kept as PNG in the parquet files, not as video: what a policy sees in training is then
+to the bit what the camera showed, and no encoder is needed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets  # type: ignore[import-untyped]
+import numpy as np
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from PIL import Image
+
+FEATURES_KEPT_BY_LEROBOT = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+
+
+def create_dataset(
+    folder: Path,
+    features: Mapping[str, tuple[tuple[int, ...], Sequence[str] | None]],
+    *,
+    fps: int,
+    robot: str,
+) -> LeRobotDataset:
+    """Return a new, empty data set in ``folder``, which must not be there yet.
+
+    ``features`` gives a name's shape and names of its entries; three axes are an image (height,
+    width, channels), all else is float32. Raises FileExistsError.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} is there already; a data set needs a new folder")
+    datasets.disable_progress_bars()  # one for each episode
+    described: dict[str, dict[str, Any]] = {}
+    for name, (shape, names) in features.items():
+        image = len(shape) == 3
+        described[name] = {
+            "dtype": "image" if image else "float32",
+            "shape": shape,
+            "names": ["height", "width", "channels"] if image else names and list(names),
+        }
+    return LeRobotDataset.create(
+        repo_id=f"local/{folder.name}",
+        fps=fps,
+        features=described,
+        root=folder,
+        robot_type=robot,
+        use_videos=False,
+    )
+
+
+def write_episode(dataset: LeRobotDataset, frames: Mapping[str, np.ndarray], task: str) -> None:
+    """Append an episode: each feature's values [N, …]; call ``finalize`` after the last one."""
+    count = len(next(iter(frames.values())))
+    for index in range(count):
+        dataset.add_frame(
+            {name: values[index] for name, values in frames.items()} | {"task": task}
+        )
+    dataset.save_episode()
+
+
+def read_columns(folder: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return features [N, …] of all frames, with ``episode_index``, and each frame's task.
+
+    Images come as uint8 [N, height, width, 3]. Raises FileNotFoundError where there is no data
+    set, ValueError naming a feature that it lacks.
+    """
+    if not (folder / "meta" / "info.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no data set (meta/info.json); record one first")
+    dataset = LeRobotDataset(f"local/{folder.name}", root=folder)
+    missing = [name for name in names if name not in dataset.features]
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {', '.join(missing)}; it has {', '.join(dataset.features)}"
+        )
+    table = dataset.hf_dataset.data
+    columns: dict[str, np.ndarray] = {}
+    for name in (*names, "episode_index", "task_index"):
+        column, feature = table.column(name), dataset.features[name]
+        shape = tuple(feature["shape"])
+        if feature["dtype"] == "image":
+            images = np.empty((len(column), *shape), np.uint8)
+            for index, cell in enumerate(column):
+                images[index] = Image.open(io.BytesIO(cell["bytes"].as_py()))
+            columns[name] = images
+        elif shape == (1,):
+            columns[name] = column.to_numpy()
+        else:
+            parts = [_flat(chunk) for chunk in column.chunks]
+            columns[name] = np.concatenate(parts).reshape(-1, *shape)
+    sentences = dataset.meta.tasks.sort_values("task_index").index.tolist()
+    return columns, [sentences[index] for index in columns.pop("task_index")]
+
+
+def _flat(chunk: Any) -> np.ndarray:
+    """Return all numbers of an arrow array of nested lists."""
+    chunk = getattr(chunk, "storage", chunk)
+    while hasattr(chunk, "flatten") and hasattr(chunk.type, "value_type"):
+        chunk = chunk.flatten()
+    return chunk.to_numpy(zero_copy_only=False)

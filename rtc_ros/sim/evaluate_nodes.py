@@ -1,0 +1,135 @@
+"""Episodes through the real thing: driver, both nodes and the ring, as processes, in real time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from rtc_ros.bags.run_reader import read_run
+from rtc_ros.bringup import NodeToRun, nodes_to_run
+from rtc_ros.core.continuity import ContinuityReport, judge
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
+from rtc_ros.tools.processes import Processes, explain
+from rtc_ros.tools.robot_client import RobotClient, RobotError
+
+LOADING_S = 120.0
+_RECORDER_S = 30.0
+_CAMERA = "/camera/top/image_raw"
+
+
+def nodes_of(
+    checkpoint: Path, settings: RtcSettings, *, seed: int, cube_speed: float, record: Path
+) -> list[NodeToRun]:
+    """Return the processes: `config/sim.yaml` with a cube that is laid only when told to."""
+    arguments = {
+        "policy_path": str(checkpoint),
+        "start_when_ready": "false",
+        "seed": str(seed),
+        "cube_speed": str(cube_speed),
+        "record": str(record),
+        "record_cameras": "true",
+        "record_with": "rtc_recorder",
+    }
+    known = {f.name for f in fields(RtcSettings)}
+    chosen = {name: value for name, value in asdict(settings).items() if name in known}
+    more: dict[str, dict[str, Any]] = {
+        "rtc_sim": {"new_cube_after_s": 0.0, "cameras": ["top"]},
+        "rtc_inference": {**chosen, "seed": seed},
+    }
+    nodes = nodes_to_run(arguments, simulated=True)
+    return [
+        replace(node, parameters={**node.parameters, **more.get(node.executable, {})})
+        for node in nodes
+    ]
+
+
+def run_episodes(
+    checkpoint: Path,
+    settings: RtcSettings,
+    folder: Path,
+    *,
+    episodes: int,
+    seed: int,
+    seconds: float = 7.0,
+    cube_speed: float = 0.0,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[ContinuityReport, list[float | None]]:
+    """Run ``episodes`` episodes; return their continuity and when each cube was passed [s].
+
+    The cubes are those of ``evaluate`` in its process with the same ``seed``. ``folder`` gets the
+    bag (``bag``, with the policy's camera) and the nodes' ``logs``. Raises RobotError with a
+    node's last words where one fails.
+    """
+    logs, bag = folder / "logs", folder / "bag"
+    nodes = nodes_of(checkpoint, settings, seed=seed, cube_speed=cube_speed, record=bag)
+    with _own_handoff(), Processes(logs) as processes:
+
+        def check() -> None:
+            for name, code in processes.ended().items():
+                raise RobotError(explain(name, code, logs))
+
+        processes.start(nodes)
+        with RobotClient(check) as robot:
+            say("starting the nodes")
+            robot.until(lambda: _ready(robot), "the nodes", LOADING_S)
+            done_at: list[float | None] = []
+            for number in range(1, episodes + 1):
+                say(
+                    f"episode {number} of {episodes}, {sum(d is not None for d in done_at)} passed"
+                )
+                done_at.append(_episode(robot, seconds))
+        failed = {name: code for name, code in processes.stop().items() if code}
+    if failed:
+        raise RobotError("; ".join(explain(n, c, logs) for n, c in failed.items()))
+    return judge(read_run(bag)), done_at
+
+
+def _episode(robot: RobotClient, seconds: float) -> float | None:
+    """Reset the scene, open the gate for a while; return when the cube was passed [s] or None.
+
+    The driver tells the task's state ten times a second, so the time is that exact.
+    """
+    robot.task.clear()
+    robot.trigger("rtc_sim/reset")
+    robot.until(lambda: robot.task.get("holder") == "none", "the new cube", 5.0)
+    robot.trigger("rtc_controller/start")
+    begun = float(robot.task["simulated_s"])
+    passes = int(robot.task["passes"])
+    while (now := float(robot.task["simulated_s"]) - begun) < seconds:
+        if int(robot.task["passes"]) > passes:
+            break
+        robot.spin(0.02)
+    robot.trigger("rtc_controller/stop")
+    return now if int(robot.task["passes"]) > passes else None
+
+
+def _ready(robot: RobotClient) -> bool:
+    """Tell whether robot, policy and recorder are there; raise where the policy never will be."""
+    state = robot.said("rtc_inference: inference").get("message", "")
+    if state.startswith("can't"):
+        raise RobotError(f"rtc_inference {state}")
+    recorded = robot.subscribers("rtc_controller/executed") and robot.subscribers(_CAMERA) > 1
+    return "horizon" in robot.settings and bool(robot.task) and bool(recorded)
+
+
+@contextlib.contextmanager
+def _own_handoff() -> Iterator[None]:
+    """Keep the nodes' shared memory apart from that of any other run on this machine."""
+    before = os.environ.get(DIRECTORY_VARIABLE)
+    with tempfile.TemporaryDirectory(
+        prefix="rtc_ros_eval_", dir=before or DEFAULT_DIRECTORY
+    ) as own:
+        os.environ[DIRECTORY_VARIABLE] = own
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[DIRECTORY_VARIABLE]
+            else:
+                os.environ[DIRECTORY_VARIABLE] = before
