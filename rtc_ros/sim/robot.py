@@ -213,7 +213,7 @@ class AlohaCube:
     def put_back(self) -> bool:
         """Tell whether the cube lies on the right of the table and no finger touches it."""
         inside = all(
-            low < value < high
+            low <= value <= high
             for value, (low, high) in zip(self.cube(), CUBE_REGION_M, strict=False)
         )
         return inside and self._touching() == {self._table}
