@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from bag_maker import STORE, messages_of
+from bag_maker import STORE, TYPES, messages_of, write_bag
 from rich.console import Console
 
-from rtc_ros.bags.run_reader import Topics
+from rtc_ros.bags.run_reader import Topics, read_run
 from rtc_ros.core.continuity import judge
 from rtc_ros.core.cursor import Mode
 from rtc_ros.report.example_run import ExampleSettings, example_run
+from rtc_ros.report.facts import facts
 from rtc_ros.report.live_run import LiveRun
 from rtc_ros.tools.monitor_view import line, rows_bar, view
 
@@ -135,34 +137,17 @@ def test_the_bar_of_rows():
 
 # Over real topics
 
-PUBLISHER = """
-import sys, time, rclpy
-from rclpy.qos import QoSProfile, DurabilityPolicy
-from sensor_msgs.msg import JointState
-from diagnostic_msgs.msg import DiagnosticStatus
-from std_msgs.msg import String
-from trajectory_msgs.msg import JointTrajectory
-from test_monitor import serialized, RUN
-from rtc_ros.report.example_run import example_run
-rclpy.init()
-node = rclpy.create_node("publisher")
-kinds = {"/rtc_controller/executed": JointState, "/rtc_controller/swap": DiagnosticStatus,
-         "/rtc_inference/chunk": JointTrajectory, "/joint_states": JointState}
-out = {topic: node.create_publisher(kind, topic, 100) for topic, kind in kinds.items()}
-latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-settings = node.create_publisher(String, "/rtc_inference/settings", latched)
-settings.publish(String(data='{"beta": 5.0}'))
-deadline = time.monotonic() + 60
-while not all(p.get_subscription_count() for p in out.values()):
-    if time.monotonic() > deadline:
-        sys.exit("nobody listens")
-    time.sleep(0.05)
-for topic, _, data in serialized(example_run(RUN)):
-    out[topic].publish(data)
-    time.sleep(0.002)
-print("done", flush=True)
-sys.stdin.read()
-"""
+PLAYER = str(Path(__file__).parents[1] / "bags" / "bag_player.py")
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    """A recording of eight seconds, with its settings."""
+    run = example_run(RUN)
+    begin_ns = int(run.commands.stamp_ns[0])
+    settings = TYPES["std_msgs/msg/String"]('{"beta": 5.0}')
+    messages = [("/rtc_inference/settings", begin_ns, settings), *messages_of(run)]
+    return str(write_bag(tmp_path_factory.mktemp("bags") / "bag", messages))
 
 
 @contextlib.contextmanager
@@ -187,10 +172,13 @@ def process(*command):
 
 
 @pytest.mark.ros
-def test_the_terminal_view_of_real_topics():
-    with process("-m", "rtc_ros.tools.monitor") as monitor, process("-c", PUBLISHER) as publisher:
-        assert "done\n" in iter(publisher.stdout.readline, "")
-        steps = judge(example_run(RUN)).steps
+def test_the_terminal_view_of_a_bag_that_is_played_twice(bag):
+    steps = judge(example_run(RUN)).steps
+    with (
+        process("-m", "rtc_ros.tools.monitor") as monitor,
+        process(PLAYER, bag, "8", "2") as player,
+    ):
+        assert "done\n" in iter(player.stdout.readline, "")
         for _ in range(60):
             said = monitor.stdout.readline()
             if f"step={steps - 1} " in said:
@@ -203,7 +191,7 @@ def test_the_terminal_view_of_real_topics():
 
 
 @pytest.mark.ros
-def test_the_node_publishes_to_diagnostics():
+def test_a_played_bag_is_judged_live_as_from_its_file(bag):
     import rclpy
     from diagnostic_msgs.msg import DiagnosticArray
 
@@ -219,18 +207,17 @@ def test_the_node_publishes_to_diagnostics():
     try:
         with (
             process("-m", "rtc_ros.nodes.monitor_node") as monitor,
-            process("-c", PUBLISHER) as publisher,
+            process(PLAYER, bag, "4") as player,
         ):
-            assert "done\n" in iter(publisher.stdout.readline, "")
+            assert "done\n" in iter(player.stdout.readline, "")
+            expected = {name: value for name, value, _ in facts(judge(read_run(bag)))}
             deadline = time.monotonic() + 60
             values = {}
-            while "seams, later than forecast" not in values and time.monotonic() < deadline:
+            while values != expected and time.monotonic() < deadline:
                 rclpy.spin_once(node, timeout_sec=0.2)
                 status = found.get("rtc_monitor: continuity")
                 values = {v.key: v.value for v in status.values} if status else {}
-            report = judge(example_run(RUN))
-            assert values["starved ticks"] == "0"
-            assert int(values["steps executed"]) <= report.steps
+            assert values == expected
             motion = found["rtc_monitor: motion"]
             assert {v.key for v in motion.values} >= {"step", "row", "chunk", "H", "beta"}
             monitor.send_signal(signal.SIGINT)
