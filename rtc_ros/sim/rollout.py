@@ -54,12 +54,14 @@ def run_episode(
     execute: int = 25,
     seed: int = 0,
     put_back: bool = False,
+    until_done: bool = False,
 ) -> Episode:
     """Reset the robot and let the policy move it for ``steps`` control periods of 20 ms.
 
     A chunk's first ``execute`` rows are executed, then a new one is made; ``seed`` fixes the
     noise. The cameras must have one called "top". With ``put_back`` a cube that was passed is to
-    be put back, after the left hand had it for 100 steps, in as many steps again.
+    be put back, after the left hand had it for 100 steps, in as many steps again. With
+    ``until_done`` the episode ends when the task is done.
     """
     robot.reset()
     kinematics = Kinematics(robot.model)
@@ -88,6 +90,8 @@ def run_episode(
             end = max(end, step + 100)
         if put_back and held == 100 and task == PASS:
             task, end = PUT_BACK, step + steps
+        if until_done and (robot.put_back() if task == PUT_BACK else passed and not put_back):
+            end = step
         left, right = (kinematics.pose(a, rows[-1][i * 7 :]).point for i, a in enumerate(ARMS))
         closest = min(closest, float(np.linalg.norm(left - right)))
         lowest = min(lowest, float(right[2]))
@@ -105,6 +109,7 @@ def score(
     execute: int = 25,
     cube_speed: float = 0.0,
     put_back: bool = False,
+    until_done: bool = False,
     report: Callable[[int, Episode], None] | None = None,
 ) -> list[Episode]:
     """Run ``episodes`` episodes with the cubes of ``seed``; ``report`` hears of each."""
@@ -114,7 +119,15 @@ def score(
         for number in range(episodes):
             noise = 1000 * number
             done.append(
-                run_episode(policy, robot, cameras, execute=execute, seed=noise, put_back=put_back)
+                run_episode(
+                    policy,
+                    robot,
+                    cameras,
+                    execute=execute,
+                    seed=noise,
+                    put_back=put_back,
+                    until_done=until_done,
+                )
             )
             if report:
                 report(number, done[-1])
@@ -144,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sim rollout: {error}", file=sys.stderr)
         return 2
     done = score(policy, args.episodes, seed=args.seed, execute=args.execute,
-                 cube_speed=args.cube_speed, put_back=args.put_back,
+                 cube_speed=args.cube_speed, put_back=args.put_back, until_done=True,
                  report=lambda n, episode: print(f"{n:3d} {episode}", flush=True))  # fmt: skip
     print(f"lifted by the right hand: {_share(sum(e.grasped for e in done), len(done))}")
     passed = sum(e.passed for e in done)

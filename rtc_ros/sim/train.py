@@ -93,7 +93,8 @@ class Run:
 
     def go(self, until: int | None = None) -> Path:
         """Train to the end, or to step ``until``; return the folder, with a whole checkpoint."""
-        trainer, end = self.trainer, self.trainer.total if until is None else until
+        trainer, total = self.trainer, self.trainer.total
+        end = total if until is None else min(until, total)
         began = time.monotonic() - 60.0 * self._minutes
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn(),
                    TimeRemainingColumn())  # fmt: skip
@@ -132,7 +133,8 @@ class Run:
         with torch.random.fork_rng():
             for name, speed in (("still", 0.0), ("sliding", CHECK_SPEED_MPS)):
                 episodes = score(policy, self._check_episodes, seed=CHECK_SEED,
-                                 execute=CHECK_EXECUTE, cube_speed=speed)  # fmt: skip
+                                 execute=CHECK_EXECUTE, cube_speed=speed,
+                                 until_done=True)  # fmt: skip
                 check[name] = sum(episode.passed for episode in episodes)
         self.checks.append(check)
         print("check  {step:6d}  passed {still} still and {sliding} sliding cubes of {episodes}"
@@ -171,6 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     parser.add_argument("--check-every", type=int, default=2000, help="steps")
     parser.add_argument("--check-episodes", type=int, default=10, help="0: no closed-loop checks")
+    parser.add_argument("--until", type=int, help="stop after this step of both stages together")
     parser.add_argument("--resume", action="store_true", help="go on where it was stopped")
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it works")
     args = parser.parse_args(argv)
@@ -189,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"sim train: {error}", file=sys.stderr)
         return 2
-    folder = run.go()
+    folder = run.go(args.until)
     print(f"checkpoint in {folder}")
     return 0
 

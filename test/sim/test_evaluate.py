@@ -1,5 +1,7 @@
 """Closed-loop evaluation without ROS: deterministic, with delays and seams as asked for."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -33,8 +35,21 @@ def test_the_same_seed_gives_the_same_figures_and_rtc_has_the_smaller_seams(poli
     assert results[1].seam_rad[1] > results[0].seam_rad[1]
 
 
+def test_a_quick_evaluation_prints_a_table_and_writes_the_figures(tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    words = ["--quick", "--delay", "0", "12", "--json", str(path)]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| delay | passed | 95 %") and len(lines) == 4
+    figures = json.loads(path.read_text())
+    assert [f["settings"]["delay"] for f in figures] == [0, 12]
+    assert all(f["episodes"] == 1 and f["seams"] > 2 for f in figures)
+
+
 def test_settings_that_cannot_work_are_refused(capsys):
     assert main(["--delay", "30", "--episodes", "1"]) == 2
+    assert "H = 50" in capsys.readouterr().err
+    assert main(["--nodes", "--s-min", "60"]) == 2
     assert "H = 50" in capsys.readouterr().err
     assert main(["package:none"]) == 2
     assert "no checkpoint 'none' ships" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from rtc_ros.policy.smolvla import SmolVLAAdapter
 from rtc_ros.sim.cameras import Cameras
 from rtc_ros.sim.demonstrations import POLICY_IMAGE
 from rtc_ros.sim.robot import AlohaCube
-from rtc_ros.sim.rollout import Episode, run_episode
+from rtc_ros.sim.rollout import Episode, run_episode, score
 
 EPISODES = 4
 
@@ -51,6 +51,16 @@ def test_the_right_hand_goes_down_to_the_table_and_the_hands_meet(
     # The expert's right hand goes down to 0.02 m, and the hands come to 0.014 m of each other.
     assert all(episode.lowest_m < 0.08 for episode in episodes), episodes
     assert sum(episode.closest_m < 0.10 for episode in episodes) >= EPISODES - 1, episodes
+
+
+def test_it_passes_sliding_cubes_and_puts_them_back_when_the_sentence_says_so(
+    checkpoint: Path,
+) -> None:
+    policy = SmolVLAAdapter.load(checkpoint)
+    done = score(policy, EPISODES, seed=124, execute=10, cube_speed=0.06, put_back=True)
+    passed = sum(episode.passed for episode in done)
+    assert passed >= EPISODES // 2, done
+    assert sum(episode.put_back for episode in done) >= passed // 2 > 0, done
 
 
 def test_it_passes_the_cube(episodes: list[Episode]) -> None:
