@@ -44,6 +44,10 @@ COMMANDS = {
     ("sim", "train"): ("rtc_ros.sim.train", "train the small SmolVLA on them"),
     ("sim", "rollout"): (
         "rtc_ros.sim.rollout",
+    ("bench", "robot"): (
+        "rtc_ros.bench.robot",
+        "every strategy on the simulated robot through the real nodes, with latencies",
+    ),
         "score a checkpoint in the simulator, without ROS",
     ),
     ("sim", "eval"): (

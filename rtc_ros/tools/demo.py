@@ -9,13 +9,10 @@ and one picture of all.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -27,9 +24,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rtc_ros.bags.reader import BagError
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
 from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
-from rtc_ros.tools.processes import Processes, explain
+from rtc_ros.tools.processes import Processes, explain, own_handoff
 from rtc_ros.tools.robot_client import RobotClient, RobotError
 
 EXECUTED = "rtc_controller/executed"
@@ -70,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase]:
     """Start the nodes, let each strategy have its turn, end the nodes."""
     launch = {"start_when_ready": "false", "seed": str(options.seed)}
-    with _own_handoff(), Processes(out / "logs") as processes:
+    with own_handoff(), Processes(out / "logs") as processes:
 
         def check() -> None:
             for name, code in processes.ended().items():
@@ -96,22 +92,6 @@ def _ready(robot: RobotClient) -> bool:
     if state.startswith("can't"):
         raise RobotError(f"rtc_inference {state}")
     return "horizon" in robot.settings and bool(robot.task)
-
-
-@contextlib.contextmanager
-def _own_handoff() -> Iterator[None]:
-    """Keep the nodes' shared memory apart from that of any other run on this machine."""
-    before = os.environ.get(DIRECTORY_VARIABLE)
-    parent = before or DEFAULT_DIRECTORY
-    with tempfile.TemporaryDirectory(prefix="rtc_ros_demo_", dir=parent) as folder:
-        os.environ[DIRECTORY_VARIABLE] = folder
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ[DIRECTORY_VARIABLE]
-            else:
-                os.environ[DIRECTORY_VARIABLE] = before
 
 
 def _phase(

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 from rtc_ros.bringup import NodeToRun
+from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
 
 _PATIENCE_S = 10.0
 
@@ -83,6 +85,22 @@ class Processes:
     ) -> None:
         """End whatever still runs."""
         self.stop()
+
+
+@contextlib.contextmanager
+def own_handoff() -> Iterator[None]:
+    """Keep the shared memory of nodes started here apart from any other's on this machine."""
+    before = os.environ.get(DIRECTORY_VARIABLE)
+    parent = before or DEFAULT_DIRECTORY
+    with tempfile.TemporaryDirectory(prefix="rtc_ros_own_", dir=parent) as folder:
+        os.environ[DIRECTORY_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[DIRECTORY_VARIABLE]
+            else:
+                os.environ[DIRECTORY_VARIABLE] = before
 
 
 def explain(executable: str, code: int, log_folder: Path | None = None) -> str:

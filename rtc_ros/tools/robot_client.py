@@ -30,14 +30,15 @@ class RobotError(Exception):
 class RobotClient:
     """One ROS node on a context of its own, spun only while a method waits.
 
-    ``check`` is called while waiting: it may raise, so that a node's death ends the wait.
+    ``check`` is called while waiting: it may raise, so that a node's death ends the wait. Names of
+    topics and services are in ``namespace``.
     """
 
-    def __init__(self, check: Callable[[], None]) -> None:
+    def __init__(self, check: Callable[[], None], namespace: str = "") -> None:
         self._check = check
         self._context = Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("rtc_demo", context=self._context)
+        self._node = Node("rtc_demo", context=self._context, namespace=namespace)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self.settings: dict[str, Any] = {}

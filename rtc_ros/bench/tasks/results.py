@@ -113,6 +113,10 @@ class Results:
 
     def add(self, one: Measured) -> None:
         """Keep one point's figures."""
-        self.rows[one.key] = asdict(one)
+        self.keep(one.key, asdict(one))
+
+    def keep(self, key: str, figures: dict[str, object]) -> None:
+        """Keep the figures of any point; ``figures`` has its ``key``, too."""
+        self.rows[key] = figures
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(self.rows[one.key]) + "\n")
+            file.write(json.dumps(figures) + "\n")
