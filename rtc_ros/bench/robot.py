@@ -36,7 +36,8 @@ from rich.progress import (
 )
 
 from rtc_ros.bench import robot_report as report
-from rtc_ros.bench.robot_run import Measured, Point, measure
+from rtc_ros.bench.robot_figures import Measured, Point
+from rtc_ros.bench.robot_run import measure
 from rtc_ros.bench.tasks.results import Results
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.tools.robot_client import RobotError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from rtc_ros.bench.robot_run import Measured
+from rtc_ros.bench.robot_figures import Measured
 from rtc_ros.bench.tasks.figures import STYLES
 
 _HEAD = (

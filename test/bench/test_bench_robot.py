@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from rtc_ros.bench import robot
+from rtc_ros.bench.robot_figures import Measured, Point, limit_events, ticks_kept
 from rtc_ros.bench.robot_report import draw, markdown
-from rtc_ros.bench.robot_run import Measured, Point, limit_events, nodes_of, ticks_kept
+from rtc_ros.bench.robot_run import nodes_of
 from rtc_ros.report.example_run import ExampleSettings, example_run
 from rtc_ros.tools.robot_client import RobotError
 
