@@ -81,6 +81,14 @@ COMMON_ARGUMENTS = (
         "start_when_ready",
         bool,
     ),
+    Argument(
+        "dry_run",
+        "do everything but command: nothing goes to any driver",
+        "",
+        "rtc_controller",
+        "dry_run",
+        bool,
+    ),
     Argument("record", "folder of the rosbag2 bag to record; empty: no recording"),
     Argument(
         "record_cameras",

@@ -148,14 +148,16 @@ class JointColumns:
         self._rows: list[np.ndarray] = []
         self._last: np.ndarray = np.zeros(0)
 
-    def add(self, data: Sequence[bytes], times_ns: Sequence[int]) -> None:
+    def add(self, data: Sequence[bytes], times_ns: Sequence[int], prefix: str = "") -> None:
         """Take serialized JointStates; those with lists of unequal length are passed over.
+
+        ``prefix`` is put before their names.
 
         Raises:
             CdrError: one is damaged.
         """
         parts = [p for p in joint_states(data) if p.position.shape[1] == len(p.names)]
-        for name in (n for p in parts for n in p.names):
+        for name in (prefix + n for p in parts for n in p.names):
             if name not in self._columns:
                 self._columns[name] = len(self._columns)
         width = len(self._columns)
@@ -167,7 +169,7 @@ class JointColumns:
         source = np.zeros((len(data) + 1, width), dtype=np.int64)
         rows[0] = self._last
         for part in parts:
-            columns = np.array([self._columns[n] for n in part.names], dtype=np.int64)
+            columns = np.array([self._columns[prefix + n] for n in part.names], dtype=np.int64)
             place = part.index[:, None] + 1
             rows[place, columns] = part.position
             source[place, columns] = place

@@ -88,12 +88,15 @@ def judge_stream(path: str | Path, judging: Judge, names: TopicNames | None = No
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics of one run in a bag; None: it doesn't have such a topic."""
+    """The topics of one run in a bag; None: it doesn't have such a topic.
+
+    ``joint_states`` maps each joint-state topic to what is put before the names there.
+    """
 
     executed: str
     swap: str | None
     chunk: str | None
-    joint_states: str | None
+    joint_states: Mapping[str, str]
     settings: str | None
 
     @classmethod
@@ -107,17 +110,19 @@ class Topics:
         if executed is None:
             return None
         space = None if names.executed else executed.removesuffix("rtc_controller/executed")
+        settings = _find(bag, names.settings, "rtc_inference/settings", STRING, space)
         return cls(
             executed,
             _find(bag, names.swap, "rtc_controller/swap", STATUS, space),
             _find(bag, names.chunk, "rtc_inference/chunk", TRAJECTORY, space),
-            _find(bag, names.joint_states, "joint_states", JOINT_STATE, space),
-            _find(bag, names.settings, "rtc_inference/settings", STRING, space),
+            _joint_states(bag, names.joint_states, settings, space),
+            settings,
         )
 
     def all(self) -> list[str]:
         """Return the topics that there are."""
-        return [t for t in vars(self).values() if t is not None]
+        single = (self.executed, self.swap, self.chunk, self.settings)
+        return [*(t for t in single if t is not None), *self.joint_states]
 
 
 class RunColumns:
@@ -145,8 +150,8 @@ class RunColumns:
             if topic == self._topics.executed:
                 self._commands.add(data, times_ns)
                 return
-            if topic == self._topics.joint_states:
-                self._measured.add(data, times_ns)
+            if topic in self._topics.joint_states:
+                self._measured.add(data, times_ns, self._topics.joint_states[topic])
                 return
         except CdrError as error:
             raise BagError(f"{topic} can't be read: {error}") from error
@@ -187,7 +192,7 @@ class RunColumns:
             log,
             None if self._topics.swap is None else self._swaps,
             None if self._topics.chunk is None else chunks,
-            None if self._topics.joint_states is None else self._measured.log(log.joints),
+            self._measured.log(log.joints) if self._topics.joint_states else None,
             tuple(said),
             tuple(self._settings),
             self._dropped + len(chunks),
@@ -245,6 +250,30 @@ def _find(
             "name the one that is meant"
         )
     return found[0] if found else None
+
+
+def _joint_states(
+    bag: Bag, named: str | None, settings: str | None, space: str | None
+) -> Mapping[str, str]:
+    """Return the joint-state topics with their prefixes: the named one, else those of the run."""
+    if named is None and settings is not None:
+        there = _states_of(next((data for _, _, data in bag.batches(settings)), ()))
+        if there.keys() <= bag.topics.keys() and there:
+            return there
+    found = _find(bag, named, "joint_states", JOINT_STATE, space)
+    return {} if found is None else {found: ""}
+
+
+def _states_of(settings: Sequence[bytes]) -> dict[str, str]:
+    """Return the joint-state topics and prefixes that the first of these messages names."""
+    try:
+        said = settings_of(settings[0])
+        topics = list(said["joint_state_topics"])
+        # Recordings of before there were prefixes don't have them.
+        prefixes = said.get("joint_state_prefixes") or [""] * len(topics)
+        return dict(zip(topics, prefixes, strict=True))
+    except (IndexError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _with_columns_of(

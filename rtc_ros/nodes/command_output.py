@@ -7,26 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Duration
-from rclpy.duration import Duration as RclpyDuration
+from rclpy.duration import Duration
 from rclpy.node import Node
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rtc_ros.core.controller import Command
 from rtc_ros.core.limits import JointLimits
+from rtc_ros.nodes.command_types import CHUNK, message_class, row_maker, trajectory
 from rtc_ros.nodes.parameter_table import GROUP
 from rtc_ros.nodes.parameters import ConfigurationError, declare, require
 
 Ahead = Callable[[], tuple[np.ndarray, np.ndarray]]
 """What goes out if no chunk comes any more: positions and velocities, as of Controller.ahead."""
-
-
-def duration(seconds: float) -> Duration:
-    """Return ``seconds`` as a ROS duration."""
-    nanoseconds = round(seconds * 1e9)
-    return Duration(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
 
 
 class CommandGroup:
@@ -54,6 +45,7 @@ class CommandGroup:
                 f"parameter {prefix}joints names {', '.join(unknown)}, not among `joints`"
             )
         self.joints = values["joints"]
+        self._names = bare_names(self.joints, values["joint_prefix"], f"{prefix}joint_prefix")
         self._columns = [list(joints).index(j) for j in self.joints]
         self._period_s = period_s
         self._first_s = values["time_from_start"] or 1.5 * period_s
@@ -62,16 +54,15 @@ class CommandGroup:
         # of velocity is limited, too.
         self._with_velocities = bool(np.isfinite(limits.max_bend[self._columns]).all())
         kind = values["type"]
-        self._send_rest = kind == "joint_trajectory_chunk"
-        message: type[Any] = {
-            "joint_state": JointState,
-            "float64_multi_array": Float64MultiArray,
-        }.get(kind, JointTrajectory)
+        self._send_rest = kind == CHUNK
+        if kind == "joint_single_command" and len(self.joints) > 1:
+            raise ConfigurationError(
+                f"parameter {prefix}type is joint_single_command, which is for one joint, and "
+                f"{prefix}joints has {len(self.joints)}: give each a group of its own"
+            )
+        message = message_class(kind, f"{prefix}type")
         self._publisher = None if dry_run else node.create_publisher(message, values["topic"], 10)
-        self._make = {
-            "joint_state": self._joint_state,
-            "float64_multi_array": self._array,
-        }.get(kind, self._point)
+        self._make = row_maker(kind, message, self._names, values["driver_group"], self._first_s)
         self._held = False
 
     def send(self, command: Command, stamp: Any) -> None:
@@ -97,36 +88,11 @@ class CommandGroup:
         """Wait until every driver that listens has what was published, no longer than this."""
         if self._publisher is not None:
             with contextlib.suppress(RuntimeError):  # a middleware that can't tell
-                self._publisher.wait_for_all_acked(RclpyDuration(nanoseconds=round(seconds * 1e9)))
+                self._publisher.wait_for_all_acked(Duration(nanoseconds=round(seconds * 1e9)))
 
     def _publish(self, message: Any) -> None:
         if self._publisher is not None:
             self._publisher.publish(message)
-
-    def _joint_state(self, row: np.ndarray, stamp: Any) -> JointState:
-        message = JointState(name=self.joints, position=row.tolist())
-        message.header.stamp = stamp
-        return message
-
-    def _array(self, row: np.ndarray, stamp: Any) -> Float64MultiArray:
-        return Float64MultiArray(data=row.tolist())
-
-    def _point(self, row: np.ndarray, stamp: Any) -> JointTrajectory:
-        return self._trajectory(row[None], np.zeros((1, len(row))))
-
-    def _trajectory(self, rows: np.ndarray, velocities: np.ndarray | None) -> JointTrajectory:
-        # Stamp 0 means "now" to a joint_trajectory_controller, whatever its clock says.
-        message = JointTrajectory(joint_names=self.joints)
-        for i, row in enumerate(rows):
-            message.points.append(
-                JointTrajectoryPoint(
-                    positions=row.tolist(),
-                    velocities=[] if velocities is None else velocities[i].tolist(),
-                    time_from_start=duration(self._first_s + i * self._period_s),
-                )
-            )
-        message.points[-1].velocities = [0.0] * len(self.joints)
-        return message
 
     def _send_chunk(self, command: Command) -> None:
         """Send the rest of the chunk at a swap, and once the way to rest when a hold begins."""
@@ -140,7 +106,22 @@ class CommandGroup:
     def _publish_ahead(self) -> None:
         rows, steps = self._ahead()
         velocities = steps[:, self._columns] / self._period_s if self._with_velocities else None
-        self._publish(self._trajectory(rows[:, self._columns], velocities))
+        rows = rows[:, self._columns]
+        self._publish(trajectory(self._names, rows, velocities, self._first_s, self._period_s))
+
+
+def bare_names(joints: Sequence[str], prefix: str, parameter: str) -> list[str]:
+    """Return the joints as their driver calls them: without ``prefix``.
+
+    Raises:
+        ConfigurationError: one doesn't begin with it; ``parameter`` is where it comes from.
+    """
+    others = [joint for joint in joints if not joint.startswith(prefix)]
+    if others:
+        raise ConfigurationError(
+            f"parameter {parameter} is {prefix!r}, and {', '.join(others)} doesn't begin with it"
+        )
+    return [joint.removeprefix(prefix) for joint in joints]
 
 
 def command_groups(

@@ -9,6 +9,7 @@ import contextlib
 import threading
 import time
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -16,6 +17,7 @@ from sensor_msgs.msg import JointState
 
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.resume import ResumeGuard
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.ring import ChunkRing
@@ -29,7 +31,7 @@ from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.limit_sources import joint_limits
 from rtc_ros.nodes.parameter_record import announce_parameters
 from rtc_ros.nodes.parameter_table import COMMON, CONTROLLER
-from rtc_ros.nodes.parameters import declare, handoff_base, require
+from rtc_ros.nodes.parameters import declare, handoff_base, per_joint, require
 from rtc_ros.nodes.provenance import executed_message, swap_message
 from rtc_ros.nodes.robot_description import await_description
 from rtc_ros.nodes.runner import run_node
@@ -64,8 +66,13 @@ class ControllerNode(Node):
             len(self._joints), limits, round(p["soft_start"] / self._period_s)
         )
         self._lock = threading.Lock()
-        self._input = JointInput(self, p["joint_state_topics"], self._joints)
+        self._input = JointInput(
+            self, p["joint_state_topics"], self._joints, prefixes=p["joint_state_prefixes"]
+        )
         self._dry_run: bool = p["dry_run"]
+        tolerance = np.array(per_joint(p, "resume_tolerance", self._joints))
+        # In a dry run the arm never follows.
+        self._guard = ResumeGuard(np.inf * tolerance if self._dry_run else tolerance, self._joints)
         self._groups = command_groups(
             self,
             p["command_groups"],
@@ -77,9 +84,9 @@ class ControllerNode(Node):
         )
         self._executed = self.create_publisher(JointState, "~/executed", 50)
         self._swap = self.create_publisher(DiagnosticStatus, "~/swap", 10)
+        announce_parameters(self)
 
         self._handoff_name = handoff_base(self, p["handoff_name"])
-        announce_parameters(self)
         self._spec = HandoffSpec(tuple(self._joints), self._period_s)
         self._cursor = StepCursor.create(f"{self._handoff_name}.cursor", self._spec)
         inherited = self._cursor.inherited
@@ -149,10 +156,12 @@ class ControllerNode(Node):
     def _tick(self, late_s: float) -> None:
         with self._lock:
             controller = self._controller
+            self._take_chunk()
             if not controller.stopped:
-                self._take_chunk()
-                _, problem = self._input.read(self._state_timeout_s)
-                controller.set_fault(problem)
+                pose, problem = self._input.read(self._state_timeout_s)
+                controller.set_fault(
+                    problem or self._guard.problem(controller.mode, pose, controller.command)
+                )
             command = controller.tick()
             stamp = self.get_clock().now().to_msg()
             if command is not None:
@@ -173,7 +182,8 @@ class ControllerNode(Node):
                 self._attach()
             elif self._ring.poll():
                 chunk = self._ring.read_newest()
-                if chunk is not None:
+                # With the gate closed a chunk can only be of a run that is over.
+                if chunk is not None and not self._controller.stopped:
                     self._controller.offer(chunk)
         except HandoffError as error:
             self._ring_problem = str(error)

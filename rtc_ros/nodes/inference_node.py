@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.time import Time
-from std_msgs.msg import String
-from trajectory_msgs.msg import JointTrajectory
 
-from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
-from rtc_ros.core.limits import JointLimits
-from rtc_ros.handoff.errors import HandoffError
+from rtc_ros.core.inference_loop import InferenceLoop
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.nodes.camera_input import CameraInput
 from rtc_ros.nodes.diagnostics import Diagnostics
+from rtc_ros.nodes.inference_output import InferenceOutput
 from rtc_ros.nodes.inference_reports import (
     delay_report,
     inference_report,
-    made_of,
-    same_limits,
 )
 from rtc_ros.nodes.inference_worker import InferenceWorker
 from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.live_settings import LiveSettings
+from rtc_ros.nodes.memory import MemoryWatch, give_back
 from rtc_ros.nodes.observation import JointUnits, ObservationSource
 from rtc_ros.nodes.parameter_record import announce_parameters
 from rtc_ros.nodes.parameter_table import COMMON, INFERENCE
@@ -44,11 +35,10 @@ from rtc_ros.nodes.parameters import (
     require,
 )
 from rtc_ros.nodes.policy_loading import first_estimator, load_policy
-from rtc_ros.nodes.provenance import ChunkSource, chunk_message
 from rtc_ros.nodes.runner import run_node
 
 if TYPE_CHECKING:
-    from rtc_ros.policy.protocol import Policy, PolicyResult
+    from rtc_ros.policy.protocol import Policy
 
 
 class InferenceNode(LifecycleNode):
@@ -77,19 +67,20 @@ class InferenceNode(LifecycleNode):
             CameraInput(self, name, MutuallyExclusiveCallbackGroup()) for name in p["cameras"]
         ]
         self._joint_input = JointInput(
-            self, p["joint_state_topics"], self._joints, MutuallyExclusiveCallbackGroup()
+            self,
+            p["joint_state_topics"],
+            self._joints,
+            MutuallyExclusiveCallbackGroup(),
+            p["joint_state_prefixes"],
         )
         self._policy: Policy | None = None
         self._ring: ChunkRing | None = None
         self._worker: InferenceWorker | None = None
-        self._limits: JointLimits | None = None
         self._state_text = "not configured"
         self._starting: threading.Thread | None = None
-        self._chunks = self.create_publisher(JointTrajectory, "~/chunk", 10)
-        self._effective = self.create_publisher(
-            String, "~/settings", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        )
-        self._live = LiveSettings(self, p, self._publish_effective)
+        self._live = LiveSettings(self, p, lambda: self._out.publish_settings())
+        self._out = InferenceOutput(self, p, self._units, self._cameras, self._live)
+        self._memory = MemoryWatch(p["memory_warning"], p["device"])
         self._diagnostics = Diagnostics(
             self,
             {
@@ -97,15 +88,16 @@ class InferenceNode(LifecycleNode):
                     self._state_text, self._worker, self._live, self._cameras, self._joint_input
                 ),
                 "delay": lambda: delay_report(self._worker, self._live),
+                "memory": self._memory.report,
             },
         )
+        # Before the policy is there: a recorder wants to know the cameras.
+        self._out.publish_settings()
+        announce_parameters(self)
 
     # -- lifecycle --------------------------------------------------------------------------
 
     def run(self) -> None:
-        # Before the policy is there: a recorder wants to know the cameras.
-        self._publish_effective()
-        announce_parameters(self)
         """Configure and activate, where ``autostart`` says so."""
         if self._p["autostart"]:
             self._starting = threading.Thread(target=self._autostart, daemon=True)
@@ -117,14 +109,12 @@ class InferenceNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the policy, check it against the configuration, warm it up."""
-        self._state_text = "loading the policy"
+        self._state_text, self._live.fixed = "loading the policy", True
         try:
             self._load()
         except Exception as error:  # noqa: BLE001 - a checkpoint can fail in any way; it is said
-            self._state_text = f"can't be configured: {error}"
-            self.get_logger().error(self._state_text)
-            self._policy = None
-            return TransitionCallbackReturn.FAILURE
+            self._forget_policy()
+            return self._refused("configured", error)
         self._state_text = "configured"
         return TransitionCallbackReturn.SUCCESS
 
@@ -136,19 +126,28 @@ class InferenceNode(LifecycleNode):
         )
         estimator = first_estimator(self._p, warm_s, self._live.settings)
         self._live.use(self._policy.spec, estimator)
+        self._out.spec = self._policy.spec
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make the ring and begin to make chunks."""
+        try:
+            self._begin()
+        except Exception as error:  # noqa: BLE001 - rclpy would pass over it without a word
+            self._end_worker()
+            return self._refused("activated", error)
+        return super().on_activate(state)
+
+    def _refused(self, what: str, error: Exception) -> TransitionCallbackReturn:
+        self._state_text = f"can't be {what}: {error}"
+        self.get_logger().error(self._state_text)
+        return TransitionCallbackReturn.FAILURE
+
+    def _begin(self) -> None:
         live = self._live
         assert self._policy is not None and live.loop is not None
         name = self._handoff_base
         spec = HandoffSpec(tuple(self._joints), self._period_s, self._policy.spec.horizon)
-        try:
-            self._ring = ChunkRing.create(f"{name}.ring", spec)
-        except HandoffError as error:
-            self._state_text = f"can't be activated: {error}"
-            self.get_logger().error(self._state_text)
-            return TransitionCallbackReturn.FAILURE
+        self._ring = ChunkRing.create(f"{name}.ring", spec)
         # After a crash the controller may still be executing our last chunk: go on from it.
         live.loop = InferenceLoop(
             live.loop.horizon, live.loop.estimator, live.settings, self._ring.inherited
@@ -168,16 +167,16 @@ class InferenceNode(LifecycleNode):
             f"{name}.cursor",
             source,
             lambda: live.task,
-            self._on_chunk,
+            self._out.publish_chunk,
             None if seed < 0 else seed,
         )
         self._worker.start()
+        self._memory.begin()
         self._state_text = "active"
-        self._publish_effective()
+        self._out.publish_settings()
         self.get_logger().info(
             f"ready: H = {spec.horizon}, first forecast d = {live.loop.estimator.forecast()} steps"
         )
-        return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make no more chunks; the controller executes what it has, then holds."""
@@ -187,10 +186,22 @@ class InferenceNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Forget the policy."""
-        self._end_worker()
-        self._policy = None
+        self._forget_policy()
         self._state_text = "not configured"
         return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget the policy after a transition that failed half way: unconfigured again."""
+        self._forget_policy()
+        self._state_text = "not configured: the last transition failed half way; see the log"
+        self.get_logger().error(self._state_text)
+        return TransitionCallbackReturn.SUCCESS
+
+    def _forget_policy(self) -> None:
+        self._end_worker()
+        self._policy = self._out.spec = None
+        self._live.forget()
+        give_back()
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End."""
@@ -214,37 +225,6 @@ class InferenceNode(LifecycleNode):
                 self.abandoned = True
                 return
         self._end_worker()
-
-    # -- what goes out ------------------------------------------------------------------------
-
-    def _publish_effective(self) -> None:
-        policy = None if self._policy is None else self._policy.spec
-        effective = self._live.effective(policy) | made_of(
-            self, self._p, self._units, self._cameras, self._limits
-        )
-        self._effective.publish(String(data=json.dumps(effective)))
-
-    def _on_chunk(
-        self,
-        chunk: ActionChunk,
-        result: PolicyResult,
-        request: InferenceRequest,
-        source: ChunkSource,
-    ) -> None:
-        # Row 0 is for the step at which the inference started (or earlier, by the anchor).
-        ago_ns = time.monotonic_ns() - chunk.start_ns
-        early = request.horizons.delay - request.forecast
-        now_ns = self.get_clock().now().nanoseconds
-        row_0 = max(0, now_ns - ago_ns - round(early * self._period_s * 1e9))
-        stamp = Time(nanoseconds=row_0).to_msg()
-        latency_ms = (chunk.end_ns - chunk.start_ns) * 1e-6
-        limits = None if self._worker is None else self._worker.limits
-        if limits is not None and not same_limits(limits, self._limits):
-            self._limits = limits
-            self._publish_effective()
-        self._chunks.publish(
-            chunk_message(chunk, self._joints, self._period_s, stamp, latency_ms, source)
-        )
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ def made_of(
         name: p[name]
         for name in (
             *("policy_path", "weak_policy_path", "backbone_path"),
-            *("device", "dtype", "torch_threads", "fast", "joints"),
+            *("device", "dtype", "torch_threads", "fast", "joints", "joint_state_prefixes"),
         )
     }
     known["joint_scale"] = units.scale.tolist()

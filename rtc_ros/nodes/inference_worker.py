@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.cursor import CursorState
+from rtc_ros.core.cursor import CursorState, Mode
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.handoff.cursor import StepCursor
@@ -25,6 +25,8 @@ from rtc_ros.policy.protocol import Guidance, Policy, PolicyResult
 _POLL_S = 0.001
 _RETRY_S = 0.2
 _CURSOR_STALE_PERIODS = 25
+_LOOK_S = 0.5
+"""How often the inputs are looked at while nothing is asked for."""
 
 
 class InferenceWorker:
@@ -37,7 +39,7 @@ class InferenceWorker:
         cursor_name: the controller's cursor, which may come and go.
         source: where observations come from.
         task: returns the sentence in effect.
-        on_chunk: called with each written chunk and the policy's result.
+        on_chunk: called with each written chunk, and the controller's limits.
         seed: noise seed of the first chunk, counted up from there; None for another one each
             time the node starts.
     """
@@ -50,7 +52,7 @@ class InferenceWorker:
         cursor_name: str,
         source: ObservationSource,
         task: Callable[[], str],
-        on_chunk: Callable[[ActionChunk, PolicyResult, InferenceRequest, ChunkSource], None],
+        on_chunk: Callable[[ActionChunk, InferenceRequest, ChunkSource, JointLimits], None],
         seed: int | None = None,
     ) -> None:
         self.loop = loop
@@ -75,6 +77,7 @@ class InferenceWorker:
         self._on_chunk = on_chunk
         # Never unknown: with it and its observation a recorded chunk can be made again.
         self._seed = secrets.randbits(31) if seed is None else seed
+        self._look_due_s = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -110,7 +113,7 @@ class InferenceWorker:
             return _POLL_S if self._cursor is not None else _RETRY_S
         request = self.loop.next_request(cursor)
         if request is None:
-            self._wait_for(f"its turn (the controller is {cursor.mode.name})", hindered=False)
+            self._await_turn(cursor.mode)
             return _POLL_S
         gathered, problem = self._source.gather(self._task())
         if gathered is None:
@@ -126,6 +129,17 @@ class InferenceWorker:
         finally:
             self.running_since_ns = 0
         return 0.0
+
+    def _await_turn(self, mode: Mode) -> None:
+        """Say whose turn it is; while the gate is closed also what a chunk would lack."""
+        problem = ""
+        if mode in (Mode.STOPPED, Mode.LATCHED):
+            if time.monotonic() < self._look_due_s:
+                return
+            self._look_due_s = time.monotonic() + _LOOK_S
+            _, problem = self._source.gather(self._task())
+        turn = f"its turn (the controller is {mode.name})"
+        self._wait_for(f"{problem}, and for {turn}" if problem else turn, hindered=bool(problem))
 
     def _wait_for(self, what: str, *, hindered: bool = True) -> None:
         self.waiting_for, self.hindered = what, hindered
@@ -193,7 +207,7 @@ class InferenceWorker:
             gathered.image_stamps,
             gathered.joint_stamps,
         )
-        self._on_chunk(chunk, result, request, source)
+        self._on_chunk(chunk, request, source, self.limits)
 
 
 def _speed_of_bounded_joints(limits: JointLimits, period_s: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import JointState
+
+from rtc_ros.nodes.parameters import ConfigurationError
 
 _SOURCE_CHANGES = 3
 """A driver that restarts changes the publisher once; two drivers change it all the time."""
@@ -35,6 +38,11 @@ class JointInput:
         node: where the subscriptions live.
         topics: JointState topics; each may carry any subset of the joints, in any order.
         joints: the A joints, in the order wanted.
+        group: of the subscriptions.
+        prefixes: one for each topic, put before the names there; none: names as they are.
+
+    Raises:
+        ConfigurationError: there are not as many prefixes as topics.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class JointInput:
         topics: Sequence[str],
         joints: Sequence[str],
         group: CallbackGroup | None = None,
+        prefixes: Sequence[str] = (),
     ) -> None:
         self.joints = tuple(joints)
         self.topics = tuple(topics)
@@ -68,25 +77,25 @@ class JointInput:
             node.create_subscription(
                 JointState,
                 topic,
-                self._receive,
+                functools.partial(self._receive, prefix),
                 qos,
                 callback_group=group,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
-            for topic in self.topics
+            for topic, prefix in prefixed(self.topics, prefixes)
         ]
 
     def expect(self, max_speed: np.ndarray) -> None:
         """Refuse joint states that jump: ``max_speed`` [A] robot units / s, infinite for any."""
         self._largest_speed = _JUMP_FACTOR * max_speed
 
-    def _receive(self, message: JointState, info: Mapping[str, Any]) -> None:
+    def _receive(self, prefix: str, message: JointState, info: Mapping[str, Any]) -> None:
         now = time.monotonic_ns()
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         source = bytes((info.get("publisher_gid") or {}).get("data", b""))
         with self._lock:
             for name, position in zip(message.name, message.position, strict=False):
-                i = self._index.get(name)
+                i = self._index.get(prefix + name)
                 if i is None:
                     continue
                 if not np.isfinite(position):
@@ -154,6 +163,20 @@ class JointInput:
         if now - jump_ns < _DISTRUST_NS and jump:
             return positions, jump
         return positions, ""
+
+
+def prefixed(topics: Sequence[str], prefixes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each joint-state topic with the prefix of its names, "" where none are given.
+
+    Raises:
+        ConfigurationError: there are not as many prefixes as topics.
+    """
+    if prefixes and len(prefixes) != len(topics):
+        raise ConfigurationError(
+            f"parameter joint_state_prefixes has {len(prefixes)} values for {len(topics)} "
+            "joint_state_topics"
+        )
+    return list(zip(topics, prefixes or [""] * len(topics), strict=True))
 
 
 def _few(names: Sequence[str], most: int = 4) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rtc_ros.policy.protocol import PolicySpec
 
 _LIVE = {p.name: p for p in INFERENCE if p.live}
+_RELOAD = {p.name: p for p in INFERENCE if p.reload}
 _SETTINGS = {f.name for f in fields(RtcSettings)}
 
 
@@ -30,13 +31,15 @@ class LiveSettings:
 
     Args:
         node: has the parameters declared; also listens to the topic ``~/task``.
-        values: the parameters at the start.
+        values: the parameters at the start; those that may change while the node is unconfigured
+            are kept up to date in it.
         on_change: called after each change that was taken over.
     """
 
-    def __init__(
-        self, node: Node, values: Mapping[str, Any], on_change: Callable[[], None]
-    ) -> None:
+    def __init__(self, node: Node, values: dict[str, Any], on_change: Callable[[], None]) -> None:
+        self.fixed = False
+        """Whether a policy is loaded or being loaded, with the parameters as they are."""
+        self._values = values
         self.settings = RtcSettings(**{name: values[name] for name in _SETTINGS})
         self.task: str = values["task"]
         self.loop: InferenceLoop | None = None
@@ -51,6 +54,10 @@ class LiveSettings:
         )
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._take_over)
+
+    def forget(self) -> None:
+        """Be without a policy again."""
+        self.loop, self.fixed = None, False
 
     def use(self, spec: PolicySpec, estimator: DelayEstimator) -> None:
         """Begin with a policy.
@@ -75,7 +82,13 @@ class LiveSettings:
         """Refuse a change, as a whole and with a sentence, that can't work."""
         values = {p.name: p.value for p in parameters}
         for name, value in values.items():
-            problem = check_words(_LIVE[name], name, value) if name in _LIVE else None
+            known = _LIVE.get(name) or _RELOAD.get(name)
+            problem = check_words(known, name, value) if known else None
+            if name in _RELOAD and self.fixed:
+                problem = (
+                    f"{name} can be changed while the node is unconfigured: deactivate it and "
+                    "clean it up first"
+                )
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
         changes = {k: v for k, v in values.items() if k in _SETTINGS}
@@ -96,6 +109,7 @@ class LiveSettings:
         """Take over a change that was accepted; the next inference uses it."""
         values = {p.name: p.value for p in parameters}
         self.task = values.get("task", self.task)
+        self._values.update({k: v for k, v in values.items() if k in _RELOAD})
         settings = self.settings.changed(**{k: v for k, v in values.items() if k in _SETTINGS})
         if self.loop is not None:
             if settings.inject_latency_ms > self.settings.inject_latency_ms:

@@ -37,18 +37,15 @@ class MonitorNode(Node):
     def __init__(self, name: str = "rtc_monitor", **node_options: Any) -> None:
         super().__init__(name, **node_options)
         p = declare(self, MONITOR)
-        topics = Topics(
-            *(
-                self.resolve_topic_name(topic)
-                for topic in (
-                    "rtc_controller/executed",
-                    "rtc_controller/swap",
-                    "rtc_inference/chunk",
-                    "joint_states",
-                    "rtc_inference/settings",
-                )
-            )
+        full = self.resolve_topic_name
+        executed, swap, chunk, states, settings = (
+            full("rtc_controller/executed"),
+            full("rtc_controller/swap"),
+            full("rtc_inference/chunk"),
+            full("joint_states"),
+            full("rtc_inference/settings"),
         )
+        topics = Topics(executed, swap, chunk, {states: ""}, settings)
         limits = Thresholds(
             p["max_starved"],
             p["max_misplaced"],
@@ -56,10 +53,15 @@ class MonitorNode(Node):
             p["max_lateness_ms"] * 1e-3,
         )
         self.live = LiveRun(topics, p["window"], limits)
-        types = (JointState, DiagnosticStatus, JointTrajectory, JointState, String)
-        for topic, kind in zip(topics.all(), types, strict=True):
+        types = {
+            executed: JointState,
+            swap: DiagnosticStatus,
+            chunk: JointTrajectory,
+            states: JointState,
+        }
+        for topic, kind in types.items():
             self._listen(topic, kind, _LISTEN)
-        self._listen(topics.all()[-1], String, _LATCHED)
+        self._listen(settings, String, _LATCHED)
         self.state = LiveState()
         self._diagnostics: Diagnostics | None = None
 

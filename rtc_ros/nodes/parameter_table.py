@@ -17,7 +17,8 @@ class Parameter:
     """One parameter. ``default`` also fixes the type; an empty tuple of strings is ``[""]``.
 
     ``low``/``high`` bound numbers (inclusive). ``live`` says that it may change while the node
-    runs; all others are read-only. ``choices`` are the words that are allowed.
+    runs, ``reload`` that it may change while the node is unconfigured; all others are read-only.
+    ``choices`` are the words that are allowed.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Parameter:
     high: float | None = None
     choices: tuple[str, ...] = ()
     live: bool = False
+    reload: bool = False
 
 
 _RTC = RtcSettings()
@@ -54,6 +56,12 @@ COMMON = (
         "Where sensor_msgs/JointState comes from; joints are matched by name over all topics.",
     ),
     Parameter(
+        "joint_state_prefixes",
+        [""],
+        "One for each of joint_state_topics, put before the names there: for arms that call their "
+        "joints the same. Empty: the names as they are.",
+    ),
+    Parameter(
         "joint_state_timeout",
         0.5,
         "Joint states older than this are stale: the controller holds, no inference starts.",
@@ -69,36 +77,55 @@ INFERENCE = (
         "",
         "Folder of a LeRobot SmolVLA checkpoint, or `package:NAME` for one that ships with "
         "rtc_ros. Must be set.",
+        reload=True,
     ),
     Parameter(
         "backbone_path",
         "",
         "Folder of the vision-language backbone's configuration and tokenizer. Empty: the "
         "checkpoint's `backbone` folder, else what its configuration names.",
+        reload=True,
     ),
     Parameter(
         "weak_policy_path",
         "",
         "Folder of a weaker checkpoint of the same shape, an early one of the same training, for "
         "the forward contrast of `bid`. Empty: none.",
+        reload=True,
     ),
-    Parameter("device", "auto", "Torch device: auto, cpu, cuda, cuda:0 …"),
+    Parameter("device", "auto", "Torch device: auto, cpu, cuda, cuda:0 …", reload=True),
     Parameter(
         "dtype",
         "float32",
         "Precision of the network; guidance is always computed in float32.",
         choices=("float32", "bfloat16", "checkpoint"),
+        reload=True,
     ),
     Parameter(
         "fast",
         True,
         "Compute the policy by the package's fast path where its numbers are LeRobot's (checked "
         "while warming up); false: by LeRobot's own code.",
+        reload=True,
     ),
     Parameter(
-        "torch_threads", 0, "Threads for torch on the CPU; 0 leaves torch's own.", "", 0, 256
+        "torch_threads",
+        0,
+        "Threads for torch on the CPU; 0 leaves torch's own.",
+        "",
+        0,
+        256,
+        reload=True,
     ),
-    Parameter("seed", -1, "Seed of the noise; -1 takes new noise for each chunk.", "", -1, 2**31),
+    Parameter(
+        "seed",
+        -1,
+        "Seed of the noise; -1 takes new noise for each chunk.",
+        "",
+        -1,
+        2**31,
+        reload=True,
+    ),
     Parameter(
         "cameras",
         [""],
@@ -120,7 +147,15 @@ INFERENCE = (
         "(57.2957795 where the policy speaks degrees).",
     ),
     Parameter("joint_offset", [0.0], "See joint_scale.", "policy units"),
-    Parameter("delay_window", 10, "b: delays that Q remembers; d is their maximum.", "", 1, 1000),
+    Parameter(
+        "delay_window",
+        10,
+        "b: delays that Q remembers; d is their maximum.",
+        "",
+        1,
+        1000,
+        reload=True,
+    ),
     Parameter(
         "initial_delay",
         -1,
@@ -128,6 +163,15 @@ INFERENCE = (
         "steps",
         -1,
         1000,
+        reload=True,
+    ),
+    Parameter(
+        "memory_warning",
+        0.9,
+        "Share of the machine's, or of the GPU's, memory in use above which /diagnostics warns.",
+        "",
+        0.0,
+        1.0,
     ),
     Parameter(
         "autostart",
@@ -266,7 +310,7 @@ CONTROLLER = (
         "command_groups",
         [""],
         "Names of the groups that commands go out to. Each has group.NAME.topic, .type, .joints "
-        "and .time_from_start. Together they must hold each joint once.",
+        "and more. Together they must hold each joint once.",
     ),
     Parameter(
         "position_lower",
@@ -350,6 +394,14 @@ CONTROLLER = (
         60.0,
     ),
     Parameter(
+        "resume_tolerance",
+        [0.1],
+        "After a hold the motion goes on from the last command. A joint whose distance from it "
+        "has grown by more than this was moved meanwhile: a fault, until it is back or "
+        "`~/stop` and `~/start` begin at the measured pose. Per joint, or one for all; .inf: any.",
+        "robot units",
+    ),
+    Parameter(
         "start_when_ready",
         False,
         "Open the motion gate as soon as joint states are there, without waiting for `~/start`.",
@@ -396,15 +448,28 @@ GROUP = (
         "",
         "joint_state; float64_multi_array (forward_command_controller); joint_trajectory (a "
         "joint_trajectory_controller gets one point a tick); joint_trajectory_chunk (it gets the "
-        "rest of the chunk at each swap). Must be set.",
+        "rest of the chunk at each swap); joint_group_command, joint_single_command (Interbotix "
+        "X-series arms). Must be set.",
         choices=(
             "joint_state",
             "float64_multi_array",
             "joint_trajectory",
             "joint_trajectory_chunk",
+            "joint_group_command",
+            "joint_single_command",
         ),
     ),
     Parameter("joints", [""], "The group's joints, in the order that the driver expects."),
+    Parameter(
+        "joint_prefix",
+        "",
+        "Taken off the joints' names in the messages: what joint_state_prefixes put there.",
+    ),
+    Parameter(
+        "driver_group",
+        "arm",
+        "The driver's own name for the group, with type joint_group_command.",
+    ),
     Parameter(
         "time_from_start",
         0.0,

@@ -22,7 +22,7 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
     unit = f" [{parameter.unit}]" if parameter.unit else ""
     descriptor = ParameterDescriptor(
         description=parameter.description + unit,
-        read_only=not parameter.live,
+        read_only=not (parameter.live or parameter.reload),
         additional_constraints=(
             f"one of {', '.join(parameter.choices)}" if parameter.choices else ""
         ),

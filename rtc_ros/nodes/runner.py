@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn, Protocol
@@ -121,6 +122,8 @@ def run_node(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
     if getattr(node, "abandoned", False):
+        if failure:
+            traceback.print_exception(failure[0])
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0 if signalled and not failure else 1)

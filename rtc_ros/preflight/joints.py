@@ -86,10 +86,12 @@ def check_names(setup: Setup, probe: Probe) -> Iterator[Finding]:
     for topic in setup.state_topics:
         for h in probe.heard.get(topic, []):
             for name, position in zip(h.message.name, h.message.position, strict=False):
-                sources[name].add(h.publisher)
+                joint = setup.prefixes[topic] + name
+                sources[joint].add(h.publisher)
                 if not np.isfinite(position):
-                    infinite.add(name)
-    subject, fix = "joint names", "make `joints` the names of `ros2 topic echo --once`"
+                    infinite.add(joint)
+    subject = "joint names"
+    fix = "make `joints` the names of `ros2 topic echo --once`, after joint_state_prefixes"
     missing = [joint for joint in setup.joints if joint not in sources]
     others = sorted(set(sources) - set(setup.joints))
     if missing:
@@ -105,7 +107,8 @@ def check_names(setup: Setup, probe: Probe) -> Iterator[Finding]:
         yield bad(
             "joint state sources",
             f"{', '.join(twice[:4])} come from {len(sources[twice[0]])} publishers at once",
-            "stop one: a simulation beside the robot, or a second joint_state_broadcaster",
+            "stop one (a simulation beside the robot, a second joint_state_broadcaster); or, if "
+            "both arms call their joints the same, joint_state_prefixes",
         )
     if list(setup.inference["joints"]) != list(setup.joints):
         yield bad(
@@ -120,7 +123,8 @@ def pose(setup: Setup, probe: Probe) -> np.ndarray | None:
     found: dict[str, float] = {}
     for topic in setup.state_topics:
         for h in probe.heard.get(topic, []):
-            found.update(zip(h.message.name, h.message.position, strict=False))
+            names = [setup.prefixes[topic] + name for name in h.message.name]
+            found.update(zip(names, h.message.position, strict=False))
     if not all(joint in found for joint in setup.joints):
         return None
     values = np.array([found[joint] for joint in setup.joints])

@@ -12,6 +12,9 @@ from rclpy.node import Node
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.settings import RtcSettings
+from rtc_ros.nodes.command_output import bare_names
+from rtc_ros.nodes.command_types import MESSAGE_TYPES
+from rtc_ros.nodes.joint_input import prefixed
 from rtc_ros.nodes.observation import JointUnits
 from rtc_ros.nodes.parameter_table import CAMERA, COMMON, CONTROLLER, GROUP, INFERENCE
 from rtc_ros.nodes.parameters import (
@@ -21,13 +24,6 @@ from rtc_ros.nodes.parameters import (
     per_joint,
     require,
 )
-
-MESSAGE_TYPES = {
-    "joint_state": "sensor_msgs/msg/JointState",
-    "float64_multi_array": "std_msgs/msg/Float64MultiArray",
-    "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
-    "joint_trajectory_chunk": "trajectory_msgs/msg/JointTrajectory",
-}
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Group:
-    """One configured command group; ``topic`` is the full name."""
+    """One configured command group; ``topic`` is the full name, ``joints`` are the driver's."""
 
     name: str
     topic: str
@@ -62,7 +58,8 @@ class Setup:
     inference: Mapping[str, Any]
     controller: Mapping[str, Any]
     joints: tuple[str, ...]
-    state_topics: tuple[str, ...]
+    prefixes: Mapping[str, str]
+    """Joint-state topic → what is put before the names there."""
     cameras: tuple[Camera, ...]
     groups: tuple[Group, ...]
     units: JointUnits
@@ -72,6 +69,11 @@ class Setup:
     sim_time: Mapping[str, bool] = field(default_factory=dict)
     lower: np.ndarray = field(default_factory=lambda: np.zeros(0))
     upper: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def state_topics(self) -> tuple[str, ...]:
+        """The joint-state topics, by their full names."""
+        return tuple(self.prefixes)
 
     @property
     def period_s(self) -> float:
@@ -111,7 +113,7 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
         inference["values"],
         controller["values"],
         controller["joints"],
-        tuple(dict.fromkeys(controller["topics"] + inference["topics"])),
+        dict(controller["topics"] + inference["topics"]),
         inference["cameras"],
         controller["groups"],
         inference["units"],
@@ -157,7 +159,7 @@ def _inference(node: Node) -> dict[str, Any]:
         raise ConfigurationError(str(error)) from error
     return {
         "values": values,
-        "topics": [node.resolve_topic_name(t) for t in values["joint_state_topics"]],
+        "topics": _state_topics(node, values),
         "cameras": tuple(cameras),
         "units": units,
         "settings": RtcSettings(**{f.name: values[f.name] for f in fields(RtcSettings)}),
@@ -173,11 +175,12 @@ def _controller(node: Node) -> dict[str, Any]:
         own = declare(node, GROUP, prefix)
         require(own, "topic", "joints", prefix=prefix)
         topic = node.resolve_topic_name(own["topic"])
-        groups.append(Group(name, topic, own["type"], tuple(own["joints"])))
+        theirs = bare_names(own["joints"], own["joint_prefix"], f"{prefix}joint_prefix")
+        groups.append(Group(name, topic, own["type"], tuple(theirs)))
     return {
         "values": values,
         "joints": tuple(values["joints"]),
-        "topics": [node.resolve_topic_name(t) for t in values["joint_state_topics"]],
+        "topics": _state_topics(node, values),
         "groups": tuple(groups),
         "base": handoff_base(node, values["handoff_name"]),
         "namespace": node.get_namespace(),
@@ -186,9 +189,11 @@ def _controller(node: Node) -> dict[str, Any]:
     }
 
 
-def _limit(values: Mapping[str, Any], name: str) -> np.ndarray:
+def _state_topics(node: Node, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pairs = prefixed(values["joint_state_topics"], values["joint_state_prefixes"])
+    return [(node.resolve_topic_name(topic), prefix) for topic, prefix in pairs]
+
+
+def _limit(values: dict[str, Any], name: str) -> np.ndarray:
     """Return a limit [A], NaN where it comes from elsewhere than the parameters."""
-    numbers, size = list(values[name]), len(values["joints"])
-    if len(numbers) not in (1, size):
-        raise ConfigurationError(f"parameter {name} has {len(numbers)} values for {size} joints")
-    return np.asarray(numbers * size if len(numbers) == 1 else numbers)
+    return np.asarray(per_joint(values, name, values["joints"], unset=True))

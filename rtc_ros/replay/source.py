@@ -88,9 +88,13 @@ class Recording:
         if empty:
             raise BagError(f"{self.path} has not one image on {', '.join(empty)}")
         states = JointColumns()
-        wanted = [t for t in self.settings["joint_state_topics"] if t in bag.topics]
-        for _, times, data in bag.batches(*wanted):
-            states.add(data, times)
+        topics_of_joints = self.settings["joint_state_topics"]
+        # Recordings of before there were prefixes don't have them.
+        prefixes = self.settings.get("joint_state_prefixes") or [""] * len(topics_of_joints)
+        before = dict(zip(topics_of_joints, prefixes, strict=True))
+        wanted = [t for t in topics_of_joints if t in bag.topics]
+        for topic, times, data in bag.batches(*wanted):
+            states.add(data, times, before[topic])
         measured = states.log(self.settings["joints"])
         if measured is None or np.isnan(measured.position[-1]).any():
             raise BagError(

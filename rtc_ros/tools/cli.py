@@ -36,6 +36,10 @@ COMMANDS = {
         "rtc_ros.bench.inference",
         "a chunk by the fast path against LeRobot's code, by phases",
     ),
+    ("bench", "soak"): (
+        "rtc_ros.bench.soak",
+        "an hour of the whole system: memory of each process, lateness of the tick",
+    ),
     ("bench", "strategies"): (
         "rtc_ros.bench.strategies",
         "every strategy by delay and stride, on tasks that are trained in minutes",

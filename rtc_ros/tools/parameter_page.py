@@ -31,8 +31,9 @@ Written by `rtc_ros docs parameters` from the tables that declare them:
 `rtc_ros/sim/driver_parameters.py` and, for the launch arguments, `rtc_ros/bringup.py`.
 
 *Live* parameters may change while the robot moves (`ros2 param set`); a change is validated as a
-whole, refused with a sentence where it can't work, and takes effect at the next chunk. All others
-are read-only once the node runs. Whole examples are in `config/`.
+whole, refused with a sentence where it can't work, and takes effect at the next chunk. *Reload*
+parameters may change while the lifecycle node is unconfigured. All others are read-only once the
+node runs. Whole examples are in `config/`.
 """
 
 SECTIONS = (
@@ -86,7 +87,7 @@ def _rows(prefix: str, table: Iterable[Parameter]) -> list[str]:
         span = ", ".join(f"`{c}`" for c in p.choices)
         if p.low is not None and p.high is not None:
             span = f"{_number(p.low)} … {_number(p.high)}"
-        live = "**live** " if p.live else ""
+        live = "**live** " if p.live else "*reload* " if p.reload else ""
         cells = (f"`{prefix}{p.name}`", _default(p.default), p.unit, span, live + p.description)
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
     return lines

@@ -66,6 +66,10 @@ class RobotClient:
         """Return the last values, and the ``message``, of one entry of /diagnostics."""
         return self._status.get(name, {})
 
+    def listen(self, kind: Any, topic: str, take: Callable[[Any], None]) -> None:
+        """Hand each message of a topic to ``take``."""
+        self._node.create_subscription(kind, topic, take, 500)
+
     def subscribers(self, topic: str) -> int:
         """Count the subscriptions of a topic."""
         return self._node.count_subscribers(topic)

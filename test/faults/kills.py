@@ -119,13 +119,18 @@ class Campaign:
         self._wait(begun)
         self.back_s[what].append((time.time_ns() - begun) * 1e-9)
 
-    def _wait(self, begun_ns: int, patience_s: float = 30.0) -> None:
-        """Wait for motion by a chunk of the process that runs now."""
+    def _wait(self, begun_ns: int, patience_s: float = 120.0) -> None:
+        """Wait for motion by a chunk of the process that runs now.
+
+        Longer than the middleware takes to forget a dead participant and find a new one (20 s).
+        """
         deadline = time.monotonic() + patience_s
         watcher = self.system.watcher
         while not any(tick.executes for tick in watcher.since(begun_ns)):
             if time.monotonic() > deadline:
-                raise RuntimeError(f"no motion in {patience_s} s: {self.system.diagnostics}")
+                raise RuntimeError(
+                    f"no motion in {patience_s} s: {self.system.diagnostics}; {self.summary()}"
+                )
             time.sleep(0.002)
         ticks = watcher.since(begun_ns)
         self.held.append(next(i for i, tick in enumerate(ticks) if tick.executes))

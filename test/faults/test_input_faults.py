@@ -39,6 +39,37 @@ def test_joint_states_that_repeat_one_stamp_are_as_good_as_none(system, figure):
     figure(f"holds after {steps} steps, moves {held} ticks after the end")
 
 
+def test_an_arm_that_was_moved_while_it_was_held_waits_for_a_new_start(system, figure):
+    begun = time.time_ns()
+    system.silent_joints = set(JOINTS)
+    system.until_holding("the joint state of", begun)
+    system.offset[1] = -0.3 if system.watcher.pose[1] > 0 else 0.3
+    back = time.time_ns()
+    system.silent_joints = set()
+    assert system.until_holding("the arm was moved", back) == 0
+    system.until_said("rtc_controller: motion", "b is 0.3 from its last command", back)
+    assert not any(tick.executes for tick in system.watcher.since(back))
+    assert system.call("stop").success
+    system.until(lambda: system.call("start").success, "a new run")
+    held = system.until_moving()
+    assert held <= SECOND
+    system.offset[1] = 0.0
+    figure(f"0 steps executed; moves {held} ticks after ~/start, from the measured pose")
+
+
+def test_an_arm_that_is_back_where_it_was_held_goes_on_by_itself(system, figure):
+    begun = time.time_ns()
+    system.silent_joints = set(JOINTS)
+    system.until_holding("the joint state of", begun)
+    system.offset[1] = -0.3 if system.watcher.pose[1] > 0 else 0.3
+    system.silent_joints = set()
+    system.until_holding("the arm was moved", begun)
+    system.offset[1] = 0.0
+    held = system.until_moving()
+    assert held <= SECOND
+    figure(f"moves {held} ticks after it is back")
+
+
 def test_joint_states_that_jump_are_not_shown_to_the_policy(system, figure):
     begun = time.time_ns()
     system.offset[0] = 3.0

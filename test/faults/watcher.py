@@ -21,8 +21,6 @@ from trajectory_msgs.msg import JointTrajectory
 from rtc_ros.core.cursor import Mode
 
 ROUNDING = 1e-9
-_UNHEARD_TICKS = 2
-"""Of a run whose first tick we missed while its publisher was being discovered."""
 Rows = Callable[[tuple[int, int], int], "np.ndarray | None"]
 """(chunk's name, step) → the row [A] that the chunk has for that step; None: not known (yet)"""
 
@@ -131,11 +129,12 @@ class Watcher:
         if last is None or last.step_epoch != tick.step_epoch:
             if last is not None and tick.step_epoch < last.step_epoch:
                 self._wrong(f"run {tick.step_epoch} after run {last.step_epoch}")
-            # What a killed process sent last we know from where its driver stood then.
-            waiting = not tick.executes
-            self._velocity = np.zeros(len(self.joints)) if waiting else None
+            # What a killed process sent last we know from where its driver stood then. While its
+            # publisher was being discovered we may have missed the run's first ticks.
+            first = tick.tick == 0 and not tick.executes
+            self._velocity = np.zeros(len(self.joints)) if first else None
             self._last = self._stood_at(tick.at_ns)
-            return 0 if waiting else _UNHEARD_TICKS
+            return tick.tick
         lost = tick.tick - last.tick - last.counted
         due = last.step + last.executes
         if not due <= tick.step <= due + lost:

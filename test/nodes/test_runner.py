@@ -1,12 +1,15 @@
 """How a node's process ends: its exit code and what it says, with real processes and signals."""
 
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from rtc_ros.bringup import config_file
+from rtc_ros.early_signals import runs_a_node
 
 pytestmark = pytest.mark.ros
 
@@ -76,6 +79,40 @@ def test_a_signal_ends_it_with_0(number):
     assert process.stdout.readline() == "running\n"
     process.send_signal(number)
     assert finish(process) == (0, "closed\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("node", ["controller_node", "inference_node"])
+def test_a_signal_while_a_node_imports_ends_it_without_a_word(node, number):
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"rtc_ros.nodes.{node}"], stderr=subprocess.PIPE, text=True
+    )
+
+    def handled():
+        """Python itself catches no SIGTERM: once it is caught, our handlers are there."""
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16)
+        return caught >> (signal.SIGTERM - 1) & 1
+
+    while not handled():
+        assert process.poll() is None
+    process.send_signal(number)
+    assert (process.wait(timeout=30), process.stderr.read()) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "is_one"),
+    [
+        (["python", "-m", "rtc_ros.nodes.controller_node", "--ros-args"], True),
+        (["python", "/ws/lib/rtc_ros/rtc_sim", "--ros-args"], True),
+        (["python", "-m", "rtc_ros.tools.cli", "start", "sim"], False),
+        (["python", "/venv/bin/rtc_ros", "demo"], False),
+        (["python", "-m", "pytest", "test"], False),
+        (["python"], False),
+    ],
+)
+def test_only_a_node_takes_the_signals_over_at_once(command, is_one):
+    assert runs_a_node(command) is is_one
 
 
 def test_a_signal_while_it_begins_is_not_lost():

@@ -97,3 +97,56 @@ def test_the_nodes_of_a_real_robot_import_nothing_of_the_simulation(repo: Path) 
         if any(name.startswith("rtc_ros.sim") for name in names)
     ]
     assert not users
+
+
+# ------------------------------------------------------------------------------- no pickles
+
+PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+
+
+def unpickles(tree: ast.AST) -> list[str]:
+    """Return what a module does that could execute what it reads."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names if a.name.split(".")[0] in PICKLES]
+        elif isinstance(node, ast.ImportFrom):
+            found += [m for m in [node.module or ""] if m.split(".")[0] in PICKLES]
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if called == "torch.load" and given.get("weights_only") != "True":
+                found.append("torch.load without weights_only")
+            if (
+                called in ("np.load", "numpy.load")
+                and given.get("allow_pickle", "False") != "False"
+            ):
+                found.append("numpy.load with allow_pickle")
+            if called == "yaml.load":
+                found.append("yaml.load")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("import pickle", 1),
+        ("from joblib import load", 1),
+        ("torch.load(path)", 1),
+        ("torch.load(path, weights_only=True)", 0),
+        ("np.load(path, allow_pickle=True)", 1),
+        ("np.load(path)", 0),
+        ("yaml.load(text)", 1),
+        ("yaml.safe_load(text)", 0),
+    ],
+)
+def test_what_could_execute_data_is_found(source: str, count: int) -> None:
+    assert len(unpickles(ast.parse(source))) == count
+
+
+def test_nothing_is_ever_unpickled(repo: Path) -> None:
+    found = {
+        str(path.relative_to(repo)): unpickles(ast.parse(path.read_text(encoding="utf-8")))
+        for path in sorted((repo / "rtc_ros").rglob("*.py"))
+    }
+    assert len(found) > 100 and not {path: what for path, what in found.items() if what}

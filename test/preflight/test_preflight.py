@@ -175,6 +175,16 @@ def test_joint_states_that_are_slow_unstamped_and_beside_the_limits(robot):
     doubt(findings, "limits", r"left_waist is at 3\.5, the limits are -3\.14 to 3\.14")
 
 
+def test_limits_that_only_some_joints_have_are_compared_where_they_are(robot):
+    lower = [-3.2] * len(JOINTS)
+    lower[3] = float("nan")  # from a file, or the robot description
+    robot.change(CONTROLLER, position_lower=lower, position_upper=[3.2])
+    robot.pose[0] = -3.5
+    robot.up()
+    said = doubt(robot.findings(), "position limits", "").sentence
+    assert said.startswith(f"{JOINTS[0]} is at -3.5") and JOINTS[3] not in said
+
+
 def test_joint_states_with_gaps_longer_than_the_timeout(robot):
     robot.state_hz = 1.5
     robot.up()

@@ -1,0 +1,52 @@
+"""Whether an arm that was held still stands where its commands left it, before motion goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rtc_ros.core.cursor import Mode
+
+
+class ResumeGuard:
+    """Compares the following error after a hold with that before it.
+
+    A run goes on from the last command. An arm that was moved meanwhile (an emergency stop, a
+    driver that came back limp, a hand) would be thrown back to it by its driver, so it has to be
+    started anew, from the measured pose. An error that was there before, of a gripper that holds
+    something or an arm that sags, is none that a hand made: only its growth counts.
+
+    Args:
+        tolerance: how much the following error may have grown, [A] robot units; infinite: any.
+        joints: names for the sentence.
+    """
+
+    def __init__(self, tolerance: np.ndarray, joints: Sequence[str]) -> None:
+        self._tolerance = tolerance
+        self._joints = joints
+        self._before: np.ndarray | None = None
+
+    def problem(self, mode: Mode, measured: np.ndarray, command: np.ndarray | None) -> str:
+        """Say why motion must not go on; "" where it may. Call it at each tick before the step.
+
+        ``measured`` and ``command`` are [A] (None: nothing was commanded yet), ``mode`` is that of
+        the last tick.
+        """
+        if command is None or mode not in (Mode.RUNNING, Mode.STARVED, Mode.FAULT):
+            self._before = None
+            return ""
+        error = np.abs(measured - command)
+        if mode is Mode.RUNNING or self._before is None:
+            self._before = error
+            return ""
+        grown = error - self._before
+        excess = np.where(np.isfinite(self._tolerance), grown - self._tolerance, -np.inf)
+        worst = int(np.argmax(excess))
+        if excess[worst] <= 0:
+            return ""
+        return (
+            f"{self._joints[worst]} is {error[worst]:.3g} from its last command, and was "
+            f"{self._before[worst]:.3g} before the hold (resume_tolerance is "
+            f"{self._tolerance[worst]:g}): the arm was moved; call ~/stop, then ~/start"
+        )

@@ -1,0 +1,57 @@
+"""What the inference node says of memory: figures of this very process and machine."""
+
+import mmap
+
+import pytest
+
+from rtc_ros.nodes.diagnostics import OK, WARN
+from rtc_ros.nodes.memory import MemoryWatch, gpu_mib, host_mib, resident_mib
+
+
+def test_resident_memory_grows_by_what_is_touched_and_is_given_back():
+    before = resident_mib()
+    with mmap.mmap(-1, 64 * 2**20) as block:
+        for page in range(0, len(block), mmap.PAGESIZE):
+            block[page] = 1
+        held = resident_mib() - before
+    assert 60 < held < 80
+    assert resident_mib() - before < 10
+
+
+def test_growth_is_counted_from_begin():
+    watch = MemoryWatch(1.0, "cpu")
+    name = "process, growth since activation [MiB]"
+    assert name not in watch.report().values
+    watch.begin()
+    with mmap.mmap(-1, 32 * 2**20) as block:
+        for page in range(0, len(block), mmap.PAGESIZE):
+            block[page] = 1
+        assert 28 < watch.report().values[name] < 40
+
+
+@pytest.mark.parametrize(("most", "level"), [(0.0, WARN), (1.0, OK)])
+def test_it_warns_above_the_share_that_may_be_in_use(most, level):
+    report = MemoryWatch(most, "cpu").report()
+    assert report.level == level
+    free, total = host_mib()
+    assert 0 < free < total and report.values["host, total [MiB]"] == total
+    assert ("memory_warning is 0%" in report.message) == (level == WARN)
+
+
+def test_no_gpu_is_looked_for_where_none_is_in_use():
+    assert gpu_mib("cpu") is None and gpu_mib("auto") is None
+
+
+@pytest.mark.gpu
+def test_gpu_memory_is_that_of_the_device_in_use():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU here")
+    held = torch.zeros(2**26, device="cuda")  # 256 MiB
+    ours, free, total = gpu_mib("auto")
+    assert 256 <= ours <= total - free and total > 1000
+    watch = MemoryWatch(1.0, "auto")
+    watch.begin()
+    assert "GPU, free [MiB]" in watch.report().values
+    del held

@@ -1,0 +1,90 @@
+"""The three robots of docs/bringup.md, by their files of config/, against drivers' doubles."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from driver_doubles import TrajectoryController
+from pair_bench import STEPS, Bench
+from pair_doubles import HORIZON, SIDES, STAND_INS
+
+from rtc_ros.bags.run_reader import read_run
+from rtc_ros.core.continuity.judge import judge
+from rtc_ros.nodes.command_types import MESSAGE_TYPES
+from rtc_ros.preflight.findings import Level
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+
+@pytest.fixture
+def bench(request, tmp_path, monkeypatch):
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([STAND_INS, os.environ["PYTHONPATH"]]))
+    for kind in ("joint_group_command", "joint_single_command"):
+        monkeypatch.setitem(MESSAGE_TYPES, kind, "sensor_msgs/msg/ChannelFloat32")  # its carrier
+    made = Bench(request.param, tmp_path)
+    yield made
+    made.close()
+
+
+def check_motion(bench):
+    """Every joint was commanded, in its own units, about the pose; nothing was refused."""
+    joints, body = list(bench.running.pair.pose), bench.body
+    log = np.array([[command[j] for j in joints] for command in body.log])
+    assert (np.ptp(log, axis=0) > 0).all()
+    # Policy units taken for the robot's, or another joint's numbers, would lie far away.
+    apart = np.abs(log - np.array(list(bench.running.pair.pose.values()))).max(axis=0)
+    assert (apart < 0.15).all(), dict(zip(joints, apart, strict=True))
+    assert not bench.running.refused
+    return joints, log
+
+
+def executed_rows(bench, joints):
+    messages = [m for m in bench.executed if m.header.frame_id == "execute"]
+    fields = [dict(zip(m.name, m.position, strict=True)) for m in messages]
+    return {tuple(np.float32(f[j]) for j in joints) for f in fields}
+
+
+def check_bag(bench):
+    """Every process ended cleanly, and the bag's report has each step at its place."""
+    assert set(bench.processes.stop().values()) == {0}
+    report = judge(read_run(bench.folder / "bag"))
+    assert report.steps >= STEPS and report.misplaced_steps == 0 and report.chunks_recorded
+    assert all(joint.tracking_rms is not None for joint in report.joints)
+
+
+@pytest.mark.parametrize("bench", ["viperx", "so101"], indirect=True)
+def test_arms_that_take_numbers_get_those_that_were_executed(bench):
+    findings = bench.preflight()
+    assert not [f for f in findings if f.level is Level.BAD], findings
+    bench.start()
+    assert bench.body.log == [bench.body.command], "nothing moves before start"
+    bench.move()
+    bench.stop()
+    joints, log = check_motion(bench)
+    sent = {tuple(np.float32(x) for x in row) for row in log}
+    # Several groups are several messages: now and then the body sees one arm a message ahead.
+    assert len(executed_rows(bench, joints) & sent) > STEPS // 2
+    check_bag(bench)
+
+
+@pytest.mark.parametrize("bench", ["openarm"], indirect=True)
+@pytest.mark.parametrize("kind", ["joint_trajectory", "joint_trajectory_chunk"])
+def test_trajectory_controllers_accept_points_and_whole_chunks(bench, kind):
+    findings = bench.preflight()
+    assert not [f for f in findings if f.level is Level.BAD], findings
+    bench.start(**{f"group.{side}_arm.type": kind for side in SIDES})
+    assert bench.body.log == [bench.body.command], "nothing moves before start"
+    bench.move()
+    bench.stop()
+    check_motion(bench)
+    arms = [d for d in bench.running.drivers if isinstance(d, TrajectoryController)]
+    assert len(arms) == 2
+    for arm in arms:
+        if kind == "joint_trajectory":
+            assert arm.accepted >= STEPS and set(arm.lengths) == {1}
+        else:  # once a swap, not once a tick
+            assert arm.accepted < STEPS // 2 and max(arm.lengths) > HORIZON // 2
+    check_bag(bench)
