@@ -44,14 +44,14 @@ COMMANDS = {
         "rtc_ros.bench.strategies",
         "every strategy by delay and stride, on tasks that are trained in minutes",
     ),
-    ("sim", "record"): ("rtc_ros.sim.demonstrations", "record demonstrations of the expert"),
-    ("sim", "train"): ("rtc_ros.sim.train", "train the small SmolVLA on them"),
-    ("sim", "rollout"): (
-        "rtc_ros.sim.rollout",
     ("bench", "robot"): (
         "rtc_ros.bench.robot",
         "every strategy on the simulated robot through the real nodes, with latencies",
     ),
+    ("sim", "record"): ("rtc_ros.sim.demonstrations", "record demonstrations of the expert"),
+    ("sim", "train"): ("rtc_ros.sim.train", "train the small SmolVLA on them"),
+    ("sim", "rollout"): (
+        "rtc_ros.sim.rollout",
         "score a checkpoint in the simulator, without ROS",
     ),
     ("sim", "eval"): (
