@@ -112,6 +112,14 @@ SIM_ARGUMENTS = (
     *COMMON_ARGUMENTS,
     Argument("seed", "seed of the simulated episodes", "", "rtc_sim", "seed", int),
     Argument("cube_speed", "speed of the sliding cube [m/s]", "", "rtc_sim", "cube_speed", float),
+    Argument(
+        "new_cube_after_s",
+        "a new cube so long after the last one was passed [s]; 0: never",
+        "",
+        "rtc_sim",
+        "new_cube_after_s",
+        float,
+    ),
 )
 
 
