@@ -118,7 +118,7 @@ def figures(
     own_ms: float,
     wall_s: float,
 ) -> Measured:
-    """Return a point's figures; ``ends`` tells of each episode whether and when it was done [s]."""
+    """Return a point's figures; ``ends``: of each episode whether it was done, and when [s]."""
     times = [seconds for passed, seconds in ends if passed]
     total, done = sum(seconds for _, seconds in ends), len(times)
     delays = [s.delay_observed for s in report.seams]

@@ -12,6 +12,9 @@ from std_msgs.msg import String
 
 from rtc_ros.overrides import yaml_value
 
+PARAMETER_TOPICS = ("rtc_inference/parameters", "rtc_controller/parameters")
+"""Recorded whatever else is: without them nobody knows later what a run was made with."""
+
 
 def announce_parameters(node: Node) -> None:
     """Publish the text of a parameter file with all of ``node``'s on ~/parameters, now and anew.

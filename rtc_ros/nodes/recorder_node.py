@@ -27,6 +27,7 @@ from std_msgs.msg import String
 from rtc_ros.bags.columns import settings_of
 from rtc_ros.bags.writer import BagFolderError, BagWriter, exists_already
 from rtc_ros.nodes import ros2_bag
+from rtc_ros.nodes.parameter_record import PARAMETER_TOPICS
 from rtc_ros.nodes.parameters import ConfigurationError, declare
 from rtc_ros.nodes.recorder_parameters import RECORDER
 from rtc_ros.nodes.recorder_qos import bag_qos, receives_alike, receiving_qos
@@ -49,7 +50,8 @@ class Recorder(Node):
     def __init__(self, **node_options: Any) -> None:
         super().__init__("rtc_recorder", **node_options)
         self._p = p = declare(self, RECORDER)
-        self._pending = {self.resolve_topic_name(t): False for t in p["topics"]}
+        topics = (*p["topics"], *PARAMETER_TOPICS)
+        self._pending = {self.resolve_topic_name(t): False for t in topics}
         self._pending.update({self.resolve_topic_name(t): True for t in p["camera_topics"]})
         self._adds_cameras: bool = p["cameras"]
         self._recorded: dict[str, tuple[Subscription, str, bool]] = {}

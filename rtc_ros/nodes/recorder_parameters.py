@@ -10,8 +10,6 @@ DEFAULT_TOPICS = (
     "rtc_controller/swap",
     "rtc_inference/chunk",
     "rtc_inference/settings",
-    "rtc_inference/parameters",
-    "rtc_controller/parameters",
     "rtc_inference/task",
     "joint_states",
     "left_arm/commands",
@@ -37,7 +35,8 @@ RECORDER = (
     Parameter(
         "topics",
         list(DEFAULT_TOPICS),
-        "Topics to record. Relative names are resolved in the node's namespace.",
+        "Topics to record, beside the parameters of both nodes. Relative names are resolved in "
+        "the node's namespace.",
     ),
     Parameter(
         "camera_topics",

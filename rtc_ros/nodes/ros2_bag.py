@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from rtc_ros.nodes.parameter_record import PARAMETER_TOPICS
 from rtc_ros.nodes.recorder_qos import CAMERA_DEPTH, DEPTH
 
 ROS2_BAG, OWN, AUTO = "ros2_bag", "rtc_recorder", "auto"
@@ -38,7 +39,7 @@ _OURS = (
     "rtc_controller/swap",
     "rtc_inference/chunk",
 )
-_LATCHED = ("rtc_inference/settings", "rtc_inference/parameters", "rtc_controller/parameters")
+_LATCHED = ("rtc_inference/settings", *PARAMETER_TOPICS)
 
 
 def find(choice: str) -> tuple[str | None, str]:
