@@ -88,24 +88,32 @@ class Recorder(Node):
 
     def _await_cameras(self, stopping: Callable[[], bool]) -> None:
         """Find out which topics the policy's images have: ros2 bag takes no more once it runs."""
-        (topic,) = [t for t in self._pending if t.endswith(SETTINGS)] or [""]
-        heard: list[bytes] = []
-        if topic:
-            subscription = self.create_subscription(
-                String, topic, heard.append, receiving_qos(LATCHED), raw=True
+        topics = [t for t in self._pending if t.endswith(SETTINGS)]
+        heard: dict[str, bytes] = {}
+        subscriptions = [
+            self.create_subscription(
+                String,
+                topic,
+                partial(heard.__setitem__, topic),
+                receiving_qos(LATCHED),
+                raw=True,
             )
-            executor = SingleThreadedExecutor()
-            executor.add_node(self)
-            deadline = time.monotonic() + CAMERAS_TIMEOUT_S
-            while not heard and not stopping() and time.monotonic() < deadline:
-                executor.spin_once(timeout_sec=POLL_PERIOD_S)
-            executor.remove_node(self)
+            for topic in topics
+        ]
+        executor = SingleThreadedExecutor()
+        executor.add_node(self)
+        deadline = time.monotonic() + CAMERAS_TIMEOUT_S
+        while len(heard) < len(topics) and not stopping() and time.monotonic() < deadline:
+            executor.spin_once(timeout_sec=POLL_PERIOD_S)
+        executor.remove_node(self)
+        for subscription in subscriptions:
             self.destroy_subscription(subscription)
-        if heard:
-            self._add_cameras(heard[-1])
-        elif not stopping():
+        for data in heard.values():
+            self._add_cameras(data)
+        silent = sorted(set(topics) - set(heard)) or ([] if topics else [SETTINGS])
+        if silent and not stopping():
             self.get_logger().error(
-                f"the policy's cameras are not recorded: nothing on {topic or SETTINGS} names them"
+                f"the policy's cameras are not recorded: nothing on {', '.join(silent)} names them"
             )
 
     def begin(self) -> None:
