@@ -107,7 +107,11 @@ def _phase(
     robot.set_parameters(
         "rtc_inference", {"strategy": strategy, "inject_latency_ms": options.latency_ms}
     )
-    parameters = {"output": str(out / strategy), "camera_topics": [FILM_TOPIC]}
+    parameters = {
+        "output": str(out / strategy),
+        "camera_topics": [FILM_TOPIC],
+        "record_with": "rtc_recorder",  # the same everywhere
+    }
     processes.start([NodeToRun("rtc_recorder", parameters=parameters)])
     already = {topic: robot.subscribers(topic) for topic in (EXECUTED, FILM_TOPIC)}
     robot.until(

@@ -87,13 +87,15 @@ def by_name(nodes):
 
 def test_each_argument_goes_to_its_node():
     values = {"s_min": "7", "beta": "2", "use_sim_time": "true", "seed": "3", "record": "bag"}
+    values["record_with"] = "ros2_bag"
     nodes = by_name(nodes_to_run({**values, "namespace": "robot1"}, simulated=True))
     assert list(nodes) == ["rtc_sim", "rtc_inference", "rtc_controller", "rtc_recorder"]
     assert nodes["rtc_inference"].parameters == {"use_sim_time": True, "s_min": 7, "beta": 2.0}
     assert isinstance(nodes["rtc_inference"].parameters["beta"], float)
     assert nodes["rtc_controller"].parameters == {"use_sim_time": True}
     assert nodes["rtc_sim"].parameters == {"use_sim_time": True, "seed": 3}
-    assert nodes["rtc_recorder"].parameters == {"use_sim_time": True, "output": "bag"}
+    recorder = {"use_sim_time": True, "output": "bag", "record_with": "ros2_bag"}
+    assert nodes["rtc_recorder"].parameters == recorder
     assert {n.namespace for n in nodes.values()} == {"robot1"}
     assert {n.params_files for n in nodes.values()} == {(config_file("sim.yaml"),)}
 

@@ -37,6 +37,7 @@ def recorded(tmp_path_factory):
     arguments = {
         "record": str(folder / "bag"),
         "record_cameras": "true",
+        "record_with": "rtc_recorder",
         "inject_latency_ms": "60",
     }
     with Processes(folder / "logs") as processes:
