@@ -54,7 +54,9 @@ class Probe:
     def __init__(self, context: Context | None = None) -> None:
         self.context = context or Context()
         if not self.context.ok():
-            rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
+            rclpy.init(
+                args=[], context=self.context, signal_handler_options=SignalHandlerOptions.NO
+            )
         self.heard: dict[str, list[Heard]] = defaultdict(list)
         self.clock_ticks: list[int] = []
         self.begun_ns = self.ended_ns = 0

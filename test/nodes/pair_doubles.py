@@ -142,6 +142,8 @@ class RunningPair:
 
     def __init__(self, pair: Pair) -> None:
         self.pair, self.body = pair, Body(pair.pose)
+        self.silent: set[str] = set()
+        """Camera topics on which nothing comes."""
         self.context = Context()
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self.drivers = drivers_of(pair, self.context, self.body)
@@ -172,6 +174,8 @@ class RunningPair:
         pixels = np.full((*IMAGE, 3), 90, np.uint8)
         stamp = self.drivers[0].node.get_clock().now().to_msg()
         for topic, publisher in self._cameras:
+            if topic in self.silent:
+                continue
             if topic in self.pair.compressed:
                 message = CompressedImage(format="rgb8; jpeg compressed bgr8")
                 message.data = cv2.imencode(".jpg", pixels)[1].tobytes()

@@ -205,6 +205,27 @@ def test_an_activation_that_fails_can_be_tried_again(bench, lifecycle):
     until_executing(bench)
 
 
+def test_with_the_gate_closed_one_sees_what_a_chunk_would_lack(bench, lifecycle):
+    said, camera = bench.client.said, "/left/cam_wrist/image_raw"
+    bench.stop()
+    turn = "waiting for its turn (the controller is STOPPED)"
+    bench.client.until(
+        lambda: said("rtc_inference: inference")["message"] == turn, "all inputs", 20.0
+    )
+    assert said("rtc_controller: handoff")["message"] == "attached"
+    assert said("rtc_controller: handoff")["H"] == str(bench.client.settings["horizon"])
+    bench.running.silent.add(camera)
+    bench.client.until(
+        lambda: "left_wrist" in said("rtc_inference: inference")["message"], "its name", 20.0
+    )
+    assert said("rtc_inference: inference")["message"].endswith("the controller is STOPPED)")
+    bench.running.silent.clear()
+    bench.client.until(
+        lambda: said("rtc_inference: inference")["message"] == turn, "all inputs", 20.0
+    )
+    bench.move()
+
+
 def test_memory_is_watched(bench, lifecycle):
     said = bench.client.said
     name = "process, growth since activation [MiB]"
