@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rtc_ros.bags.parameters import recorded_parameters
 from rtc_ros.bags.reader import BagError
 from rtc_ros.bags.run_reader import TopicNames
 from rtc_ros.core.continuity import ContinuityReport, Thresholds
@@ -30,8 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 within the thresholds, 1 past one, 2 if it can't be judged."""
     arguments = _parser().parse_args(argv)
     several = len(arguments.bags) > 1
-    if several and (arguments.json or arguments.png):
-        print("continuity: --json and --png are for one bag; give --out DIR", file=sys.stderr)
+    if several and (arguments.json or arguments.png or arguments.parameters):
+        print(
+            "continuity: --json, --png and --parameters are for one bag; give --out DIR",
+            file=sys.stderr,
+        )
         return UNUSABLE
     thresholds = Thresholds(
         max_starved=arguments.max_starved,
@@ -112,6 +117,8 @@ def _write(arguments: argparse.Namespace, bag: Path, judged: JudgedBag) -> None:
         name = "continuity" if len(arguments.bags) == 1 else f"{bag.stem}_continuity"
         json_path = json_path or arguments.out / f"{name}.json"
         png_path = png_path or arguments.out / f"{name}.png"
+    if arguments.parameters is not None:
+        _write_parameters(bag, arguments.parameters)
     if json_path is not None:
         text = json.dumps(as_json(bag, judged.report), indent=1, allow_nan=False)
         json_path.write_text(text + "\n", encoding="utf-8")
@@ -119,6 +126,11 @@ def _write(arguments: argparse.Namespace, bag: Path, judged: JudgedBag) -> None:
         from rtc_ros.report.figure import draw_report
 
         draw_report(judged.report, judged.evidence, bag.name, png_path)
+
+
+def _write_parameters(bag: Path, path: Path) -> None:
+    text = yaml.safe_dump(recorded_parameters(bag), sort_keys=False, default_flow_style=None)
+    path.write_text(f"# As recorded in {bag.name}.\n{text}", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:
@@ -143,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     add("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
     add("--json", type=Path, metavar="FILE", help="write the report as JSON")
     add("--png", type=Path, metavar="FILE", help="write the picture")
+    add("--parameters", type=Path, metavar="FILE", help="write the nodes' parameters, as recorded")
     add("--html", type=Path, metavar="FILE", help="write one page on all bags, side by side")
     add("--out", type=Path, metavar="DIR", help="write both into DIR, for each bag")
     add("--quiet", action="store_true", help="print nothing where the bags can be read")

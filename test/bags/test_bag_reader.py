@@ -1,14 +1,18 @@
 """What `ros2 bag` leaves with its various settings is read, whole or cut off."""
 
+import math
 import struct
 
 import pytest
-from bag_maker import STORE, messages_of
+import yaml
+from bag_maker import STORE, TYPES, messages_of, write_bag
 
-from rtc_ros.bags.reader import Bag
+from rtc_ros.bags.parameters import recorded_parameters
+from rtc_ros.bags.reader import Bag, BagError
 from rtc_ros.bags.run_reader import read_run
 from rtc_ros.core.continuity import judge
 from rtc_ros.report.example_run import ExampleSettings, example_run
+from rtc_ros.tools.continuity import main as continuity
 
 RUN = ExampleSettings(ticks=120)
 MAGIC = b"\x89MCAP0\r\n"
@@ -67,3 +71,31 @@ def test_cut_anywhere_it_is_read_up_to_there(tmp_path, lost):
     assert judge(run).steps - 8 <= report.steps <= judge(run).steps
     assert report.misplaced_steps == 0
     assert any("up to the cut" in note for note in report.notes)
+
+
+def said(text):
+    return TYPES["std_msgs/msg/String"](text)
+
+
+def test_the_last_parameters_of_each_node_make_a_parameter_file(tmp_path, capsys):
+    run = list(messages_of(example_run(RUN)))
+    node = '{"/rtc_inference": {"ros__parameters": {"s_min": %d, "cameras": ["top"]}}}'
+    other = '{"/left/rtc_controller": {"ros__parameters": {"margin": .nan}}}'
+    messages = [
+        ("/rtc_inference/parameters", 1, said(node % 10)),
+        ("/left/rtc_controller/parameters", 1, said(other)),
+        ("/rtc_inference/parameters", 2, said(node % 12)),
+        *run,
+    ]
+    bag = write_bag(tmp_path / "bag", messages)
+    file = tmp_path / "was.yaml"
+    assert continuity([str(bag), "--parameters", str(file)]) == 0
+    tree = yaml.safe_load(file.read_text())
+    assert tree["/rtc_inference"]["ros__parameters"] == {"s_min": 12, "cameras": ["top"]}
+    assert list(tree) == ["/left/rtc_controller", "/rtc_inference"]
+    assert math.isnan(tree["/left/rtc_controller"]["ros__parameters"]["margin"])
+    without = write_bag(tmp_path / "without", run)
+    assert continuity([str(without), "--parameters", str(file)]) == 2
+    assert "has no parameters" in capsys.readouterr().err
+    with pytest.raises(BagError, match="doesn't hold the text"):
+        recorded_parameters(write_bag(tmp_path / "odd", [("/n/parameters", 1, said("- 1"))]))
