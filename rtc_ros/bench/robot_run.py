@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtc_ros.bags.run_reader import read_run
-from rtc_ros.bench.robot_figures import Measured, Point, figures
+from rtc_ros.bench.robot_figures import PERIOD_S, Measured, Point, figures
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.continuity import judge
 from rtc_ros.tools.processes import Processes, explain, own_handoff
@@ -96,7 +97,7 @@ def nodes_of(point: Point, checkpoint: str, seed: int, bag: Path) -> list[NodeTo
     }
     more: dict[str, dict[str, Any]] = {
         "rtc_sim": {"cameras": ["top"], "new_cube_after_s": 0.0},
-        "rtc_inference": {"seed": seed},
+        "rtc_inference": {"seed": seed, "initial_delay": _first_forecast(point.latency_ms)},
         "rtc_recorder": {"topics": [*_RECORDED, "rtc_inference/settings"]},
     }
     if point.factor != 1.0:
@@ -111,6 +112,15 @@ def nodes_of(point: Point, checkpoint: str, seed: int, bag: Path) -> list[NodeTo
         replace(node, parameters={**node.parameters, **more.get(node.executable, {})})
         for node in nodes_to_run(arguments, simulated=True)
     ]
+
+
+def _first_forecast(latency_ms: float) -> int:
+    """Return the first d: Q learns the rest in the warm-up.
+
+    The node's own guess is a single inference while everything starts up, on a busy machine slow
+    enough to refuse the strategy.
+    """
+    return math.ceil(latency_ms * 1e-3 / PERIOD_S) + 5
 
 
 def _ready(robot: RobotClient) -> bool:

@@ -113,6 +113,8 @@ def test_faster_than_real_time_everything_follows_the_driver_s_clock(tmp_path):
     assert quick["rtc_sim"]["camera.top.rate_hz"] == 40.0
     assert quick["rtc_inference"]["inject_latency_ms"] == 50.0
     assert real["rtc_inference"]["inject_latency_ms"] == 100.0
+    # Not what a single inference takes while all start up.
+    assert real["rtc_inference"]["initial_delay"] == quick["rtc_inference"]["initial_delay"] == 10
 
 
 def changed(joint, ticks, by=0.01):
