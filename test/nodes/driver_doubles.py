@@ -46,6 +46,8 @@ class Driver:
     def __init__(self, context: Context, name: str, namespace: str, **parameters: Any) -> None:
         self.refused: list[str] = []
         self.accepted = 0
+        self.taken: list[dict[str, float]] = []
+        """The numbers of each message that was taken as it is, by joint."""
         self.node = Node(
             name,
             namespace=namespace,
@@ -80,7 +82,8 @@ class ForwardController(Driver):
             self.refused.append("a number is not finite")
         else:
             self.accepted += 1
-            self._body.command.update(zip(self._joints, message.data, strict=True))
+            self.taken.append(dict(zip(self._joints, message.data, strict=True)))
+            self._body.command.update(self.taken[-1])
 
 
 class TrajectoryController(Driver):
@@ -198,7 +201,8 @@ class InterbotixArm(Driver):
 
     def _write(self, commands: dict[str, float]) -> None:
         self.accepted += 1
-        self._body.command.update({self._prefix + k: float(v) for k, v in commands.items()})
+        self.taken.append({self._prefix + k: float(v) for k, v in commands.items()})
+        self._body.command.update(self.taken[-1])
 
     def update(self) -> None:
         """Publish the joint states, the fingers among them."""

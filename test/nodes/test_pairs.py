@@ -29,6 +29,15 @@ def bench(request, tmp_path, monkeypatch):
     made.close()
 
 
+def check_preflight(bench):
+    """Nothing is ✗; on a machine that is too busy the doubles themselves may pause."""
+    for _ in range(5):
+        wrong = [f for f in bench.preflight() if f.level is Level.BAD]
+        if not wrong:
+            return
+    pytest.fail(f"{wrong}")
+
+
 def check_motion(bench):
     """Every joint was commanded, in its own units, about the pose; nothing was refused."""
     joints, body = list(bench.running.pair.pose), bench.body
@@ -38,13 +47,22 @@ def check_motion(bench):
     apart = np.abs(log - np.array(list(bench.running.pair.pose.values()))).max(axis=0)
     assert (apart < 0.15).all(), dict(zip(joints, apart, strict=True))
     assert not bench.running.refused
-    return joints, log
 
 
-def executed_rows(bench, joints):
-    messages = [m for m in bench.executed if m.header.frame_id == "execute"]
-    fields = [dict(zip(m.name, m.position, strict=True)) for m in messages]
-    return {tuple(np.float32(f[j]) for j in joints) for f in fields}
+def check_that_what_was_taken_was_executed(bench):
+    """Each message holds, joint by joint, the numbers of one tick, braking included."""
+    ticks = [m for m in bench.executed if np.isfinite(m.position[0])]
+    fields = [dict(zip(m.name, m.position, strict=True)) for m in ticks]
+    for driver in bench.running.drivers:
+        # Interbotix's messages and a gripper's are apart: a driver may take several kinds.
+        for joints in {tuple(taken) for taken in driver.taken}:
+            rows = {tuple(np.float32(f[j]) for j in joints) for f in fields}
+            sent = [
+                tuple(np.float32(x) for x in t.values())
+                for t in driver.taken
+                if tuple(t) == joints
+            ]
+            assert len(sent) >= STEPS and set(sent) <= rows
 
 
 def check_bag(bench):
@@ -57,24 +75,20 @@ def check_bag(bench):
 
 @pytest.mark.parametrize("bench", ["viperx", "so101"], indirect=True)
 def test_arms_that_take_numbers_get_those_that_were_executed(bench):
-    findings = bench.preflight()
-    assert not [f for f in findings if f.level is Level.BAD], findings
+    check_preflight(bench)
     bench.start()
     assert bench.body.log == [bench.body.command], "nothing moves before start"
     bench.move()
     bench.stop()
-    joints, log = check_motion(bench)
-    sent = {tuple(np.float32(x) for x in row) for row in log}
-    # Several groups are several messages: now and then the body sees one arm a message ahead.
-    assert len(executed_rows(bench, joints) & sent) > STEPS // 2
+    check_motion(bench)
+    check_that_what_was_taken_was_executed(bench)
     check_bag(bench)
 
 
 @pytest.mark.parametrize("bench", ["openarm"], indirect=True)
 @pytest.mark.parametrize("kind", ["joint_trajectory", "joint_trajectory_chunk"])
 def test_trajectory_controllers_accept_points_and_whole_chunks(bench, kind):
-    findings = bench.preflight()
-    assert not [f for f in findings if f.level is Level.BAD], findings
+    check_preflight(bench)
     bench.start(**{f"group.{side}_arm.type": kind for side in SIDES})
     assert bench.body.log == [bench.body.command], "nothing moves before start"
     bench.move()
