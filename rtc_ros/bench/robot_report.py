@@ -13,7 +13,7 @@ from rtc_ros.bench.tasks.figures import STYLES
 _HEAD = (
     ("strategy", "done", "95 %", "done/min", "time [s]", "d", "starved ticks", "ticks kept")
     + ("seam's jump [rad]", "seam's excess [ordinary steps]", "seam's acceleration [rad/s²]")
-    + ("protective stops", "in episodes", "gripper limits")
+    + ("protective stops", "in episodes", "gripper limits", "inference [ms]", "load")
 )
 
 
@@ -54,6 +54,8 @@ def _cells(r: Measured) -> list[str]:
         str(r.stops),
         f"{r.stopped_episodes}/{r.episodes}",
         str(r.gripper_limits),
+        f"{r.own_ms:.0f}",
+        f"{r.load:.0f}",
     ]
 
 
