@@ -151,8 +151,9 @@ class Run:
         policy.load_state_dict(self.trainer.averaged())
         policy.config.device = "cpu"
         save_checkpoint(self._folder, policy, *self._processors, backbone=self._backbone)
+        settings = self.trainer.settings
         record = {
-            "settings": asdict(self.trainer.settings),
+            "settings": asdict(settings) | {"start_from": Path(settings.start_from).name},
             "device": self._device,
             "episodes": self._data.episode_count,
             "frames": len(self._data.states),
