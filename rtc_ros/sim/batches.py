@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ class Frames:
             parts.append([*(columns[name] for name in names), episodes, tasks])
         joined = (p[0] if len(p) == 1 else np.concatenate(p) for p in zip(*parts, strict=True))
         return cls(*joined)
+
+    def first(self, episodes: int) -> Frames:
+        """Return the frames of the first ``episodes`` episodes, all where there are fewer."""
+        chosen = self.episodes < episodes
+        return Frames(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
     @property
     def episode_count(self) -> int:

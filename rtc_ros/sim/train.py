@@ -172,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path, help="folder to write the policy to")
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    parser.add_argument("--episodes", type=int, help="train on the first so many only")
     parser.add_argument("--check-every", type=int, default=2000, help="steps")
     parser.add_argument("--check-episodes", type=int, default=10, help="0: no closed-loop checks")
     parser.add_argument("--until", type=int, help="stop after this step of both stages together")
@@ -182,8 +183,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.quick:
         settings = replace(settings, **QUICK)
     try:
+        data = Frames.load(args.data)
         run = Run(
-            Frames.load(args.data),
+            data if args.episodes is None else data.first(args.episodes),
             args.checkpoint,
             settings,
             check_every=args.check_every,

@@ -88,6 +88,8 @@ def test_recording_is_repeatable_and_seeds_differ(folder: Path, tmp_path: Path) 
     assert not np.array_equal(other.cubes[:20], first.cubes[:20])
     both = Frames.load([tmp_path / "again", tmp_path / "other"])
     assert both.episode_count == again.episode_count + other.episode_count
+    some = both.first(again.episode_count)
+    assert np.array_equal(some.images, again.images) and some.episode_count < both.episode_count
 
 
 def test_a_folder_that_is_there_already_and_one_that_is_not_are_refused(
