@@ -1,4 +1,4 @@
-"""Whether an arm that was held still stands where its commands left it, before motion goes on."""
+"""Whether an arm still stands where its commands left it, once its joint states are back."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from rtc_ros.core.cursor import Mode
 
 
 class ResumeGuard:
-    """Compares the following error after a hold with that before it.
+    """Compares the following error after a fault with that before it.
 
-    A run goes on from the last command. An arm that was moved meanwhile (an emergency stop, a
-    driver that came back limp, a hand) would be thrown back to it by its driver, so it has to be
-    started anew, from the measured pose. An error that was there before, of a gripper that holds
-    something or an arm that sags, is none that a hand made: only its growth counts.
+    While joint states are missing nobody sees the arm. A run goes on from the last command: an
+    arm that was moved meanwhile (an emergency stop, a driver that came back limp, a hand) would
+    be thrown back to it by its driver, so it has to be started anew, from the measured pose. An
+    error that was there before, of a gripper that holds something or an arm that sags, is none
+    that a hand made: only its growth counts.
 
     Args:
         tolerance: how much the following error may have grown, [A] robot units; infinite: any.
@@ -37,7 +38,7 @@ class ResumeGuard:
             self._before = None
             return ""
         error = np.abs(measured - command)
-        if mode is Mode.RUNNING or self._before is None:
+        if mode is not Mode.FAULT or self._before is None:
             self._before = error
             return ""
         grown = error - self._before
@@ -47,6 +48,6 @@ class ResumeGuard:
             return ""
         return (
             f"{self._joints[worst]} is {error[worst]:.3g} from its last command, and was "
-            f"{self._before[worst]:.3g} before the hold (resume_tolerance is "
+            f"{self._before[worst]:.3g} before the fault (resume_tolerance is "
             f"{self._tolerance[worst]:g}): the arm was moved; call ~/stop, then ~/start"
         )

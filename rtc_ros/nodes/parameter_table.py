@@ -395,10 +395,11 @@ CONTROLLER = (
     ),
     Parameter(
         "resume_tolerance",
-        [0.1],
-        "After a hold the motion goes on from the last command. A joint whose distance from it "
-        "has grown by more than this was moved meanwhile: a fault, until it is back or "
-        "`~/stop` and `~/start` begin at the measured pose. Per joint, or one for all; .inf: any.",
+        [0.3],
+        "Once missing joint states are back, the motion goes on from the last command. A joint "
+        "whose distance from it has grown by more than this was moved meanwhile: a fault, until "
+        "it is back or `~/stop` and `~/start` begin at the measured pose. Per joint, or one for "
+        "all; .inf, for grippers, which may close on something meanwhile: any.",
         "robot units",
     ),
     Parameter(

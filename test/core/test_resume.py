@@ -1,7 +1,6 @@
-"""After a hold: an arm that stands where it was commanded goes on, one that was moved does not."""
+"""After a fault: an arm that stands where it was commanded goes on, a moved one does not."""
 
 import numpy as np
-import pytest
 
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.resume import ResumeGuard
@@ -13,24 +12,30 @@ def guard(*tolerance):
     return ResumeGuard(np.array(tolerance or (0.1, 0.1)), ["arm", "hand"])
 
 
-@pytest.mark.parametrize("hold", [Mode.FAULT, Mode.STARVED])
-def test_only_growth_of_the_following_error_beyond_the_tolerance_counts(hold):
-    made = guard()
+def test_only_growth_of_the_following_error_beyond_the_tolerance_counts():
+    made, hold = guard(), Mode.FAULT
     lagging = COMMAND + [0.05, -0.6]  # the hand holds something and can't close
     assert made.problem(Mode.RUNNING, lagging, COMMAND) == ""
     assert made.problem(hold, lagging, COMMAND) == ""
     assert made.problem(hold, COMMAND + [0.14, -0.6], COMMAND) == ""
     said = made.problem(hold, COMMAND + [0.16, -0.6], COMMAND)
-    assert said.startswith("arm is 0.16 from its last command, and was 0.05 before the hold")
+    assert said.startswith("arm is 0.16 from its last command, and was 0.05 before the fault")
     assert "hand" in made.problem(hold, COMMAND + [0.05, 0.75], COMMAND)
     assert made.problem(hold, lagging, COMMAND) == "", "back where it was"
 
 
-def test_a_hold_does_not_become_the_new_measure():
+def test_where_the_joint_states_are_seen_all_the_time_nothing_is_held_against_them():
+    made = guard()
+    made.problem(Mode.RUNNING, COMMAND, COMMAND)
+    assert made.problem(Mode.STARVED, COMMAND + [0.0, 0.5], COMMAND) == "", "the hand closed"
+    assert made.problem(Mode.FAULT, COMMAND + [0.0, 0.5], COMMAND) == ""
+
+
+def test_a_fault_does_not_become_the_new_measure():
     made = guard()
     made.problem(Mode.RUNNING, COMMAND, COMMAND)
     for apart in np.linspace(0, 0.3, 31):
-        said = made.problem(Mode.STARVED, COMMAND + [apart, 0], COMMAND)
+        said = made.problem(Mode.FAULT, COMMAND + [apart, 0], COMMAND)
         assert bool(said) == (apart > 0.1 + 1e-12)
 
 

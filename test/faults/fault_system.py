@@ -55,6 +55,7 @@ CONTROLLER: dict[str, Any] = {
     "max_velocity": [2.0],
     "max_acceleration": [20.0],
     "soft_start": 0.0,
+    "resume_tolerance": [0.1],
     "start_when_ready": True,
     "command_groups": ["arm", "hand"],
     "group.arm.topic": "arm/commands",
