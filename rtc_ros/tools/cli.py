@@ -56,7 +56,7 @@ COMMANDS = {
     ),
     ("sim", "eval"): (
         "rtc_ros.sim.evaluate",
-        "passes and seams by strategy, delay and settings, without ROS",
+        "passes and seams by strategy, delay and settings, with the real nodes or without ROS",
     ),
     ("docs", "parameters"): ("rtc_ros.tools.parameter_page", "write docs/parameters.md"),
 }
