@@ -58,6 +58,7 @@ class MonitorNode(Node):
             swap: DiagnosticStatus,
             chunk: JointTrajectory,
             states: JointState,
+            settings: String,
         }
         for topic, kind in types.items():
             self._listen(topic, kind, _LISTEN)

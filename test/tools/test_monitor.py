@@ -25,7 +25,7 @@ TOPICS = Topics(
     "/rtc_controller/executed",
     "/rtc_controller/swap",
     "/rtc_inference/chunk",
-    "/joint_states",
+    {"/joint_states": ""},
     "/rtc_inference/settings",
 )
 RUN = ExampleSettings(ticks=400)
