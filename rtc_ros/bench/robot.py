@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench robot: {error}", file=sys.stderr)
         return 2
     # SIGTERM ends it as ^C does: through the `with` blocks, so that no process is left.
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     chosen = _points(options)
     columns = (TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn())
     failed: dict[str, str] = {}
@@ -75,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _measure(chosen, results, failed, options, episodes, progress)
         except KeyboardInterrupt:
             interrupted = True
+        finally:
+            signal.signal(signal.SIGTERM, before)
     rows = [Measured(**results.rows[p.key]) for p in chosen if p.key in results.rows]  # type: ignore[arg-type]
     if rows:
         text = _text(rows, conditions, len(chosen))

@@ -23,9 +23,8 @@ import numpy as np
 from sensor_msgs.msg import JointState
 
 from rtc_ros.bringup import nodes_to_run
-from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
 from rtc_ros.nodes.memory import resident_mib
-from rtc_ros.tools.processes import Processes, explain
+from rtc_ros.tools.processes import Processes, explain, own_handoff
 from rtc_ros.tools.robot_client import RobotClient, RobotError
 
 _NAMESPACE = "rtc_ros_bench_soak"
@@ -98,15 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--growth", type=float, default=20.0, help="MiB an hour that are allowed")
     options = parser.parse_args(argv)
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    shm = os.environ.get(DIRECTORY_VARIABLE) or DEFAULT_DIRECTORY
-    with TemporaryDirectory(dir=shm, prefix="rtc_ros_bench_") as segments:
-        os.environ[DIRECTORY_VARIABLE] = segments
-        with TemporaryDirectory() as logs:
-            try:
-                seen = soak(60.0 * options.minutes, options.windows, Path(logs))
-            except RobotError as error:
-                print(f"bench soak: {error}", file=sys.stderr)
-                return 2
+    with own_handoff(), TemporaryDirectory() as logs:
+        try:
+            seen = soak(60.0 * options.minutes, options.windows, Path(logs))
+        except RobotError as error:
+            print(f"bench soak: {error}", file=sys.stderr)
+            return 2
     if options.json:
         made = [asdict(window) for window in seen]
         options.json.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")

@@ -27,9 +27,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
-from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
 from rtc_ros.nodes.ticker import DeadlineTicker
-from rtc_ros.tools.processes import Processes, explain
+from rtc_ros.tools.processes import Processes, explain, own_handoff
 from rtc_ros.tools.robot_client import RobotClient, RobotError
 
 GOAL_MS = 0.5
@@ -60,15 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     # Nobody else's robot: the namespace keeps topics apart, and this keeps off the network.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    shm = os.environ.get(DIRECTORY_VARIABLE) or DEFAULT_DIRECTORY
-    with TemporaryDirectory(dir=shm, prefix="rtc_ros_bench_") as segments:
-        os.environ[DIRECTORY_VARIABLE] = segments
-        with TemporaryDirectory() as logs:
-            try:
-                turns = measure(options.rounds, options.ticks, options.busy, Path(logs))
-            except RobotError as error:
-                print(f"bench tick: {error}", file=sys.stderr)
-                return 2
+    with own_handoff(), TemporaryDirectory() as logs:
+        try:
+            turns = measure(options.rounds, options.ticks, options.busy, Path(logs))
+        except RobotError as error:
+            print(f"bench tick: {error}", file=sys.stderr)
+            return 2
     if options.json:
         options.json.write_text(json.dumps(turns, indent=1) + "\n", encoding="utf-8")
     rows = summary(turns)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +11,7 @@ from rtc_ros.bags.run_reader import read_run
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.continuity import ContinuityReport, judge
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
-from rtc_ros.tools.processes import Processes, explain
+from rtc_ros.tools.processes import Processes, explain, own_handoff
 from rtc_ros.tools.robot_client import RobotClient, RobotError
 
 LOADING_S = 120.0
@@ -68,7 +64,7 @@ def run_episodes(
     """
     logs, bag = folder / "logs", folder / "bag"
     nodes = nodes_of(checkpoint, settings, seed=seed, cube_speed=cube_speed, record=bag)
-    with _own_handoff(), Processes(logs) as processes:
+    with own_handoff(), Processes(logs) as processes:
 
         def check() -> None:
             for name, code in processes.ended().items():
@@ -116,20 +112,3 @@ def _ready(robot: RobotClient) -> bool:
         raise RobotError(f"rtc_inference {state}")
     recorded = robot.subscribers("rtc_controller/executed") and robot.subscribers(_CAMERA) > 1
     return "horizon" in robot.settings and bool(robot.task) and bool(recorded)
-
-
-@contextlib.contextmanager
-def _own_handoff() -> Iterator[None]:
-    """Keep the nodes' shared memory apart from that of any other run on this machine."""
-    before = os.environ.get(DIRECTORY_VARIABLE)
-    with tempfile.TemporaryDirectory(
-        prefix="rtc_ros_eval_", dir=before or DEFAULT_DIRECTORY
-    ) as own:
-        os.environ[DIRECTORY_VARIABLE] = own
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ[DIRECTORY_VARIABLE]
-            else:
-                os.environ[DIRECTORY_VARIABLE] = before

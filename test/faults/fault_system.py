@@ -18,6 +18,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -360,7 +361,11 @@ class FaultSystem:
 
 def _spin(executor: Executor) -> None:
     with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
+        while True:
+            try:
+                return executor.spin()
+            except InvalidHandle:
+                continue  # a node was taken away while its timer was about to run
 
 
 def warned(status: tuple[bytes, str]) -> bool:
