@@ -15,15 +15,12 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import (
@@ -40,7 +37,7 @@ from rtc_ros.bench.robot_figures import Measured, Point
 from rtc_ros.bench.robot_run import measure
 from rtc_ros.bench.tasks.results import Results
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.tools.robot_client import RobotError
+from rtc_ros.tools.processes import RobotError, sigterm_as_interrupt
 
 LATENCIES_MS = (0.0, 100.0, 200.0)
 _INTERRUPTED = 130
@@ -64,19 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"bench robot: {error}", file=sys.stderr)
         return 2
-    # SIGTERM ends it as ^C does: through the `with` blocks, so that no process is left.
-    before = signal.signal(signal.SIGTERM, _interrupt)
     chosen = _points(options)
     columns = (TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn())
     failed: dict[str, str] = {}
     interrupted = False
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         try:
-            _measure(chosen, results, failed, options, episodes, progress)
+            with sigterm_as_interrupt():
+                _measure(chosen, results, failed, options, episodes, progress)
         except KeyboardInterrupt:
             interrupted = True
-        finally:
-            signal.signal(signal.SIGTERM, before)
     rows = [Measured(**results.rows[p.key]) for p in chosen if p.key in results.rows]  # type: ignore[arg-type]
     if rows:
         text = _text(rows, conditions, len(chosen))
@@ -150,10 +144,6 @@ def _text(rows: Sequence[Measured], conditions: dict[str, object], points: int) 
         f"an inference itself took {min(own):.0f} to {max(own):.0f} ms (medians)."
     )
     return f"{said}\n\n{report.markdown(rows)}"
-
-
-def _interrupt(_: int, __: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

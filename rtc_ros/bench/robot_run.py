@@ -14,8 +14,8 @@ from rtc_ros.bags.run_reader import read_run
 from rtc_ros.bench.robot_figures import PERIOD_S, Measured, Point, figures
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.continuity import judge
-from rtc_ros.tools.processes import Processes, explain, own_handoff
-from rtc_ros.tools.robot_client import RobotClient, RobotError
+from rtc_ros.tools.processes import Processes, own_handoff
+from rtc_ros.tools.robot_client import RobotClient
 
 NAMESPACE = "rtc_ros_bench_robot"
 """Nobody else's robot: what is commanded here stays here."""
@@ -51,14 +51,9 @@ def measure(
     begun, logs, bag = time.monotonic(), folder / "logs", folder / "bag"
     *nodes, recorder = nodes_of(point, checkpoint, seed, bag)
     with own_handoff(), Processes(logs) as processes:
-
-        def check() -> None:
-            for name, code in processes.ended().items():
-                raise RobotError(explain(name, code, logs))
-
         processes.start(nodes)
-        with RobotClient(check, NAMESPACE) as robot:
-            robot.until(lambda: _ready(robot), "the nodes", LOADING_S)
+        with RobotClient(processes.check, NAMESPACE) as robot:
+            robot.until(robot.ready, "the nodes", LOADING_S)
             own = [_warm_up(robot, point)] if warm_up else []
             heard = {t: robot.subscribers(t) for t in _RECORDED}
             processes.start([recorder])
@@ -72,9 +67,7 @@ def measure(
                 ends.append(_episode(robot, seconds))
                 own.append(_own_ms(robot))
                 on_episode(number + 1)
-        failed = {name: code for name, code in processes.stop().items() if code}
-    if failed:
-        raise RobotError("; ".join(explain(n, c, logs) for n, c in failed.items()))
+        processes.finish()
     run = read_run(bag)
     return figures(point, ends, run, judge(run), statistics.median(own), time.monotonic() - begun)
 
@@ -121,14 +114,6 @@ def _first_forecast(latency_ms: float) -> int:
     enough to refuse the strategy.
     """
     return math.ceil(latency_ms * 1e-3 / PERIOD_S) + 5
-
-
-def _ready(robot: RobotClient) -> bool:
-    """Tell whether policy and robot are there; raise where the policy never will be."""
-    state = robot.said(_INFERENCE).get("message", "")
-    if state.startswith("can't"):
-        raise RobotError(f"rtc_inference {state}")
-    return "horizon" in robot.settings and bool(robot.task)
 
 
 def _warm_up(robot: RobotClient, point: Point) -> float:

@@ -24,7 +24,7 @@ from sensor_msgs.msg import JointState
 
 from rtc_ros.bringup import nodes_to_run
 from rtc_ros.nodes.memory import resident_mib
-from rtc_ros.tools.processes import Processes, explain, own_handoff
+from rtc_ros.tools.processes import Processes, own_handoff
 from rtc_ros.tools.robot_client import RobotClient, RobotError
 
 _NAMESPACE = "rtc_ros_bench_soak"
@@ -117,12 +117,7 @@ def soak(seconds: float, windows: int, logs: Path) -> list[Window]:
     nodes = nodes_to_run({"namespace": _NAMESPACE}, simulated=True)
     with Processes(logs) as processes:
         processes.start(nodes)
-
-        def check() -> None:
-            for name, code in processes.ended().items():
-                raise RobotError(explain(name, code, logs))
-
-        with RobotClient(check) as client:
+        with RobotClient(processes.check) as client:
             log = TickLog(_PERIOD_S)
             client.listen(JointState, f"{_NAMESPACE}/rtc_controller/executed", log.take)
             client.until(lambda: log.executed, "motion", _PATIENCE_S)
@@ -137,9 +132,7 @@ def soak(seconds: float, windows: int, logs: Path) -> list[Window]:
                 load = os.getloadavg()[1]
                 window = Window(spent, ticks, executed, late_ms, int(missed), lag, memory, load)
                 seen.append(window)
-        failed = {name: code for name, code in processes.stop().items() if code}
-    if failed:
-        raise RobotError("; ".join(explain(n, c, logs) for n, c in failed.items()))
+        processes.finish()
     return seen
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.nodes.ticker import DeadlineTicker
-from rtc_ros.tools.processes import Processes, explain, own_handoff
+from rtc_ros.tools.processes import Processes, own_handoff
 from rtc_ros.tools.robot_client import RobotClient, RobotError
 
 GOAL_MS = 0.5
@@ -81,7 +81,7 @@ def measure(rounds: int, ticks: int, busy: int, logs: Path) -> list[dict[str, An
     chance, turns = random.Random(0), []
     with _busy(busy), Processes(logs) as processes:
         processes.start([robot, inference])
-        _await_policy(processes, logs)
+        _await_policy(processes)
         for _ in range(rounds):
             for source, priority in chance.sample(VARIANTS, len(VARIANTS)):
                 wanted = {"tick_source": source, "realtime_priority": priority}
@@ -89,9 +89,7 @@ def measure(rounds: int, ticks: int, busy: int, logs: Path) -> list[dict[str, An
                     controller, parameters={**controller.parameters, **wanted}
                 )
                 turn = (
-                    _bare(priority, ticks)
-                    if source == BARE
-                    else _turn(processes, variant, ticks, logs)
+                    _bare(priority, ticks) if source == BARE else _turn(processes, variant, ticks)
                 )
                 turns.append({**wanted, **turn})
     return turns
@@ -116,26 +114,16 @@ def _tick_idly(priority: int, ticks: int) -> dict[str, Any]:
     return {**late, **seen, "realtime": ticker.realtime or "SCHED_FIFO"}
 
 
-def _client(processes: Processes, logs: Path) -> RobotClient:
-    """Return a client that raises where a node has ended."""
-
-    def check() -> None:
-        for name, code in processes.ended().items():
-            raise RobotError(explain(name, code, logs))
-
-    return RobotClient(check)
-
-
-def _await_policy(processes: Processes, logs: Path) -> None:
+def _await_policy(processes: Processes) -> None:
     name = f"{_NAMESPACE}/rtc_inference: inference"
-    with _client(processes, logs) as client:
+    with RobotClient(processes.check) as client:
         client.until(lambda: "chunks" in client.said(name), "the policy", _PATIENCE_S)
 
 
-def _turn(processes: Processes, controller: NodeToRun, ticks: int, logs: Path) -> dict[str, Any]:
+def _turn(processes: Processes, controller: NodeToRun, ticks: int) -> dict[str, Any]:
     """Return what the controller says of itself after so many ticks in motion."""
     processes.start([controller])
-    with _client(processes, logs) as client:
+    with RobotClient(processes.check) as client:
 
         def said(part: str, value: str) -> str:
             entry = client.said(f"{_NAMESPACE}/rtc_controller: {part}")

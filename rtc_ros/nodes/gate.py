@@ -157,11 +157,9 @@ class Gate:
         with self._lock:
             if self._controller.mode is Mode.LATCHED:
                 return False, _LATCHED
-            moving = not self._controller.stopped
-            if moving:
-                self._stop()
-            if not moving:
+            if self._controller.stopped:
                 return True, "reset; stopped"
+            self._stop()
             if not self._controller.settled:
                 self._restart = True
                 return True, "the arm is braked to rest, then started again"

@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             problems = settings.problems(policy.spec.horizon, values.get("delay", 0))
             if problems:
                 raise ValueError("; ".join(problems))
-        results = [r for r in _results(policy, checkpoint, combinations, options)]
+        results = list(_results(policy, checkpoint, combinations, options))
     except (OSError, ValueError, RobotError) as error:
         print(f"sim eval: {error}", file=sys.stderr)
         return 2

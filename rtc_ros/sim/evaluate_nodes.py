@@ -11,8 +11,8 @@ from rtc_ros.bags.run_reader import read_run
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.continuity import ContinuityReport, judge
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.tools.processes import Processes, explain, own_handoff
-from rtc_ros.tools.robot_client import RobotClient, RobotError
+from rtc_ros.tools.processes import Processes, own_handoff
+from rtc_ros.tools.robot_client import RobotClient
 
 LOADING_S = 120.0
 _RECORDER_S = 30.0
@@ -65,13 +65,8 @@ def run_episodes(
     logs, bag = folder / "logs", folder / "bag"
     nodes = nodes_of(checkpoint, settings, seed=seed, cube_speed=cube_speed, record=bag)
     with own_handoff(), Processes(logs) as processes:
-
-        def check() -> None:
-            for name, code in processes.ended().items():
-                raise RobotError(explain(name, code, logs))
-
         processes.start(nodes)
-        with RobotClient(check) as robot:
+        with RobotClient(processes.check) as robot:
             say("starting the nodes")
             robot.until(lambda: _ready(robot), "the nodes", LOADING_S)
             done_at: list[float | None] = []
@@ -80,9 +75,7 @@ def run_episodes(
                     f"episode {number} of {episodes}, {sum(d is not None for d in done_at)} passed"
                 )
                 done_at.append(_episode(robot, seconds))
-        failed = {name: code for name, code in processes.stop().items() if code}
-    if failed:
-        raise RobotError("; ".join(explain(n, c, logs) for n, c in failed.items()))
+        processes.finish()
     return judge(read_run(bag)), done_at
 
 
@@ -107,8 +100,5 @@ def _episode(robot: RobotClient, seconds: float) -> float | None:
 
 def _ready(robot: RobotClient) -> bool:
     """Tell whether robot, policy and recorder are there; raise where the policy never will be."""
-    state = robot.said("rtc_inference: inference").get("message", "")
-    if state.startswith("can't"):
-        raise RobotError(f"rtc_inference {state}")
     recorded = robot.subscribers("rtc_controller/executed") and robot.subscribers(_CAMERA) > 1
-    return "horizon" in robot.settings and bool(robot.task) and bool(recorded)
+    return robot.ready() and bool(recorded)

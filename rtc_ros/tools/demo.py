@@ -15,8 +15,6 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -25,7 +23,7 @@ from rtc_ros.bags.reader import BagError
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
-from rtc_ros.tools.processes import Processes, explain, own_handoff
+from rtc_ros.tools.processes import Processes, own_handoff, sigterm_as_interrupt
 from rtc_ros.tools.robot_client import RobotClient, RobotError
 
 EXECUTED = "rtc_controller/executed"
@@ -44,12 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"demo: {out} is there already; give another --out", file=sys.stderr)
         return _UNUSABLE
     out.mkdir(parents=True, exist_ok=True)
-    # SIGTERM ends the demo as ^C does: through the `with` blocks, so that no process is left.
-    signal.signal(signal.SIGTERM, _interrupt)
     begun = time.monotonic()
     try:
-        phases = _run(options, out, console)
-        passed = write_reports(phases, options.latency_ms, console)
+        with sigterm_as_interrupt():
+            phases = _run(options, out, console)
+            passed = write_reports(phases, options.latency_ms, console)
     except KeyboardInterrupt:
         print(f"demo: interrupted; what was recorded is in {out}", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -67,31 +64,16 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
     """Start the nodes, let each strategy have its turn, end the nodes."""
     launch = {"start_when_ready": "false", "seed": str(options.seed)}
     with own_handoff(), Processes(out / "logs") as processes:
-
-        def check() -> None:
-            for name, code in processes.ended().items():
-                raise RobotError(explain(name, code, out / "logs"))
-
         processes.start(nodes_to_run(launch, simulated=True))
-        with RobotClient(check) as robot:
+        with RobotClient(processes.check) as robot:
             with console.status("starting the simulated robot, loading the policy"):
-                robot.until(lambda: _ready(robot), "the nodes", _LOADING_S)
+                robot.until(robot.ready, "the nodes", _LOADING_S)
             phases = [
                 _phase(robot, processes, strategy, options, out, console)
                 for strategy in options.strategies
             ]
-        failed = {name: code for name, code in processes.stop().items() if code}
-    if failed:
-        raise RobotError("; ".join(explain(n, c, out / "logs") for n, c in failed.items()))
+        processes.finish()
     return phases
-
-
-def _ready(robot: RobotClient) -> bool:
-    """Tell whether policy and robot are there; raise where the policy never will be."""
-    state = robot.said("rtc_inference: inference").get("message", "")
-    if state.startswith("can't"):
-        raise RobotError(f"rtc_inference {state}")
-    return "horizon" in robot.settings and bool(robot.task)
 
 
 def _phase(
@@ -129,9 +111,7 @@ def _phase(
         progress.update(bar, completed=options.seconds, now=_now(robot, passes))
     robot.trigger("rtc_controller/stop")
     robot.spin(0.3)
-    code = processes.stop("rtc_recorder")["rtc_recorder"]
-    if code:
-        raise RobotError(explain("rtc_recorder", code, out / "logs"))
+    processes.finish("rtc_recorder")
     return Phase(strategy, out, int(robot.task["passes"]) - passes)
 
 
@@ -144,10 +124,6 @@ def _now(robot: RobotClient, passes: int) -> str:
         f"d {motion.get('last observed delay [steps]', '–')}, s {delay.get('s', '–')}, "
         f"cubes passed {int(robot.task['passes']) - passes}"
     )
-
-
-def _interrupt(_: int, __: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

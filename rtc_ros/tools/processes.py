@@ -11,12 +11,17 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import NoReturn
 
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
 
 _PATIENCE_S = 10.0
+
+
+class RobotError(Exception):
+    """The nodes refused something, ended, or don't answer; the message says what."""
 
 
 class Processes:
@@ -52,6 +57,17 @@ class Processes:
         """Return the exit codes of the nodes that have ended by themselves."""
         codes = {name: process.poll() for name, process in self._running.items()}
         return {name: code for name, code in codes.items() if code is not None}
+
+    def check(self) -> None:
+        """Raise RobotError, with its last words, where a node has ended by itself."""
+        for name, code in self.ended().items():
+            raise RobotError(explain(name, code, self._log_folder))
+
+    def finish(self, *names: str) -> None:
+        """``stop``, and raise RobotError where a node didn't end with exit code 0."""
+        failed = {name: code for name, code in self.stop(*names).items() if code}
+        if failed:
+            raise RobotError("; ".join(explain(n, c, self._log_folder) for n, c in failed.items()))
 
     def pid(self, name: str) -> int:
         """Return the process id of a node."""
@@ -101,6 +117,20 @@ def own_handoff() -> Iterator[None]:
                 del os.environ[DIRECTORY_VARIABLE]
             else:
                 os.environ[DIRECTORY_VARIABLE] = before
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a block as ^C does: through its ``with`` blocks, so no process is left."""
+
+    def interrupt(_: int, __: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def explain(executable: str, code: int, log_folder: Path | None = None) -> str:

@@ -20,11 +20,9 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from rtc_ros.tools.processes import RobotError as RobotError
+
 _SERVICE_S = 10.0
-
-
-class RobotError(Exception):
-    """The nodes refused something or don't answer; the message says what."""
 
 
 class RobotClient:
@@ -65,6 +63,19 @@ class RobotClient:
     def said(self, name: str) -> Mapping[str, str]:
         """Return the last values, and the ``message``, of one entry of /diagnostics."""
         return self._status.get(name, {})
+
+    def ready(self) -> bool:
+        """Tell whether the policy and the simulated robot are there.
+
+        Raises:
+            RobotError: the policy never will be.
+        """
+        namespace = self._node.get_namespace().strip("/")
+        entry = "/".join(filter(None, [namespace, "rtc_inference: inference"]))
+        state = self.said(entry).get("message", "")
+        if state.startswith("can't"):
+            raise RobotError(f"rtc_inference {state}")
+        return "horizon" in self.settings and bool(self.task)
 
     def listen(self, kind: Any, topic: str, take: Callable[[Any], None]) -> None:
         """Hand each message of a topic to ``take``."""

@@ -11,7 +11,7 @@ from rtc_ros.bringup import config_file, nodes_to_run
 from rtc_ros.preflight.probe import Probe
 from rtc_ros.preflight.setup import read_setup
 from rtc_ros.tools.preflight import examine
-from rtc_ros.tools.processes import Processes, explain
+from rtc_ros.tools.processes import Processes
 from rtc_ros.tools.robot_client import RobotClient, RobotError
 
 STEPS = 60
@@ -26,13 +26,9 @@ class Bench:
         self.checkpoint = str(write_checkpoint(PAIRS[name], folder / "checkpoint"))
         self.config = config_file(PAIRS[name].config)
         self.processes = Processes(folder / "logs")
-        self.client = RobotClient(self._check)
+        self.client = RobotClient(self.processes.check)
         self.executed = []
         self.client.listen(JointState, "rtc_controller/executed", self.executed.append)
-
-    def _check(self):
-        for name, code in self.processes.ended().items():
-            raise RobotError(explain(name, code, self.folder / "logs"))
 
     def preflight(self):
         with Probe() as probe:
