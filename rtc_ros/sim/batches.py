@@ -14,8 +14,8 @@ from torch import Tensor
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy.lerobot_data import read_columns
 from rtc_ros.sim.demonstrations import ACTION, CUBE, IMAGE, PLAN, STATE
-from rtc_ros.sim.expert import PASS, TASKS
 from rtc_ros.sim.robot import CUBE_HALF_M
+from rtc_ros.sim.tasks import PASS, TASKS
 
 _STD_FLOOR = 0.05
 """Radians: a joint that hardly moves in the data must not turn millimetres into infinities."""

@@ -25,8 +25,9 @@ from rtc_ros.sim.cameras import Cameras, choose_gl
 
 choose_gl()
 
-from rtc_ros.sim.expert import PASS, PUT_BACK, REST_STEPS, Expert  # noqa: E402
+from rtc_ros.sim.expert import REST_STEPS, Expert  # noqa: E402
 from rtc_ros.sim.robot import GRIPPERS, JOINT_NAMES, START_POSE, AlohaCube  # noqa: E402
+from rtc_ros.sim.tasks import PASS, PUT_BACK  # noqa: E402
 
 CONTROL_RATE_HZ = 50
 POLICY_IMAGE = (96, 96)
@@ -115,7 +116,7 @@ class Recorder:
         if rng.random() < _PUT_BACK:
             expert = Expert(robot.model, start, rng, PUT_BACK)
             frames, _ = self._episode(expert, worst, -1)
-            if robot.put_back():
+            if robot.task_state().lies:
                 yield frames, PUT_BACK
 
     def _episode(

@@ -53,6 +53,7 @@ def task_message(state: Any, **counts: object) -> DiagnosticStatus:
         "cube_z": f"{z:.4f}",
         "holder": state.holder,
         "done": str(state.done).lower(),
+        "lies": str(state.lies).lower(),
         **{name: str(value) for name, value in counts.items()},
     }
     holds = f"held by {state.holder}" if state.holder != "none" else "not held"

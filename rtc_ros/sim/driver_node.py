@@ -205,6 +205,7 @@ class SimDriver(Node):
             state,
             episode=self._rule.episodes,
             passes=self._rule.passes,
+            put_backs=self._rule.put_backs,
             simulated_s=f"{self._simulated_s:.2f}",
             refused_commands=self._refused,
             unstable_steps=self._robot.unstable_steps,

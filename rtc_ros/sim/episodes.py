@@ -22,7 +22,8 @@ class EpisodeRule:
     """Says when to reset the scene and when to lay a new cube.
 
     ``length_s``: an episode is over after so long; 0 means never. ``new_cube_after_s``: a new
-    cube is laid when the old one has been out of play for so long; 0 means never.
+    cube is laid when the old one has been out of play for so long; 0 means never. It counts
+    ``passes`` and ``put_backs``; a cube that was put back can be passed again.
     """
 
     def __init__(self, length_s: float = 0.0, new_cube_after_s: float = 0.0) -> None:
@@ -30,7 +31,7 @@ class EpisodeRule:
         self._start_s: float | None = None
         self._out_since_s: float | None = None
         self._counted = False
-        self.passes = 0
+        self.passes = self.put_backs = 0
         self.episodes = 1
 
     def restart(self, now_s: float) -> None:
@@ -39,11 +40,13 @@ class EpisodeRule:
         self.episodes += 1
 
     def due(self, now_s: float, state: TaskState) -> str:
-        """Return "reset", "new_cube" or "" for the time ``now_s`` [s], counting passes."""
+        """Return "reset", "new_cube" or "" for the time ``now_s`` [s], counting."""
         if self._start_s is None:
             self._start_s = now_s
         if state.done and not self._counted:
             self.passes, self._counted = self.passes + 1, True
+        elif state.lies and self._counted:
+            self.put_backs, self._counted = self.put_backs + 1, False
         if not out_of_play(state):
             self._out_since_s = None
         elif self._out_since_s is None:

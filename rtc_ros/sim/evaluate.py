@@ -99,8 +99,8 @@ def _episode(
     noise: int,
 ) -> tuple[ContinuityReport, float | None]:
     """Return the continuity of one episode, and when the cube was passed [s]."""
-    from rtc_ros.sim.expert import PASS
     from rtc_ros.sim.robot import JOINT_NAMES
+    from rtc_ros.sim.tasks import PASS
 
     def infer(request: InferenceRequest, seq: int) -> np.ndarray:
         cameras.look(robot.data.qpos)

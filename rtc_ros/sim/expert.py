@@ -18,10 +18,8 @@ import numpy as np
 
 from rtc_ros.sim.kinematics import HandPose, Kinematics
 from rtc_ros.sim.robot import ARMS, CUBE_HALF_M, GRIPPERS, START_POSE
+from rtc_ros.sim.tasks import PASS, PUT_BACK
 
-PASS = "pass the cube to the left hand"
-PUT_BACK = "put the cube back on the right"
-TASKS = (PASS, PUT_BACK)
 PICK_PITCH_RAD = 1.05
 MEETING_M = np.array([0.0, 0.5, 0.25])
 PLACE_M = np.array([0.1, 0.5])

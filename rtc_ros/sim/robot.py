@@ -68,12 +68,13 @@ class TaskState:
     """How the cube-passing task stands: ``holder`` is none, left, right or both.
 
     A hand holds the cube when a finger touches it and the table does not. ``done``: the left
-    hand alone holds it.
+    hand alone holds it. ``lies``: it is on the right of the table and no finger touches it.
     """
 
     cube_m: tuple[float, float, float]
     holder: str
     done: bool
+    lies: bool
 
 
 class AlohaCube:
@@ -207,16 +208,12 @@ class AlohaCube:
         lifted = self._table not in touching and self.cube()[2] > _HELD_HEIGHT_M
         holders = [arm for arm in ARMS if lifted and touching.intersection(self._fingers[arm])]
         holder = "both" if len(holders) == 2 else holders[0] if holders else "none"
-        x, y, z = self.cube()
-        return TaskState((float(x), float(y), float(z)), holder, holder == "left")
-
-    def put_back(self) -> bool:
-        """Tell whether the cube lies on the right of the table and no finger touches it."""
+        x, y, z = map(float, self.cube())
         inside = all(
-            low <= value <= high
-            for value, (low, high) in zip(self.cube(), CUBE_REGION_M, strict=False)
+            low <= value <= high for value, (low, high) in zip((x, y), CUBE_REGION_M, strict=True)
         )
-        return inside and self._touching() == {self._table}
+        lies = inside and touching == {self._table}
+        return TaskState((x, y, z), holder, holder == "left", lies)
 
     def _touching(self) -> set[int]:
         pairs = self.data.contact.geom[: self.data.ncon]

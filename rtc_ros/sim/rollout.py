@@ -22,9 +22,9 @@ from rtc_ros.sim.cameras import Cameras, choose_gl
 choose_gl()
 
 from rtc_ros.sim.demonstrations import POLICY_IMAGE  # noqa: E402
-from rtc_ros.sim.expert import PASS, PUT_BACK  # noqa: E402
 from rtc_ros.sim.kinematics import Kinematics  # noqa: E402
 from rtc_ros.sim.robot import ARMS, AlohaCube  # noqa: E402
+from rtc_ros.sim.tasks import PASS, PUT_BACK  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ def run_episode(
             end = max(end, step + 100)
         if put_back and held == 100 and task == PASS:
             task, end = PUT_BACK, step + steps
-        if until_done and (robot.put_back() if task == PUT_BACK else passed and not put_back):
+        if until_done and (state.lies if task == PUT_BACK else passed and not put_back):
             end = step
         left, right = (kinematics.pose(a, rows[-1][i * 7 :]).point for i, a in enumerate(ARMS))
         closest = min(closest, float(np.linalg.norm(left - right)))
         lowest = min(lowest, float(right[2]))
     moves = np.abs(np.diff(rows, axis=0)).sum(0)
     travel = (float(moves[:6].sum()), float(moves[7:13].sum()))
-    back = task == PUT_BACK and robot.put_back()
+    back = task == PUT_BACK and robot.task_state().lies
     return Episode(passed, grasped, back, travel, closest, lowest)
 
 

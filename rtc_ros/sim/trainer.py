@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.sim.batches import Batches
 from rtc_ros.sim.cube_readout import CubeReadout
-from rtc_ros.sim.expert import TASKS
+from rtc_ros.sim.tasks import TASKS
 
 CAMERA_FEATURE = f"{compat.IMAGES}top"
 _AUXILIARY_WEIGHT = 0.3

@@ -3,10 +3,10 @@ from __future__ import annotations
 from rtc_ros.sim.episodes import EpisodeRule, out_of_play
 from rtc_ros.sim.robot import TaskState
 
-LYING = TaskState((0.1, 0.5, 0.02), "none", False)
-LIFTED = TaskState((0.0, 0.5, 0.25), "right", False)
-PASSED = TaskState((-0.1, 0.5, 0.25), "left", True)
-PUSHED_AWAY = TaskState((-0.1, 0.5, 0.02), "none", False)
+LYING = TaskState((0.1, 0.5, 0.02), "none", False, True)
+LIFTED = TaskState((0.0, 0.5, 0.25), "right", False, False)
+PASSED = TaskState((-0.1, 0.5, 0.25), "left", True, False)
+PUSHED_AWAY = TaskState((-0.1, 0.5, 0.02), "none", False, False)
 
 
 def test_a_cube_is_out_of_play_when_passed_or_out_of_the_right_hands_region() -> None:
@@ -47,3 +47,10 @@ def test_a_pass_counts_once_per_cube() -> None:
     rule.restart(9.0)
     rule.due(10.0, PASSED)
     assert rule.passes == 2
+
+
+def test_a_cube_that_was_put_back_counts_again_when_it_is_passed_again() -> None:
+    rule = EpisodeRule(new_cube_after_s=100.0)
+    for t, state in enumerate([LYING, PASSED, LIFTED, LYING, LYING, LIFTED, PASSED, PUSHED_AWAY]):
+        rule.due(float(t), state)
+    assert (rule.passes, rule.put_backs) == (2, 1)

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtc_ros.sim.expert import PUT_BACK, REST_STEPS, Expert
+from rtc_ros.sim.expert import REST_STEPS, Expert
 from rtc_ros.sim.kinematics import GRASP_POINT_M, HandPose, Kinematics
 from rtc_ros.sim.robot import START_POSE, AlohaCube
+from rtc_ros.sim.tasks import PUT_BACK
 
 
 def perform(
@@ -61,7 +62,7 @@ def test_the_expert_corrects_when_the_cube_is_moved(moved_at: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_expert_puts_the_cube_back_on_the_right(seed: int) -> None:
     robot, _, rows, _ = perform(seed)
-    assert robot.task_state().done and not robot.put_back()
+    assert robot.task_state().done and not robot.task_state().lies
     expert = Expert(robot.model, rows[-1], np.random.default_rng(seed), PUT_BACK)
     holders = []
     while not expert.finished:
@@ -69,7 +70,7 @@ def test_the_expert_puts_the_cube_back_on_the_right(seed: int) -> None:
         robot.step()
         holders.append(robot.task_state().holder)
     assert holders[0] == "left" and {"both", "right"} <= set(holders)
-    assert robot.put_back() and holders[-1] == "none"
+    assert robot.task_state().lies and holders[-1] == "none"
 
 
 def test_with_nothing_to_put_back_the_arms_go_home() -> None:

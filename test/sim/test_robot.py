@@ -143,13 +143,13 @@ def test_a_cube_that_lies_on_the_table_can_be_moved_within_its_region() -> None:
     robot.move_cube((1.0, 1.0))
     assert robot.cube()[:2] == pytest.approx([0.18, 0.58])
     robot.step()
-    assert robot.put_back(), "it lies on the right, and nothing touches it"
+    assert robot.task_state().lies, "it lies on the right, and nothing touches it"
     robot.data.qpos[-7:-4] = [-0.1, 0.5, 0.02]
     robot.step()
-    assert not robot.put_back(), "on the left"
+    assert not robot.task_state().lies, "on the left"
     robot.data.qpos[-7:-4] = [0.1, 0.5, 0.3]
     robot.step()
-    assert not robot.put_back(), "in the air"
+    assert not robot.task_state().lies, "in the air"
     in_the_air = robot.cube()
     robot.move_cube((0.01, 0.01))
     assert np.array_equal(robot.cube(), in_the_air)

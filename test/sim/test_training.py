@@ -14,8 +14,8 @@ from rtc_ros.policy.smolvla import SmolVLAAdapter
 from rtc_ros.sim import demonstrations
 from rtc_ros.sim.batches import Batches, Frames
 from rtc_ros.sim.demonstrations import HORIZON, POLICY_IMAGE
-from rtc_ros.sim.expert import PASS, PUT_BACK, TASKS
 from rtc_ros.sim.robot import JOINT_NAMES
+from rtc_ros.sim.tasks import PASS, PUT_BACK, TASKS
 from rtc_ros.sim.train import Run, Settings
 from rtc_ros.tools.cli import main
 
