@@ -18,7 +18,7 @@ import numpy as np
 
 from rtc_ros.sim.kinematics import HandPose, Kinematics
 from rtc_ros.sim.robot import ARMS, CUBE_HALF_M, GRIPPERS, START_POSE
-from rtc_ros.sim.tasks import PASS, PUT_BACK
+from rtc_ros.sim.tasks import PASS
 
 PICK_PITCH_RAD = 1.05
 MEETING_M = np.array([0.0, 0.5, 0.25])

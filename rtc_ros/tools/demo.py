@@ -2,8 +2,9 @@
 
 Starts the simulated robot, the inference node and the controller once, as processes of their
 own, and lets the policy move the arms for a while with each strategy, all at the same injected
-latency. Leaves a folder: for each strategy a bag, its continuity report (JSON, PNG) and a film,
-and one picture of all.
+latency. Whenever the cube was passed the task sentence changes, and the policy puts it back;
+then it passes it again. Leaves a folder: for each strategy a bag, its continuity report (JSON,
+PNG) and a film, and one picture of all.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rtc_ros.bags.reader import BagError
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.sim.tasks import Turns
 from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
 from rtc_ros.tools.processes import Processes, own_handoff, sigterm_as_interrupt
 from rtc_ros.tools.robot_client import RobotClient, RobotError
 
 EXECUTED = "rtc_controller/executed"
 _LOADING_S = 120.0
+_NEW_CUBE_AFTER_S = 8.0
+"""Longer than it takes to put a cube back; a cube that got lost is replaced, too."""
 _FAILED = 1
 _UNUSABLE = 2
 
@@ -62,7 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase]:
     """Start the nodes, let each strategy have its turn, end the nodes."""
-    launch = {"start_when_ready": "false", "seed": str(options.seed)}
+    launch = {
+        "start_when_ready": "false",
+        "seed": str(options.seed),
+        "new_cube_after_s": str(_NEW_CUBE_AFTER_S),
+    }
     with own_handoff(), Processes(out / "logs") as processes:
         processes.start(nodes_to_run(launch, simulated=True))
         with RobotClient(processes.check) as robot:
@@ -86,9 +94,9 @@ def _phase(
 ) -> Phase:
     """Let the arms move from their start pose for a while, and record it."""
     robot.trigger("rtc_sim/reset")
-    robot.set_parameters(
-        "rtc_inference", {"strategy": strategy, "inject_latency_ms": options.latency_ms}
-    )
+    turns = Turns()
+    settings = {"strategy": strategy, "inject_latency_ms": options.latency_ms}
+    robot.set_parameters("rtc_inference", {**settings, "task": turns.sentence})
     parameters = {
         "output": str(out / strategy),
         "camera_topics": [FILM_TOPIC],
@@ -99,30 +107,39 @@ def _phase(
     robot.until(
         lambda: all(robot.subscribers(t) > n for t, n in already.items()), "the recorder", 30.0
     )
-    passes = int(robot.task["passes"])
+    before = _cubes(robot)
     robot.trigger("rtc_controller/start")
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[now]}"), console=console) as progress:
         bar = progress.add_task(f"{strategy:12}", total=options.seconds, now="")
         begun = time.monotonic()
         while (elapsed := time.monotonic() - begun) < options.seconds:
-            progress.update(bar, completed=elapsed, now=_now(robot, passes))
+            progress.update(bar, completed=elapsed, now=_now(robot, before))
             robot.spin(0.2)
-        progress.update(bar, completed=options.seconds, now=_now(robot, passes))
+            if turns.hear(robot.task):
+                robot.set_parameters("rtc_inference", {"task": turns.sentence})
+        progress.update(bar, completed=options.seconds, now=_now(robot, before))
     robot.trigger("rtc_controller/stop")
     robot.spin(0.3)
     processes.finish("rtc_recorder")
-    return Phase(strategy, out, int(robot.task["passes"]) - passes)
+    passes, put_backs = _cubes(robot, before)
+    return Phase(strategy, out, passes, put_backs)
 
 
-def _now(robot: RobotClient, passes: int) -> str:
+def _cubes(robot: RobotClient, before: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """Return how often a cube was passed and put back since ``before``."""
+    return int(robot.task["passes"]) - before[0], int(robot.task["put_backs"]) - before[1]
+
+
+def _now(robot: RobotClient, before: tuple[int, int]) -> str:
     """Say what the robot is doing, in a few words."""
     motion = robot.said("rtc_controller: motion")
     delay = robot.said("rtc_inference: delay")
+    passes, put_backs = _cubes(robot, before)
     return (
         f"{motion.get('mode', '…').lower()}, chunk {motion.get('chunk', '–')}, "
         f"d {motion.get('last observed delay [steps]', '–')}, s {delay.get('s', '–')}, "
-        f"cubes passed {int(robot.task['passes']) - passes}"
+        f"passed {passes}, put back {put_backs}"
     )
 
 
@@ -134,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--out", type=Path, metavar="DIR", help="new folder (default rtc_demo_<date>_<time>)")
-    add("--seconds", type=float, default=30.0, help="of motion per strategy (%(default)g)")
+    add("--seconds", type=float, default=40.0, help="of motion per strategy (%(default)g)")
     add(
         "--latency-ms",
         type=float,

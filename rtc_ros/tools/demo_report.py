@@ -20,11 +20,12 @@ FILM_TOPIC = "camera/film/image_raw"
 
 @dataclass(frozen=True)
 class Phase:
-    """One strategy's turn: its bag ``folder/strategy``, and the cubes passed meanwhile."""
+    """One strategy's turn: its bag ``folder/strategy``, and what became of the cubes meanwhile."""
 
     strategy: str
     folder: Path
     passes: int
+    put_backs: int
 
     @property
     def bag(self) -> Path:
@@ -74,8 +75,10 @@ def _conclude(
     phases: Sequence[Phase], reports: Sequence[ContinuityReport], console: Console
 ) -> None:
     """Say in a sentence or two what the figures mean."""
-    cubes = ", ".join(f"{p.passes} with {p.strategy}" for p in phases)
-    console.print(f"Cubes passed: {cubes}.")
+    cubes = "; ".join(
+        f"passed {p.passes}, put back {p.put_backs} with {p.strategy}" for p in phases
+    )
+    console.print(f"Cubes: {cubes}.")
     if reports[0].starved_ticks:
         latest = max((s.delay_observed for s in reports[0].seams), default=0)
         console.print(

@@ -1,10 +1,15 @@
-"""From the camera images in a bag to a film (mp4) or a strip of frames (PNG)."""
+"""From the camera images in a bag to a film (mp4) or a strip of frames (PNG).
+
+Where the bag has the inference node's settings, each frame shows the task sentence in effect.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -16,6 +21,7 @@ from rtc_ros.bags.images import IMAGE_TYPES, decode_bgr
 from rtc_ros.bags.reader import Bag, BagError
 
 MAX_HEIGHT = 480
+_SETTINGS = "/rtc_inference/settings"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,6 +67,38 @@ def images(bag_path: Path, topic: str | None = None) -> Iterator[tuple[int, np.n
                 yield time_ns, image
 
 
+class Captions:
+    """The task sentences of a recording, for putting into its pictures.
+
+    With two inference nodes in a bag no picture gets a sentence: whose would it be?
+    """
+
+    def __init__(self, bag_path: Path) -> None:
+        with Bag(bag_path) as bag:
+            found = [t for t in bag.topics if f"/{t}".endswith(_SETTINGS)]
+            said = [(t, _task(m.data)) for _, t, m in bag.messages(*found)] if found else []
+        self._said = sorted(said) if len(found) == 1 else []
+
+    def at(self, time_ns: int) -> str:
+        """Return the sentence in effect at a time, "" where there was none yet."""
+        place = bisect_right(self._said, time_ns, key=lambda entry: entry[0])
+        return self._said[place - 1][1] if place else ""
+
+    def put(self, image: np.ndarray, time_ns: int) -> np.ndarray:
+        """Return the image with the sentence along its lower edge."""
+        sentence = self.at(time_ns)
+        return _written(image.copy(), sentence, bottom=True) if sentence else image
+
+
+def _task(settings: str) -> str:
+    """Return the task sentence of a settings message, "" where it has none."""
+    try:
+        values = json.loads(settings)
+    except json.JSONDecodeError:
+        return ""
+    return str(values.get("task", "")) if isinstance(values, dict) else ""
+
+
 def write_film(
     bag_path: Path, path: Path, topic: str | None = None, seconds: float | None = None
 ) -> int:
@@ -83,8 +121,9 @@ def write_film(
     repeats = np.bincount(shown, minlength=len(times))
     encoder: subprocess.Popen[bytes] | None = None
     size = (0, 0)
-    for (_, image), count in zip(images(bag_path, topic), repeats, strict=False):
-        frame = _even(image)
+    captions = Captions(bag_path)
+    for (time_ns, image), count in zip(images(bag_path, topic), repeats, strict=False):
+        frame = captions.put(_even(image), time_ns)
         if encoder is None:
             size = (frame.shape[1], frame.shape[0])
             encoder = _encoder(path, size, 1e9 / period)
@@ -113,6 +152,7 @@ def write_strip(bag_path: Path, path: Path, topic: str | None = None, frames: in
     times = [t for t, _ in images(bag_path, topic)]
     if not times:
         raise BagError(f"{bag_path} has an image topic without a single image")
+    captions = Captions(bag_path)
     chosen = set(np.linspace(0, len(times) - 1, min(frames, len(times))).round().astype(int))
     tiles = []
     for index, (time_ns, image) in enumerate(images(bag_path, topic)):
@@ -120,9 +160,7 @@ def write_strip(bag_path: Path, path: Path, topic: str | None = None, frames: in
             continue
         scale = 240 / image.shape[0]
         tile = cv2.resize(image, (round(image.shape[1] * scale), 240))
-        text = f"{(time_ns - times[0]) * 1e-9:.1f} s"
-        for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-            cv2.putText(tile, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, width)
+        tile = _written(captions.put(tile, time_ns), f"{(time_ns - times[0]) * 1e-9:.1f} s")
         tiles.append(tile)
     tiles = [_framed(cv2.resize(t, tiles[0].shape[1::-1])) for t in tiles]
     columns = min(6, len(tiles))
@@ -131,6 +169,17 @@ def write_strip(bag_path: Path, path: Path, topic: str | None = None, frames: in
     if not cv2.imwrite(str(path), np.vstack(rows)):
         raise BagError(f"can't write {path}")
     return len(chosen)
+
+
+def _written(image: np.ndarray, text: str, *, bottom: bool = False) -> np.ndarray:
+    """Write a line into the image, white on a dark edge; narrower where it wouldn't fit."""
+    font, height, width = cv2.FONT_HERSHEY_SIMPLEX, image.shape[0], image.shape[1]
+    long = cv2.getTextSize(text, font, 1.0, 1)[0][0]
+    scale = min(height / 340, (width - 16) / max(1, long))
+    place = (8, height - 10) if bottom else (8, round(8 + 24 * scale))
+    for colour, line in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(image, text, place, font, scale, colour, line, cv2.LINE_AA)
+    return image
 
 
 def _framed(tile: np.ndarray) -> np.ndarray:

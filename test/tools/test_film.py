@@ -1,5 +1,6 @@
 """Films and strips from the images in a bag."""
 
+import json
 import subprocess
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from bag_maker import TYPES, header, write_bag
 
-from rtc_ros.tools.film import images, main
+from rtc_ros.tools.film import Captions, images, main
 
 PERIOD_NS = 66_000_000
 
@@ -97,6 +98,43 @@ def test_a_strip_shows_first_and_last_frame(tmp_path):
     first, last = strip[120, 3:323], strip[height + 120, width + 3 : width + 323]
     assert (first[:, 0] > 128).mean() < 0.05
     assert (last[:, 0] > 128).mean() == pytest.approx(58 / 64, abs=0.05)
+
+
+def settings(task):
+    return TYPES["std_msgs/msg/String"](json.dumps({"task": task, "horizon": 50}))
+
+
+def test_each_frame_shows_the_sentence_that_was_in_effect(tmp_path):
+    stamps = [10**18 + k * PERIOD_NS for k in range(20)]
+    black = np.zeros((240, 320, 3), np.uint8)
+    said = [
+        ("/arm/rtc_inference/settings", stamps[k], settings(t)) for k, t in ((5, "a"), (12, "b"))
+    ]
+    bag = write_bag(tmp_path / "bag", [*said, *(("/image", t, raw(black, t)) for t in stamps)])
+    captions = Captions(bag)
+    assert [captions.at(t) for t in stamps] == [""] * 5 + ["a"] * 7 + ["b"] * 8
+    assert captions.put(black, stamps[0]) is black
+    written = captions.put(black, stamps[5])
+    assert not written[:200].any() and (written[200:] > 128).any(), "along the lower edge"
+    assert not black.any(), "the image itself is not written into"
+    assert main([str(bag), "--strip", str(tmp_path / "s.png"), "--frames", "2"]) == 0
+    strip = cv2.imread(str(tmp_path / "s.png"))
+    lower = strip[203:243, 3:323], strip[203:243, 329:649]
+    assert not lower[0].any() and lower[1].any()
+
+
+def test_a_long_sentence_is_written_narrower_and_one_of_two_robots_not_at_all(tmp_path):
+    stamp, grey = 10**18, np.full((240, 320, 3), 90, np.uint8)
+    long = settings("put the small red cube that the left hand holds back on the right " * 2)
+    one = write_bag(
+        tmp_path / "one",
+        [("/rtc_inference/settings", stamp, long), ("/i", stamp, raw(grey, stamp))],
+    )
+    written = Captions(one).put(grey, stamp)
+    assert (written != 90).any() and (written[:, -4:] == 90).all(), "it ends within the picture"
+    both = [(f"/{n}/rtc_inference/settings", stamp, settings(n)) for n in ("left", "right")]
+    two = write_bag(tmp_path / "two", [*both, ("/i", stamp, raw(grey, stamp))])
+    assert Captions(two).at(stamp) == ""
 
 
 def test_nothing_to_show(tmp_path, capsys):

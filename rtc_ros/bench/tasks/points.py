@@ -27,8 +27,6 @@ METHODS: dict[str, dict[str, Any]] = {
 """What is compared, by name: settings. With s = max(d, 1) sparse temporal ensembling infers as
 often as dense does; over s, dense is the point s = 1."""
 
-_OVER_DELAY_ONLY = ("bid_contrast",)  # twice the work of bid, which is there
-
 ABLATIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("defaults", {}),
     *((f"schedule {g}", {"schedule": g}) for g in ("exp_shifted", "linear", "cosine", "ones")),
@@ -78,8 +76,7 @@ def points(
         if "delay" in sweeps:
             found += [_point("delay", task, m, d, max(d, 1)) for m in methods for d in delays]
         if "stride" in sweeps:
-            over = [m for m in methods if m not in _OVER_DELAY_ONLY]
-            found += [_point("stride", task, m, STRIDE_DELAY, s) for m in over for s in strides]
+            found += [_point("stride", task, m, STRIDE_DELAY, s) for m in methods for s in strides]
         if "ablation" in sweeps:
             found += [
                 Point("ablation", task, name, d, max(d, 1), RtcSettings(s_min=max(d, 1), **change))
