@@ -28,6 +28,8 @@ _WORDS = {
     "acceleration": "acceleration limit",
 }
 _NEEDED = ("lower", "upper", "velocity")
+_NONE = ""
+"""The origin of a limit that a joint doesn't have."""
 _YAML = {
     "has_position_limits": {"min_position": "lower", "max_position": "upper"},
     "has_velocity_limits": {"max_velocity": "velocity"},
@@ -127,7 +129,7 @@ def joint_limits(
             if math.isnan(stated[name][i]):
                 raise ConfigurationError(_missing(joint, name, p, bool(description)))
         if math.isnan(stated["acceleration"][i]):
-            stated["acceleration"][i], origin["acceleration"][i] = math.inf, "nowhere: none"
+            stated["acceleration"][i], origin["acceleration"][i] = math.inf, _NONE
     return _made(p, joints, stated, period_s), _sentences(joints, origin)
 
 
@@ -208,9 +210,18 @@ def _sentences(joints: Sequence[str], origin: Mapping[str, Sequence[str]]) -> li
     """Return, for each limit, where it comes from, joints of one origin together."""
     lines = []
     for name, places in origin.items():
-        parts = []
-        for place in dict.fromkeys(places):
-            whose = [j for j, at in zip(joints, places, strict=True) if at == place]
-            parts.append(place + ("" if len(whose) == len(joints) else f" ({', '.join(whose)})"))
-        lines.append(f"{_WORDS[name]}s from {'; '.join(parts)}")
+        whose: dict[str, list[str]] = {}
+        for joint, place in zip(joints, places, strict=True):
+            whose.setdefault(place, []).append(joint)
+        without = whose.pop(_NONE, [])
+        if not whose:
+            lines.append(
+                f"no {_WORDS[name]}s: neither parameter {PARAMETERS[name]} nor a "
+                "joint_limits_file has them"
+            )
+            continue
+        one = len(whose) == 1 and not without
+        parts = [at + ("" if one else f" ({', '.join(mine)})") for at, mine in whose.items()]
+        none = f"; none for {', '.join(without)}" if without else ""
+        lines.append(f"{_WORDS[name]}s from {'; '.join(parts)}{none}")
     return lines

@@ -66,7 +66,7 @@ def test_parameters_win_over_the_file_and_the_file_over_the_description(tmp_path
         "lower position limits from parameter position_lower (a); robot_description (b, c)",
         "upper position limits from robot_description",
         f"velocity limits from {file} (a); robot_description (b, c)",
-        f"acceleration limits from {file} (a, b); nowhere: none (c)",
+        f"acceleration limits from {file} (a, b); none for c",
     ]
 
 
@@ -78,6 +78,15 @@ def test_where_parameters_say_all_nothing_else_is_asked():
     limits, said = joint_limits(p, ["a", "b"], PERIOD, asked_for_nothing)
     assert limits.coherent and (limits.max_bend == 5.0 * PERIOD**2).all()
     assert said[3] == "acceleration limits from parameter max_acceleration"
+
+
+def test_that_nothing_limits_the_acceleration_is_said_plainly():
+    p = parameters(position_lower=[-1.0], position_upper=[1.0], max_velocity=[2.0])
+    _, said = joint_limits(p, ["a", "b"], PERIOD, asked_for_nothing)
+    assert said[3] == (
+        "no acceleration limits: neither parameter max_acceleration nor a joint_limits_file "
+        "has them"
+    )
 
 
 def test_an_explicit_infinity_wins_over_the_file(tmp_path):
