@@ -211,7 +211,8 @@ def nodes_to_run(values: Mapping[str, str], *, simulated: bool) -> list[NodeToRu
     """Return the processes for these launch arguments (name → text; empty means not given).
 
     Raises:
-        ValueError: an argument isn't of its type, or there is no such parameter file.
+        ValueError: an argument isn't of its type, there is no such parameter file, or a
+            recording is there already.
     """
     arguments = SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS
     known = {a.name for a in arguments}
@@ -230,6 +231,12 @@ def nodes_to_run(values: Mapping[str, str], *, simulated: bool) -> list[NodeToRu
     if not Path(params_file).is_file():
         raise ValueError(f"params_file:={params_file} is not a file")
     read_sections(params_file)
+    if given["record"] and Path(given["record"]).exists():
+        # Said by the recorder alone, the robot would run on and nothing be recorded.
+        raise ValueError(
+            f"record:={given['record']} exists already and a recording never overwrites; name "
+            "another folder or remove that one"
+        )
     executables = ["rtc_inference", "rtc_controller"]
     if simulated:
         executables.insert(0, "rtc_sim")

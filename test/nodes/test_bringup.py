@@ -112,6 +112,7 @@ def test_each_argument_goes_to_its_node():
         ({"namespace": "my-robot"}, "namespace:=my-robot is not a ROS namespace"),
         ({"log_level": "loud"}, "log_level:=loud is not one of debug, info"),
         ({"speed": "3"}, "unknown argument speed; there are "),
+        ({"record": "/tmp"}, "record:=/tmp exists already and a recording never overwrites"),
     ],
 )
 def test_what_can_not_be_is_refused_with_a_sentence(values, sentence):
