@@ -8,6 +8,8 @@ from typing import Any
 
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 
+from rtc_ros.nodes.command_types import message_class
+from rtc_ros.nodes.parameters import ConfigurationError
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.probe import COMMAND_QOS, STATE_QOS, Probe, full_name
 from rtc_ros.preflight.setup import Group, Setup
@@ -20,6 +22,14 @@ def check_listeners(setup: Setup, probe: Probe) -> Iterator[Finding]:
     for group in setup.groups:
         subject = f"commands on {group.topic}"
         listeners = probe.subscribers(group.topic)
+        try:
+            message_class(group.kind, f"group.{group.name}.type")
+        except ConfigurationError:
+            yield bad(
+                f"messages for {group.topic}",
+                f"the ROS package of {group.message_type} isn't there: rtc_controller won't start",
+                "source the workspace that the driver was built in, in each terminal",
+            )
         fitting = [e for e in listeners if e.topic_type == group.message_type]
         if not listeners:
             yield bad(

@@ -56,12 +56,15 @@ def exit_code(findings: Sequence[Finding]) -> int:
 
 
 def table(findings: Sequence[Finding]) -> Table:
-    """Return the findings as a table, in their order."""
+    """Return the findings as a table, in their order.
+
+    A topic that is wider than its column is folded: cut off, two of them would look the same.
+    """
     made = Table(expand=True)
     made.add_column("", width=1)
-    made.add_column("checked", ratio=2)
-    made.add_column("found", ratio=5)
-    made.add_column("fix", ratio=4)
+    made.add_column("checked", ratio=2, overflow="fold")
+    made.add_column("found", ratio=5, overflow="fold")
+    made.add_column("fix", ratio=4, overflow="fold")
     for finding in findings:
         sign, style = _SIGNS[finding.level]
         made.add_row(

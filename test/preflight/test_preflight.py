@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rich.console import Console
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -22,7 +24,7 @@ from preflight_robot import JOINTS, SIDES, PreflightRobot
 
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.spec import HandoffSpec
-from rtc_ros.preflight.findings import Finding, Level, exit_code
+from rtc_ros.preflight.findings import Finding, Level, exit_code, good, table
 from rtc_ros.tools import preflight
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -286,6 +288,23 @@ def test_nobody_listens_on_one_side(robot):
     findings = robot.findings()
     bad(findings, "/right_arm/commands", "nobody listens")
     found(findings, Level.GOOD, "listener on /left_arm/commands", "listens")
+
+
+def test_messages_whose_package_was_not_sourced(robot):
+    robot.change(CONTROLLER, group__left__type="joint_group_command")
+    robot.up()
+    sentence = "package of interbotix_xs_msgs/msg/JointGroupCommand isn't there"
+    assert "source" in bad(robot.findings(), "messages for /left_arm", sentence).fix
+
+
+def test_names_that_are_wider_than_the_table_are_not_cut_off():
+    topics = ["/follower_left/commands/joint_group", "/follower_left/commands/joint_single"]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table([good(f"commands on {topic}", "fine") for topic in topics]))
+    said = re.sub(
+        r"\s", "", "".join(x.split("│")[2] for x in console.export_text().split("\n") if "│" in x)
+    )
+    assert all(topic in said for topic in topics)
 
 
 def test_a_listener_of_another_type(robot):
