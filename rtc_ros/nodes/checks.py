@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.policy.protocol import PolicySpec
 
 
-def policy_problems(spec: PolicySpec, joints: Sequence[str], features: Sequence[str]) -> list[str]:
+def policy_problems(spec: PolicySpec, units: PolicyUnits, features: Sequence[str]) -> list[str]:
     """Return a sentence for each way in which the policy doesn't fit the configuration."""
     problems = []
-    if spec.action_dim != len(joints):
+    commanded, shown = units.actions.joints, units.state.joints
+    if spec.action_dim != len(commanded):
         problems.append(
-            f"the policy commands {spec.action_dim} joints, but `joints` names {len(joints)}"
+            f"the policy commands {spec.action_dim} joints, but `joints` names {len(commanded)}"
         )
-    if spec.state_dim != len(joints):
+    if spec.state_dim != len(shown):
         problems.append(
-            f"the policy's state has {spec.state_dim} values, but `joints` names {len(joints)}"
+            f"the policy's state has {spec.state_dim} values, but "
+            f"`{'joints' if shown == commanded else 'state_joints'}` names {len(shown)}"
         )
     wanted, given = set(spec.image_features), set(features)
     if wanted - given:

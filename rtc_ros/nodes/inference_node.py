@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -22,18 +21,13 @@ from rtc_ros.nodes.inference_reports import (
 )
 from rtc_ros.nodes.inference_worker import InferenceWorker
 from rtc_ros.nodes.joint_input import JointInput
+from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.nodes.live_settings import LiveSettings
 from rtc_ros.nodes.memory import MemoryWatch, give_back
-from rtc_ros.nodes.observation import JointUnits, ObservationSource
+from rtc_ros.nodes.observation import ObservationSource
 from rtc_ros.nodes.parameter_record import announce_parameters
 from rtc_ros.nodes.parameter_table import COMMON, INFERENCE
-from rtc_ros.nodes.parameters import (
-    ConfigurationError,
-    declare,
-    handoff_base,
-    per_joint,
-    require,
-)
+from rtc_ros.nodes.parameters import declare, handoff_base, require
 from rtc_ros.nodes.policy_loading import first_estimator, load_policy
 from rtc_ros.nodes.runner import run_node
 
@@ -56,20 +50,14 @@ class InferenceNode(LifecycleNode):
         self._joints: list[str] = p["joints"]
         self._period_s: float = p["control_period"]
         self._handoff_base = handoff_base(self, p["handoff_name"])
-        try:
-            self._units = JointUnits(
-                np.asarray(per_joint(p, "joint_scale", self._joints)),
-                np.asarray(per_joint(p, "joint_offset", self._joints)),
-            )
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from error
+        self._units = PolicyUnits.of(p)
         self._cameras = [
             CameraInput(self, name, MutuallyExclusiveCallbackGroup()) for name in p["cameras"]
         ]
         self._joint_input = JointInput(
             self,
             p["joint_state_topics"],
-            self._joints,
+            self._units.state.joints,
             MutuallyExclusiveCallbackGroup(),
             p["joint_state_prefixes"],
         )
@@ -120,7 +108,7 @@ class InferenceNode(LifecycleNode):
 
     def _load(self) -> None:
         features = [camera.feature for camera in self._cameras]
-        self._policy, warm_s = load_policy(self._p, features, self._live.task)
+        self._policy, warm_s = load_policy(self._p, self._units, features, self._live.task)
         self.get_logger().info(
             f"{self._policy.spec.description}: loaded, a guided chunk takes {warm_s * 1e3:.0f} ms"
         )

@@ -18,8 +18,8 @@ from rtc_ros.core.inference_loop import InferenceRequest
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.nodes.camera_input import CameraInput
 from rtc_ros.nodes.inference_reports import made_of, same_limits
+from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.nodes.live_settings import LiveSettings
-from rtc_ros.nodes.observation import JointUnits
 from rtc_ros.nodes.provenance import ChunkSource, chunk_message
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class InferenceOutput:
     Args:
         node: publishes.
         p: its parameters, kept up to date.
-        units: of the joints.
+        units: of actions and state.
         cameras: what the policy sees.
         live: the settings.
     """
@@ -41,7 +41,7 @@ class InferenceOutput:
         self,
         node: Node,
         p: Mapping[str, Any],
-        units: JointUnits,
+        units: PolicyUnits,
         cameras: Sequence[CameraInput],
         live: LiveSettings,
     ) -> None:

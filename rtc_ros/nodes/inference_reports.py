@@ -15,8 +15,8 @@ from rtc_ros.nodes.camera_input import CameraInput
 from rtc_ros.nodes.diagnostics import ERROR, OK, WARN, Report
 from rtc_ros.nodes.inference_worker import InferenceWorker
 from rtc_ros.nodes.joint_input import JointInput
+from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.nodes.live_settings import LiveSettings
-from rtc_ros.nodes.observation import JointUnits
 
 _HANG_S = 1.0
 """No inference is called hanging before this."""
@@ -91,7 +91,7 @@ def delay_report(worker: InferenceWorker | None, live: LiveSettings) -> Report:
 def made_of(
     node: Node,
     p: Mapping[str, Any],
-    units: JointUnits,
+    units: PolicyUnits,
     cameras: Sequence[CameraInput],
     limits: JointLimits | None,
 ) -> dict[str, Any]:
@@ -103,8 +103,10 @@ def made_of(
             *("device", "dtype", "torch_threads", "fast", "joints", "joint_state_prefixes"),
         )
     }
-    known["joint_scale"] = units.scale.tolist()
-    known["joint_offset"] = units.offset.tolist()
+    for what, own in (("joint", units.actions), ("state", units.state)):
+        known[f"{what}_scale"] = own.scale.tolist()
+        known[f"{what}_offset"] = own.offset.tolist()
+    known["state_joints"] = list(units.state.joints)
     known["joint_state_topics"] = [node.resolve_topic_name(t) for t in p["joint_state_topics"]]
     known["cameras"] = {c.feature: node.resolve_topic_name(c.topic) for c in cameras}
     if limits is not None:

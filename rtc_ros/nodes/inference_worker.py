@@ -167,7 +167,7 @@ class InferenceWorker:
 
     def _infer(self, request: InferenceRequest, gathered: Gathered, cursor: CursorState) -> None:
         start_ns = time.monotonic_ns()
-        settings, units = request.settings, self._source.units
+        settings, units = request.settings, self._source.units.actions
         prev = None if request.prev is None else units.to_policy(request.prev)
         guidance = Guidance.of(settings, prev, request.weights)
         seed = self._seed + self.counts["chunks"]

@@ -9,29 +9,8 @@ import numpy as np
 
 from rtc_ros.nodes.camera_input import CameraInput
 from rtc_ros.nodes.joint_input import JointInput
+from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.policy.protocol import Observation
-
-
-@dataclass(frozen=True, eq=False)
-class JointUnits:
-    """policy value = scale × robot value + offset, per joint [A]."""
-
-    scale: np.ndarray
-    offset: np.ndarray
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.scale).all() and np.isfinite(self.offset).all()):
-            raise ValueError("joint_scale and joint_offset must be finite")
-        if (self.scale == 0).any():
-            raise ValueError("a joint_scale is 0: the joint's position would be lost")
-
-    def to_policy(self, robot: np.ndarray) -> np.ndarray:
-        """Convert positions [..., A] from the robot's units to the policy's."""
-        return robot * self.scale + self.offset
-
-    def to_robot(self, policy: np.ndarray) -> np.ndarray:
-        """Convert positions [..., A] from the policy's units to the robot's."""
-        return (policy - self.offset) / self.scale
 
 
 @dataclass(frozen=True)
@@ -49,13 +28,16 @@ class Gathered:
 
 
 class ObservationSource:
-    """Everything the policy sees, or the sentence that says what is missing."""
+    """Everything the policy sees, or the sentence that says what is missing.
+
+    ``joints`` are those of ``units.state``.
+    """
 
     def __init__(
         self,
         cameras: Sequence[CameraInput],
         joints: JointInput,
-        units: JointUnits,
+        units: PolicyUnits,
         camera_timeout_s: float,
         joint_timeout_s: float,
     ) -> None:
@@ -66,8 +48,12 @@ class ObservationSource:
         self._joint_timeout_s = joint_timeout_s
 
     def expect(self, max_speed: np.ndarray) -> None:
-        """See ``JointInput.expect``."""
-        self._joints.expect(max_speed)
+        """See ``JointInput.expect``; ``max_speed`` [A] is that of the actions' joints.
+
+        A joint that isn't commanded may do what it likes.
+        """
+        known = dict(zip(self.units.actions.joints, max_speed, strict=True))
+        self._joints.expect(np.array([known.get(j, np.inf) for j in self.units.state.joints]))
 
     def gather(self, task: str) -> tuple[Gathered | None, str]:
         """Return the newest observation and "", or None and what is missing or stale."""
@@ -81,7 +67,7 @@ class ObservationSource:
                 return None, problem
             images[camera.feature] = image
             taken.append(taken_ns)
-        observation = Observation(self.units.to_policy(positions), images, task)
+        observation = Observation(self.units.state.to_policy(positions), images, task)
         image_stamps = tuple(camera.read_stamp_ns for camera in self.cameras)
         gathered = Gathered(
             observation, min(taken, default=0), image_stamps, self._joints.read_stamps_ns

@@ -148,6 +148,20 @@ INFERENCE = (
     ),
     Parameter("joint_offset", [0.0], "See joint_scale.", "policy units"),
     Parameter(
+        "state_joints",
+        [""],
+        "The joints of the policy's observation.state, in its order, where they aren't `joints`: "
+        "a gripper's actions may have been recorded as the motor's angle and its state as the "
+        "fingers' place. Names as in joint_state_topics, after the prefixes. Empty: `joints`.",
+    ),
+    Parameter(
+        "state_scale",
+        UNSET,
+        "Of state_joints: policy value = state_scale × robot value + state_offset. Not set, or "
+        ".nan for a joint: joint_scale and joint_offset.",
+    ),
+    Parameter("state_offset", UNSET, "See state_scale.", "policy units"),
+    Parameter(
         "delay_window",
         10,
         "b: delays that Q remembers; d is their maximum.",

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.nodes.checks import policy_problems
+from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.nodes.parameters import ConfigurationError
 
 if TYPE_CHECKING:
     from rtc_ros.policy.protocol import Policy
 
 
-def load_policy(p: Mapping[str, Any], features: Sequence[str], task: str) -> tuple[Policy, float]:
+def load_policy(
+    p: Mapping[str, Any], units: PolicyUnits, features: Sequence[str], task: str
+) -> tuple[Policy, float]:
     """Return the policy of the parameters ``p``, and how long a guided chunk takes [s].
 
     Raises:
@@ -37,7 +40,7 @@ def load_policy(p: Mapping[str, Any], features: Sequence[str], task: str) -> tup
         torch_threads=p["torch_threads"] or None,
         fast=p["fast"],
     )
-    problems = policy_problems(policy.spec, p["joints"], features)
+    problems = policy_problems(policy.spec, units, features)
     if problems:
         raise ConfigurationError("; ".join(problems))
     if p["weak_policy_path"]:

@@ -67,7 +67,7 @@ def spec_of(checkpoint: Checkpoint) -> PolicySpec:
 
 
 def _sizes(setup: Setup, spec: PolicySpec) -> Iterator[Finding]:
-    problems = policy_problems(spec, setup.joints, [c.feature for c in setup.cameras])
+    problems = policy_problems(spec, setup.units, [c.feature for c in setup.cameras])
     fix = "make `joints` and camera.NAME.feature those of the data set (meta/info.json)"
     for problem in problems:
         yield bad("checkpoint against joints and cameras", problem, fix)

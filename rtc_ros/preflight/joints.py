@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -92,17 +92,18 @@ def check_names(setup: Setup, probe: Probe) -> Iterator[Finding]:
                     infinite.add(joint)
     subject = "joint names"
     fix = "make `joints` the names of `ros2 topic echo --once`, after joint_state_prefixes"
-    missing = [joint for joint in setup.joints if joint not in sources]
-    others = sorted(set(sources) - set(setup.joints))
+    wanted = tuple(dict.fromkeys((*setup.joints, *setup.units.state.joints)))
+    missing = [joint for joint in wanted if joint not in sources]
+    others = sorted(set(sources) - set(wanted))
     if missing:
         there = f"; there are also {', '.join(others[:8])}" if others else ""
         yield bad(subject, f"no state of {', '.join(missing)}{there}", fix)
     else:
-        yield good(subject, f"all {len(setup.joints)} joints are there")
-    if bad_ones := infinite & set(setup.joints):
+        yield good(subject, f"all {len(wanted)} joints are there")
+    if bad_ones := infinite & set(wanted):
         named = ", ".join(sorted(bad_ones))
         yield bad(subject, f"positions of {named} are not finite", "look at the driver")
-    twice = [joint for joint in setup.joints if len(sources[joint]) > 1]
+    twice = [joint for joint in wanted if len(sources[joint]) > 1]
     if twice:
         yield bad(
             "joint state sources",
@@ -118,22 +119,22 @@ def check_names(setup: Setup, probe: Probe) -> Iterator[Finding]:
         )
 
 
-def pose(setup: Setup, probe: Probe) -> np.ndarray | None:
-    """Return the newest position of each joint [A], None where one is missing."""
+def pose(setup: Setup, probe: Probe, joints: Sequence[str]) -> np.ndarray | None:
+    """Return the newest position of each of ``joints`` [A], None where one is missing."""
     found: dict[str, float] = {}
     for topic in setup.state_topics:
         for h in probe.heard.get(topic, []):
             names = [setup.prefixes[topic] + name for name in h.message.name]
             found.update(zip(names, h.message.position, strict=False))
-    if not all(joint in found for joint in setup.joints):
+    if not all(joint in found for joint in joints):
         return None
-    values = np.array([found[joint] for joint in setup.joints])
+    values = np.array([found[joint] for joint in joints])
     return values if np.isfinite(values).all() else None
 
 
 def check_limits(setup: Setup, probe: Probe) -> Iterator[Finding]:
     """Check that the arm stands within its configured position limits."""
-    at = pose(setup, probe)
+    at = pose(setup, probe, setup.joints)
     if at is None:
         return
     out = [
@@ -156,10 +157,11 @@ def check_limits(setup: Setup, probe: Probe) -> Iterator[Finding]:
 
 def check_units(setup: Setup, probe: Probe, spread: Spread | None) -> Iterator[Finding]:
     """Check that the pose, in the policy's units, is like those of the training data."""
-    at, subject = pose(setup, probe), "pose against the training data"
+    units, subject = setup.units.state, "pose against the training data"
+    at = pose(setup, probe, units.joints)
     if at is None:
         return
-    if spread is None or len(spread.middle) != len(setup.joints):
+    if spread is None or len(spread.middle) != len(units.joints):
         if spread is None:
             yield doubt(
                 subject,
@@ -167,7 +169,7 @@ def check_units(setup: Setup, probe: Probe, spread: Spread | None) -> Iterator[F
                 "compare the pose with the data set's by hand",
             )
         return
-    state = setup.units.to_policy(at)
+    state = units.to_policy(at)
     factor = _factor(state, spread)
     if factor != 1.0:
         said, wanted = ("radians", "degrees") if factor > 1 else ("degrees", "radians")
@@ -191,7 +193,7 @@ def check_units(setup: Setup, probe: Probe, spread: Spread | None) -> Iterator[F
     far = [i for i in np.argsort(-z) if z[i] > _FAR_Z]
     if far:
         named = [
-            f"{setup.joints[i]} is at {state[i]:.3g} (policy units), {z[i]:.0f} standard "
+            f"{units.joints[i]} is at {state[i]:.3g} (policy units), {z[i]:.0f} standard "
             f"deviations from the mean {spread.middle[i]:.3g}"
             for i in far[:3]
         ]
@@ -199,13 +201,13 @@ def check_units(setup: Setup, probe: Probe, spread: Spread | None) -> Iterator[F
             subject,
             "; ".join(named),
             "move the arms to where the demonstrations began; if they are there, check order, "
-            "joint_scale and joint_offset",
+            "joint_scale and joint_offset (state_scale and state_offset, where set)",
         )
         return
     worst = int(np.argmax(z))
     yield good(
         subject,
-        f"every joint within {max(z[worst], 0.1):.1f} standard deviations ({setup.joints[worst]})",
+        f"every joint within {max(z[worst], 0.1):.1f} standard deviations ({units.joints[worst]})",
     )
 
 

@@ -15,7 +15,7 @@ from rtc_ros.core.settings import RtcSettings
 from rtc_ros.nodes.command_output import bare_names
 from rtc_ros.nodes.command_types import MESSAGE_TYPES
 from rtc_ros.nodes.joint_input import prefixed
-from rtc_ros.nodes.observation import JointUnits
+from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.nodes.parameter_table import CAMERA, COMMON, CONTROLLER, GROUP, INFERENCE
 from rtc_ros.nodes.parameters import (
     ConfigurationError,
@@ -62,7 +62,7 @@ class Setup:
     """Joint-state topic → what is put before the names there."""
     cameras: tuple[Camera, ...]
     groups: tuple[Group, ...]
-    units: JointUnits
+    units: PolicyUnits
     settings: RtcSettings
     handoff_base: str
     namespace: str
@@ -149,19 +149,11 @@ def _inference(node: Node) -> dict[str, Any]:
         topic = node.resolve_topic_name(own["topic"])
         feature = own["feature"] or f"observation.images.{name}"
         cameras.append(Camera(name, topic, feature, own["transport"] == "compressed"))
-    joints = values["joints"]
-    try:
-        units = JointUnits(
-            np.asarray(per_joint(values, "joint_scale", joints)),
-            np.asarray(per_joint(values, "joint_offset", joints)),
-        )
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
     return {
         "values": values,
         "topics": _state_topics(node, values),
         "cameras": tuple(cameras),
-        "units": units,
+        "units": PolicyUnits.of(values),
         "settings": RtcSettings(**{f.name: values[f.name] for f in fields(RtcSettings)}),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ from rtc_ros.bags.images import IMAGE_TYPES, decode_bgr
 from rtc_ros.bags.reader import Bag, BagError
 from rtc_ros.bags.run_reader import RunColumns, TopicNames, Topics
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.continuity.run_log import RunLog
+from rtc_ros.core.continuity.run_log import JointLog, RunLog
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.policy.protocol import Observation
 
@@ -95,13 +95,19 @@ class Recording:
         wanted = [t for t in topics_of_joints if t in bag.topics]
         for topic, times, data in bag.batches(*wanted):
             states.add(data, times, before[topic])
-        measured = states.log(self.settings["joints"])
-        if measured is None or np.isnan(measured.position[-1]).any():
+        self._measured = self._joints_of(states, self.settings["joints"])
+        # Recordings of before there was such a choice show the policy the commanded joints.
+        shown = self.settings.get("state_joints") or self.settings["joints"]
+        self._shown = self._joints_of(states, shown)
+
+    def _joints_of(self, states: JointColumns, joints: Sequence[str]) -> JointLog:
+        log = states.log(joints)
+        if log is None or np.isnan(log.position[-1]).any():
             raise BagError(
-                f"{self.path} has no joint states of all joints on "
+                f"{self.path} has no joint states of all of {', '.join(joints)} on "
                 f"{', '.join(self.settings['joint_state_topics'])}"
             )
-        self._joints = measured
+        return log
 
     def __enter__(self) -> Recording:
         """Return self."""
@@ -118,7 +124,7 @@ class Recording:
 
     @property
     def scale(self) -> np.ndarray:
-        """Policy value = scale × robot value + offset, [A]."""
+        """Of the actions: policy value = scale × robot value + offset, [A]."""
         return np.asarray(self.settings["joint_scale"], dtype=np.float64)
 
     @property
@@ -153,18 +159,24 @@ class Recording:
 
     def pose_at(self, time_ns: int) -> np.ndarray | None:
         """Return the newest measured pose [A] at ``time_ns``, None before the first."""
-        place = int(np.searchsorted(self._joints.stamp_ns, time_ns, side="right")) - 1
-        return None if place < 0 else self._joints.position[place]
+        return _newest(self._measured, time_ns)
 
     def observed_at(self, time_ns: int) -> Observation | None:
         """Return what a policy sees at ``time_ns``, None while something is missing."""
-        pose = self.pose_at(time_ns)
+        state = _newest(self._shown, time_ns)
         images = {f: self._images[t].at(time_ns) for f, t in self.settings["cameras"].items()}
         there = {feature: image for feature, image in images.items() if image is not None}
-        if pose is None or np.isnan(pose).any() or len(there) < len(images):
+        if state is None or np.isnan(state).any() or len(there) < len(images):
             return None
         task = str(self.settings_at(time_ns).get("task", ""))
-        return Observation(pose * self.scale + self.offset, there, task)
+        return Observation(self._to_policy(state), there, task)
+
+    def _to_policy(self, state: np.ndarray) -> np.ndarray:
+        """Convert a state [S] from the robot's units to the policy's."""
+        if "state_scale" not in self.settings:
+            return state * self.scale + self.offset
+        scale = np.asarray(self.settings["state_scale"], dtype=np.float64)
+        return state * scale + np.asarray(self.settings["state_offset"], dtype=np.float64)
 
     def observed(
         self, image_stamps: list[int], joint_stamps: list[int], time_ns: int
@@ -177,18 +189,24 @@ class Recording:
             if image is None:
                 return None, f"its image on {topic} wasn't recorded"
             images[feature] = image
-        joints = len(self.settings["joints"])
+        joints = self._shown.position.shape[1]
         stamps = joint_stamps * joints if len(joint_stamps) == 1 else joint_stamps
-        pose = np.zeros(joints)
+        state = np.zeros(joints)
         for j, stamp in enumerate(stamps):
             if stamp == 0:
                 return None, "its joint states have no stamps"
-            found = np.flatnonzero(self._joints.stamp_ns == stamp)
+            found = np.flatnonzero(self._shown.stamp_ns == stamp)
             if not len(found):
                 return None, "its joint state wasn't recorded"
-            pose[j] = self._joints.position[found[-1], j]
+            state[j] = self._shown.position[found[-1], j]
         task = str(self.settings_at(time_ns).get("task", ""))
-        return Observation(pose * self.scale + self.offset, images, task), ""
+        return Observation(self._to_policy(state), images, task), ""
+
+
+def _newest(log: JointLog, time_ns: int) -> np.ndarray | None:
+    """Return the newest positions at ``time_ns``, None before the first."""
+    place = int(np.searchsorted(log.stamp_ns, time_ns, side="right")) - 1
+    return None if place < 0 else log.position[place]
 
 
 class ImageTrack:

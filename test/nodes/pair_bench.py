@@ -35,11 +35,12 @@ class Bench:
             setup = read_setup(self.config, {"policy_path": self.checkpoint}, probe.context)
             return examine(setup, probe, seconds=1.0, patience_s=20.0)
 
-    def start(self, **changes):
+    def start(self, record_cameras=False, **changes):
         values = {
             "params_file": self.config,
             "policy_path": self.checkpoint,
             "record": str(self.folder / "bag"),
+            "record_cameras": "true" if record_cameras else "false",
         }
         for node in nodes_to_run(values, simulated=False):
             mine = changes if node.executable == "rtc_controller" else {}

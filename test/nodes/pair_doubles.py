@@ -51,7 +51,8 @@ class Pair:
     """A robot as its documentation has it.
 
     ``pose`` are its joints, in the policy's order, and where they stand [robot units]; ``policy``
-    is that pose in the data set's units; ``cameras`` maps image feature to topic, ``compressed``
+    is that pose in the data set's units, ``state`` what its state has then, where it isn't the
+    same; ``cameras`` maps image feature to topic, ``compressed``
     are the topics that carry JPEG.
     """
 
@@ -60,6 +61,7 @@ class Pair:
     policy: tuple[float, ...]
     cameras: dict[str, str]
     compressed: tuple[str, ...] = ()
+    state: tuple[float, ...] = ()
 
     @property
     def config(self) -> str:
@@ -68,13 +70,17 @@ class Pair:
 
 
 def viperx() -> Pair:
-    """ALOHA's followers: radians; grippers 0 to 1 between 0.6197 and 1.6214 rad."""
+    """ALOHA's followers: radians; grippers 0 to 1 between 0.6197 and 1.6214 rad.
+
+    As a state 0 to 1 between 44.0 and 57.9 mm of finger: half way the crank has them at 54.5.
+    """
     arm = dict(zip(InterbotixArm.ARM, (0.0, -0.96, 1.16, 0.0, -0.3, 0.0), strict=True))
     pose = {f"{s}_{j}": at for s in SIDES for j, at in {**arm, "gripper": 1.12055}.items()}
     policy = [0.5 if j.endswith("gripper") else at for j, at in pose.items()]
     names = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
     cameras = {f"observation.images.{c}": f"/{c}/camera/color/image_rect_raw" for c in names}
-    return Pair("viperx", pose, tuple(policy), cameras)
+    state = [0.7562 if j.endswith("gripper") else at for j, at in pose.items()]
+    return Pair("viperx", pose, tuple(policy), cameras, state=tuple(state))
 
 
 def openarm() -> Pair:
@@ -220,9 +226,10 @@ def write_checkpoint(pair: Pair, folder: Path, *, horizon: int = HORIZON, seed: 
     width = np.where([j.endswith("finger_joint1") for j in pair.pose], 5e-4, 0.02)
     if pair.name == "so101":
         width = np.ones(size)
-    stats = {"mean": mean, "std": width}
+    actions = {"mean": mean, "std": width}
+    states = {"mean": np.array(pair.state or pair.policy), "std": width}
     return write_tiny_checkpoint(
-        folder, spec, stats={"observation.state": stats, "action": stats}, seed=seed
+        folder, spec, stats={"observation.state": states, "action": actions}, seed=seed
     )
 
 

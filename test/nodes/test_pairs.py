@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
@@ -14,6 +15,8 @@ from rtc_ros.bags.run_reader import read_run
 from rtc_ros.core.continuity.judge import judge
 from rtc_ros.nodes.command_types import MESSAGE_TYPES
 from rtc_ros.preflight.findings import Level
+from rtc_ros.replay.source import Recording
+from rtc_ros.tools.cli import main as rtc_ros
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -83,6 +86,31 @@ def test_arms_that_take_numbers_get_those_that_were_executed(bench):
     check_motion(bench)
     check_that_what_was_taken_was_executed(bench)
     check_bag(bench)
+
+
+@pytest.mark.parametrize("bench", ["viperx"], indirect=True)
+def test_aloha_s_policy_is_shown_the_fingers_and_moves_the_motor(bench):
+    check_preflight(bench)
+    found = {f.subject: f for f in bench.preflight()}
+    pose = found["pose against the training data"]
+    assert pose.level is Level.GOOD, (
+        f"{pose.sentence}: what is shown lies where the data's states do"
+    )
+    bench.start(record_cameras=True)
+    bench.move()
+    bench.stop()
+    check_motion(bench)
+    check_bag(bench)
+    with Recording(bench.folder / "bag") as recording:
+        last = max(time_ns for _, _, time_ns in recording.chunks.values())
+        seen = recording.observed_at(last)
+        np.testing.assert_allclose(seen.state, bench.running.pair.state, atol=0.1)
+    result = bench.folder / "replay.json"
+    assert (
+        rtc_ros(["replay", str(bench.folder / "bag"), "--reproduce", "--json", str(result)]) == 0
+    )
+    again = json.loads(result.read_text())["reproduction"]
+    assert again["same"] > 3 and again["others"] == 0
 
 
 @pytest.mark.parametrize("bench", ["openarm"], indirect=True)
