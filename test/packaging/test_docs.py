@@ -209,7 +209,10 @@ def bad_arguments(text: str) -> list[str]:
     code = re.sub(r"\\\n\s*", " ", code_of(text))
     wrong = []
     for line in code.splitlines():
-        if re.search(r"\.launch\.py|rtc_ros start", line):
+        theirs = re.search(
+            r"ros2 launch +(?!rtc_ros )", line
+        )  # a driver's, with its own arguments
+        if not theirs and re.search(r"\.launch\.py|rtc_ros start", line):
             wrong += [a for a in re.findall(r"\b([a-z]\w*):=", line) if a not in arguments]
         wrong += [
             name
@@ -219,11 +222,18 @@ def bad_arguments(text: str) -> list[str]:
     return wrong
 
 
+def bad_headings(text: str) -> list[str]:
+    """Return the headings of the first level after the page's title."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    return re.findall(r"^# .*", prose, re.M)[1:]
+
+
 CHECKS = {
     "names": bad_names,
     "paths": bad_paths,
     "commands": bad_commands,
     "arguments": bad_arguments,
+    "headings": bad_headings,
 }
 
 
@@ -261,6 +271,8 @@ def test_what_a_page_names_exists(page: Path, check: str) -> None:
         ),
         ("arguments", "`ros2 launch rtc_ros sim.launch.py s_mim:=3 beta:=2.0`", ["s_mim"]),
         ("arguments", "`ros2 param set /rtc_inference betta 3.0`", ["betta"]),
+        ("arguments", "`ros2 launch aloha aloha_bringup.launch.py is_mobile:=false`", []),
+        ("headings", "# Title\n\n## Part\n\n    # in code\n\n# Another\n", ["# Another"]),
     ],
 )
 def test_a_wrong_name_is_found(check: str, text: str, wrong: list[str]) -> None:
