@@ -173,7 +173,7 @@ INFERENCE = (
     Parameter(
         "initial_delay",
         -1,
-        "Forecast d until a delay was observed; -1 takes it from the last warm-up inference.",
+        "Forecast d until a delay was observed; -1 takes it from the warm-up's inferences.",
         "steps",
         -1,
         1000,

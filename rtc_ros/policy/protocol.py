@@ -98,7 +98,7 @@ class Policy(Protocol):
         ...
 
     def warm_up(self, task: str = "") -> float:
-        """Run once without and twice with guidance; return the last run's duration [s].
+        """Run a few times, without and with guidance; return how long a guided chunk takes [s].
 
         ``task`` is the sentence that will probably be asked for.
         """

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ class SmolVLAAdapter:
         return self._spec
 
     def warm_up(self, task: str = "") -> float:
-        """Run once without and twice with guidance; return the last run's duration [s].
+        """Run once without and four times with guidance; return the last three's median [s].
 
         Kernels are made for the length of ``task``; another one costs milliseconds, once. Before
         that the fast path is compared with LeRobot's code, and given up if it differs.
@@ -148,12 +149,13 @@ class SmolVLAAdapter:
             self._field.warm_up()
         bytes_each = compat.prefix_bytes(compat.encode_prefix(self._policy, batch))
         self._spec = replace(spec, max_candidates=most_candidates(bytes_each, self._device))
-        duration = 0.0
-        for each in (None, guidance, guidance):
+        durations = []
+        for each in (None, *[guidance] * 4):
             start = time.perf_counter()
             self.infer(observation, each, seed=0)
-            duration = time.perf_counter() - start
-        return duration
+            durations.append(time.perf_counter() - start)
+        # On a busy machine a single one may be several times as long.
+        return median(durations[-3:])
 
     @torch.no_grad()
     def infer(
