@@ -11,12 +11,16 @@ _MOVING = ("revolute", "continuous", "prismatic")
 
 @dataclass(frozen=True)
 class StatedLimits:
-    """What one source says of a joint [rad or m; per s; per s²]; NaN where it says nothing."""
+    """What one source says of a joint [rad or m; per s; per s²]; NaN where it says nothing.
+
+    ``unused`` names limits that it states and nothing here keeps.
+    """
 
     lower: float = math.nan
     upper: float = math.nan
     velocity: float = math.nan
     acceleration: float = math.nan
+    unused: tuple[str, ...] = ()
 
 
 def urdf_limits(text: str) -> dict[str, StatedLimits]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,18 @@ _YAML = {
     "has_position_limits": {"min_position": "lower", "max_position": "upper"},
     "has_velocity_limits": {"max_velocity": "velocity"},
     "has_acceleration_limits": {"max_acceleration": "acceleration"},
+    "has_deceleration_limits": {"max_deceleration": "deceleration"},
 }
+_UNUSED = {
+    "has_jerk_limits": ("max_jerk",),
+    "has_soft_limits": ("soft_lower_limit", "soft_upper_limit"),
+}
+"""Limits that such files may have and that are not kept here, which is said."""
 _IGNORED = (
-    *("has_jerk_limits", "max_jerk", "has_deceleration_limits", "max_deceleration"),
-    *("has_effort_limits", "max_effort", "has_soft_limits", "k_position", "k_velocity"),
-    *("soft_lower_limit", "soft_upper_limit", "angle_wraparound"),
+    *(key for has, keys in _UNUSED.items() for key in (has, *keys)),
+    *("has_effort_limits", "max_effort", "k_position", "k_velocity", "angle_wraparound"),
 )
-"""What such files may hold beside, and no limit here is taken from."""
+"""What such files may hold beside."""
 
 
 def yaml_limits(path: str) -> dict[str, StatedLimits]:
@@ -48,6 +52,8 @@ def yaml_limits(path: str) -> dict[str, StatedLimits]:
 
     The file is that of MoveIt: ``joint_limits: {JOINT: {has_velocity_limits: true, max_velocity:
     1.0, …}}``. A limit counts unless its ``has_…`` is false, which says that the joint has none.
+    Here one limit holds for gaining and for losing speed: the lesser of acceleration and
+    deceleration.
 
     Raises:
         ConfigurationError: the file can't be read, or holds what isn't understood.
@@ -85,7 +91,11 @@ def _stated(path: str, joint: object, entry: object) -> StatedLimits:
                     f"joint_limits_file {path}: {key} of {joint} is {value!r}, not a number"
                 )
             values[name] = float(value)
-    return StatedLimits(**values)
+    # Some write a deceleration with a minus.
+    slowing = abs(values.pop("deceleration"))
+    values["acceleration"] = float(np.fmin(values["acceleration"], slowing))
+    unused = (k for has, keys in _UNUSED.items() if entry.get(has) is not False for k in keys)
+    return StatedLimits(**values, unused=tuple(k for k in unused if k in entry))
 
 
 def joint_limits(
@@ -111,9 +121,11 @@ def joint_limits(
     for name, parameter in PARAMETERS.items():
         stated[name] = per_joint(dict(p), parameter, list(joints), unset=True)
         origin[name] = [f"parameter {parameter}"] * len(joints)
-    file = p["joint_limits_file"]
+    file, unused = p["joint_limits_file"], []
     if file:
-        _fill(stated, origin, joints, yaml_limits(file), file)
+        filed = yaml_limits(file)
+        _fill(stated, origin, joints, filed, file)
+        unused = _unused(joints, filed, file)
     description = p["robot_description"]
     needed = any(math.isnan(x) for name in _NEEDED for x in stated[name])
     if needed and not description:
@@ -130,7 +142,7 @@ def joint_limits(
                 raise ConfigurationError(_missing(joint, name, p, bool(description)))
         if math.isnan(stated["acceleration"][i]):
             stated["acceleration"][i], origin["acceleration"][i] = math.inf, _NONE
-    return _made(p, joints, stated, period_s), _sentences(joints, origin)
+    return _made(p, joints, stated, period_s), [*_sentences(joints, origin), *unused]
 
 
 def _fill(
@@ -141,11 +153,23 @@ def _fill(
     where: str,
 ) -> None:
     """Take from ``found`` what isn't stated yet."""
-    for limit in fields(StatedLimits):
+    for name in PARAMETERS:
         for i, joint in enumerate(joints):
-            value = getattr(found.get(joint, StatedLimits()), limit.name)
-            if math.isnan(stated[limit.name][i]) and not math.isnan(value):
-                stated[limit.name][i], origin[limit.name][i] = value, where
+            value = getattr(found.get(joint, StatedLimits()), name)
+            if math.isnan(stated[name][i]) and not math.isnan(value):
+                stated[name][i], origin[name][i] = value, where
+
+
+def _unused(joints: Sequence[str], found: Mapping[str, StatedLimits], where: str) -> list[str]:
+    """Say which limits a file states in vain."""
+    whose: dict[str, list[str]] = {}
+    for joint in joints:
+        for key in found.get(joint, StatedLimits()).unused:
+            whose.setdefault(key, []).append(joint)
+    return [
+        f"{key} of {', '.join(mine)} in {where} is not kept: there is no such limit here"
+        for key, mine in whose.items()
+    ]
 
 
 def _missing(joint: str, name: str, p: Mapping[str, Any], described: bool) -> str:

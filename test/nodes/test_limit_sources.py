@@ -89,6 +89,36 @@ def test_that_nothing_limits_the_acceleration_is_said_plainly():
     )
 
 
+def test_what_a_file_states_and_nobody_keeps_is_said(tmp_path):
+    text = """
+joint_limits:
+  a: {max_acceleration: 4.0, max_jerk: 50.0, has_soft_limits: true, soft_lower_limit: -1.0}
+  b: {max_acceleration: 4.0, has_jerk_limits: false, max_jerk: 50.0}
+  c: {max_acceleration: 4.0, has_jerk_limits: true, max_jerk: 60.0}
+"""
+    _, said = made(tmp_path, yaml=text)
+    file = tmp_path / "joint_limits.yaml"
+    assert said[4:] == [
+        f"max_jerk of a, c in {file} is not kept: there is no such limit here",
+        f"soft_lower_limit of a in {file} is not kept: there is no such limit here",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stated", "kept"),
+    [
+        ("max_acceleration: 4.0, max_deceleration: 3.0", 3.0),
+        ("max_acceleration: 4.0, max_deceleration: -3.0", 3.0),  # as some write it
+        ("max_acceleration: 2.0, max_deceleration: 3.0", 2.0),
+        ("max_deceleration: 3.0", 3.0),
+        ("max_acceleration: 4.0, has_deceleration_limits: false, max_deceleration: 3.0", 4.0),
+    ],
+)
+def test_the_lesser_of_acceleration_and_deceleration_is_kept_for_both(tmp_path, stated, kept):
+    limits, _ = made(tmp_path, joints=("a",), yaml=f"joint_limits: {{a: {{{stated}}}}}")
+    assert limits.max_bend == pytest.approx(kept * PERIOD**2)
+
+
 def test_an_explicit_infinity_wins_over_the_file(tmp_path):
     limits, _ = made(tmp_path, max_acceleration=[math.inf])
     assert not limits.bends
