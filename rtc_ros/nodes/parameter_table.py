@@ -372,8 +372,8 @@ CONTROLLER = (
         "joint_limits_file",
         "",
         "A joint_limits.yaml as MoveIt has it (max_velocity, max_acceleration, min_position and "
-        "max_position by joint), for limits that no parameter sets. The lesser of max_acceleration "
-        "and max_deceleration holds for both; jerk isn't limited here.",
+        "max_position by joint), for limits that no parameter sets. The lesser of "
+        "max_acceleration and max_deceleration holds for both; jerk isn't limited here.",
     ),
     Parameter(
         "robot_description",
