@@ -14,7 +14,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from rtc_ros.nodes.parameter_table import CAMERA
+from rtc_ros.nodes.inference_parameters import CAMERA
 from rtc_ros.nodes.parameters import declare, require
 
 

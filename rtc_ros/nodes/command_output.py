@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rtc_ros.core.controller import Command
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.nodes.command_types import CHUNK, message_class, row_maker, trajectory
-from rtc_ros.nodes.parameter_table import GROUP
+from rtc_ros.nodes.controller_parameters import GROUP
 from rtc_ros.nodes.parameters import ConfigurationError, declare, require
 
 Ahead = Callable[[], tuple[np.ndarray, np.ndarray]]

@@ -24,13 +24,14 @@ from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.nodes.command_output import command_groups
 from rtc_ros.nodes.command_watch import CommandWatch
+from rtc_ros.nodes.controller_parameters import CONTROLLER
 from rtc_ros.nodes.controller_reports import DRY_RUN, motion_report, ring_report, tick_report
 from rtc_ros.nodes.diagnostics import Diagnostics, Report
 from rtc_ros.nodes.gate import Gate
 from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.limit_sources import joint_limits
 from rtc_ros.nodes.parameter_record import announce_parameters
-from rtc_ros.nodes.parameter_table import COMMON, CONTROLLER
+from rtc_ros.nodes.parameter_table import COMMON
 from rtc_ros.nodes.parameters import declare, handoff_base, per_joint, require
 from rtc_ros.nodes.provenance import executed_message, swap_message
 from rtc_ros.nodes.robot_description import await_description

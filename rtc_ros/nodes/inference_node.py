@@ -15,6 +15,7 @@ from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.nodes.camera_input import CameraInput
 from rtc_ros.nodes.diagnostics import Diagnostics
 from rtc_ros.nodes.inference_output import InferenceOutput
+from rtc_ros.nodes.inference_parameters import INFERENCE
 from rtc_ros.nodes.inference_reports import (
     delay_report,
     inference_report,
@@ -26,7 +27,7 @@ from rtc_ros.nodes.live_settings import LiveSettings
 from rtc_ros.nodes.memory import MemoryWatch, give_back
 from rtc_ros.nodes.observation import ObservationSource
 from rtc_ros.nodes.parameter_record import announce_parameters
-from rtc_ros.nodes.parameter_table import COMMON, INFERENCE
+from rtc_ros.nodes.parameter_table import COMMON
 from rtc_ros.nodes.parameters import declare, handoff_base, require
 from rtc_ros.nodes.policy_loading import first_estimator, load_policy
 from rtc_ros.nodes.runner import run_node

@@ -15,7 +15,7 @@ from std_msgs.msg import String
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.nodes.parameter_table import INFERENCE
+from rtc_ros.nodes.inference_parameters import INFERENCE
 from rtc_ros.nodes.parameters import ConfigurationError, check_words
 
 if TYPE_CHECKING:

@@ -14,9 +14,11 @@ from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.nodes.command_output import bare_names
 from rtc_ros.nodes.command_types import MESSAGE_TYPES
+from rtc_ros.nodes.controller_parameters import CONTROLLER, GROUP
+from rtc_ros.nodes.inference_parameters import CAMERA, INFERENCE
 from rtc_ros.nodes.joint_input import prefixed
 from rtc_ros.nodes.joint_units import PolicyUnits
-from rtc_ros.nodes.parameter_table import CAMERA, COMMON, CONTROLLER, GROUP, INFERENCE
+from rtc_ros.nodes.parameter_table import COMMON
 from rtc_ros.nodes.parameters import (
     ConfigurationError,
     declare,

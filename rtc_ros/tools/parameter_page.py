@@ -8,16 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rtc_ros.bringup import COMMON_ARGUMENTS, SIM_ARGUMENTS, Argument
+from rtc_ros.nodes.controller_parameters import CONTROLLER, GROUP
+from rtc_ros.nodes.inference_parameters import CAMERA, INFERENCE
 from rtc_ros.nodes.monitor_parameters import MONITOR
-from rtc_ros.nodes.parameter_table import (
-    CAMERA,
-    COMMON,
-    CONTROLLER,
-    GROUP,
-    INFERENCE,
-    UNSET,
-    Parameter,
-)
+from rtc_ros.nodes.parameter_table import COMMON, UNSET, Parameter
 from rtc_ros.nodes.recorder_parameters import RECORDER
 from rtc_ros.overrides import yaml_value
 from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters
@@ -26,7 +20,8 @@ INTRODUCTION = """\
 # Parameters
 
 Written by `rtc_ros docs parameters` from the tables that declare them:
-`rtc_ros/nodes/parameter_table.py`, `rtc_ros/nodes/recorder_parameters.py`,
+`rtc_ros/nodes/parameter_table.py`, `rtc_ros/nodes/inference_parameters.py`,
+`rtc_ros/nodes/controller_parameters.py`, `rtc_ros/nodes/recorder_parameters.py`,
 `rtc_ros/nodes/monitor_parameters.py`,
 `rtc_ros/sim/driver_parameters.py` and, for the launch arguments, `rtc_ros/bringup.py`.
 

@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from rtc_ros.bringup import MODULES, config_file
-from rtc_ros.nodes.parameter_table import CAMERA, COMMON, CONTROLLER, GROUP, INFERENCE
+from rtc_ros.nodes.controller_parameters import CONTROLLER, GROUP
+from rtc_ros.nodes.inference_parameters import CAMERA, INFERENCE
+from rtc_ros.nodes.parameter_table import COMMON
 from rtc_ros.nodes.recorder_parameters import RECORDER
 from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from rtc_ros.nodes.inference_parameters import INFERENCE
 from rtc_ros.nodes.joint_units import PolicyUnits
-from rtc_ros.nodes.parameter_table import INFERENCE
 from rtc_ros.nodes.parameters import ConfigurationError
 
 NAN = math.nan

@@ -8,8 +8,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from rtc_ros.core.urdf import urdf_limits
+from rtc_ros.nodes.controller_parameters import CONTROLLER
 from rtc_ros.nodes.limit_sources import joint_limits, yaml_limits
-from rtc_ros.nodes.parameter_table import CONTROLLER
 from rtc_ros.nodes.parameters import ConfigurationError
 
 NAN = math.nan

@@ -205,7 +205,7 @@ def bad_commands(text: str) -> list[str]:
 def bad_arguments(text: str) -> list[str]:
     """Return the launch arguments and the parameters of `ros2 param set` that there are not."""
     arguments = first_arguments("rtc_ros/bringup.py", "Argument")
-    parameters = first_arguments("rtc_ros/nodes/parameter_table.py", "Parameter")
+    parameters = first_arguments("rtc_ros/nodes/inference_parameters.py", "Parameter")
     code = re.sub(r"\\\n\s*", " ", code_of(text))
     wrong = []
     for line in code.splitlines():
