@@ -12,10 +12,12 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,7 +40,8 @@ class Window:
     """What was seen in a window that ended ``end_s`` after the first tick.
 
     ``late_ms`` are p50, p99 and the maximum of the ticks' lateness; ``lag`` is how many periods
-    the clock has run ahead of the ticks since the beginning; ``memory_mib`` is at the end.
+    the clock has run ahead of the ticks since the beginning; ``memory_mib`` is at the end;
+    ``held`` counts the ticks that executed no step by their reasons, whose numbers are left out.
     """
 
     end_s: float
@@ -49,6 +52,7 @@ class Window:
     lag: float
     memory_mib: Mapping[str, float]
     load: float
+    held: Mapping[str, int] = field(default_factory=dict)
 
 
 class TickLog:
@@ -56,6 +60,7 @@ class TickLog:
 
     def __init__(self, period_s: float) -> None:
         self.executed = 0
+        self.held: Counter[str] = Counter()
         self._period_s = period_s
         self._late_ms: list[float] = []
         self._first: tuple[int, float] | None = None
@@ -68,11 +73,16 @@ class TickLog:
         self._last = (int(fields["rtc/tick"]), stamp.sec + stamp.nanosec * 1e-9)
         self._first = self._first or self._last
         self._late_ms.append(fields["rtc/lateness_us"] * 1e-3)
-        self.executed += message.header.frame_id == "execute"
+        reason = message.header.frame_id
+        if reason == "execute":
+            self.executed += 1
+        else:
+            self.held[re.sub(r"\d+(\.\d+)?", "…", reason)] += 1
 
     def begin(self) -> None:
         """Forget what was before."""
         self._first, self._late_ms, self.executed = None, [], 0
+        self.held.clear()
 
     def window(self) -> tuple[int, int, tuple[float, float, float], float]:
         """Return ticks, steps, lateness [ms] and the lag since ``begin``; open the next one."""
@@ -130,8 +140,11 @@ def soak(seconds: float, windows: int, logs: Path) -> list[Window]:
                 ticks, executed, late_ms, lag = log.window()
                 spent = time.monotonic() - begun
                 load = os.getloadavg()[1]
-                window = Window(spent, ticks, executed, late_ms, int(missed), lag, memory, load)
-                seen.append(window)
+                held = dict(log.held)
+                log.held.clear()
+                seen.append(
+                    Window(spent, ticks, executed, late_ms, int(missed), lag, memory, load, held)
+                )
         processes.finish()
     return seen
 
@@ -151,10 +164,12 @@ def findings(seen: Sequence[Window]) -> list[str]:
     """Return the sentences below the table."""
     grown = ", ".join(f"{name} {slope:+.1f}" for name, slope in slopes(seen).items())
     ticks, executed = (sum(getattr(w, k) for w in seen) for k in ("ticks", "executed"))
+    held = sum((Counter(w.held) for w in seen), Counter[str]())
     return [
         f"Memory's slope over the second half [MiB an hour]: {grown}.",
         f"{ticks} ticks, {executed} of them executed a step; the clock ran "
         f"{seen[-1].lag:.1f} periods ahead of them, {seen[-1].missed} deadlines were missed.",
+        *(f"{count} ticks: {reason}." for reason, count in held.most_common(8)),
     ]
 
 

@@ -69,7 +69,7 @@ class Controller:
         self.limits = limits
         self.soft_start_ticks = soft_start_ticks
         self.mode = Mode.STOPPED
-        self.fault = ""
+        self.fault = self.last_fault = ""
         self.counts: Counter[str] = Counter()
         self.player = ChunkPlayer(0, action_dim)
         self.command: np.ndarray | None = None
@@ -130,6 +130,7 @@ class Controller:
         if reason and not self.fault:
             self.counts["faults"] += 1
         self.fault = reason
+        self.last_fault = reason or self.last_fault
 
     def offer(self, chunk: ActionChunk) -> Offer:
         """Offer a chunk to the player; what was refused is counted under its reason."""

@@ -121,7 +121,7 @@ class ControllerNode(Node):
             else DeadlineTicker(self._period_s, self._tick, priority)
         )
         self._tick_source = "timer" if by_timer else "deadline"
-        self._told = ""
+        self._told, self._faults_told = "", 0
         self._diagnostics = Diagnostics(
             self,
             {
@@ -214,7 +214,9 @@ class ControllerNode(Node):
         report = motion_report(self._controller, self._input.not_finite, self._dry_run)
         if report.message != self._told and self._controller.mode in (Mode.STARVED, Mode.FAULT):
             self.get_logger().warning(report.message)
-        self._told = report.message
+        elif self._controller.counts["faults"] > self._faults_told:
+            self.get_logger().warning(f"held for a moment: {self._controller.last_fault}")
+        self._told, self._faults_told = report.message, self._controller.counts["faults"]
         return report
 
     def _report_tick(self) -> Report:

@@ -40,6 +40,8 @@ def motion_report(controller: Controller, refused_states: int, dry_run: bool) ->
         "joint states refused (not finite)": refused_states,
     }
     values.update(sorted(controller.counts.items()))
+    if controller.last_fault:
+        values["last fault"] = controller.last_fault
     return Report(_LEVELS.get(mode, OK), message, values)
 
 

@@ -1,6 +1,7 @@
 """`rtc_ros bench soak`: what it makes of ticks and memory, and a few seconds of the real thing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from sensor_msgs.msg import JointState
@@ -21,7 +22,9 @@ def test_ticks_that_keep_up_have_no_lag_and_missed_periods_are_counted_as_lag():
     log.take(tick(0, 0.0))
     log.begin()
     for i in range(100):
-        log.take(tick(i, 5.0 + 0.02 * i, 100.0 + i, "execute" if i % 2 else "hold: starved"))
+        late = f"hold: the joint state of a is 0.{i} s old"
+        log.take(tick(i, 5.0 + 0.02 * i, 100.0 + i, "execute" if i % 2 else late))
+    assert log.held == {"hold: the joint state of a is … s old": 50}, "one reason, not fifty"
     ticks, executed, late_ms, lag = log.window()
     assert (ticks, executed) == (100, 50) and lag == pytest.approx(0, abs=1e-6)
     assert late_ms == pytest.approx((0.1495, 0.19801, 0.199), abs=1e-4)
@@ -43,6 +46,9 @@ def test_the_slope_is_that_of_the_second_half_alone():
     assert slopes(leaking)["rtc_inference"] == pytest.approx(24.0)
     assert slopes(leaking)["rtc_controller"] == pytest.approx(0, abs=1e-9)
     assert "rtc_inference +24.0" in findings(leaking)[0]
+    assert len(findings(leaking)) == 2
+    held = [replace(w, held={"hold: starved": 3}) for w in leaking]
+    assert findings(held)[2:] == ["18 ticks: hold: starved."]
     assert len(markdown(leaking).splitlines()) == 2 + 6
 
 

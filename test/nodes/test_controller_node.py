@@ -113,6 +113,14 @@ def test_stale_joint_states_hold_and_are_named_then_motion_goes_on(robot):
     assert "joint_state_timeout is 0.3 s" in robot.executed[-1].header.frame_id
     robot.publish_states = True
     robot.until(lambda: robot.cursor.read().step > step + 3, "motion again")
+    # However short it was, the log names it, and so does /diagnostics from then on.
+    robot.until(lambda: "joint_state_timeout is 0.3 s" in robot.logs(), "a line in the log")
+
+    def last_fault():
+        status = robot.diagnostics.get("rtc_controller: motion")
+        return {v.key: v.value for v in status.values}.get("last fault", "") if status else ""
+
+    robot.until(lambda: "joint_state_timeout" in last_fault(), "the last fault in /diagnostics")
 
 
 def test_start_is_refused_without_joint_states_and_says_which_are_missing(robot):
