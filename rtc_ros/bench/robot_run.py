@@ -14,8 +14,8 @@ from rtc_ros.bags.run_reader import read_run
 from rtc_ros.bench.robot_figures import PERIOD_S, Measured, Point, figures
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.continuity import judge
-from rtc_ros.tools.processes import Processes, own_handoff
-from rtc_ros.tools.robot_client import RobotClient
+from rtc_ros.running.processes import Processes, own_handoff
+from rtc_ros.running.robot_client import RobotClient
 
 NAMESPACE = "rtc_ros_bench_robot"
 """Nobody else's robot: what is commanded here stays here."""

@@ -26,8 +26,8 @@ from sensor_msgs.msg import JointState
 
 from rtc_ros.bringup import nodes_to_run
 from rtc_ros.nodes.memory import resident_mib
-from rtc_ros.tools.processes import Processes, own_handoff
-from rtc_ros.tools.robot_client import RobotClient, RobotError
+from rtc_ros.running.processes import Processes, own_handoff
+from rtc_ros.running.robot_client import RobotClient, RobotError
 
 _NAMESPACE = "rtc_ros_bench_soak"
 _PATIENCE_S = 120.0

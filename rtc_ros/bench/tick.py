@@ -28,8 +28,8 @@ from typing import Any
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.nodes.ticker import DeadlineTicker
-from rtc_ros.tools.processes import Processes, own_handoff
-from rtc_ros.tools.robot_client import RobotClient, RobotError
+from rtc_ros.running.processes import Processes, own_handoff
+from rtc_ros.running.robot_client import RobotClient, RobotError
 
 GOAL_MS = 0.5
 BARE = "bare"

@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from rtc_ros.policy.shipped import checkpoint_path
     from rtc_ros.policy.smolvla import SmolVLAAdapter
-    from rtc_ros.tools.robot_client import RobotError
+    from rtc_ros.running.robot_client import RobotError
 
     try:
         checkpoint = checkpoint_path(options.checkpoint)

@@ -11,8 +11,8 @@ from rtc_ros.bags.run_reader import read_run
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.continuity import ContinuityReport, judge
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.tools.processes import Processes, own_handoff
-from rtc_ros.tools.robot_client import RobotClient
+from rtc_ros.running.processes import Processes, own_handoff
+from rtc_ros.running.robot_client import RobotClient
 
 LOADING_S = 120.0
 _RECORDER_S = 30.0

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from rtc_ros.bringup import SIM_ARGUMENTS, nodes_to_run
-from rtc_ros.tools.processes import Processes, explain
+from rtc_ros.running.processes import Processes, explain
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from rtc_ros.bench.robot_figures import Measured, Point, limit_events, ticks_kep
 from rtc_ros.bench.robot_report import draw, markdown
 from rtc_ros.bench.robot_run import nodes_of
 from rtc_ros.report.example_run import ExampleSettings, example_run
-from rtc_ros.tools.robot_client import RobotError
+from rtc_ros.running.robot_client import RobotError
 
 RUN = example_run(ExampleSettings(ticks=300))
 

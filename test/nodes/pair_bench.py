@@ -10,9 +10,9 @@ from sensor_msgs.msg import JointState
 from rtc_ros.bringup import config_file, nodes_to_run
 from rtc_ros.preflight.probe import Probe
 from rtc_ros.preflight.setup import read_setup
+from rtc_ros.running.processes import Processes
+from rtc_ros.running.robot_client import RobotClient, RobotError
 from rtc_ros.tools.preflight import examine
-from rtc_ros.tools.processes import Processes
-from rtc_ros.tools.robot_client import RobotClient, RobotError
 
 STEPS = 60
 

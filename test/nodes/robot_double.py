@@ -21,7 +21,7 @@ from rtc_ros.core.cursor import Mode
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
-from rtc_ros.tools.processes import Processes
+from rtc_ros.running.processes import Processes
 
 JOINTS = ["a", "b", "c"]
 PERIOD_S = 0.02

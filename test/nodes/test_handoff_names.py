@@ -8,7 +8,7 @@ import pytest
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.spec import HandoffSpec
-from rtc_ros.tools.processes import Processes
+from rtc_ros.running.processes import Processes
 
 pytestmark = pytest.mark.ros
 

@@ -81,6 +81,16 @@ def test_layer_imports_only_the_layers_below_it(repo: Path, layer: str) -> None:
     assert not wrong, "imports against the layers:\n" + "\n".join(wrong)
 
 
+def test_nobody_imports_the_commands(repo: Path) -> None:
+    wrong = [
+        f"{path}: {name}"
+        for path, names in modules(repo, "rtc_ros")
+        for name in sorted(names)
+        if name.startswith("rtc_ros.tools") and path.parts[1] != "tools"
+    ]
+    assert not wrong
+
+
 def test_only_the_two_modules_for_it_import_lerobot(repo: Path) -> None:
     users = {
         str(path)

@@ -18,10 +18,10 @@ from rtc_ros.replay.shadow import Shadow
 from rtc_ros.replay.source import ImageTrack, Recording
 from rtc_ros.replay.sweep import Trial, combinations, draw_sweep, recommended
 from rtc_ros.report.example_run import ExampleSettings, example_run
+from rtc_ros.running.processes import Processes
+from rtc_ros.running.robot_client import RobotClient
 from rtc_ros.tools.cli import main as rtc_ros
-from rtc_ros.tools.processes import Processes
 from rtc_ros.tools.replay import main
-from rtc_ros.tools.robot_client import RobotClient
 
 RECORD_S = 12.0
 OTHERS = tuple(name for name in STRATEGIES if name != "rtc")

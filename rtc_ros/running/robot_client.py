@@ -20,7 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from rtc_ros.tools.processes import RobotError as RobotError
+from rtc_ros.running.processes import RobotError as RobotError
 
 _SERVICE_S = 10.0
 
@@ -36,7 +36,7 @@ class RobotClient:
         self._check = check
         self._context = Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("rtc_demo", context=self._context, namespace=namespace)
+        self._node = Node("rtc_client", context=self._context, namespace=namespace)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self.settings: dict[str, Any] = {}

@@ -1,0 +1,1 @@
+"""Nodes as processes of their own, and a client that drives them from outside."""
