@@ -37,7 +37,8 @@ from rtc_ros.bench.robot_figures import Measured, Point
 from rtc_ros.bench.robot_run import measure
 from rtc_ros.bench.tasks.results import Results
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.running.processes import RobotError, sigterm_as_interrupt
+from rtc_ros.running.processes import RobotError
+from rtc_ros.running.signals import sigterm_as_interrupt
 
 LATENCIES_MS = (0.0, 100.0, 200.0)
 _INTERRUPTED = 130

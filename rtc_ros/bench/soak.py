@@ -29,7 +29,8 @@ from rtc_ros.nodes.memory import resident_mib
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
 
-_NAMESPACE = "rtc_ros_bench_soak"
+_NAMESPACE = f"rtc_ros_bench_soak_{os.getpid()}"
+"""Two at once, in one ROS domain, would command each other's arms."""
 _PATIENCE_S = 120.0
 _PERIOD_S = 0.02
 _NODES = ("rtc_sim", "rtc_inference", "rtc_controller")

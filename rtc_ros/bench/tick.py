@@ -40,7 +40,7 @@ VARIANTS = (
 
 LATE = ("late p50 [ms]", "late p99 [ms]", "late max [ms]")
 
-_NAMESPACE = "rtc_ros_bench_tick"
+_NAMESPACE = f"rtc_ros_bench_tick_{os.getpid()}"
 _PERIOD_S = 0.02
 _PATIENCE_S = 120.0
 

@@ -11,8 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import NoReturn
+from types import TracebackType
 
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
@@ -117,20 +116,6 @@ def own_handoff() -> Iterator[None]:
                 del os.environ[DIRECTORY_VARIABLE]
             else:
                 os.environ[DIRECTORY_VARIABLE] = before
-
-
-@contextlib.contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a block as ^C does: through its ``with`` blocks, so no process is left."""
-
-    def interrupt(_: int, __: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def explain(executable: str, code: int, log_folder: Path | None = None) -> str:

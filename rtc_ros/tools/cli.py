@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
+from rtc_ros.running.signals import sigterm_as_interrupt
+
 COMMANDS = {
-    ("demo",): ("rtc_ros.tools.demo", "a minute of the main job in simulation, with a report"),
+    ("demo",): ("rtc_ros.tools.demo", "the main job in simulation for two minutes, with a report"),
     ("start",): ("rtc_ros.tools.start", "start the nodes, simulated or beside your driver"),
     ("preflight",): (
         "rtc_ros.tools.preflight",
@@ -103,7 +106,12 @@ def _run(command: str, module: str, options: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    return int(tool.main(options) or 0)
+    try:
+        with sigterm_as_interrupt():
+            return int(tool.main(options) or 0)
+    except KeyboardInterrupt:
+        print(f"rtc_ros {command}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

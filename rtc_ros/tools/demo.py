@@ -23,8 +23,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rtc_ros.bags.reader import BagError
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.running.processes import Processes, own_handoff, sigterm_as_interrupt
+from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
+from rtc_ros.running.signals import sigterm_as_interrupt
 from rtc_ros.sim.tasks import Turns
 from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
 

@@ -1,6 +1,10 @@
 """`rtc_ros bench soak`: what it makes of ticks and memory, and a few seconds of the real thing."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -50,6 +54,26 @@ def test_the_slope_is_that_of_the_second_half_alone():
     held = [replace(w, held={"hold: starved": 3}) for w in leaking]
     assert findings(held)[2:] == ["18 ticks: hold: starved."]
     assert len(markdown(leaking).splitlines()) == 2 + 6
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.rendering
+def test_sigterm_ends_it_with_all_its_nodes(tmp_path, monkeypatch):
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    command = [sys.executable, "-m", "rtc_ros.tools.cli", "bench", "soak", "--minutes", "5"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A node's command line has the namespace, which has the process's own id.
+    mine = ["pgrep", "-f", f"__ns:=/rtc_ros_bench_soak_{process.pid}"]
+    deadline = time.monotonic() + 60
+    while len(subprocess.run(mine, capture_output=True).stdout.split()) < 3:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "interrupted" in error and "Traceback" not in error
+    assert not subprocess.run(mine, capture_output=True).stdout
+    assert not list(tmp_path.glob("rtc_ros_own_*")), "its shared memory went with it"
 
 
 @pytest.mark.ros
