@@ -7,6 +7,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+TRANSPORT = "FASTDDS_BUILTIN_TRANSPORTS", "UDPv4"
+"""Fast DDS's shared memory can lose a process that was killed and started again (reliability.md)."""
 FIGURES: list[tuple[str, str]] = []
 
 
@@ -32,6 +34,7 @@ def standing(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     folder = tmp_path_factory.mktemp("faults")
     patch.setenv("RTC_ROS_SHM_DIR", str(folder))
+    patch.setenv(*TRANSPORT)
     made = FaultSystem(folder)
     made.up()
     yield made
@@ -55,6 +58,7 @@ def fresh(tmp_path, monkeypatch):
     from fault_system import FaultSystem
 
     monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    monkeypatch.setenv(*TRANSPORT)
     made = FaultSystem(tmp_path, namespace="apart")
     yield made
     made.down()
