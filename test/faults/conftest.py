@@ -8,7 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 TRANSPORT = "FASTDDS_BUILTIN_TRANSPORTS", "UDPv4"
-"""Fast DDS's shared memory can lose a process that was killed and started again (reliability.md)."""
+"""Fast DDS's shared memory can lose a process that was started after a kill (reliability.md)."""
 FIGURES: list[tuple[str, str]] = []
 
 
