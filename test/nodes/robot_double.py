@@ -100,6 +100,15 @@ class RobotDouble:
         self.cursor = StepCursor.attach("test.cursor", spec)
         self.until(lambda: self.cursor.read() is not None, "the first tick")
 
+    def until_it_has_listeners(self) -> None:
+        """Wait until the controller sees a listener on each command topic: the first is heard."""
+
+        def heard() -> bool:
+            status = self.diagnostics.get("rtc_controller: commands")
+            return status is not None and status.message.startswith("every command topic has")
+
+        self.until(heard, "a listener on each command topic")
+
     def call(self, name: str) -> Trigger.Response:
         """Call one of the controller's services."""
         client = self.node.create_client(Trigger, f"rtc_controller/{name}")

@@ -28,6 +28,7 @@ def test_nothing_moves_until_start_then_each_row_goes_to_its_driver(robot):
     arm = robot.listen(Float64MultiArray, "arm/commands")
     hand = robot.listen(JointState, "hand/commands")
     robot.start()
+    robot.until_it_has_listeners()
     robot.spin(0.3)
     assert not arm and not robot.executed
     assert robot.cursor.read().mode is Mode.STOPPED
@@ -170,6 +171,7 @@ def test_joint_trajectory_by_point_and_by_chunk(robot, chunked):
             "group.arm.time_from_start": 0.03,
         }
     )
+    robot.until_it_has_listeners()
     robot.begin()
     robot.write(RAMP)
     robot.until(lambda: robot.cursor.read().step >= 4, "motion")
@@ -203,6 +205,7 @@ def test_a_driver_that_has_the_rest_of_a_chunk_is_told_to_hold(robot, how):
             "group.arm.joints": JOINTS,
         }
     )
+    robot.until_it_has_listeners()
     robot.begin()
     robot.write(np.repeat(RAMP, 5, axis=0))
     robot.until(lambda: robot.cursor.read().step >= 10, "motion")
