@@ -207,7 +207,7 @@ def test_a_played_bag_is_judged_live_as_from_its_file(bag):
     try:
         with (
             process("-m", "rtc_ros.nodes.monitor_node") as monitor,
-            process(PLAYER, bag, "8") as player,
+            process(PLAYER, bag, "2") as player,
         ):
             assert "done\n" in iter(player.stdout.readline, "")
             expected = {name: value for name, value, _ in facts(judge(read_run(bag)))}
