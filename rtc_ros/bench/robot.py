@@ -38,7 +38,6 @@ from rtc_ros.bench.robot_run import measure
 from rtc_ros.bench.tasks.results import Results
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.running.processes import RobotError
-from rtc_ros.running.signals import sigterm_as_interrupt
 
 LATENCIES_MS = (0.0, 100.0, 200.0)
 _INTERRUPTED = 130
@@ -68,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupted = False
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         try:
-            with sigterm_as_interrupt():
-                _measure(chosen, results, failed, options, episodes, progress)
+            _measure(chosen, results, failed, options, episodes, progress)
         except KeyboardInterrupt:
             interrupted = True
     rows = [Measured(**results.rows[p.key]) for p in chosen if p.key in results.rows]  # type: ignore[arg-type]

@@ -173,10 +173,9 @@ class Recording:
 
     def _to_policy(self, state: np.ndarray) -> np.ndarray:
         """Convert a state [S] from the robot's units to the policy's."""
-        if "state_scale" not in self.settings:
-            return state * self.scale + self.offset
-        scale = np.asarray(self.settings["state_scale"], dtype=np.float64)
-        return state * scale + np.asarray(self.settings["state_offset"], dtype=np.float64)
+        scale = self.settings.get("state_scale", self.settings["joint_scale"])
+        offset = self.settings.get("state_offset", self.settings["joint_offset"])
+        return state * np.asarray(scale, np.float64) + np.asarray(offset, np.float64)
 
     def observed(
         self, image_stamps: list[int], joint_stamps: list[int], time_ns: int

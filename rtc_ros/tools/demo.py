@@ -25,7 +25,6 @@ from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
-from rtc_ros.running.signals import sigterm_as_interrupt
 from rtc_ros.sim.tasks import Turns
 from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
 
@@ -49,9 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     try:
-        with sigterm_as_interrupt():
-            phases = _run(options, out, console)
-            passed = write_reports(phases, options.latency_ms, console)
+        phases = _run(options, out, console)
+        passed = write_reports(phases, options.latency_ms, console)
     except KeyboardInterrupt:
         print(f"demo: interrupted; what was recorded is in {out}", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -6,7 +6,6 @@ Where the bag has the inference node's settings, each frame shows the task sente
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from bisect import bisect_right
@@ -17,6 +16,7 @@ from typing import IO
 import cv2
 import numpy as np
 
+from rtc_ros.bags.columns import settings_of
 from rtc_ros.bags.images import IMAGE_TYPES, decode_bgr
 from rtc_ros.bags.reader import Bag, BagError
 
@@ -76,8 +76,12 @@ class Captions:
     def __init__(self, bag_path: Path) -> None:
         with Bag(bag_path) as bag:
             found = [t for t in bag.topics if f"/{t}".endswith(_SETTINGS)]
-            said = [(t, _task(m.data)) for _, t, m in bag.messages(*found)] if found else []
-        self._said = sorted(said) if len(found) == 1 else []
+            batches = bag.batches(*found) if len(found) == 1 else ()
+            self._said = sorted(
+                (time_ns, _task(message))
+                for _, times, messages in batches
+                for time_ns, message in zip(times, messages, strict=True)
+            )
 
     def at(self, time_ns: int) -> str:
         """Return the sentence in effect at a time, "" where there was none yet."""
@@ -90,13 +94,12 @@ class Captions:
         return _written(image.copy(), sentence, bottom=True) if sentence else image
 
 
-def _task(settings: str) -> str:
+def _task(settings: bytes) -> str:
     """Return the task sentence of a settings message, "" where it has none."""
     try:
-        values = json.loads(settings)
-    except json.JSONDecodeError:
+        return str(settings_of(settings).get("task", ""))
+    except ValueError:
         return ""
-    return str(values.get("task", "")) if isinstance(values, dict) else ""
 
 
 def write_film(

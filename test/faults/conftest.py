@@ -7,8 +7,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-TRANSPORT = "FASTDDS_BUILTIN_TRANSPORTS", "UDPv4"
-"""Fast DDS's shared memory can lose a process that was started after a kill (reliability.md)."""
 FIGURES: list[tuple[str, str]] = []
 
 
@@ -29,7 +27,7 @@ def pytest_terminal_summary(terminalreporter):
 # Not for the session: its processes and its folder would be there under all later tests.
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory):
-    from fault_system import FaultSystem
+    from fault_system import TRANSPORT, FaultSystem
 
     patch = pytest.MonkeyPatch()
     folder = tmp_path_factory.mktemp("faults")
@@ -55,7 +53,7 @@ def system(standing):
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """A system of its own, with nothing started yet."""
-    from fault_system import FaultSystem
+    from fault_system import TRANSPORT, FaultSystem
 
     monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
     monkeypatch.setenv(*TRANSPORT)

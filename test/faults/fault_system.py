@@ -39,6 +39,9 @@ HORIZON = 30
 S_MIN = 8
 STALE_S = 0.3
 STALE_TICKS = round(STALE_S / PERIOD_S)
+TRANSPORT = "FASTDDS_BUILTIN_TRANSPORTS", "UDPv4"
+"""Fast DDS's shared memory can lose a process that was started after a kill (reliability.md), and
+a killed process leaves its segments in /dev/shm."""
 MARGIN_TICKS = 10
 """Messages on their way, and a busy machine."""
 SECOND = round(1.0 / PERIOD_S)

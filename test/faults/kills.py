@@ -28,7 +28,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fault_system import FaultSystem
+from fault_system import TRANSPORT, FaultSystem
 from process_farm import row
 
 
@@ -175,8 +175,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rtc_ros_kills_", dir="/dev/shm") as folder:
         os.environ["RTC_ROS_SHM_DIR"] = folder
-        # A killed process leaves its middleware's own segments in /dev/shm.
-        os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
+        os.environ.update([TRANSPORT])
         made = campaign(options.kills, options.inference, options.seed, Path(folder))
     print(made.summary())
     for problem in made.system.watcher.problems[:20]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fault_system import TRANSPORT
 from kills import campaign
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -10,8 +11,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 def test_kills_of_both_sides_at_random_moments(tmp_path, monkeypatch, figure):
     monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
-    # A killed process leaves its middleware's own segments in /dev/shm.
-    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    monkeypatch.setenv(*TRANSPORT)
     made = campaign(10, "writer", 7, tmp_path, "kills")
     watcher = made.system.watcher
     assert not watcher.problems, watcher.problems[:5]
