@@ -8,6 +8,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
@@ -19,7 +20,7 @@ from rtc_ros.nodes.monitor_parameters import MONITOR
 from rtc_ros.nodes.parameters import declare
 from rtc_ros.nodes.runner import run_node
 from rtc_ros.report.facts import facts
-from rtc_ros.report.live_run import LiveRun, LiveState
+from rtc_ros.report.live_run import LiveRun, LiveState, nothing_yet
 
 SILENT_S = 1.0
 """Without a tick for longer than this, nothing moves: that is said."""
@@ -60,17 +61,20 @@ class MonitorNode(Node):
             states: JointState,
             settings: String,
         }
-        for topic, kind in types.items():
-            self._listen(topic, kind, _LISTEN)
+        self._listening = {t: self._listen(t, kind, _LISTEN) for t, kind in types.items()}
         self._listen(settings, String, _LATCHED)
         self.state = LiveState()
         self._diagnostics: Diagnostics | None = None
 
-    def _listen(self, topic: str, kind: type, qos: QoSProfile) -> None:
+    def _listen(self, topic: str, kind: type, qos: QoSProfile) -> Subscription[Any]:
         def receive(data: bytes) -> None:
             self.live.add(topic, self.get_clock().now().nanoseconds, data)
 
-        self.create_subscription(kind, topic, receive, qos, raw=True)
+        return self.create_subscription(kind, topic, receive, qos, raw=True)
+
+    def absent(self) -> tuple[str, ...]:
+        """Return the topics that come from nobody whom this node has found yet."""
+        return tuple(t for t, s in self._listening.items() if not s.get_publisher_count())
 
     def run(self) -> None:
         """Begin to publish."""
@@ -87,7 +91,7 @@ class MonitorNode(Node):
         self.state = self.live.state()
         report = self.state.report
         if report is None:
-            return Report(OK, self.state.problem or "nothing executed yet")
+            return Report(OK, self.state.problem or nothing_yet(self.absent()))
         values = {name: value for name, value, _ in facts(report)}
         level = WARN if report.verdict.passed is False else OK
         return Report(level, f"{report.verdict.word}: {'; '.join(report.verdict.why)}", values)

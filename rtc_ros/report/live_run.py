@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,6 +42,12 @@ class LiveState:
     totals: Mapping[str, int] = field(default_factory=dict)
     report: ContinuityReport | None = None
     problem: str = ""
+
+
+def nothing_yet(absent: Sequence[str]) -> str:
+    """Say that nothing was executed yet, and which topics nobody publishes."""
+    nobody = f"; nobody publishes {', '.join(absent)}" if absent else ""
+    return f"nothing executed yet{nobody}"
 
 
 class LiveRun:

@@ -66,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if console.is_terminal:
             with Live(console=console, auto_refresh=False, screen=True) as live:
                 while spin(REFRESH_S):
-                    live.update(view(node.live.state()), refresh=True)
+                    live.update(view(node.live.state(), node.absent()), refresh=True)
         else:
             while spin(LINE_S):
-                print(line(node.live.state()), flush=True)
+                print(line(node.live.state(), node.absent()), flush=True)
     except ExternalShutdownException:
         pass
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -10,7 +12,7 @@ from rich.text import Text
 from rtc_ros.core.continuity.seams import Seam
 from rtc_ros.core.cursor import Mode
 from rtc_ros.report.facts import facts
-from rtc_ros.report.live_run import LiveState
+from rtc_ros.report.live_run import LiveState, nothing_yet
 
 SILENT_S = 1.0
 SEAMS_SHOWN = 40
@@ -24,19 +26,19 @@ _COLOURS = {
 }
 
 
-def view(state: LiveState) -> RenderableType:
-    """Return the whole view of ``state``."""
+def view(state: LiveState, absent: Sequence[str] = ()) -> RenderableType:
+    """Return the whole view of ``state``; nobody publishes the topics ``absent``."""
     return Group(
-        Panel(_now(state), title="now", title_align="left"),
+        Panel(_now(state, absent), title="now", title_align="left"),
         Panel(_seams(state), title="seams, newest last", title_align="left"),
         Panel(_figures(state), title="the last minute", title_align="left"),
     )
 
 
-def line(state: LiveState) -> str:
+def line(state: LiveState, absent: Sequence[str] = ()) -> str:
     """Return one line on ``state``, for pipes and files."""
     if state.report is None:
-        return "nothing executed yet"
+        return nothing_yet(absent)
     chunk, report = state.chunk, state.report
     excess = report.seam_excess_ratio
     return " ".join(
@@ -57,9 +59,9 @@ def line(state: LiveState) -> str:
     )
 
 
-def _now(state: LiveState) -> RenderableType:
+def _now(state: LiveState, absent: Sequence[str]) -> RenderableType:
     if state.silent_s is None:
-        return Text("no tick seen yet: is the controller started?", style="yellow")
+        return Text(f"{nothing_yet(absent)}: is the controller started?", style="yellow")
     if state.problem:
         return Text(state.problem, style="yellow")
     grid = Table.grid(padding=(0, 3))

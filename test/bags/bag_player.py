@@ -1,7 +1,8 @@
 """Plays a bag over real ROS 2 topics with its timing: bag_player.py BAG [RATE] [TIMES].
 
 What `ros2 bag play` does, as far as a listener can tell: serialized messages, at the distances of
-their receive times, latched topics latched. It begins once all topics have a listener.
+their receive times, latched topics latched. It begins once all topics have a listener and its
+input says so with a line: that listener may not know yet of this publisher.
 """
 
 import importlib
@@ -49,6 +50,7 @@ def main() -> None:
         if time.monotonic() > deadline:
             sys.exit("nobody listens")
         time.sleep(0.05)
+    sys.stdin.readline()
     for _ in range(int(times)):
         begun, first = time.monotonic(), messages[0][0]
         for time_ns, topic, data in messages:

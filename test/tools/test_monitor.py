@@ -125,8 +125,10 @@ def test_the_view_shows_what_matters():
 
 def test_the_view_before_anything_came():
     state = LiveRun(TOPICS).state()
-    assert "no tick seen yet" in shown(state)
+    assert "nothing executed yet: is the controller started?" in shown(state)
     assert line(state) == "nothing executed yet"
+    said = line(state, ["/rtc_controller/executed", "/joint_states"])
+    assert said == "nothing executed yet; nobody publishes /rtc_controller/executed, /joint_states"
 
 
 def test_the_bar_of_rows():
@@ -171,6 +173,13 @@ def process(*command):
         running.kill()
 
 
+def play(player):
+    """Let a player begin that somebody listens to, and wait until it is done."""
+    player.stdin.write("\n")
+    player.stdin.flush()
+    assert "done\n" in iter(player.stdout.readline, "")
+
+
 @pytest.mark.ros
 def test_the_terminal_view_of_a_bag_that_is_played_twice(bag):
     steps = judge(example_run(RUN)).steps
@@ -178,7 +187,10 @@ def test_the_terminal_view_of_a_bag_that_is_played_twice(bag):
         process("-m", "rtc_ros.tools.monitor") as monitor,
         process(PLAYER, bag, "8", "2") as player,
     ):
-        assert "done\n" in iter(player.stdout.readline, "")
+        # Only what is published once both sides know each other is heard.
+        while "nobody" in monitor.stdout.readline():
+            pass
+        play(player)
         for _ in range(60):
             said = monitor.stdout.readline()
             if f"step={steps - 1} " in said:
@@ -204,20 +216,28 @@ def test_a_played_bag_is_judged_live_as_from_its_file(bag):
         lambda m: found.update({s.name: s for s in m.status}),
         10,
     )
+
+    def status():
+        return found.get("rtc_monitor: continuity")
+
+    def values():
+        return {v.key: v.value for v in status().values}
+
+    def wait(condition):
+        deadline = time.monotonic() + 60
+        while not condition() and time.monotonic() < deadline:
+            rclpy.spin_once(node, timeout_sec=0.2)
+
     try:
         with (
             process("-m", "rtc_ros.nodes.monitor_node") as monitor,
             process(PLAYER, bag, "2") as player,
         ):
-            assert "done\n" in iter(player.stdout.readline, "")
+            wait(lambda: status() is not None and status().message == "nothing executed yet")
+            play(player)
             expected = {name: value for name, value, _ in facts(judge(read_run(bag)))}
-            deadline = time.monotonic() + 60
-            values = {}
-            while values != expected and time.monotonic() < deadline:
-                rclpy.spin_once(node, timeout_sec=0.2)
-                status = found.get("rtc_monitor: continuity")
-                values = {v.key: v.value for v in status.values} if status else {}
-            assert values == expected
+            wait(lambda: values() == expected)
+            assert values() == expected
             motion = found["rtc_monitor: motion"]
             assert {v.key for v in motion.values} >= {"step", "row", "chunk", "H", "beta"}
             monitor.send_signal(signal.SIGINT)
