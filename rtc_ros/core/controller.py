@@ -10,6 +10,7 @@ import numpy as np
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import ChunkPlayer, Offer, PlayedStep
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
+from rtc_ros.core.jerk import JerkFilter, jerk_window
 from rtc_ros.core.limits import (
     JointLimits,
     at_rest,
@@ -34,12 +35,15 @@ REASONS = {
 class Command:
     """What one tick sends to the arm.
 
-    ``target`` float64[A] is the row after the limits, None where nothing was ever commanded (the
-    arm keeps the pose that its driver holds). ``wanted`` is the row before the limits, None on
-    a hold, which brakes first. ``limited`` counts the joints that the limits changed.
+    ``target`` float64[A] goes out, None where nothing was ever commanded (the arm keeps the pose
+    that its driver holds). ``row`` is the executed row after the limits; a jerk limit makes
+    ``target`` the mean of the last ones, otherwise both are the same. ``wanted`` is the row before
+    the limits, None on a hold, which brakes first. ``limited`` counts the joints that the limits
+    changed.
     """
 
     target: np.ndarray | None
+    row: np.ndarray | None
     wanted: np.ndarray | None
     limited: int
     mode: Mode
@@ -60,7 +64,7 @@ class Controller:
 
     Args:
         action_dim: A.
-        limits: position and per-step limits.
+        limits: of position, velocity, acceleration and jerk.
         soft_start_ticks: ticks until the full velocity limit holds; 0 for at once.
     """
 
@@ -72,8 +76,10 @@ class Controller:
         self.fault = self.last_fault = ""
         self.counts: Counter[str] = Counter()
         self.player = ChunkPlayer(0, action_dim)
-        self.command: np.ndarray | None = None
+        self.row: np.ndarray | None = None
+        self.target: np.ndarray | None = None
         self.last_step = np.zeros(action_dim)
+        self.jerk = JerkFilter(action_dim, jerk_window(limits))
         self._measured: np.ndarray = np.zeros(action_dim)
         self._history = np.zeros((HISTORY_ROWS, action_dim))
 
@@ -95,7 +101,8 @@ class Controller:
             )
         self.player = ChunkPlayer(epoch, self.action_dim)
         self._measured = pose
-        self.command = None
+        self.jerk.rest_at(pose)
+        self.row = self.target = None
         self.last_step = np.zeros(self.action_dim)
         self.fault = ""
         self._history[:] = 0.0
@@ -123,7 +130,7 @@ class Controller:
     @property
     def settled(self) -> bool:
         """Whether nothing has to be commanded for the arm to stand still."""
-        return self.command is None or at_rest(self.last_step, self.limits)
+        return self.row is None or (at_rest(self.last_step, self.limits) and self.jerk.settled)
 
     def set_fault(self, reason: str) -> None:
         """Hold because of ``reason``, or go on where it is empty. No effect while stopped."""
@@ -154,19 +161,19 @@ class Controller:
             self.counts[f"ticks held: {self.mode.name.lower()}"] += 1
             return self._hold(played, REASONS[self.mode])
         self.mode = Mode.RUNNING
-        previous = self._measured if self.command is None else self.command
-        chunk, row = played.chunk, played.row
+        previous = self._measured if self.row is None else self.row
+        chunk = played.chunk
         assert chunk is not None, "there is a row to play"
-        following = chunk.actions[min(row + 1, chunk.rows - 1)]
-        target = limit_row(
+        following = chunk.actions[min(played.row + 1, chunk.rows - 1)]
+        self.row = limit_row(
             played.action, previous, self.limits, velocity_scale, self.last_step, following
         )
-        limited = int((target != self.limits.nearest(played.action, previous)).sum())
+        limited = int((self.row != self.limits.nearest(played.action, previous)).sum())
         self.counts["steps"] += 1
         self.counts["steps limited"] += limited > 0
-        self.command, self.last_step = target, target - previous
-        self._history[played.step % HISTORY_ROWS] = target
-        return Command(target, played.action, limited, self.mode, played, REASONS[self.mode])
+        self.last_step = self.row - previous
+        self._history[played.step % HISTORY_ROWS] = self.row
+        return self._out(played.action, limited, played, REASONS[self.mode])
 
     def _still(self) -> PlayedStep:
         """Return a tick that isn't one of the run: k and its ticks stand still."""
@@ -175,35 +182,38 @@ class Controller:
 
     def _hold(self, played: PlayedStep, reason: str) -> Command:
         """Brake by one step, or stay."""
-        if self.command is not None:
-            previous = self.command
-            self.command = brake_row(previous, self.last_step, self.limits)
-            self.last_step = self.command - previous
-        return Command(self.command, None, 0, self.mode, played, reason)
+        if self.row is not None:
+            previous = self.row
+            self.row = brake_row(previous, self.last_step, self.limits)
+            self.last_step = self.row - previous
+        return self._out(None, 0, played, reason)
+
+    def _out(
+        self, wanted: np.ndarray | None, limited: int, played: PlayedStep, reason: str
+    ) -> Command:
+        self.target = None if self.row is None else self.jerk.push(self.row)
+        return Command(self.target, self.row, wanted, limited, self.mode, played, reason)
 
     def ahead(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return what goes out from the last command on if no chunk comes any more.
+        """Return what goes out from the last target on if no chunk comes any more.
 
-        float64[R, A] positions, that command first: the rest of the chunk through the limits, then
+        float64[R, A] positions, that target first: the rest of the chunk through the limits, then
         down to rest. float64[R, A] velocities [robot units / step] in those points, 0 in the last.
 
         Raises:
             ValueError: nothing was commanded yet.
         """
-        if self.command is None:
+        if self.row is None:
             raise ValueError("nothing was commanded yet, so nothing goes on")
-        rows, chunk, step = self.command[None], self.player.current, self.player.step
+        rows, chunk, step = self.row[None], self.player.current, self.player.step
         if self.mode is Mode.RUNNING and chunk is not None:
             wanted = chunk.actions[step - chunk.origin_step : chunk.rows]
             scales = soft_start_scale(step + np.arange(len(wanted)), self.soft_start_ticks)
-            rest = limit_rows(wanted, self.command, self.limits, scales, self.last_step)
+            rest = limit_rows(wanted, self.row, self.limits, scales, self.last_step)
             rows = np.concatenate([rows, rest])
-        steps = np.diff(rows, axis=0, prepend=(self.command - self.last_step)[None])
-        rows = np.concatenate([rows, brake_rows(rows[-1], steps[-1], self.limits)])
-        steps = np.diff(rows, axis=0, prepend=(self.command - self.last_step)[None])
-        velocities = np.zeros_like(rows)
-        velocities[:-1] = (steps[:-1] + steps[1:]) / 2
-        return rows, velocities
+        last_step = self.last_step if len(rows) == 1 else rows[-1] - rows[-2]
+        rest = brake_rows(rows[-1], last_step, self.limits)
+        return self.jerk.ahead(np.concatenate([rows[1:], rest]))
 
     @property
     def velocity_scale(self) -> float:
@@ -220,7 +230,7 @@ class Controller:
             tick=player.tick_count,
             tick_ns=tick_ns,
             mode=self.mode,
-            command=self._measured if self.command is None else self.command,
+            command=self._measured if self.row is None else self.row,
             history=self._history,
             lower=self.limits.lower,
             upper=self.limits.upper,

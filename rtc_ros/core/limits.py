@@ -1,4 +1,4 @@
-"""Limits on what goes out to the arm: position, change within one step, change of that change."""
+"""Limits on the executed rows: position, change within one step, change of that change."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class JointLimits:
 
     ``lower``, ``upper``: position [robot units]. ``max_step``: change of a command within one
     step [robot units / step]. ``max_bend``: change of that change [robot units / step²].
-    ``turn``: 2π for a joint that turns endlessly and goes the short way to a wanted position,
-    0 for all others. ``coherent``: where a limit binds, one factor shortens the step of all
-    joints, instead of a joint alone.
+    ``max_twist``: change of that [robot units / step³], which ``core.jerk`` keeps. ``turn``: 2π
+    for a joint that turns endlessly and goes the short way to a wanted position, 0 for all others.
+    ``coherent``: where a limit binds, one factor shortens the steps of all joints, not one alone.
     """
 
     lower: np.ndarray
@@ -28,6 +28,7 @@ class JointLimits:
     max_bend: np.ndarray = field(default_factory=lambda: np.array(np.inf))
     turn: np.ndarray = field(default_factory=lambda: np.array(0.0))
     coherent: bool = False
+    max_twist: np.ndarray = field(default_factory=lambda: np.array(np.inf))
     bends: bool = field(init=False)
     """Whether any joint's acceleration is limited."""
     turns: bool = field(init=False)
@@ -35,28 +36,28 @@ class JointLimits:
     _bend: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        size = np.shape(self.lower)
-        for name in ("max_bend", "turn"):
-            if np.ndim(getattr(self, name)) == 0:
-                object.__setattr__(self, name, np.full(size, getattr(self, name), np.float64))
-        numbers = (self.lower, self.upper, self.max_step, self.max_bend, self.turn)
+        for name in ("max_bend", "turn", "max_twist"):
+            if np.ndim(value := getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.full(np.shape(self.lower), value, np.float64))
+        sizes = (self.max_step, self.max_bend, self.max_twist)
+        numbers = (self.lower, self.upper, self.turn, *sizes)
         shapes = {np.shape(x) for x in numbers}
         if len(shapes) != 1:
             raise ValueError(f"the limits differ in size: {sorted(shapes)}")
         if np.isnan(numbers).any():
             raise ValueError("a joint limit is NaN; use .inf for no limit")
-        if (np.asarray(self.lower) >= self.upper).any():
-            bad = int(np.argmax(np.asarray(self.lower) >= self.upper))
+        if (none := np.asarray(self.lower) >= self.upper).any():
+            bad = int(np.argmax(none))
             raise ValueError(
                 f"joint {bad} has the lower limit {self.lower[bad]:g}, "
                 f"not below its upper limit {self.upper[bad]:g}"
             )
-        for name, values in (("velocity", self.max_step), ("acceleration", self.max_bend)):
+        for name, values in zip(("velocity", "acceleration", "jerk"), sizes, strict=True):
             if (np.asarray(values) <= 0).any():
                 raise ValueError(f"a {name} limit is zero or negative; the arm could never move")
         bounded = np.isfinite(self.lower) | np.isfinite(self.upper)
-        if (bounded & (np.asarray(self.turn) != 0)).any():
-            bad = int(np.argmax(bounded & (np.asarray(self.turn) != 0)))
+        if (both := bounded & (np.asarray(self.turn) != 0)).any():
+            bad = int(np.argmax(both))
             raise ValueError(f"joint {bad} turns endlessly and has a position limit")
         free = np.isinf(self.max_bend)
         object.__setattr__(self, "bends", not free.all())
@@ -74,17 +75,21 @@ class JointLimits:
         max_acceleration: Sequence[float] | None = None,
         turn: Sequence[float] | None = None,
         coherent: bool = False,
+        max_jerk: Sequence[float] | None = None,
     ) -> JointLimits:
-        """Make limits from [robot units / s], [robot units / s²] and Δt [s]."""
-        size = len(lower)
-        bend = np.full(size, np.inf) if max_acceleration is None else max_acceleration
+        """Make limits from [robot units / s], [… / s²], [… / s³] and Δt [s]."""
+
+        def array(values: Sequence[float] | None, otherwise: float = np.inf) -> np.ndarray:
+            return np.asarray(otherwise if values is None else values, float)
+
         return cls(
-            np.asarray(lower, float),
-            np.asarray(upper, float),
-            np.asarray(max_velocity, float) * control_period_s,
-            np.asarray(bend, float) * control_period_s**2,
-            np.zeros(size) if turn is None else np.asarray(turn, float),
+            array(lower),
+            array(upper),
+            array(max_velocity) * control_period_s,
+            array(max_acceleration) * control_period_s**2,
+            array(turn, 0.0),
             coherent,
+            array(max_jerk) * control_period_s**3,
         )
 
     @classmethod
@@ -228,9 +233,7 @@ def _share(step: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
     bound = np.where(step < 0, -low, high)
     size = np.abs(step)
     binds = size > bound
-    if not binds.any():
-        return 1.0
-    return float(max(0.0, (bound[binds] / size[binds]).min()))
+    return float(np.clip((bound[binds] / size[binds]).min(initial=1.0), 0.0, 1.0))
 
 
 def _moved(

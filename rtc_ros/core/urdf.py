@@ -11,7 +11,7 @@ _MOVING = ("revolute", "continuous", "prismatic")
 
 @dataclass(frozen=True)
 class StatedLimits:
-    """What one source says of a joint [rad or m; per s; per s²]; NaN where it says nothing.
+    """What one source says of a joint [rad or m; per s, s², s³]; NaN where it says nothing.
 
     ``unused`` names limits that it states and nothing here keeps.
     """
@@ -20,6 +20,7 @@ class StatedLimits:
     upper: float = math.nan
     velocity: float = math.nan
     acceleration: float = math.nan
+    jerk: float = math.nan
     unused: tuple[str, ...] = ()
 
 

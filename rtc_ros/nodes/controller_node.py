@@ -161,7 +161,7 @@ class ControllerNode(Node):
             if not controller.stopped:
                 pose, problem = self._input.read(self._state_timeout_s)
                 controller.set_fault(
-                    problem or self._guard.problem(controller.mode, pose, controller.command)
+                    problem or self._guard.problem(controller.mode, pose, controller.target)
                 )
             command = controller.tick()
             stamp = self.get_clock().now().to_msg()

@@ -47,6 +47,15 @@ CONTROLLER = (
         "robot units / s²",
     ),
     Parameter(
+        "max_jerk",
+        UNSET,
+        "Jerk limit per joint: the acceleration of the commands changes by no more than this "
+        "times Δt in a step. Every command is then the mean of the last n rows, n = 2 "
+        "max_acceleration / (max_jerk Δt) of the joint that needs most, and (n - 1) Δt / 2 late. "
+        "Not set: from joint_limits_file, else none (.inf).",
+        "robot units / s³",
+    ),
+    Parameter(
         "limit_mode",
         "joint",
         "joint: a limit changes the joint that it is for. path: one factor shortens the step of "
@@ -56,9 +65,9 @@ CONTROLLER = (
     Parameter(
         "joint_limits_file",
         "",
-        "A joint_limits.yaml as MoveIt has it (max_velocity, max_acceleration, min_position and "
-        "max_position by joint), for limits that no parameter sets. The lesser of "
-        "max_acceleration and max_deceleration holds for both; jerk isn't limited here.",
+        "A joint_limits.yaml as MoveIt has it (max_velocity, max_acceleration, max_jerk, "
+        "min_position and max_position by joint), for limits that no parameter sets. The lesser "
+        "of max_acceleration and max_deceleration holds for both.",
     ),
     Parameter(
         "robot_description",
@@ -111,7 +120,7 @@ CONTROLLER = (
         "dry_run",
         False,
         "Do everything but command: nothing is published to any driver. In `~/executed` is what "
-        "would have been.",
+        "would have been executed.",
     ),
     Parameter(
         "tick_source",

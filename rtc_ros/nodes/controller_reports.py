@@ -39,6 +39,8 @@ def motion_report(controller: Controller, refused_states: int, dry_run: bool) ->
         "last observed delay [steps]": "none" if swap is None else swap.delay,
         "joint states refused (not finite)": refused_states,
     }
+    if controller.jerk.window > 1:
+        values["rows in each command (jerk limit)"] = controller.jerk.window
     values.update(sorted(controller.counts.items()))
     if controller.last_fault:
         values["last fault"] = controller.last_fault

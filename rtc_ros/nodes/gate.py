@@ -116,7 +116,7 @@ class Gate:
         else:
             controller.stop()
         # Where braking takes ticks, the next one tells the drivers.
-        if controller.command is not None and controller.settled:
+        if controller.row is not None and controller.settled:
             for group in self._groups:
                 group.hold()
 

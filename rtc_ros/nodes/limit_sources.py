@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from rtc_ros.core.jerk import jerk_windows
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.urdf import StatedLimits, urdf_limits
+from rtc_ros.nodes.joint_limits_file import yaml_limits
 from rtc_ros.nodes.parameters import ConfigurationError, per_joint
 
 PARAMETERS = {
@@ -19,83 +19,20 @@ PARAMETERS = {
     "upper": "position_upper",
     "velocity": "max_velocity",
     "acceleration": "max_acceleration",
+    "jerk": "max_jerk",
 }
 _WORDS = {
     "lower": "lower position limit",
     "upper": "upper position limit",
     "velocity": "velocity limit",
     "acceleration": "acceleration limit",
+    "jerk": "jerk limit",
 }
 _NEEDED = ("lower", "upper", "velocity")
 _NONE = ""
 """The origin of a limit that a joint doesn't have."""
-_YAML = {
-    "has_position_limits": {"min_position": "lower", "max_position": "upper"},
-    "has_velocity_limits": {"max_velocity": "velocity"},
-    "has_acceleration_limits": {"max_acceleration": "acceleration"},
-    "has_deceleration_limits": {"max_deceleration": "deceleration"},
-}
-_UNUSED = {
-    "has_jerk_limits": ("max_jerk",),
-    "has_soft_limits": ("soft_lower_limit", "soft_upper_limit"),
-}
-"""Limits that such files may have and that are not kept here, which is said."""
-_IGNORED = (
-    *(key for has, keys in _UNUSED.items() for key in (has, *keys)),
-    *("has_effort_limits", "max_effort", "k_position", "k_velocity", "angle_wraparound"),
-)
-"""What such files may hold beside."""
-
-
-def yaml_limits(path: str) -> dict[str, StatedLimits]:
-    """Return the limits in a joint_limits.yaml, by joint.
-
-    The file is that of MoveIt: ``joint_limits: {JOINT: {has_velocity_limits: true, max_velocity:
-    1.0, …}}``. A limit counts unless its ``has_…`` is false, which says that the joint has none.
-    Here one limit holds for gaining and for losing speed: the lesser of acceleration and
-    deceleration.
-
-    Raises:
-        ConfigurationError: the file can't be read, or holds what isn't understood.
-    """
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        words = error.strerror if isinstance(error, OSError) else error
-        raise ConfigurationError(f"joint_limits_file {path} can't be read: {words}") from error
-    joints = tree.get("joint_limits") if isinstance(tree, dict) else None
-    if not isinstance(joints, dict):
-        raise ConfigurationError(
-            f"joint_limits_file {path} has no map `joint_limits` of joints to limits"
-        )
-    return {str(name): _stated(path, name, entry) for name, entry in joints.items()}
-
-
-def _stated(path: str, joint: object, entry: object) -> StatedLimits:
-    if not isinstance(entry, dict):
-        raise ConfigurationError(f"joint_limits_file {path}: {joint} is no map of limits")
-    known = {key for has, keys in _YAML.items() for key in (has, *keys)}
-    unknown = sorted(str(k) for k in entry if k not in known and k not in _IGNORED)
-    if unknown:
-        raise ConfigurationError(
-            f"joint_limits_file {path}: {joint} has {', '.join(unknown)}, which is no limit; "
-            f"known are {', '.join(sorted(known))}"
-        )
-    values = {}
-    for has, keys in _YAML.items():
-        for key, name in keys.items():
-            none = -math.inf if name == "lower" else math.inf
-            value = none if entry.get(has) is False else entry.get(key, math.nan)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ConfigurationError(
-                    f"joint_limits_file {path}: {key} of {joint} is {value!r}, not a number"
-                )
-            values[name] = float(value)
-    # Some write a deceleration with a minus.
-    slowing = abs(values.pop("deceleration"))
-    values["acceleration"] = float(np.fmin(values["acceleration"], slowing))
-    unused = (k for has, keys in _UNUSED.items() if entry.get(has) is not False for k in keys)
-    return StatedLimits(**values, unused=tuple(k for k in unused if k in entry))
+_MOST_S = 1.0
+"""Longer than this no jerk limit may prolong a stop."""
 
 
 def joint_limits(
@@ -140,9 +77,13 @@ def joint_limits(
         for name in _NEEDED:
             if math.isnan(stated[name][i]):
                 raise ConfigurationError(_missing(joint, name, p, bool(description)))
-        if math.isnan(stated["acceleration"][i]):
-            stated["acceleration"][i], origin["acceleration"][i] = math.inf, _NONE
-    return _made(p, joints, stated, period_s), [*_sentences(joints, origin), *unused]
+        for name in ("acceleration", "jerk"):
+            if math.isnan(stated[name][i]):
+                stated[name][i], origin[name][i] = math.inf, _NONE
+        if math.isinf(stated["jerk"][i]):
+            origin["jerk"][i] = _NONE
+    limits = _made(p, joints, stated, period_s)
+    return limits, [*_sentences(joints, origin), *_delayed(limits, joints, period_s), *unused]
 
 
 def _fill(
@@ -203,7 +144,7 @@ def _made(
                 f"the joint limits can't be used: the lower limit of {joint}, {lower[i]:g}, is "
                 f"not below its upper limit {upper[i]:g}{within}"
             )
-        for name in ("velocity", "acceleration"):
+        for name in ("velocity", "acceleration", "jerk"):
             if stated[name][i] <= 0:
                 raise ConfigurationError(
                     f"the joint limits can't be used: the {_WORDS[name]} of {joint} is "
@@ -227,7 +168,31 @@ def _made(
         stated["acceleration"],
         [2 * math.pi if j in endless else 0.0 for j in joints],
         p["limit_mode"] == "path",
+        stated["jerk"],
     )
+
+
+def _delayed(limits: JointLimits, joints: Sequence[str], period_s: float) -> list[str]:
+    """Say what the jerk limits cost, and refuse them where that is too much."""
+    windows = jerk_windows(limits)
+    worst = int(np.argmax(windows))
+    n = float(windows[worst])
+    longer_s = (n - 1) * period_s
+    if longer_s > _MOST_S:
+        bend = min(limits.max_bend[worst], 2 * limits.max_step[worst])
+        raise ConfigurationError(
+            f"the joint limits can't be used: for the jerk limit of {joints[worst]}, "
+            f"{limits.max_twist[worst] / period_s**3:g}, with accelerations of up to "
+            f"{bend / period_s**2:g}, each command would be the mean of {n:g} rows, and a "
+            f"stop would take {longer_s:g} s longer (at most {_MOST_S:g}): raise max_jerk (.inf: "
+            "none) or lower max_acceleration"
+        )
+    if n == 1:
+        return []
+    return [
+        f"because of the jerk limits each command is the mean of the last {n:g} rows, "
+        f"{longer_s / 2 * 1e3:g} ms late; a stop takes {longer_s * 1e3:g} ms longer"
+    ]
 
 
 def _sentences(joints: Sequence[str], origin: Mapping[str, Sequence[str]]) -> list[str]:
@@ -238,6 +203,8 @@ def _sentences(joints: Sequence[str], origin: Mapping[str, Sequence[str]]) -> li
         for joint, place in zip(joints, places, strict=True):
             whose.setdefault(place, []).append(joint)
         without = whose.pop(_NONE, [])
+        if not whose and name == "jerk":
+            continue
         if not whose:
             lines.append(
                 f"no {_WORDS[name]}s: neither parameter {PARAMETERS[name]} nor a "

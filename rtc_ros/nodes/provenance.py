@@ -39,11 +39,11 @@ def executed_message(
     """Return one tick's command with where it came from (docs/interface.md, ``~/executed``)."""
     played, chunk = command.played, command.played.chunk
     nothing = [float("nan")] * len(joints)
-    target = nothing if command.target is None else command.target.tolist()
+    row = nothing if command.row is None else command.row.tolist()
     message = JointState(name=[*joints, *FIELDS])
     message.header.stamp = stamp
     message.header.frame_id = command.reason
-    message.position = target + [
+    message.position = row + [
         float(played.step),
         float(played.tick),
         float(played.row),
@@ -55,7 +55,7 @@ def executed_message(
         late_s * 1e6,
         float(command.mode),
     ]
-    wanted = target if command.wanted is None else command.wanted.tolist()
+    wanted = row if command.wanted is None else command.wanted.tolist()
     message.velocity = wanted + [0.0] * len(FIELDS)
     return message
 

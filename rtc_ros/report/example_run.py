@@ -139,7 +139,7 @@ def _command_log(
     pose = intended(np.zeros(1))[0]
     rows, wanted, sources = [], [], []
     for command in ticks:
-        pose = pose if command.target is None else command.target
+        pose = pose if command.row is None else command.row
         played, chunk = command.played, command.played.chunk
         rows.append(pose)
         wanted.append(pose if command.wanted is None else command.wanted)

@@ -17,17 +17,20 @@ TINY = 1e-12
 FREE = np.full(A, np.inf)
 
 bends = st.sampled_from([1e-3, 0.01, 0.07, np.inf])
+twists = st.sampled_from([1e-3, 0.02, np.inf, np.inf])
 limits = st.builds(
-    lambda step, bend, coherent: JointLimits(
+    lambda step, bend, coherent, twist: JointLimits(
         np.array([-1.0, -0.3, -np.inf]),
         np.array([1.0, 2.0, np.inf]),
         np.array(step),
         np.array(bend),
         coherent=coherent,
+        max_twist=np.array(twist),
     ),
     st.lists(st.sampled_from([0.02, 0.1, 0.5]), min_size=A, max_size=A),
     st.lists(bends, min_size=A, max_size=A),
     st.booleans(),
+    st.lists(twists, min_size=A, max_size=A),
 )
 rows = arrays(float, st.tuples(st.integers(1, 25), st.just(A)), elements=st.floats(-4, 4))
 events = st.lists(
@@ -41,14 +44,16 @@ events = st.lists(
 )
 
 
-def within(limits, before, last_step, row, scale=1.0):
-    """Check one command, and return the change that led to it."""
+def within(limits, before, last_step, last_bend, row, scale=1.0):
+    """Check one command, and return the change that led to it and that change's change."""
     step = row - before
+    bend = step - last_step
     assert (np.abs(step) <= limits.max_step * scale + TINY).all()
-    assert (np.abs(step - last_step) <= limits.max_bend + TINY).all()
+    assert (np.abs(bend) <= limits.max_bend + TINY).all()
+    assert (np.abs(bend - last_bend) <= limits.max_twist + TINY).all()
     assert (row >= np.minimum(limits.lower, before)).all()
     assert (row <= np.maximum(limits.upper, before)).all()
-    return step
+    return step, bend
 
 
 @settings(max_examples=120, deadline=None)
@@ -58,19 +63,18 @@ def test_no_sequence_of_chunks_losses_faults_stops_and_starts_breaks_a_limit(
 ):
     controller = Controller(A, limits, soft)
     epoch, seq = 1, 0
-    pose, step = np.zeros(A), np.zeros(A)
+    pose, step, bend = np.zeros(A), np.zeros(A), np.zeros(A)
     controller.start(epoch, pose)
 
     def tick():
-        nonlocal pose, step
+        nonlocal pose, step, bend
         scale, k = controller.velocity_scale, controller.player.step
         command = controller.tick()
         if command is None or command.target is None:
             # Nothing is sent, so the arm must be able to stand still.
-            assert (np.abs(step) <= limits.max_bend + TINY).all()
-            step = np.zeros(A)
+            step, bend = within(limits, pose, step, bend, pose)
             return
-        step = within(limits, pose, step, command.target, scale)
+        step, bend = within(limits, pose, step, bend, command.target, scale)
         pose = command.target
         assert controller.player.step == k + (command.wanted is not None)
 
@@ -88,11 +92,12 @@ def test_no_sequence_of_chunks_losses_faults_stops_and_starts_breaks_a_limit(
             if controller.stopped and controller.settled and controller.mode is not Mode.LATCHED:
                 epoch += 1
                 controller.start(epoch, pose)
-                step = np.zeros(A)
+                step = bend = np.zeros(A)
         else:
             getattr(controller, event[0])()
     # Braking always ends, in the time that the slowest joint needs.
-    longest = int(np.ceil(np.max(np.abs(step) / np.minimum(limits.max_bend, 1e9)))) + 2
+    longest = int(np.ceil(np.max(np.abs(controller.last_step) / np.minimum(limits.max_bend, 1e9))))
+    longest += 1 + controller.jerk.window
     controller.stop()
     for _ in range(longest):
         tick()
@@ -115,12 +120,13 @@ def test_a_prev_is_what_the_controller_lets_out_row_by_row(limits, chunks, soft,
         ahead = Bench(A).loop._will_be_executed(cursor, min(cursor.step, chunk.end_step), chunk)
         in_use = controller.mode is Mode.RUNNING and controller.player.current is chunk
         told = controller.ahead()[0] if in_use else None
-        commands = [controller.tick().target for _ in range(len(ahead))]
-        np.testing.assert_array_equal(ahead, np.reshape(commands, ahead.shape))
-        if told is not None:  # what a driver is sent beforehand: the same, and then to rest
-            np.testing.assert_array_equal(told[1 : 1 + len(ahead)], ahead)
-            rest = [controller.tick().target for _ in range(len(told) - 1 - len(ahead))]
-            np.testing.assert_array_equal(told[1 + len(ahead) :], np.reshape(rest, (-1, A)))
+        commands = [controller.tick() for _ in range(len(ahead))]
+        out = [c.row for c in commands]
+        np.testing.assert_array_equal(ahead, np.reshape(out, ahead.shape))
+        if told is not None:  # what a driver is sent beforehand: what goes out, down to rest
+            commands += [controller.tick() for _ in range(len(told) - 1 - len(ahead))]
+            out = [c.target for c in commands]
+            np.testing.assert_array_equal(told[1:], np.reshape(out, (-1, A)))
 
 
 @settings(max_examples=40, deadline=None)

@@ -9,7 +9,8 @@ from std_msgs.msg import String
 
 from rtc_ros.core.urdf import urdf_limits
 from rtc_ros.nodes.controller_parameters import CONTROLLER
-from rtc_ros.nodes.limit_sources import joint_limits, yaml_limits
+from rtc_ros.nodes.joint_limits_file import yaml_limits
+from rtc_ros.nodes.limit_sources import joint_limits
 from rtc_ros.nodes.parameters import ConfigurationError
 
 NAN = math.nan
@@ -92,16 +93,35 @@ def test_that_nothing_limits_the_acceleration_is_said_plainly():
 def test_what_a_file_states_and_nobody_keeps_is_said(tmp_path):
     text = """
 joint_limits:
-  a: {max_acceleration: 4.0, max_jerk: 50.0, has_soft_limits: true, soft_lower_limit: -1.0}
-  b: {max_acceleration: 4.0, has_jerk_limits: false, max_jerk: 50.0}
-  c: {max_acceleration: 4.0, has_jerk_limits: true, max_jerk: 60.0}
+  a: {max_acceleration: 4.0, has_soft_limits: true, soft_lower_limit: -1.0}
+  b: {max_acceleration: 4.0, has_soft_limits: false, soft_lower_limit: -1.0}
+  c: {max_acceleration: 4.0, soft_lower_limit: -1.0}
 """
     _, said = made(tmp_path, yaml=text)
     file = tmp_path / "joint_limits.yaml"
     assert said[4:] == [
-        f"max_jerk of a, c in {file} is not kept: there is no such limit here",
-        f"soft_lower_limit of a in {file} is not kept: there is no such limit here",
+        f"soft_lower_limit of a, c in {file} is not kept: there is no such limit here"
     ]
+
+
+def test_jerk_limits_say_what_they_cost(tmp_path):
+    text = """
+joint_limits:
+  a: {max_acceleration: 4.0, max_jerk: 80.0}
+  b: {max_acceleration: 4.0, has_jerk_limits: false, max_jerk: 50.0}
+  c: {max_acceleration: 4.0, has_jerk_limits: true, max_jerk: 100.0}
+"""
+    limits, said = made(tmp_path, yaml=text)
+    np.testing.assert_allclose(limits.max_twist, np.array([80.0, np.inf, 100.0]) * PERIOD**3)
+    file = tmp_path / "joint_limits.yaml"
+    assert said[4:] == [
+        f"jerk limits from {file} (a, c); none for b",
+        "because of the jerk limits each command is the mean of the last 5 rows, 40 ms late; a "
+        "stop takes 80 ms longer",
+    ]
+    limits, said = made(tmp_path, yaml=text, max_jerk=[math.inf])
+    assert np.isinf(limits.max_twist).all()
+    assert not said[4:]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +159,18 @@ def test_an_explicit_infinity_wins_over_the_file(tmp_path):
         (("a",), {"position_margin": [1.5]}, "limit of a, -1.5, is not below .* 1.5 with"),
         (("a",), {"position_margin": [-0.1]}, "a position_margin is negative"),
         (("a",), {"max_acceleration": [0.0]}, "acceleration limit of a is 0; it could never"),
+        (("a",), {"max_jerk": [-1.0]}, "jerk limit of a is -1; it could never"),
+        (
+            ("a", "b"),
+            {"max_acceleration": [4.0], "max_jerk": [50.0, 2.0]},
+            r"for the jerk limit of b, 2, with accelerations of up to 4, each command would be "
+            r"the mean of 200 rows, and a stop would take 3.98 s longer \(at most 1\): raise",
+        ),
+        (
+            ("a",),
+            {"max_velocity": [math.inf], "max_acceleration": [math.inf], "max_jerk": [9.0]},
+            "for the jerk limit of a, 9, with accelerations of up to inf",
+        ),
         (("a",), {"wrap_joints": ["a"]}, r"wrap_joints names a, which has position limits \(-1.5"),
         (("a",), {"wrap_joints": ["z"]}, "wrap_joints names z, not among"),
         (("a",), {"max_velocity": [1.0, 2.0]}, "max_velocity has 2 values for 1 joints"),

@@ -18,7 +18,7 @@ class RunLogger:
     def __init__(self, joints: Sequence[str]) -> None:
         self._joints = tuple(joints)
         self._stamps: list[int] = []
-        self._targets: list[np.ndarray] = []
+        self._rows: list[np.ndarray] = []
         self._wanted: list[np.ndarray] = []
         self._columns: list[list[float]] = []
         self._reasons: dict[str, int] = {}
@@ -30,10 +30,10 @@ class RunLogger:
         """Log what one tick commanded."""
         played, chunk = command.played, command.played.chunk
         nothing = np.full(len(self._joints), np.nan)
-        target = nothing if command.target is None else command.target
+        row = nothing if command.row is None else command.row
         self._stamps.append(stamp_ns)
-        self._targets.append(target)
-        self._wanted.append(target if command.wanted is None else command.wanted)
+        self._rows.append(row)
+        self._wanted.append(row if command.wanted is None else command.wanted)
         self._reason.append(self._reasons.setdefault(command.reason, len(self._reasons)))
         values = {
             "step": played.step,
@@ -62,7 +62,7 @@ class RunLogger:
         commands = CommandLog(
             self._joints,
             np.array(self._stamps, dtype=np.int64),
-            np.array(self._targets).reshape(shape),
+            np.array(self._rows).reshape(shape),
             np.array(self._wanted).reshape(shape),
             np.array(self._reason, dtype=np.int64),
             tuple(self._reasons),

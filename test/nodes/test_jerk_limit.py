@@ -1,0 +1,99 @@
+"""The real controller with a jerk limit: what reaches the driver, however it ends."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from robot_double import JOINTS, PERIOD_S
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from rtc_ros.core.cursor import Mode
+
+pytestmark = pytest.mark.ros
+
+ACCELERATION, JERK, N = 10.0, 125.0, 8
+LIMITED = {
+    "command_groups": ["arm"],
+    "group.arm.topic": "arm/commands",
+    "group.arm.type": "float64_multi_array",
+    "group.arm.joints": JOINTS,
+    "max_acceleration": [ACCELERATION],
+    "max_jerk": [JERK],
+}
+GOAL = np.tile([0.9, -0.5, 0.3], (60, 1))
+
+
+def moving(robot, steps=8, **changes):
+    """Start towards a goal that is one great step away; return what the driver hears."""
+    heard = robot.listen(Float64MultiArray, "arm/commands")
+    robot.start(**{**LIMITED, **changes})
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(GOAL)
+    robot.until(lambda: robot.cursor.read().step >= steps, "motion")
+    return heard
+
+
+def assert_within_limits(heard):
+    """Check every command that the driver heard, from rest to rest."""
+    rest = np.zeros((3, 3))
+    commands = np.array([m.data for m in heard])
+    commands = np.concatenate([rest, commands, np.tile(commands[-1], (3, 1))])
+    for size, order in ((ACCELERATION, 2), (JERK, 3)):
+        largest = np.abs(np.diff(commands, order, axis=0)).max()
+        assert largest <= size * PERIOD_S**order + 1e-9
+    assert np.abs(np.diff(commands, axis=0)).max() > 0.01  # it did move
+
+
+def test_the_driver_gets_the_mean_of_the_executed_rows(robot):
+    heard = moving(robot, steps=58)
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "the chunk's end")
+    robot.until(lambda: len(heard) >= 75, "rest")
+    assert_within_limits(heard)
+    np.testing.assert_array_equal(heard[-1].data, GOAL[0])
+    rows = np.array([m.position[:3] for m in robot.executed if m.position[0] == m.position[0]])
+    rows = np.concatenate([np.zeros((N - 1, 3)), rows])
+    count = min(len(heard), len(rows) - N + 1)
+    means = np.array([rows[i : i + N].mean(axis=0) for i in range(count)])
+    np.testing.assert_allclose([m.data for m in heard[:count]], means, atol=1e-12)
+    assert "each command is the mean of the last 8 rows, 70 ms late" in robot.logs()
+    values = {v.key: v.value for v in robot.diagnostics["rtc_controller: motion"].values}
+    assert values["rows in each command (jerk limit)"] == "8"
+
+
+@pytest.mark.parametrize("mode", ["joint", "path"])
+def test_a_stop_stays_within_the_limit_and_ends_at_rest(robot, mode):
+    heard = moving(robot, limit_mode=mode)
+    assert "braking to rest" in robot.call("stop").message
+    robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the stop")
+    robot.spin(0.6)
+    assert_within_limits(heard)
+    count = len(heard)
+    robot.spin(0.2)
+    assert len(heard) == count
+    robot.begin()
+
+
+def test_a_fault_and_the_end_of_the_process_stay_within_it(robot):
+    heard = moving(robot)
+    robot.publish_states = False
+    robot.until(lambda: robot.cursor.read().mode is Mode.FAULT, "the fault")
+    robot.publish_states = True
+    robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion after the fault")
+    os.kill(robot.processes.pid("rtc_controller"), signal.SIGINT)
+    assert robot.processes.stop("rtc_controller") == {"rtc_controller": 0}
+    robot.spin(0.3)
+    assert_within_limits(heard)
+
+
+def test_a_driver_that_takes_chunks_gets_the_whole_way(robot):
+    heard = robot.listen(JointTrajectory, "arm/trajectory")
+    kind = {"group.arm.type": "joint_trajectory_chunk", "group.arm.topic": "arm/trajectory"}
+    moving(robot, **kind)
+    sent = heard[0].points
+    positions = np.array([p.positions for p in sent])
+    assert np.abs(np.diff(positions, 3, axis=0)).max() <= JERK * PERIOD_S**3 + 1e-9
+    np.testing.assert_allclose(positions[-1], GOAL[0], atol=1e-12)
+    assert not any(sent[-1].velocities) and len(sent) >= len(GOAL) + N - 1
