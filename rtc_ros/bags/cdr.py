@@ -38,6 +38,10 @@ class JointStates:
     position: np.ndarray
     velocity: np.ndarray
 
+    def times_ns(self, received_ns: np.ndarray) -> np.ndarray:
+        """Return the stamps, or the receive times [ns] of those without; int64[n]."""
+        return np.where(self.stamp_ns != 0, self.stamp_ns, received_ns[self.index])
+
 
 @dataclass(frozen=True)
 class Trajectory:

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rtc_ros.bags.cdr import CdrError
-from rtc_ros.bags.columns import (
-    CommandColumns,
-    JointColumns,
-    chunk_of,
-    settings_of,
-    swap_of,
-)
+from rtc_ros.bags.columns import CommandColumns, chunk_of, settings_of, swap_of
 from rtc_ros.bags.command_reader import read_commands
+from rtc_ros.bags.joint_columns import JointColumns
 from rtc_ros.bags.reader import Bag, BagError
+from rtc_ros.bags.topics import TRAJECTORY, TopicNames, Topics, find_topic
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.continuity.judge import LEAD, SPAN, Judge
 from rtc_ros.core.continuity.run_log import RunLog, SwapEvent
 
-JOINT_STATE = "sensor_msgs/msg/JointState"
-STATUS = "diagnostic_msgs/msg/DiagnosticStatus"
-TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
-STRING = "std_msgs/msg/String"
 AT_ONCE = SPAN + LEAD
 """Records that are read before some are judged."""
 
 KEPT = 1000
 """Chunks and events that are kept where none of them belongs to a record at hand."""
-
-
-@dataclass(frozen=True)
-class TopicNames:
-    """Which topics to read; None: found by their usual names, in whatever namespace."""
-
-    executed: str | None = None
-    swap: str | None = None
-    chunk: str | None = None
-    joint_states: str | None = None
-    settings: str | None = None
-    commands: tuple[str, ...] = ()
 
 
 def read_run(path: str | Path, names: TopicNames | None = None) -> RunLog:
@@ -84,45 +63,6 @@ def judge_stream(path: str | Path, judging: Judge, names: TopicNames | None = No
             run = collected.run(bag.notes)
     judging.feed(run, final=True)
     return run
-
-
-@dataclass(frozen=True)
-class Topics:
-    """The topics of one run in a bag; None: it doesn't have such a topic.
-
-    ``joint_states`` maps each joint-state topic to what is put before the names there.
-    """
-
-    executed: str
-    swap: str | None
-    chunk: str | None
-    joint_states: Mapping[str, str]
-    settings: str | None
-
-    @classmethod
-    def in_bag(cls, bag: Bag, names: TopicNames) -> Topics | None:
-        """Find them; None where there is no ``executed``.
-
-        Raises:
-            BagError: a named topic isn't there, has another type, or the choice isn't clear.
-        """
-        executed = _find(bag, names.executed, "rtc_controller/executed", JOINT_STATE)
-        if executed is None:
-            return None
-        space = None if names.executed else executed.removesuffix("rtc_controller/executed")
-        settings = _find(bag, names.settings, "rtc_inference/settings", STRING, space)
-        return cls(
-            executed,
-            _find(bag, names.swap, "rtc_controller/swap", STATUS, space),
-            _find(bag, names.chunk, "rtc_inference/chunk", TRAJECTORY, space),
-            _joint_states(bag, names.joint_states, settings, space),
-            settings,
-        )
-
-    def all(self) -> list[str]:
-        """Return the topics that there are."""
-        single = (self.executed, self.swap, self.chunk, self.settings)
-        return [*(t for t in single if t is not None), *self.joint_states]
 
 
 class RunColumns:
@@ -225,55 +165,8 @@ class RunColumns:
 
 
 def _read_commands(bag: Bag, names: TopicNames) -> RunLog:
-    chunk = _find(bag, names.chunk, "rtc_inference/chunk", TRAJECTORY)
+    chunk = find_topic(bag, names.chunk, "rtc_inference/chunk", TRAJECTORY)
     return read_commands(bag, names.commands, chunk)
-
-
-def _find(
-    bag: Bag, named: str | None, usual: str, msgtype: str, space: str | None = None
-) -> str | None:
-    """Return the topic that is ``named``, or the one with the ``usual`` name."""
-    if named is not None:
-        if named not in bag.topics:
-            raise BagError(f"{bag.path} has no topic {named}; it has {', '.join(bag.topics)}")
-        if bag.topics[named] != msgtype:
-            raise BagError(f"{named} has the type {bag.topics[named]}, expected {msgtype}")
-        return named
-    found = [
-        t for t, kind in bag.topics.items() if kind == msgtype and f"/{t}".endswith(f"/{usual}")
-    ]
-    if space is not None and f"{space}{usual}" in found:
-        return f"{space}{usual}"
-    if len(found) > 1:
-        raise BagError(
-            f"{bag.path} has {len(found)} topics of that name, {', '.join(sorted(found))}: "
-            "name the one that is meant"
-        )
-    return found[0] if found else None
-
-
-def _joint_states(
-    bag: Bag, named: str | None, settings: str | None, space: str | None
-) -> Mapping[str, str]:
-    """Return the joint-state topics with their prefixes: the named one, else those of the run."""
-    if named is None and settings is not None:
-        there = _states_of(next((data for _, _, data in bag.batches(settings)), ()))
-        if there.keys() <= bag.topics.keys() and there:
-            return there
-    found = _find(bag, named, "joint_states", JOINT_STATE, space)
-    return {} if found is None else {found: ""}
-
-
-def _states_of(settings: Sequence[bytes]) -> dict[str, str]:
-    """Return the joint-state topics and prefixes that the first of these messages names."""
-    try:
-        said = settings_of(settings[0])
-        topics = list(said["joint_state_topics"])
-        # Recordings of before there were prefixes don't have them.
-        prefixes = said.get("joint_state_prefixes") or [""] * len(topics)
-        return dict(zip(topics, prefixes, strict=True))
-    except (IndexError, KeyError, TypeError, ValueError):
-        return {}
 
 
 def _with_columns_of(

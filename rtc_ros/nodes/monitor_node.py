@@ -13,7 +13,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
-from rtc_ros.bags.run_reader import Topics
+from rtc_ros.bags.topics import Topics
 from rtc_ros.core.continuity import Thresholds
 from rtc_ros.nodes.diagnostics import OK, WARN, Diagnostics, Report
 from rtc_ros.nodes.monitor_parameters import MONITOR

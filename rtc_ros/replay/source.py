@@ -12,10 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtc_ros.bags.columns import JointColumns, chunk_of
+from rtc_ros.bags.columns import chunk_of
 from rtc_ros.bags.images import IMAGE_TYPES, decode_bgr
+from rtc_ros.bags.joint_columns import JointColumns
 from rtc_ros.bags.reader import Bag, BagError
-from rtc_ros.bags.run_reader import RunColumns, TopicNames, Topics
+from rtc_ros.bags.run_reader import RunColumns
+from rtc_ros.bags.topics import TopicNames, Topics
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.continuity.run_log import JointLog, RunLog
 from rtc_ros.core.limits import JointLimits

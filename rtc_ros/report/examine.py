@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtc_ros.bags.run_reader import TopicNames, judge_stream
+from rtc_ros.bags.run_reader import judge_stream
+from rtc_ros.bags.topics import TopicNames
 from rtc_ros.core.continuity import ContinuityReport, Judge, RunLog, Thresholds
 from rtc_ros.core.continuity.evidence import Evidence
 

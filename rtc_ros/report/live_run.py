@@ -11,7 +11,8 @@ import numpy as np
 
 from rtc_ros.bags.columns import settings_of
 from rtc_ros.bags.reader import BagError
-from rtc_ros.bags.run_reader import RunColumns, Topics
+from rtc_ros.bags.run_reader import RunColumns
+from rtc_ros.bags.topics import Topics
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.continuity import ContinuityReport, RunLog, SwapEvent, Thresholds, judge
 from rtc_ros.core.cursor import Mode

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from rtc_ros.bags.parameters import recorded_parameters
 from rtc_ros.bags.reader import BagError
-from rtc_ros.bags.run_reader import TopicNames
+from rtc_ros.bags.topics import TopicNames
 from rtc_ros.core.continuity import ContinuityReport, Thresholds
 from rtc_ros.report.examine import JudgedBag, examine
 from rtc_ros.report.facts import facts

@@ -6,8 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, fields
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from rich.table import Table
 from rtc_ros.bags.reader import BagError
 from rtc_ros.core.continuity import Thresholds
 from rtc_ros.core.prefix import SCHEDULES
-from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.policy.protocol import Policy
 from rtc_ros.replay.check import Reproduction, reproduce
+from rtc_ros.replay.recorded_policy import base_settings, check_policy, load_policy
 from rtc_ros.replay.shadow import Timing, recorded_timing
 from rtc_ros.replay.source import Recording
 from rtc_ros.replay.sweep import Trial, combinations, draw_sweep, recommended, sweep
@@ -81,59 +79,6 @@ def _replay(options: argparse.Namespace, recording: Recording, console: Console)
     _write(options, recording, trials, best, why, timing, thresholds)
     passed = [t for t in trials if t.report is not None and t.report.verdict.passed]
     return DONE if passed else DIFFERS
-
-
-def load_policy(recording: Recording, path: str | None) -> Policy:
-    """Load the policy as the recorded node did, or the one at ``path``.
-
-    Raises:
-        ValueError, OSError, RuntimeError: it can't be loaded; the message says why.
-    """
-    # Imported here: torch takes seconds, and a wrong bag is said before.
-    from rtc_ros.policy.shipped import checkpoint_path
-    from rtc_ros.policy.smolvla import SmolVLAAdapter
-
-    known = recording.settings
-    load = partial(
-        SmolVLAAdapter.load,
-        backbone=None if path else str(known.get("backbone_path", "")) or None,
-        device=str(known.get("device", "auto")),
-        dtype=str(known.get("dtype", "float32")),
-    )
-    policy = load(
-        checkpoint_path(path or str(known["policy_path"])),
-        torch_threads=int(known.get("torch_threads", 0)) or None,
-        fast=bool(known.get("fast", False)),
-    )
-    if known.get("weak_policy_path") and not path:
-        weak = checkpoint_path(str(known["weak_policy_path"]))
-        policy.contrast_with(load(weak, fast=False))
-    # As the node does: it may find that the fast path isn't equal here.
-    policy.warm_up()
-    return policy
-
-
-def check_policy(recording: Recording, policy: Policy) -> None:
-    """Raise BagError where the policy takes or gives something else than what was recorded."""
-    spec, joints = policy.spec, recording.settings["joints"]
-    cameras = set(recording.settings["cameras"])
-    if spec.action_dim != len(joints) or spec.state_dim != len(joints):
-        raise BagError(
-            f"the policy has {spec.action_dim} actions and {spec.state_dim} states, the "
-            f"recording {len(joints)} joints"
-        )
-    if cameras != set(spec.image_features):
-        raise BagError(
-            f"the policy sees {', '.join(sorted(spec.image_features))}, recorded were "
-            f"{', '.join(sorted(cameras))}"
-        )
-
-
-def base_settings(recording: Recording) -> RtcSettings:
-    """Return the recorded settings, without the injected latency: that is in the timing."""
-    names = {f.name for f in fields(RtcSettings)} - {"inject_latency_ms"}
-    known: dict[str, Any] = {n: v for n, v in recording.settings.items() if n in names}
-    return RtcSettings(**known)
 
 
 def _say_reproduction(found: Reproduction, console: Console) -> None:

@@ -97,7 +97,7 @@ def test_recorded_chunks_are_made_again_to_the_bit(recorded, tmp_path, capsys):
 @pytest.mark.rendering
 def test_a_changed_seed_or_picture_is_noticed(recorded):
     from rtc_ros.replay.check import ChunkMaker
-    from rtc_ros.tools.replay import load_policy
+    from rtc_ros.replay.recorded_policy import load_policy
 
     with Recording(recorded) as recording:
         policy = load_policy(recording, None)

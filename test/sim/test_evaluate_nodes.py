@@ -14,10 +14,10 @@ from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.policy.protocol import Guidance
+from rtc_ros.replay.recorded_policy import load_policy
 from rtc_ros.replay.source import Recording
 from rtc_ros.sim.evaluate import PERIOD_S, controller
 from rtc_ros.tools.cli import main
-from rtc_ros.tools.replay import load_policy
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.rendering, pytest.mark.ros]
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from bag_maker import TYPES, header, joint_state, messages_of, write_bag
 
-from rtc_ros.bags.run_reader import TopicNames, read_run
+from rtc_ros.bags.run_reader import read_run
+from rtc_ros.bags.topics import TopicNames
 from rtc_ros.core.continuity import judge
 from rtc_ros.core.continuity.run_log import RunLog
 from rtc_ros.report.example_run import ExampleSettings, example_run
@@ -343,7 +344,7 @@ def test_a_long_bag_is_judged_in_pieces_as_in_one(tmp_path, monkeypatch, sqlite)
 def test_of_very_many_seams_the_worst_are_listed_and_all_are_counted(monkeypatch):
     run = example_run(dataclasses.replace(NAIVE, ticks=900))
     whole = judge(run)
-    monkeypatch.setattr(module("judge"), "MAX_SEAMS", 20)
+    monkeypatch.setattr(module("sums"), "MAX_SEAMS", 20)
     report = judge(run)
     assert report.seam_count == whole.seam_count > 40 and len(report.seams) == 20
     assert report.seam_excess == whole.seam_excess

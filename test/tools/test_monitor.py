@@ -13,7 +13,8 @@ import pytest
 from bag_maker import STORE, TYPES, messages_of, write_bag
 from rich.console import Console
 
-from rtc_ros.bags.run_reader import Topics, read_run
+from rtc_ros.bags.run_reader import read_run
+from rtc_ros.bags.topics import Topics
 from rtc_ros.core.continuity import judge
 from rtc_ros.core.cursor import Mode
 from rtc_ros.report.example_run import ExampleSettings, example_run

@@ -1,0 +1,66 @@
+"""The policy and the settings that a recording was made with."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+from rtc_ros.bags.reader import BagError
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.policy.protocol import Policy
+from rtc_ros.replay.source import Recording
+
+
+def load_policy(recording: Recording, path: str | None) -> Policy:
+    """Load the policy as the recorded node did, or the one at ``path``.
+
+    Raises:
+        ValueError, OSError, RuntimeError: it can't be loaded; the message says why.
+    """
+    # Imported here: torch takes seconds, and a wrong bag is said before.
+    from rtc_ros.policy.shipped import checkpoint_path
+    from rtc_ros.policy.smolvla import SmolVLAAdapter
+
+    known = recording.settings
+    load = partial(
+        SmolVLAAdapter.load,
+        backbone=None if path else str(known.get("backbone_path", "")) or None,
+        device=str(known.get("device", "auto")),
+        dtype=str(known.get("dtype", "float32")),
+    )
+    policy = load(
+        checkpoint_path(path or str(known["policy_path"])),
+        torch_threads=int(known.get("torch_threads", 0)) or None,
+        fast=bool(known.get("fast", False)),
+    )
+    if known.get("weak_policy_path") and not path:
+        weak = checkpoint_path(str(known["weak_policy_path"]))
+        policy.contrast_with(load(weak, fast=False))
+    # As the node does: it may find that the fast path isn't equal here.
+    policy.warm_up()
+    return policy
+
+
+def check_policy(recording: Recording, policy: Policy) -> None:
+    """Raise BagError where the policy takes or gives something else than what was recorded."""
+    spec, joints = policy.spec, recording.settings["joints"]
+    cameras = set(recording.settings["cameras"])
+    shown = recording.settings.get("state_joints") or joints
+    if spec.action_dim != len(joints) or spec.state_dim != len(shown):
+        raise BagError(
+            f"the policy has {spec.action_dim} actions and {spec.state_dim} states, the "
+            f"recording {len(joints)} joints and {len(shown)} that a policy is shown"
+        )
+    if cameras != set(spec.image_features):
+        raise BagError(
+            f"the policy sees {', '.join(sorted(spec.image_features)) or 'no camera'}, "
+            f"recorded were {', '.join(sorted(cameras))}"
+        )
+
+
+def base_settings(recording: Recording) -> RtcSettings:
+    """Return the recorded settings, without the injected latency: that is in the timing."""
+    names = {f.name for f in fields(RtcSettings)} - {"inject_latency_ms"}
+    known: dict[str, Any] = {n: v for n, v in recording.settings.items() if n in names}
+    return RtcSettings(**known)
