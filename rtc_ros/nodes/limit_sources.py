@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rtc_ros.core.jerk import jerk_windows
+from rtc_ros.core.jerk import jerk_window, jerk_windows
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.urdf import StatedLimits, urdf_limits
 from rtc_ros.nodes.joint_limits_file import yaml_limits
@@ -170,6 +170,11 @@ def _made(
         p["limit_mode"] == "path",
         stated["jerk"],
     )
+
+
+def jerk_delay_s(limits: JointLimits, period_s: float) -> float:
+    """Return how late the commands are because of the jerk limits [s]."""
+    return (jerk_window(limits) - 1) * period_s / 2
 
 
 def _delayed(limits: JointLimits, joints: Sequence[str], period_s: float) -> list[str]:

@@ -9,6 +9,8 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
 
 def await_description(node: Node, topic: str, seconds: float) -> str:
     """Return the first message on ``topic``, "" if none comes within ``seconds``.
@@ -16,9 +18,8 @@ def await_description(node: Node, topic: str, seconds: float) -> str:
     For a node that nothing spins yet; other callbacks of it may run meanwhile.
     """
     got: list[str] = []
-    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     subscription = node.create_subscription(
-        String, topic, lambda message: got.append(message.data), latched
+        String, topic, lambda message: got.append(message.data), LATCHED
     )
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)

@@ -132,29 +132,6 @@ def pose(setup: Setup, probe: Probe, joints: Sequence[str]) -> np.ndarray | None
     return values if np.isfinite(values).all() else None
 
 
-def check_limits(setup: Setup, probe: Probe) -> Iterator[Finding]:
-    """Check that the arm stands within its configured position limits."""
-    at = pose(setup, probe, setup.joints)
-    if at is None:
-        return
-    out = [
-        f"{joint} is at {x:.3g}, the limits are {low:.3g} to {high:.3g}"
-        for joint, x, low, high in zip(setup.joints, at, setup.lower, setup.upper, strict=True)
-        if x < low or x > high
-    ]
-    if np.isnan(setup.lower).all():
-        return  # they come from the robot description or a file
-    if out:
-        yield doubt(
-            "pose within position limits",
-            "; ".join(out[:3]),
-            "the arm will be led back inside at first: check order and units of position_lower "
-            "and position_upper",
-        )
-    else:
-        yield good("pose within position limits", "every joint stands within them")
-
-
 def check_units(setup: Setup, probe: Probe, spread: Spread | None) -> Iterator[Finding]:
     """Check that the pose, in the policy's units, is like those of the training data."""
     units, subject = setup.units.state, "pose against the training data"

@@ -21,7 +21,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import String
 
+from rtc_ros.nodes.robot_description import LATCHED
 from rtc_ros.preflight.setup import Setup
 
 NODE_NAME = "rtc_preflight"
@@ -115,6 +117,16 @@ class Probe:
     def seconds(self) -> float:
         """The sample's length."""
         return (self.ended_ns - self.begun_ns) * 1e-9
+
+    def description(self, topic: str, seconds: float) -> str:
+        """Return the robot description on ``topic``, "" if none comes within ``seconds``."""
+        got: list[str] = []
+        subscription = self.node.create_subscription(
+            String, topic, lambda message: got.append(message.data), LATCHED
+        )
+        self._spin(seconds, lambda: bool(got))
+        self.node.destroy_subscription(subscription)
+        return got[0] if got else ""
 
     def publishers(self, topic: str) -> list[Any]:
         """Return the publishers of a topic (TopicEndpointInfo)."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import numpy as np
 from rclpy.context import Context
 from rclpy.node import Node
 
@@ -23,7 +22,6 @@ from rtc_ros.nodes.parameters import (
     ConfigurationError,
     declare,
     handoff_base,
-    per_joint,
     require,
 )
 
@@ -55,7 +53,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Setup:
-    """Both nodes' configuration. ``lower``/``upper`` [A] are NaN where they aren't parameters."""
+    """Both nodes' configuration; ``description_topic`` is "" where none is asked."""
 
     inference: Mapping[str, Any]
     controller: Mapping[str, Any]
@@ -68,9 +66,8 @@ class Setup:
     settings: RtcSettings
     handoff_base: str
     namespace: str
+    description_topic: str = ""
     sim_time: Mapping[str, bool] = field(default_factory=dict)
-    lower: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    upper: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def state_topics(self) -> tuple[str, ...]:
@@ -122,9 +119,8 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
         inference["settings"],
         controller["base"],
         controller["namespace"],
+        controller["description_topic"],
         {name: part["sim_time"] for name, part in parts.items()},
-        controller["lower"],
-        controller["upper"],
     )
 
 
@@ -163,7 +159,7 @@ def _inference(node: Node) -> dict[str, Any]:
 def _controller(node: Node) -> dict[str, Any]:
     values = declare(node, COMMON) | declare(node, CONTROLLER)
     require(values, "joints", "command_groups")
-    groups = []
+    description, groups = values["robot_description_topic"], []
     for name in values["command_groups"]:
         prefix = f"group.{name}."
         own = declare(node, GROUP, prefix)
@@ -178,16 +174,10 @@ def _controller(node: Node) -> dict[str, Any]:
         "groups": tuple(groups),
         "base": handoff_base(node, values["handoff_name"]),
         "namespace": node.get_namespace(),
-        "lower": _limit(values, "position_lower"),
-        "upper": _limit(values, "position_upper"),
+        "description_topic": node.resolve_topic_name(description) if description else "",
     }
 
 
 def _state_topics(node: Node, values: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs = prefixed(values["joint_state_topics"], values["joint_state_prefixes"])
     return [(node.resolve_topic_name(topic), prefix) for topic, prefix in pairs]
-
-
-def _limit(values: dict[str, Any], name: str) -> np.ndarray:
-    """Return a limit [A], NaN where it comes from elsewhere than the parameters."""
-    return np.asarray(per_joint(values, name, values["joints"], unset=True))

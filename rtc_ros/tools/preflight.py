@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from rtc_ros.nodes.parameters import ConfigurationError
-from rtc_ros.preflight import cameras, checkpoint, commands, joints, machine, timing
+from rtc_ros.preflight import cameras, checkpoint, commands, joints, limits, machine, timing
 from rtc_ros.preflight.findings import Finding, bad, exit_code, table, verdict
 from rtc_ros.preflight.probe import Probe
 from rtc_ros.preflight.setup import Setup, read_setup
@@ -56,7 +56,7 @@ def examine(
     probe.collect(seconds)
     findings += joints.check_topics(setup, probe)
     findings += joints.check_names(setup, probe)
-    findings += joints.check_limits(setup, probe)
+    findings += limits.check_limits(setup, probe, patience_s)
     findings += joints.check_units(setup, probe, spread)
     findings += cameras.check_rates(setup, probe)
     findings += cameras.check_images(setup, probe, spec)

@@ -22,6 +22,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 
 from rtc_ros.bringup import config_file
+from rtc_ros.nodes.robot_description import LATCHED
 from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.shipped import checkpoint_path
 from rtc_ros.preflight.checkpoint import _spread
@@ -58,6 +59,7 @@ class PreflightRobot:
         self.deaf: set[str] = set()
         self.driver_parameters: dict[str, Any] = {}
         self.changes: dict[str, dict[str, Any]] = {}
+        self.change("/**/rtc_controller", max_acceleration=[20.0])  # the simulation has none
         self._executor = SingleThreadedExecutor(context=self.context)
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._images = 0
@@ -121,6 +123,12 @@ class PreflightRobot:
         node = self.node(name)
         publisher = node.create_publisher(kind, topic, 10)
         node.create_timer(1 / hz, lambda: publisher.publish(message))
+
+    def latched(self, topic: str, message: Any) -> None:
+        """Add a node that published ``message`` once, for whoever comes later."""
+        node = self.node("latched")
+        self._latched = node.create_publisher(type(message), topic, LATCHED)
+        self._latched.publish(message)
 
     def clock(self, *, moves: bool) -> None:
         """Publish /clock."""

@@ -15,7 +15,7 @@ from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rich.console import Console
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -180,11 +180,53 @@ def test_joint_states_that_are_slow_unstamped_and_beside_the_limits(robot):
 def test_limits_that_only_some_joints_have_are_compared_where_they_are(robot):
     lower = [-3.2] * len(JOINTS)
     lower[3] = float("nan")  # from a file, or the robot description
-    robot.change(CONTROLLER, position_lower=lower, position_upper=[3.2])
+    file = robot.folder / "joint_limits.yaml"
+    file.write_text(f"joint_limits: {{{JOINTS[3]}: {{min_position: -1.0}}}}")
+    robot.change(
+        CONTROLLER, position_lower=lower, position_upper=[3.2], joint_limits_file=str(file)
+    )
     robot.pose[0] = -3.5
+    robot.pose[3] = -1.2
     robot.up()
     said = doubt(robot.findings(), "position limits", "").sentence
-    assert said.startswith(f"{JOINTS[0]} is at -3.5") and JOINTS[3] not in said
+    assert said == (
+        f"{JOINTS[0]} is at -3.5, the limits are -3.2 to 3.2; "
+        f"{JOINTS[3]} is at -1.2, the limits are -1 to 3.2"
+    )
+
+
+def test_limits_that_the_controller_would_refuse_are_found_before_it_does(robot):
+    robot.change(CONTROLLER, max_velocity=[float("nan")] * len(JOINTS))
+    robot.up()
+    findings = robot.findings(patience_s=0.5)
+    bad(findings, "^limits$", f"joint {JOINTS[0]} has no velocity limit: parameter max_velocity")
+    bad(findings, "^limits$", "nothing came on robot_description within 0.5 s")
+
+
+def test_limits_from_a_robot_description_and_what_they_cost(robot):
+    joints = "".join(
+        f'<joint name="{j}" type="revolute"><limit lower="-3" upper="3" velocity="2"/></joint>'
+        for j in JOINTS
+    )
+    described = String(data=f'<robot name="r">{joints}</robot>')
+    robot.change(
+        CONTROLLER,
+        position_lower=[float("nan")],
+        max_velocity=[float("nan")],
+        max_acceleration=[10.0],
+        max_jerk=[50.0],
+    )
+    robot.latched("robot_description", described)
+    robot.up()
+    findings = robot.findings()
+    found(findings, Level.GOOD, "^limits$", "velocity limits from robot_description")
+    doubt(findings, "^jerk limits$", "they make every command 190 ms late")
+
+
+def test_a_robot_without_acceleration_limits_stops_with_a_jolt(robot):
+    robot.change(CONTROLLER, max_acceleration=[float("inf")])
+    robot.up()
+    doubt(robot.findings(), "acceleration limits", "the arm stops within one step")
 
 
 def test_joint_states_with_gaps_longer_than_the_timeout(robot):

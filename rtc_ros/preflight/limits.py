@@ -1,0 +1,73 @@
+"""The limits that the controller would keep: whether there are all, and where the arm stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from rtc_ros.core.limits import JointLimits
+from rtc_ros.nodes.limit_sources import jerk_delay_s, joint_limits
+from rtc_ros.nodes.parameters import ConfigurationError
+from rtc_ros.preflight.findings import Finding, bad, doubt, good
+from rtc_ros.preflight.joints import pose
+from rtc_ros.preflight.probe import Probe
+from rtc_ros.preflight.setup import Setup
+
+_LATE_S = 0.1
+"""Commands that are later than this because of a jerk limit are worth a word."""
+
+
+def check_limits(setup: Setup, probe: Probe, patience_s: float) -> Iterator[Finding]:
+    """Check the limits as the controller would take them from parameters, file and description.
+
+    A robot description is waited for no longer than ``patience_s``.
+    """
+    p, topic = dict(setup.controller), setup.description_topic
+    seconds = p["robot_description_timeout"] = min(p["robot_description_timeout"], patience_s)
+    try:
+        limits, said = joint_limits(
+            p,
+            setup.joints,
+            setup.period_s,
+            lambda: probe.description(topic, seconds) if topic else "",
+        )
+    except ConfigurationError as error:
+        yield bad("limits", str(error), "set it; rtc_controller refuses to start like this")
+        return
+    yield good("limits", "; ".join(said))
+    if not limits.bends:
+        yield doubt(
+            "acceleration limits",
+            "there are none: whatever ends the motion, the arm stops within one step",
+            "max_acceleration: what the driver allows, or less",
+        )
+    late_s = jerk_delay_s(limits, setup.period_s)
+    if late_s > _LATE_S:
+        yield doubt(
+            "jerk limits",
+            f"they make every command {late_s * 1e3:g} ms late",
+            "raise max_jerk (.inf: none), or lower max_acceleration",
+        )
+    yield from _pose(setup, probe, limits)
+
+
+def _pose(setup: Setup, probe: Probe, limits: JointLimits) -> Iterator[Finding]:
+    """Check that the arm stands within its position limits."""
+    at = pose(setup, probe, setup.joints)
+    if at is None:
+        return
+    out = np.flatnonzero((at < limits.lower) | (at > limits.upper))
+    if not len(out):
+        yield good("pose within position limits", "every joint stands within them")
+        return
+    named = (
+        f"{setup.joints[i]} is at {at[i]:.3g}, the limits are {limits.lower[i]:.3g} to "
+        f"{limits.upper[i]:.3g}"
+        for i in out[:3]
+    )
+    yield doubt(
+        "pose within position limits",
+        "; ".join(named),
+        "the arm will be led back inside at first: check order and units of the position limits",
+    )
