@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.strategies import AVERAGE, ENSEMBLE
 
 Prediction = tuple[int, np.ndarray]
@@ -33,6 +34,7 @@ class Blender:
         prev: np.ndarray | None,
         decay: float,
         average_new: float,
+        limits: JointLimits | None = None,
     ) -> np.ndarray:
         """Return the chunk to hand over instead of ``actions`` [H, A], which begin at ``origin``.
 
@@ -45,13 +47,15 @@ class Blender:
         if np.isfinite(actions).all():  # the controller will refuse others
             self._predictions.append((origin, actions))
             if how == ENSEMBLE:
-                return average_of_predictions(self._predictions, decay)
+                return average_of_predictions(self._predictions, decay, limits)
         if how == AVERAGE and prev is not None:
-            return average_with_previous(prev, actions, average_new)
+            return average_with_previous(prev, actions, average_new, limits)
         return actions
 
 
-def average_of_predictions(predictions: Sequence[Prediction], decay: float) -> np.ndarray:
+def average_of_predictions(
+    predictions: Sequence[Prediction], decay: float, limits: JointLimits | None = None
+) -> np.ndarray:
     """Return the newest chunk with each row the mean of all predictions for its step.
 
     ACT's temporal ensemble (arXiv 2304.13705): the j-th oldest prediction of a step weighs
@@ -60,6 +64,8 @@ def average_of_predictions(predictions: Sequence[Prediction], decay: float) -> n
     Args:
         predictions: at least one.
         decay: m; 0 is the plain mean, above 0 the oldest weighs most, below 0 the newest.
+        limits: say which joints turn endlessly: the mean is that of the angles nearest to the
+            newest, not of numbers whole turns apart.
     """
     origin, newest = predictions[-1]
     total, weight = np.zeros(newest.shape), np.zeros((len(newest), 1))
@@ -71,19 +77,26 @@ def average_of_predictions(predictions: Sequence[Prediction], decay: float) -> n
             continue
         rows = slice(first - origin, last - origin)
         share = np.exp(-decay * age[rows])
-        total[rows] += share * actions[first - begin : last - begin]
+        total[rows] += share * _near(actions[first - begin : last - begin], newest[rows], limits)
         weight[rows] += share
         age[rows] += 1
     return np.asarray(total / weight)
 
 
-def average_with_previous(prev: np.ndarray, actions: np.ndarray, new: float) -> np.ndarray:
+def average_with_previous(
+    prev: np.ndarray, actions: np.ndarray, new: float, limits: JointLimits | None = None
+) -> np.ndarray:
     """Return (1 − new) · prev + new · actions where both have a row, else ``actions``.
 
     With new = 0.7 ``weighted_average`` of LeRobot's asynchronous client, whose queue, too, holds
-    what earlier averages left.
+    what earlier averages left. ``limits`` as in ``average_of_predictions``.
     """
     rows = min(len(prev), len(actions))
     blended = np.array(actions, np.float64)
-    blended[:rows] = (1.0 - new) * prev[:rows] + new * blended[:rows]
+    near = _near(prev[:rows], blended[:rows], limits)
+    blended[:rows] = (1.0 - new) * near + new * blended[:rows]
     return blended
+
+
+def _near(rows: np.ndarray, to: np.ndarray, limits: JointLimits | None) -> np.ndarray:
+    return rows if limits is None else limits.nearest(rows, to)

@@ -12,7 +12,7 @@ from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.horizons import Horizons
-from rtc_ros.core.limits import limit_rows, soft_start_scale
+from rtc_ros.core.limits import JointLimits, limit_rows, soft_start_scale
 from rtc_ros.core.prefix import prefix_weights
 from rtc_ros.core.settings import RtcSettings
 
@@ -32,7 +32,7 @@ class InferenceRequest:
     ``horizons.delay`` counts from row 0, which may be earlier (``anchor: observation``).
     ``start_step`` is the next step to execute at the start, ``previous`` names the chunk that
     ``prev`` is of, and ``settings`` are those that the whole inference goes by, though they
-    change meanwhile.
+    change meanwhile. ``limits`` are the controller's.
     """
 
     step_epoch: int
@@ -46,6 +46,7 @@ class InferenceRequest:
     start_step: int = NO_STEP
     previous: tuple[int, int] | None = None
     settings: RtcSettings = RtcSettings()
+    limits: JointLimits | None = None
 
     @property
     def continues(self) -> bool:
@@ -126,6 +127,7 @@ class InferenceLoop:
             request.prev,
             settings.ensemble_decay,
             settings.average_new,
+            request.limits,
         )
 
     def wrote(self, chunk: ActionChunk, request: InferenceRequest) -> None:
@@ -145,6 +147,8 @@ class InferenceLoop:
                 continue
             if cursor.chunk_name == chunk.name:
                 self._observe(cursor, request)
+            elif cursor.mode is Mode.FAULT:
+                return  # it may be taken, and wait for the fault to end
             else:
                 self.refused_chunks += 1
             del self._unseen[: i + 1]
@@ -209,6 +213,7 @@ class InferenceLoop:
             start_step=cursor.step,
             previous=None if current is None else current.name,
             settings=self.settings,
+            limits=cursor.limits,
         )
 
     @staticmethod

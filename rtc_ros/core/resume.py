@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.limits import JointLimits
 
 
 class ResumeGuard:
@@ -21,25 +22,39 @@ class ResumeGuard:
     Args:
         tolerance: how much the following error may have grown, [A] robot units; infinite: any.
         joints: names for the sentence.
+        limits: say which joints turn endlessly: whole turns are no error.
     """
 
-    def __init__(self, tolerance: np.ndarray, joints: Sequence[str]) -> None:
+    def __init__(
+        self, tolerance: np.ndarray, joints: Sequence[str], limits: JointLimits | None = None
+    ) -> None:
         self._tolerance = tolerance
         self._joints = joints
+        self._limits = limits or JointLimits.none(len(joints))
         self._before: np.ndarray | None = None
+        self._received = np.zeros(len(joints), dtype=np.int64)
 
-    def problem(self, mode: Mode, measured: np.ndarray, command: np.ndarray | None) -> str:
+    def problem(
+        self,
+        mode: Mode,
+        measured: np.ndarray,
+        command: np.ndarray | None,
+        received_ns: np.ndarray,
+    ) -> str:
         """Say why motion must not go on; "" where it may. Call it at each tick before the step.
 
         ``measured`` and ``command`` are [A] (None: nothing was commanded yet), ``mode`` is that of
-        the last tick.
+        the last tick. ``received_ns`` int64[A] is when each joint's state came: between the last
+        one and the fault the commands go on, and an arm that nobody sees is not behind them.
         """
         if command is None or mode not in (Mode.RUNNING, Mode.STARVED, Mode.FAULT):
             self._before = None
             return ""
-        error = np.abs(measured - command)
+        error = np.abs(self._limits.nearest(measured, command) - command)
         if mode is not Mode.FAULT or self._before is None:
-            self._before = error
+            news = received_ns != self._received
+            self._before = error if self._before is None else np.where(news, error, self._before)
+            self._received = received_ns
             return ""
         grown = error - self._before
         excess = np.where(np.isfinite(self._tolerance), grown - self._tolerance, -np.inf)

@@ -62,6 +62,8 @@ class JointInput:
         self._stamps_ns = np.zeros(len(self.joints), dtype=np.int64)
         self.read_stamps_ns: tuple[int, ...] = ()
         """The headers' stamps of the positions that ``read`` returned last, joint by joint."""
+        self.read_received_ns = np.zeros(len(self.joints), dtype=np.int64)
+        """When those positions came (CLOCK_MONOTONIC), joint by joint."""
         self._repeats = np.zeros(len(self.joints), dtype=bool)
         self._sources: list[bytes] = [b""] * len(self.joints)
         self._source_changes = np.zeros((len(self.joints), _SOURCE_CHANGES), dtype=np.int64)
@@ -138,6 +140,7 @@ class JointInput:
             positions, received = self._positions.copy(), self._received_ns.copy()
             repeats = self._repeats.copy()
             self.read_stamps_ns = tuple(self._stamps_ns.tolist())
+            self.read_received_ns = received
             changed_ns = self._source_changes[:, 0].copy()
             jump, jump_ns = self._jump, self.jump_ns
         oldest = int(np.argmin(received))

@@ -97,7 +97,8 @@ class ChunkMaker:
             prev, problem = previous_rows(self._recording, chunk, header)
             if prev is None:
                 return None, problem
-            return average_with_previous(prev, made, float(header["average_new"])), ""
+            limits = self._recording.limits()
+            return average_with_previous(prev, made, float(header["average_new"]), limits), ""
         return made, ""
 
     def _ensembled(self, name: tuple[int, int], made: np.ndarray, decay: float) -> Made:
@@ -117,7 +118,7 @@ class ChunkMaker:
             if before is None:
                 return None, f"of a chunk that is averaged into it: {problem}"
             predictions.append((earlier.origin_step, before))
-        return average_of_predictions(predictions[::-1], decay), ""
+        return average_of_predictions(predictions[::-1], decay, self._recording.limits()), ""
 
     def unblended(self, name: tuple[int, int]) -> Made:
         """Return the chunk as the policy made it, before any average."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtc_ros.core.blending import Blender, average_of_predictions, average_with_previous
+from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import AVERAGE, ENSEMBLE, STRATEGIES
 
@@ -181,3 +182,16 @@ def test_a_live_change_to_a_strategy_that_needs_more_rows_is_refused():
     change = now.changed(strategy="temporal_ensembling")
     assert "no step that is executed has two" in change.problems_after(now, 10, 4, 4)[0]
     assert now.changed(strategy="weighted_average").problems_after(now, 10, 4, 4) == []
+
+
+@pytest.mark.parametrize("how", ["average", "ensemble"])
+def test_angles_of_an_endless_joint_are_averaged_where_they_are_near(how):
+    free = np.full(2, np.inf)
+    limits = JointLimits(-free, free, free, turn=np.array([2 * np.pi, 0.0]))
+    prev, actions = np.full((4, 2), 3.12), np.full((4, 2), -3.10)
+    if how == "average":
+        out = average_with_previous(prev, actions, 0.5, limits)
+    else:
+        out = average_of_predictions([(0, prev), (0, actions)], 0.0, limits)
+    np.testing.assert_allclose(out[:, 0], (3.12 - 2 * np.pi - 3.10) / 2)
+    np.testing.assert_allclose(out[:, 1], 0.01)  # it doesn't turn endlessly

@@ -141,6 +141,25 @@ def test_a_refused_chunk_is_counted_and_the_loop_goes_on():
     assert bench.loop.refused_chunks == 1
 
 
+def test_a_chunk_that_comes_during_a_fault_is_learnt_of_when_it_is_over():
+    bench = Bench(horizon=20, s_min=5, initial_delay=3)
+    bench.run(8, duration=3)
+    while bench.begin(2) is None:
+        bench.tick()
+    bench.tick()
+    bench.finish()
+    bench.controller.set_fault("a camera's cable")
+    for _ in range(4):
+        bench.tick()
+        assert bench.begin(3) is None and bench.loop.refused_chunks == 0
+    bench.controller.set_fault("")
+    learnt, bench.loop.last_delay = bench.loop.estimator.forecast(), -1
+    bench.tick()
+    bench.begin(3)
+    assert bench.controller.player.current is bench.chunks[-1]
+    assert bench.loop.refused_chunks == 0 and bench.loop.last_delay >= 1, learnt
+
+
 def test_observation_anchor_counts_from_the_image():
     bench = Bench(horizon=20, s_min=5, initial_delay=3, anchor="observation")
     bench.begin(0)

@@ -3,13 +3,24 @@
 import numpy as np
 
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.resume import ResumeGuard
 
 COMMAND = np.array([0.5, 0.0])
 
 
-def guard(*tolerance):
-    return ResumeGuard(np.array(tolerance or (0.1, 0.1)), ["arm", "hand"])
+class Guard(ResumeGuard):
+    """Its joint states are news at each call, unless a test says otherwise."""
+
+    now = 0
+
+    def problem(self, mode, measured, command, news=True):
+        self.now += news
+        return super().problem(mode, measured, command, np.full(2, self.now))
+
+
+def guard(*tolerance, limits=None):
+    return Guard(np.array(tolerance or (0.1, 0.1)), ["arm", "hand"], limits)
 
 
 def test_only_growth_of_the_following_error_beyond_the_tolerance_counts():
@@ -53,3 +64,26 @@ def test_without_a_tolerance_any_pose_will_do():
     made.problem(Mode.RUNNING, COMMAND, COMMAND)
     assert made.problem(Mode.FAULT, COMMAND + [9.0, 0.0], COMMAND) == ""
     assert "hand" in made.problem(Mode.FAULT, COMMAND + [9.0, 9.0], COMMAND)
+
+
+def test_commands_that_went_on_while_nobody_saw_the_arm_are_no_lag():
+    """An emergency stop at speed: the arm stands, the commands go on until the timeout."""
+    made = guard()
+    made.problem(Mode.RUNNING, COMMAND - [0.04, 0], COMMAND)
+    for ahead in np.linspace(0.0, 0.5, 26):
+        made.problem(Mode.RUNNING, COMMAND - [0.04, 0], COMMAND + [ahead, 0], news=False)
+    last = COMMAND + [0.5, 0]
+    said = made.problem(Mode.FAULT, COMMAND - [0.04, 0], last)
+    assert said.startswith("arm is 0.54 from its last command, and was 0.04 before the fault")
+    assert made.problem(Mode.FAULT, last - [0.04, 0], last) == "", "it followed unseen"
+
+
+def test_whole_turns_of_an_endless_joint_are_no_distance():
+    free = np.full(2, np.inf)
+    limits = JointLimits(-free, free, free, turn=np.array([2 * np.pi, 0.0]))
+    made, turned = guard(limits=limits), np.array([6.4, 0.0])
+    made.problem(Mode.RUNNING, turned - [2 * np.pi, 0], turned)
+    assert made.problem(Mode.FAULT, turned - [2 * np.pi - 0.05, 0], turned) == ""
+    assert made.problem(Mode.FAULT, turned + [2 * np.pi, 0], turned) == ""
+    said = made.problem(Mode.FAULT, turned - [2 * np.pi - 2.5, 0], turned)
+    assert said.startswith("arm is 2.5 from its last command, and was ")
