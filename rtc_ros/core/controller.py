@@ -108,6 +108,16 @@ class Controller:
         self._history[:] = 0.0
         self.mode = Mode.WAITING
 
+    def stand_at(self, measured: np.ndarray) -> None:
+        """Take a newer finite ``measured`` pose [A] to begin at, while nothing was commanded yet.
+
+        An arm that was moved, or came to rest, between ``start`` and the first chunk is not thrown
+        back to where it was.
+        """
+        if self.row is None and not self.stopped:
+            self._measured = np.array(measured, np.float64)
+            self.jerk.rest_at(self._measured)
+
     def stop(self) -> None:
         """Close the gate: the arm is braked to rest and holds there; see ``settled``."""
         if self.mode is not Mode.LATCHED:

@@ -66,7 +66,7 @@ class JerkFilter:
     def push(self, row: np.ndarray) -> np.ndarray:
         """Take the next row [A] and return the mean that goes out [A]."""
         self._rows = np.concatenate([self._rows[1:], row[None]])
-        self._before, self._sent = self._sent, _mean(self._rows)
+        self._before, self._sent = self._sent, _means(self._rows, self.window)[0]
         return self._sent
 
     def ahead(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,16 +78,24 @@ class JerkFilter:
         n = self.window
         series = np.concatenate([self._rows, rows])
         series = np.concatenate([series, np.repeat(series[-1:], n - 1, axis=0)])
-        out = np.array([_mean(series[i : i + n]) for i in range(len(series) - n + 1)])
+        out = _means(series, n)
         steps = np.diff(out, axis=0, prepend=self._before[None])
         velocities = np.zeros_like(out)
         velocities[:-1] = (steps[:-1] + steps[1:]) / 2
         return out, velocities
 
 
-def _mean(rows: np.ndarray) -> np.ndarray:
-    """Return the mean of rows [n, A]; never beyond them by its rounding, so rest is rest."""
-    if len(rows) == 1:
-        return rows[0]
-    mean = rows.sum(axis=0) / len(rows)
-    return np.minimum(np.maximum(mean, rows.min(axis=0)), rows.max(axis=0))
+def _means(rows: np.ndarray, n: int) -> np.ndarray:
+    """Return the means of each n consecutive ``rows`` [R, A], float64[R − n + 1, A].
+
+    Never beyond their rows by their rounding, so rest is rest; and added one after the other, so
+    that a mean is the same to the bit however many are asked for.
+    """
+    count = len(rows) - n + 1
+    total, low, high = (np.array(rows[:count]) for _ in range(3))
+    for i in range(1, n):
+        shifted = rows[i : i + count]
+        total += shifted
+        np.minimum(low, shifted, out=low)
+        np.maximum(high, shifted, out=high)
+    return np.minimum(np.maximum(total / n, low), high)

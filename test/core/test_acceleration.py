@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
-from rtc_ros.core.limits import JointLimits, brake_rows, limit_rows
+from rtc_ros.core.limits import JointLimits, brake_rows, limit_row, limit_rows
 
 A = 3
 TINY = 1e-12
@@ -289,3 +289,10 @@ def test_an_endless_joint_goes_the_short_way_and_a_prev_stays_in_the_chunk_s_tur
     np.testing.assert_allclose(bench.tick().target, [3.5, 3.0])
     with pytest.raises(ValueError, match="turns endlessly and has a position limit"):
         JointLimits(-np.ones(2), np.ones(2), np.ones(2), turn=turn)
+
+
+def test_a_joint_that_is_where_it_should_be_but_moves_too_fast_to_stay_divides_nothing_by_zero():
+    limits = JointLimits(-FREE, FREE, np.full(A, 0.2), np.full(A, 0.01), coherent=True)
+    with np.errstate(all="raise"):
+        row = limit_row(np.zeros(A), np.zeros(A), limits, 1.0, np.array([0.1, 0.0, 0.0]))
+    np.testing.assert_allclose(row, [0.09, 0.0, 0.0])

@@ -155,3 +155,19 @@ def bench_command(bench, step):
 def test_bad_limits_are_refused(bad, sentence):
     with pytest.raises(ValueError, match=sentence):
         JointLimits(*(np.asarray(x, float) for x in bad))
+
+
+def test_an_arm_that_is_moved_before_the_first_chunk_begins_where_it_then_stands():
+    limits = JointLimits.from_velocity([-9.0] * 2, [9.0] * 2, [1.0, 1.0], 0.02, max_jerk=[1e4] * 2)
+    controller = Controller(2, limits)
+    controller.stand_at(np.ones(2))  # the gate is closed
+    controller.start(1, np.zeros(2))
+    assert controller.tick().target is None
+    controller.stand_at(np.array([1.0, -0.5]))
+    np.testing.assert_array_equal(controller.cursor(0).command, [1.0, -0.5])
+    controller.offer(chunk(np.full((9, 2), 5.0)))
+    first = controller.tick().target
+    assert (np.abs(first - [1.0, -0.5]) <= 0.02 + 1e-12).all()
+    controller.stand_at(np.zeros(2))  # from now on the commands lead
+    second = controller.tick().target
+    assert (np.abs(second - first) <= 0.02 + 1e-12).all()
