@@ -105,7 +105,7 @@ def _bare(priority: int, ticks: int) -> dict[str, Any]:
 
 
 def _tick_idly(priority: int, ticks: int) -> dict[str, Any]:
-    ticker = DeadlineTicker(_PERIOD_S, lambda late_s: None, priority)
+    ticker = DeadlineTicker(_PERIOD_S, lambda late_s, missed: None, priority)
     ticker.start()
     time.sleep(_PERIOD_S * ticks)
     ticker.stop()

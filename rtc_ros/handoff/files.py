@@ -15,7 +15,7 @@ from rtc_ros.handoff.errors import AbsentError, AccessError, FullError, WriterPr
 DIRECTORY_VARIABLE = "RTC_ROS_SHM_DIR"
 DEFAULT_DIRECTORY = "/dev/shm"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def segment_path(name: str, directory: str | None = None) -> str:
@@ -77,7 +77,7 @@ class WriterLock:
 
 
 def _open_lock(path: str) -> int:
-    flags = os.O_RDWR | _OPEN_FLAGS
+    flags = os.O_RDWR | OPEN_FLAGS
     try:  # without O_CREAT first: in a sticky directory Linux refuses it for others' files
         return os.open(path, flags)
     except FileNotFoundError:
@@ -102,7 +102,7 @@ def allocate(path: str, size: int) -> tuple[str, mmap.mmap]:
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}.tmp-{secrets.token_hex(8)}")
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | OPEN_FLAGS
         fd = os.open(temporary, flags, 0o600)
     except OSError as error:
         raise access_error(error, temporary, f"create a segment of {size} bytes") from None
@@ -123,7 +123,7 @@ def open_segment(path: str, *, write: bool = False) -> tuple[mmap.mmap, int, int
     can move the robot.
     """
     try:
-        fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | _OPEN_FLAGS)
+        fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | OPEN_FLAGS)
     except FileNotFoundError:
         raise AbsentError(
             f"{path} isn't there: its writer hasn't started yet, or runs under another "

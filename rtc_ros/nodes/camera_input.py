@@ -19,7 +19,11 @@ from rtc_ros.nodes.parameters import declare, require
 
 
 class CameraInput:
-    """One camera. Only the newest message is kept; safe to read from any thread."""
+    """One camera. Only the newest message is kept; safe to read from any thread.
+
+    Messages that repeat the stamp of the last one are no news; a camera that never stamps can't
+    be told from a live one.
+    """
 
     def __init__(self, node: Node, name: str, group: CallbackGroup | None = None) -> None:
         prefix = f"camera.{name}."
@@ -33,6 +37,7 @@ class CameraInput:
         self._bridge = CvBridge()
         self._lock = threading.Lock()
         self._newest: tuple[Any, int] | None = None
+        self._stamp_ns, self._repeats = 0, False
         self._form = ""
         self._interval_ns = 0.0
         self.change = ""
@@ -53,6 +58,7 @@ class CameraInput:
 
     def _receive(self, message: Any) -> None:
         now = time.monotonic_ns()
+        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         # Of a compressed image only the format is known before it is decoded.
         form = (
             str(message.format)
@@ -60,6 +66,11 @@ class CameraInput:
             else f"{message.width} × {message.height} {message.encoding}"
         )
         with self._lock:
+            # A driver that sends its last image again and again is as good as silent.
+            self._repeats = stamp_ns != 0 and stamp_ns == self._stamp_ns
+            if self._repeats:
+                return
+            self._stamp_ns = stamp_ns
             if form != self._form and self._form:
                 self.change = f"camera {self.name} changed from {self._form} to {form}"
                 self.changed_ns = now
@@ -85,18 +96,19 @@ class CameraInput:
         seconds of the ROS clock, else the time of arrival.
         """
         with self._lock:
-            newest = self._newest
+            newest, repeats = self._newest, self._repeats
         if newest is None:
             return None, 0, f"no image yet from camera {self.name} on {self.topic}"
         message, received_ns = newest
         age_s = (time.monotonic_ns() - received_ns) * 1e-9
         if age_s > timeout_s:
+            still = ": its messages repeat one stamp, the driver hangs" if repeats else ""
             return (
                 None,
                 0,
                 (
                     f"the last image of camera {self.name} on {self.topic} is {age_s:.2f} s old "
-                    f"(camera_timeout is {timeout_s:g} s)"
+                    f"(camera_timeout is {timeout_s:g} s){still}"
                 ),
             )
         try:

@@ -10,6 +10,7 @@ import numpy as np
 from rclpy.duration import Duration
 from rclpy.node import Node
 
+from rtc_ros.core.catch_up import CatchUp
 from rtc_ros.core.controller import Command
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.nodes.command_types import CHUNK, message_class, row_maker, trajectory
@@ -33,7 +34,6 @@ class CommandGroup:
         joints: Sequence[str],
         period_s: float,
         limits: JointLimits,
-        ahead: Ahead,
         dry_run: bool = False,
     ) -> None:
         prefix = f"group.{name}."
@@ -49,12 +49,12 @@ class CommandGroup:
         self._columns = [list(joints).index(j) for j in self.joints]
         self._period_s = period_s
         self._first_s = values["time_from_start"] or 1.5 * period_s
-        self._ahead = ahead
         # A spline through points with velocities stays within the limits only where the change
         # of velocity is limited, too.
         self._with_velocities = bool(np.isfinite(limits.max_bend[self._columns]).all())
         kind = values["type"]
-        self._send_rest = kind == CHUNK
+        self.plays_chunks = kind == CHUNK
+        """Whether the driver was sent what goes on without us."""
         if kind == "joint_single_command" and len(self.joints) > 1:
             raise ConfigurationError(
                 f"parameter {prefix}type is joint_single_command, which is for one joint, and "
@@ -64,25 +64,33 @@ class CommandGroup:
         self._publisher = None if dry_run else node.create_publisher(message, values["topic"], 10)
         self._make = row_maker(kind, message, self._names, values["driver_group"], self._first_s)
         self._held = False
+        self._catch_up = CatchUp(limits, self._columns)
 
-    def send(self, command: Command, stamp: Any) -> None:
-        """Publish one tick's command."""
+    def send(self, command: Command, ahead: Ahead, stamp: Any, stalled: bool) -> None:
+        """Publish one tick's command; ``stalled``: k went on during missed ticks before it."""
         if command.target is None:
             return
-        if self._send_rest:
-            self._send_chunk(command)
+        if self.plays_chunks:
+            self._send_chunk(command, ahead)
         else:
-            self._publish(self._make(command.target[self._columns], stamp))
+            row = self._catch_up.row(command.target[self._columns], stalled=stalled)
+            self._publish(self._make(row, stamp))
 
-    def hold(self) -> None:
+    def catch_up(self, stamp: Any) -> None:
+        """Publish one tick's way to the last command, where there is still one to go."""
+        row = None if self.plays_chunks else self._catch_up.onward()
+        if row is not None:
+            self._publish(self._make(row, stamp))
+
+    def hold(self, ahead: Ahead) -> None:
         """Replace what the driver still has to execute by the way to rest.
 
         Only a driver that was sent the rest of a chunk has anything; the others are braked tick
         by tick.
         """
-        if self._send_rest and not self._held:
+        if self.plays_chunks and not self._held:
             self._held = True
-            self._publish_ahead()
+            self._publish_ahead(ahead)
 
     def wait_until_sent(self, seconds: float) -> None:
         """Wait until every driver that listens has what was published, no longer than this."""
@@ -94,17 +102,17 @@ class CommandGroup:
         if self._publisher is not None:
             self._publisher.publish(message)
 
-    def _send_chunk(self, command: Command) -> None:
+    def _send_chunk(self, command: Command, ahead: Ahead) -> None:
         """Send the rest of the chunk at a swap, and once the way to rest when a hold begins."""
         if command.wanted is None:
-            self.hold()
+            self.hold(ahead)
             return
         held, self._held = self._held, False
         if command.played.swap is not None or held:
-            self._publish_ahead()
+            self._publish_ahead(ahead)
 
-    def _publish_ahead(self) -> None:
-        rows, steps = self._ahead()
+    def _publish_ahead(self, ahead: Ahead) -> None:
+        rows, steps = ahead()
         velocities = steps[:, self._columns] / self._period_s if self._with_velocities else None
         rows = rows[:, self._columns]
         self._publish(trajectory(self._names, rows, velocities, self._first_s, self._period_s))
@@ -130,7 +138,6 @@ def command_groups(
     joints: Sequence[str],
     period_s: float,
     limits: JointLimits,
-    ahead: Ahead,
     dry_run: bool = False,
 ) -> list[CommandGroup]:
     """Make the configured groups.
@@ -138,7 +145,7 @@ def command_groups(
     Raises:
         ConfigurationError: a joint is in no group, or in two.
     """
-    groups = [CommandGroup(node, name, joints, period_s, limits, ahead, dry_run) for name in names]
+    groups = [CommandGroup(node, name, joints, period_s, limits, dry_run) for name in names]
     commanded = [joint for group in groups for joint in group.joints]
     twice = sorted({j for j in commanded if commanded.count(j) > 1})
     missing = [j for j in joints if j not in commanded]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rclpy.node import Node
@@ -21,8 +22,8 @@ class CommandWatch:
         """Return ERROR where somebody else publishes commands, WARN where nobody listens."""
         listeners = {topic: self._node.count_subscribers(topic) for topic in self._topics}
         values: dict[str, object] = {f"{t} listeners": n for t, n in listeners.items()}
-        for topic in self._topics:
-            others = self._others(topic)
+        for topic, ours in Counter(self._topics).items():
+            others = self._others(topic, ours)
             if others:
                 named = ", ".join(others)
                 sentence = f"{named} publishes on {topic} too: the arm jumps between two wills"
@@ -32,12 +33,13 @@ class CommandWatch:
             return Report(WARN, f"nobody listens on {', '.join(silent)}", values)
         return Report(OK, "every command topic has a listener, and no other commander", values)
 
-    def _others(self, topic: str) -> list[str]:
+    def _others(self, topic: str, ours: int) -> list[str]:
+        """Return who else publishes on a topic that this many of our groups publish on."""
         names = [
             f"{e.node_namespace.rstrip('/')}/{e.node_name}"
             for e in self._node.get_publishers_info_by_topic(topic)
         ]
         own = self._node.get_fully_qualified_name()
-        if own in names:
-            names.remove(own)  # once: another node of our name is another one
+        for _ in range(min(ours, names.count(own))):
+            names.remove(own)  # not all: another node of our name is another one
         return sorted(set(names))

@@ -6,26 +6,30 @@ This process must never import torch or lerobot: the tick shares its GIL with no
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from rtc_ros.core.controller import Controller
+from rtc_ros.core.controller import Command, Controller
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.resume import ResumeGuard
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import HandoffError
-from rtc_ros.handoff.ring import ChunkRing
+from rtc_ros.handoff.latch import LatchFile
 from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.nodes.chunk_input import ChunkInput
 from rtc_ros.nodes.command_output import command_groups
 from rtc_ros.nodes.command_watch import CommandWatch
 from rtc_ros.nodes.controller_parameters import CONTROLLER
-from rtc_ros.nodes.controller_reports import DRY_RUN, motion_report, ring_report, tick_report
+from rtc_ros.nodes.controller_reports import DRY_RUN, MotionReports, tick_report
 from rtc_ros.nodes.diagnostics import Diagnostics, Report
 from rtc_ros.nodes.gate import Gate
 from rtc_ros.nodes.joint_input import JointInput
@@ -73,14 +77,14 @@ class ControllerNode(Node):
         self._dry_run: bool = p["dry_run"]
         tolerance = np.array(per_joint(p, "resume_tolerance", self._joints))
         # In a dry run the arm never follows.
-        self._guard = ResumeGuard(np.inf * tolerance if self._dry_run else tolerance, self._joints)
+        tolerance = np.inf * tolerance if self._dry_run else tolerance
+        self._guard = ResumeGuard(tolerance, self._joints, limits)
         self._groups = command_groups(
             self,
             p["command_groups"],
             self._joints,
             self._period_s,
             limits,
-            self._controller.ahead,
             self._dry_run,
         )
         self._executed = self.create_publisher(JointState, "~/executed", 50)
@@ -90,14 +94,12 @@ class ControllerNode(Node):
         self._handoff_name = handoff_base(self, p["handoff_name"])
         self._spec = HandoffSpec(tuple(self._joints), self._period_s)
         self._cursor = StepCursor.create(f"{self._handoff_name}.cursor", self._spec)
-        inherited = self._cursor.inherited
-        if inherited is not None and inherited.mode is Mode.LATCHED:
+        inherited, latch = self._cursor.inherited, LatchFile(self._handoff_name)
+        if latch.there or (inherited is not None and inherited.mode is Mode.LATCHED):
             self._controller.latch()
             self._cursor.write(self._controller.cursor(time.monotonic_ns()))
             self.get_logger().warning("the stop that was latched before still is: call ~/clear")
-        self._ring: ChunkRing | None = None
-        self._ring_problem = ""
-        self._ring_due_s = 0.0
+        self._chunks = ChunkInput(f"{self._handoff_name}.ring", self._spec)
 
         self._gate = Gate(
             self,
@@ -107,6 +109,7 @@ class ControllerNode(Node):
             self._state_timeout_s,
             self._groups,
             self._cursor.epoch,
+            latch,
             p["start_when_ready"],
         )
         self._opening = self.create_timer(
@@ -121,13 +124,12 @@ class ControllerNode(Node):
             else DeadlineTicker(self._period_s, self._tick, priority)
         )
         self._tick_source = "timer" if by_timer else "deadline"
-        self._told, self._faults_told = "", 0
         self._diagnostics = Diagnostics(
             self,
             {
-                "motion": self._report_motion,
+                "motion": MotionReports(self, self._controller, self._input, self._dry_run),
                 "tick": self._report_tick,
-                "handoff": self._report_ring,
+                "handoff": self._chunks.report,
                 "commands": CommandWatch(self, p["command_groups"]).report,
             },
         )
@@ -144,65 +146,69 @@ class ControllerNode(Node):
 
     def close(self) -> None:
         """Brake, stop ticking, say so to the inference node; the arm holds its last command."""
-        self._gate.close(BRAKE_S)
+        # Of a node that ends because its tick failed neither ticks nor publishers are left.
+        with contextlib.suppress(RuntimeError):
+            self._gate.close(BRAKE_S if self._ticker.alive else 0.0)
         self._ticker.stop()
         for group in self._groups:
             group.wait_until_sent(0.2)
         with contextlib.suppress(HandoffError):
             self._cursor.write(self._controller.cursor(time.monotonic_ns()))
         self._cursor.close()
-        if self._ring is not None:
-            self._ring.close()
+        self._chunks.close()
 
-    def _tick(self, late_s: float) -> None:
+    def _tick(self, late_s: float, missed: int) -> None:
         with self._lock:
             controller = self._controller
-            self._take_chunk()
+            now = self.get_clock().now()
+            done = [
+                (command, now - Duration(nanoseconds=round(ago * self._period_s * 1e9)))
+                for command, ago in self._played_meanwhile(missed)
+            ]
+            chunk = self._chunks.newest(controller.player.epoch)
             if not controller.stopped:
-                pose, problem = self._input.read(self._state_timeout_s)
-                controller.set_fault(
-                    problem or self._guard.problem(controller.mode, pose, controller.target)
-                )
+                if chunk is not None:
+                    controller.offer(chunk)
+                self._look_at_the_arm()
             command = controller.tick()
-            stamp = self.get_clock().now().to_msg()
+            for group in self._groups if command is None else ():
+                group.catch_up(now.to_msg())
             if command is not None:
+                ahead = functools.cache(controller.ahead)
                 for group in self._groups:
-                    group.send(command, stamp)
+                    group.send(command, ahead, now.to_msg(), bool(done))
+                done.append((command, now))
             epoch = controller.player.epoch
             self._gate.after_tick()
             self._cursor.write(controller.cursor(time.monotonic_ns()))
-        if command is None:
-            return
-        self._executed.publish(executed_message(command, self._joints, epoch, late_s, stamp))
-        if command.played.swap is not None:
-            self._swap.publish(swap_message(command.played.swap, self.get_name()))
+        for command, at in done:
+            message = executed_message(command, self._joints, epoch, late_s, at.to_msg())
+            self._executed.publish(message)
+            if command.played.swap is not None:
+                self._swap.publish(swap_message(command.played.swap, self.get_name()))
 
-    def _take_chunk(self) -> None:
-        try:
-            if self._ring is None:
-                self._attach()
-            elif self._ring.poll():
-                chunk = self._ring.read_newest()
-                # With the gate closed a chunk can only be of a run that is over.
-                if chunk is not None and not self._controller.stopped:
-                    self._controller.offer(chunk)
-        except HandoffError as error:
-            self._ring_problem = str(error)
-            if self._ring is not None:
-                self._ring.close()
-                self._ring = None
+    def _played_meanwhile(self, missed: int) -> Iterator[tuple[Command, int]]:
+        """Go through the ticks that were missed as far as drivers that were sent chunks did.
 
-    def _attach(self) -> None:
-        now = time.monotonic()
-        if now < self._ring_due_s:
+        Such a driver goes on while this process stands still. What it is sent next begins where
+        it then is, and not where it was when the ticks stopped.
+        """
+        if not any(group.plays_chunks for group in self._groups):
             return
-        self._ring_due_s = now + 0.2
-        self._ring = ChunkRing.attach_or_none(f"{self._handoff_name}.ring", self._spec)
-        if self._ring is not None:
-            self._ring_problem = ""
-            chunk = self._ring.read_newest()
-            if chunk is not None and chunk.step_epoch == self._controller.player.epoch:
-                self._controller.offer(chunk)
+        for ago in range(missed, 0, -1):
+            command = self._controller.tick()
+            if command is None or (command.wanted is None and self._controller.settled):
+                return
+            yield command, ago
+
+    def _look_at_the_arm(self) -> None:
+        pose, problem = self._input.read(self._state_timeout_s)
+        controller = self._controller
+        if not problem:
+            controller.stand_at(pose)
+            received = self._input.read_received_ns
+            problem = self._guard.problem(controller.mode, pose, controller.target, received)
+        controller.set_fault(problem)
 
     def _open_when_ready(self) -> None:
         if self._gate.when_ready:
@@ -210,20 +216,8 @@ class ControllerNode(Node):
         else:
             self._opening.cancel()
 
-    def _report_motion(self) -> Report:
-        report = motion_report(self._controller, self._input.not_finite, self._dry_run)
-        if report.message != self._told and self._controller.mode in (Mode.STARVED, Mode.FAULT):
-            self.get_logger().warning(report.message)
-        elif self._controller.counts["faults"] > self._faults_told:
-            self.get_logger().warning(f"held for a moment: {self._controller.last_fault}")
-        self._told, self._faults_told = report.message, self._controller.counts["faults"]
-        return report
-
     def _report_tick(self) -> Report:
         return tick_report(self._ticker, self._tick_source)
-
-    def _report_ring(self) -> Report:
-        return ring_report(self._ring, self._ring_problem)
 
 
 def main() -> None:

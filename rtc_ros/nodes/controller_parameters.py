@@ -43,16 +43,18 @@ CONTROLLER = (
         UNSET,
         "Acceleration limit per joint: the velocity of the commands changes by no more than this "
         "times Δt in a step, and whatever ends the motion, the arm is braked by it. Not set: from "
-        "joint_limits_file, else none (.inf), and the arm stops within a step.",
+        "joint_limits_file, else none (.inf), and the arm stops within a step (with max_jerk "
+        "later).",
         "robot units / s²",
     ),
     Parameter(
         "max_jerk",
         UNSET,
         "Jerk limit per joint: the acceleration of the commands changes by no more than this "
-        "times Δt in a step. Every command is then the mean of the last n rows, n = 2 "
-        "max_acceleration / (max_jerk Δt) of the joint that needs most, and (n - 1) Δt / 2 late. "
-        "Not set: from joint_limits_file, else none (.inf).",
+        "times Δt in a step. Every command is then the mean of the last n rows, and late by "
+        "(n - 1) Δt / 2: n = 2 a / (max_jerk Δt), rounded up, of the joint that needs most, with "
+        "a the lesser of max_acceleration and 2 max_velocity / Δt. Not set: from "
+        "joint_limits_file, else none (.inf).",
         "robot units / s³",
     ),
     Parameter(

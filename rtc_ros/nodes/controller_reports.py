@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+from rclpy.node import Node
+
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
-from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.nodes.diagnostics import ERROR, OK, WARN, Report
+from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.ticker import DeadlineTicker, TimerTicker
 
 _LEVELS = {Mode.STARVED: WARN, Mode.FAULT: ERROR, Mode.LATCHED: WARN}
@@ -17,6 +21,33 @@ _SENTENCES = {
     Mode.LATCHED: "stopped and latched: call ~/clear when it is safe to move, then ~/start",
 }
 DRY_RUN = "dry run, nothing is sent to any driver"
+
+
+class MotionReports:
+    """Says what the controller does, and logs what keeps it from moving, once each time."""
+
+    def __init__(
+        self, node: Node, controller: Controller, joints: JointInput, dry_run: bool
+    ) -> None:
+        self._log = node.get_logger()
+        self._controller = controller
+        self._joints = joints
+        self._dry_run = dry_run
+        self._told, self._faults = "", 0
+
+    def __call__(self) -> Report:
+        """Return the present report."""
+        controller = self._controller
+        report = motion_report(controller, self._joints.not_finite, self._dry_run)
+        # An age that grows is no news.
+        told, faults = re.sub(r"[\d.]+", "", report.message), controller.counts["faults"]
+        again = faults > self._faults
+        if (told != self._told or again) and controller.mode in (Mode.STARVED, Mode.FAULT):
+            self._log.warning(report.message)
+        elif again:
+            self._log.warning(f"held for a moment: {controller.last_fault}")
+        self._told, self._faults = told, faults
+        return report
 
 
 def motion_report(controller: Controller, refused_states: int, dry_run: bool) -> Report:
@@ -66,12 +97,3 @@ def tick_report(ticker: DeadlineTicker | TimerTicker, source: str) -> Report:
             "realtime": ticker.realtime or "SCHED_FIFO",
         },
     )
-
-
-def ring_report(ring: ChunkRing | None, problem: str) -> Report:
-    """Say whether there is an inference node's ring, and whether it fits."""
-    if problem:
-        return Report(ERROR, problem)
-    if ring is None:
-        return Report(WARN, "no inference node yet: the ring is absent")
-    return Report(OK, "attached", {"ring": ring.path, "H": ring.spec.horizon, "epoch": ring.epoch})

@@ -11,6 +11,8 @@ from std_srvs.srv import Trigger
 
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
+from rtc_ros.handoff.errors import HandoffError
+from rtc_ros.handoff.latch import LatchFile
 from rtc_ros.handoff.segment import next_epoch
 from rtc_ros.nodes.command_output import CommandGroup
 from rtc_ros.nodes.joint_input import JointInput
@@ -30,6 +32,7 @@ class Gate:
         timeout_s: joint states older than this are none.
         groups: drivers that may have to be told to hold.
         epoch: of the process; each run of the step count gets a later one.
+        latch: where a latched stop is remembered.
         when_ready: open as soon as joint states are there.
     """
 
@@ -42,6 +45,7 @@ class Gate:
         timeout_s: float,
         groups: Sequence[CommandGroup],
         epoch: int,
+        latch: LatchFile,
         when_ready: bool,
     ) -> None:
         self.when_ready = when_ready
@@ -52,6 +56,7 @@ class Gate:
         self._timeout_s = timeout_s
         self._groups = groups
         self._epoch = epoch
+        self._latch = latch
         self._restart = False
         self._ending = False
         node.create_service(Trigger, "~/start", _answering(self._on_start))
@@ -118,7 +123,7 @@ class Gate:
         # Where braking takes ticks, the next one tells the drivers.
         if controller.row is not None and controller.settled:
             for group in self._groups:
-                group.hold()
+                group.hold(controller.ahead)
 
     def _rests(self) -> str:
         return "holding" if self._controller.settled else "braking to rest"
@@ -140,13 +145,23 @@ class Gate:
         with self._lock:
             self._stop(latch=True)
             message = f"stopped after {self._controller.player.step} steps; {self._rests()}"
-        message += "; latched: only ~/clear lets ~/start work again"
+            message += "; latched: only ~/clear lets ~/start work again"
+            try:
+                self._latch.write()
+            except HandoffError as error:
+                message += f"; a controller with other joints or Δt won't know of it: {error}"
         self._log.warning(message)
         return True, message
 
     def _on_clear(self) -> tuple[bool, str]:
         with self._lock:
             latched = self._controller.mode is Mode.LATCHED
+            try:
+                self._latch.remove()
+            except HandoffError as error:
+                return False, f"the stop stays latched: {error}"
+            # Whoever clears a stop says that it is safe, not that the arm shall move.
+            self.when_ready = self.when_ready and not latched
             self._controller.clear()
         message = "cleared; the gate is closed: call ~/start" if latched else "nothing was latched"
         self._log.info(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -13,7 +13,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
-from rtc_ros.bags.topics import Topics
+from rtc_ros.bags.topics import Topics, states_of
 from rtc_ros.core.continuity import Thresholds
 from rtc_ros.nodes.diagnostics import OK, WARN, Diagnostics, Report
 from rtc_ros.nodes.monitor_parameters import MONITOR
@@ -39,14 +39,14 @@ class MonitorNode(Node):
         super().__init__(name, **node_options)
         p = declare(self, MONITOR)
         full = self.resolve_topic_name
-        executed, swap, chunk, states, settings = (
+        executed, swap, chunk, settings = (
             full("rtc_controller/executed"),
             full("rtc_controller/swap"),
             full("rtc_inference/chunk"),
-            full("joint_states"),
             full("rtc_inference/settings"),
         )
-        topics = Topics(executed, swap, chunk, {states: ""}, settings)
+        self._states = {full("joint_states"): ""}
+        topics = Topics(executed, swap, chunk, self._states, settings)
         limits = Thresholds(
             p["max_starved"],
             p["max_misplaced"],
@@ -58,10 +58,11 @@ class MonitorNode(Node):
             executed: JointState,
             swap: DiagnosticStatus,
             chunk: JointTrajectory,
-            states: JointState,
             settings: String,
         }
+        self._settings = settings
         self._listening = {t: self._listen(t, kind, _LISTEN) for t, kind in types.items()}
+        self._listening_to_states = {t: self._listen(t, JointState, _LISTEN) for t in self._states}
         self._listen(settings, String, _LATCHED)
         self.state = LiveState()
         self._diagnostics: Diagnostics | None = None
@@ -69,11 +70,23 @@ class MonitorNode(Node):
     def _listen(self, topic: str, kind: type, qos: QoSProfile) -> Subscription[Any]:
         def receive(data: bytes) -> None:
             self.live.add(topic, self.get_clock().now().nanoseconds, data)
+            if topic == self._settings:
+                self._follow(states_of([data]))
 
         return self.create_subscription(kind, topic, receive, qos, raw=True)
 
+    def _follow(self, named: Mapping[str, str]) -> None:
+        """Listen to the joint states that the inference node names, with their prefixes."""
+        for topic in [t for t in self._states if named and t not in named]:
+            del self._states[topic]
+            self.destroy_subscription(self._listening_to_states.pop(topic))
+        for topic, prefix in named.items():
+            self._states[topic] = prefix
+            if topic not in self._listening_to_states:
+                self._listening_to_states[topic] = self._listen(topic, JointState, _LISTEN)
+
     def absent(self) -> tuple[str, ...]:
-        """Return the topics that come from nobody whom this node has found yet."""
+        """Return the topics of the two nodes that nobody publishes whom this one found yet."""
         return tuple(t for t, s in self._listening.items() if not s.get_publisher_count())
 
     def run(self) -> None:

@@ -60,13 +60,13 @@ def ask_for_realtime(priority: int) -> str:
 class DeadlineTicker:
     """Ticks on absolute deadlines of CLOCK_MONOTONIC, in a thread of its own.
 
-    A deadline that is a whole period in the past is given up and counted as missed: the arm
-    pauses for it, but no step is lost, since steps are counted and not timed. An exception in a
-    tick shuts the ROS context down, which ends the process with exit code 1.
+    ``on_tick`` is told how late it is [s], and how many deadlines before it were missed: those
+    that are a whole period in the past are given up. An exception in a tick shuts the ROS context
+    down, which ends the process with exit code 1.
     """
 
     def __init__(
-        self, period_s: float, on_tick: Callable[[float], None], priority: int = 0
+        self, period_s: float, on_tick: Callable[[float, int], None], priority: int = 0
     ) -> None:
         self.lateness = Lateness()
         self.realtime = "starting"
@@ -79,6 +79,11 @@ class DeadlineTicker:
     def start(self) -> None:
         """Begin to tick."""
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it ticks."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Tick no more; returns once the last tick is over."""
@@ -94,9 +99,12 @@ class DeadlineTicker:
             if wait_ns > 0:
                 time.sleep(wait_ns * 1e-9)
             late_ns = time.monotonic_ns() - deadline
+            missed = max(0, late_ns // self._period_ns)
+            deadline += missed * self._period_ns
+            self.lateness.missed += missed
             self.lateness.add(late_ns * 1e-9)
             try:
-                self._on_tick(late_ns * 1e-9)
+                self._on_tick(late_ns * 1e-9, missed)
             except Exception:  # noqa: BLE001 - a defect; a node that ticks no more must not live on
                 traceback.print_exc()
                 print("the control tick failed: ending; the driver has the last command",
@@ -104,17 +112,13 @@ class DeadlineTicker:
                 rclpy.try_shutdown()
                 return
             deadline += self._period_ns
-            behind = (time.monotonic_ns() - deadline) // self._period_ns
-            if behind > 0:
-                self.lateness.missed += behind
-                deadline += behind * self._period_ns
 
 
 class TimerTicker:
     """Ticks by an rclpy timer: on the ROS clock, so it follows simulated time."""
 
     def __init__(
-        self, node: Node, period_s: float, on_tick: Callable[[float], None], priority: int = 0
+        self, node: Node, period_s: float, on_tick: Callable[[float, int], None], priority: int = 0
     ) -> None:
         self.lateness = Lateness()
         self.realtime = "not asked for" if priority == 0 else "only with tick_source deadline"
@@ -131,6 +135,11 @@ class TimerTicker:
         self._due_ns = self._node.get_clock().now().nanoseconds + self._period_ns
         self._timer.reset()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it ticks."""
+        return rclpy.ok(context=self._node.context)
+
     def stop(self) -> None:
         """Tick no more."""
         self._timer.cancel()
@@ -138,12 +147,10 @@ class TimerTicker:
     def _tick(self) -> None:
         now = self._node.get_clock().now().nanoseconds
         behind = (now - self._due_ns) // self._period_ns
-        if behind > 0:
-            self.lateness.missed += behind
-            self._due_ns += behind * self._period_ns
-        elif behind < -1:  # the clock was set back
+        if behind < -1:  # the clock was set back
             self._due_ns = now
-        late_s = max(0, now - self._due_ns) * 1e-9
-        self._due_ns += self._period_ns
+        late_s, missed = max(0, now - self._due_ns) * 1e-9, max(0, behind)
+        self.lateness.missed += missed
+        self._due_ns += (missed + 1) * self._period_ns
         self.lateness.add(late_s)
-        self._on_tick(late_s)
+        self._on_tick(late_s, missed)

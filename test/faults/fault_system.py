@@ -95,6 +95,7 @@ class FaultSystem:
         # What the drivers do wrong:
         self.silent_joints: set[str] = set()
         self.frozen_stamp: Any = None
+        self.frozen_image_stamp: Any = None
         self.offset = np.zeros(len(JOINTS))
         self.camera_period_s, self.camera_size = 0.05, (48, 64)
         self.camera_encoding = "rgb8"
@@ -196,7 +197,7 @@ class FaultSystem:
             height=height, width=width, encoding=self.camera_encoding, step=depth * width
         )
         message.data = bytes(depth * height * width)
-        message.header.stamp = self.stamp()
+        message.header.stamp = self.frozen_image_stamp or self.stamp()
         return message
 
     def second(self, kind: Any, topic: str, make: Callable[[], Any], hz: float) -> Node:

@@ -4,9 +4,9 @@
 
 Half of the kills meet the controller, half the inference side: a fast writer (``--inference
 writer``, a chunk each three steps) or the real node (``rtc_inference``, with a policy made up).
-Two of
-three come while the arm moves, each third wherever a start has got to. Exit code 1 where
-anything torn, misplaced or outside the limits went out, or a process didn't come back.
+They come while the arm moves, and after each third one more, wherever that start has got to.
+Exit code 1 where anything torn, misplaced or outside the limits went out, or a process didn't
+come back.
 """
 
 from __future__ import annotations

@@ -120,6 +120,18 @@ def test_a_camera_that_stops_is_named_and_starves_the_arm(system, figure):
     figure(f"holds after {steps} steps, moves {held} ticks after it is back")
 
 
+def test_a_camera_that_repeats_one_stamp_is_as_good_as_silent(system, figure):
+    begun = time.time_ns()
+    system.frozen_image_stamp = system.stamp()
+    steps = system.until_holding("starved", begun)
+    assert steps <= STALE_TICKS + HORIZON + MARGIN_TICKS
+    system.until_said("rtc_inference: inference", "its messages repeat one stamp", begun)
+    system.frozen_image_stamp = None
+    held = system.until_moving()
+    assert held <= SECOND
+    figure(f"holds after {steps} steps, moves {held} ticks after the stamps go on")
+
+
 def test_a_camera_that_slows_down_is_named_when_it_matters(system, figure):
     begun = time.time_ns()
     system.camera_period_s = 0.7

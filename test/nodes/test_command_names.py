@@ -5,6 +5,7 @@ import rclpy
 from rclpy.node import Node
 from robot_double import PARAMETERS
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
 
 from rtc_ros.nodes.command_output import bare_names
 from rtc_ros.nodes.command_types import message_class, row_maker
@@ -79,3 +80,18 @@ def test_a_controller_that_can_not_begin_says_why(robot, changes, sentence):
     assert robot.processes.ended() == {"rtc_controller": 2}
     assert sentence in robot.logs() and "Traceback" not in robot.logs()
     robot.processes.stop()
+
+
+def test_groups_that_share_a_topic_are_no_second_commander(robot):
+    """As the arm's and the gripper's single joints of an Interbotix arm do."""
+    robot.start(**{"group.hand.topic": "arm/commands", "group.hand.type": "float64_multi_array"})
+    robot.listen(Float64MultiArray, "arm/commands")
+    robot.until_it_has_listeners()
+    other = robot.node.create_publisher(Float64MultiArray, "arm/commands", 10)
+
+    def said():
+        return robot.diagnostics["rtc_controller: commands"].message
+
+    robot.until(lambda: said().startswith("/robot_double publishes on /arm/commands too"), "it")
+    robot.node.destroy_publisher(other)
+    robot.until_it_has_listeners()

@@ -341,3 +341,16 @@ def test_a_second_controller_is_refused(robot):
     )
     assert ended.returncode == 2
     assert str(robot.processes.pid("rtc_controller")) in ended.stderr
+
+
+def test_an_arm_that_is_moved_after_start_begins_where_it_then_stands(robot):
+    heard = robot.listen(JointState, "hand/commands")
+    robot.listen(Float64MultiArray, "arm/commands")
+    robot.start()
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.pose = np.array([0.2, -0.1, 0.6])  # by hand, while the policy still loads
+    robot.until(lambda: robot.cursor.read().command[2] == 0.6, "the new pose")
+    robot.write(np.full((HORIZON, 3), -1.0))
+    robot.until(lambda: len(heard) > 2, "commands")
+    assert heard[0].position[0] == pytest.approx(0.6 - 5.0 * PERIOD_S)

@@ -5,10 +5,12 @@ import signal
 
 import numpy as np
 import pytest
-from robot_double import JOINTS, PERIOD_S, executed_fields
+from robot_double import JOINTS, PARAMETERS, PERIOD_S, executed_fields
 from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from rtc_ros.bringup import NodeToRun
 from rtc_ros.core.cursor import Mode
 
 pytestmark = pytest.mark.ros
@@ -154,6 +156,28 @@ def test_a_latched_stop_outlives_the_process_and_only_clear_lifts_it(robot):
     robot.until(told, "the diagnostics")
     robot.spin(1.2)
     assert robot.cursor.read().mode is Mode.LATCHED
+    # One with other joints or another Δt can't read the cursor of the one before.
+    os.kill(robot.processes.pid("rtc_controller"), signal.SIGKILL)
+    robot.processes.stop("rtc_controller")
+    robot.diagnostics.clear()
+    robot.processes.start([NodeToRun("rtc_controller", parameters={
+        **PARAMETERS, **BRAKED, "control_period": 0.05, "start_when_ready": True,
+    })])  # fmt: skip
+    robot.until(told, "the diagnostics")
+    robot.spin(0.6)
+    assert told()
+    # Who clears it says that it is safe, and not that the arm shall move.
+    client = robot.node.create_client(Trigger, "rtc_controller/clear")
+
+    def cleared():
+        future = client.call_async(Trigger.Request())
+        robot.spin(1.0)  # DDS may have handed it to one of the dead processes
+        return future.done() and future.result().message.startswith("cleared")
+
+    robot.until(cleared, "the answer to clear")
+    robot.diagnostics.clear()
+    robot.until(lambda: robot.diagnostics.get("rtc_controller: motion"), "the diagnostics")
+    assert robot.diagnostics["rtc_controller: motion"].message.startswith("stopped: call")
 
 
 def test_a_dry_run_does_all_but_command(robot):

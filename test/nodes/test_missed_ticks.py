@@ -1,0 +1,152 @@
+"""Ticks that a process missed: a driver that was sent a chunk went on, the others stood still."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from robot_double import JOINTS, PERIOD_S, executed_fields
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from rtc_ros.core.cursor import Mode
+
+pytestmark = pytest.mark.ros
+
+SPEED, MAX_SPEED = 0.6, 1.0
+RAMP = np.arange(1, 91)[:, None] * SPEED * PERIOD_S * np.array([1.0, 0.9, -1.0])
+CHUNKS = {
+    "command_groups": ["arm"],
+    "group.arm.topic": "arm/trajectory",
+    "group.arm.type": "joint_trajectory_chunk",
+    "group.arm.joints": JOINTS,
+    "position_lower": [-5.0],
+    "position_upper": [5.0],
+    "max_velocity": [MAX_SPEED],
+    "max_acceleration": [10.0],
+    "joint_state_timeout": 0.3,
+    "resume_tolerance": [float("inf")],  # the double's arm stays where it is
+}
+
+
+class Played:
+    """Where a driver is that interpolates what it was sent, begun when it came."""
+
+    def __init__(self, robot):
+        self._messages = []
+        robot.node.create_subscription(JointTrajectory, "arm/trajectory", self._take, 10)
+
+    def _take(self, message):
+        self._messages.append((time.monotonic(), message))
+
+    def __len__(self):
+        return len(self._messages)
+
+    def speeds_to_first_points(self):
+        """Return how fast each new trajectory makes the driver go to its first point."""
+        speeds, times, rows = [], np.zeros(1), np.zeros((1, 3))
+        for at, message in self._messages:
+            place = np.array([np.interp(at, times, column) for column in rows.T])
+            offsets = [p.time_from_start.sec + p.time_from_start.nanosec * 1e-9
+                       for p in message.points]  # fmt: skip
+            points = np.array([p.positions for p in message.points])
+            speeds.append(np.abs(points[0] - place).max() / offsets[0])
+            times, rows = at + np.array([0.0, *offsets]), np.array([place, *points])
+        return speeds
+
+
+@pytest.mark.parametrize("stall_s", [0.2, 0.7])
+def test_a_stall_is_invisible_to_a_driver_that_has_the_chunk(robot, stall_s):
+    played = Played(robot)
+    robot.start(**CHUNKS)
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    pid, before = robot.processes.pid("rtc_controller"), robot.cursor.read().step
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(stall_s)
+    os.kill(pid, signal.SIGCONT)
+    robot.until(lambda: robot.cursor.read().step > before + 4, "motion after the stall")
+    state = robot.cursor.read()
+    assert state.step >= before + 0.9 * stall_s / PERIOD_S, "k went on with the driver"
+    robot.write(state.command + RAMP, origin=state.step)
+    swaps = len(robot.swaps)
+    robot.until(lambda: len(robot.swaps) > swaps, "the next chunk")
+    robot.call("stop")
+    robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the stop")
+    robot.spin(0.3)
+    speeds = played.speeds_to_first_points()
+    assert len(speeds) >= 3
+    assert max(speeds) <= 1.1 * MAX_SPEED, speeds
+    executed = [executed_fields(m) for m in robot.executed if m.header.frame_id == "execute"]
+    steps = [int(f["rtc/step"]) for f in executed]
+    assert steps == list(range(len(steps))), "each row that the driver played is told"
+
+
+def test_a_stall_beyond_the_chunk_leaves_the_driver_at_rest_where_it_is(robot):
+    played = Played(robot)
+    robot.start(**CHUNKS)
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(RAMP, rows=30)
+    robot.until(lambda: robot.cursor.read().step >= 10, "motion")
+    pid = robot.processes.pid("rtc_controller")
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(1.2)
+    os.kill(pid, signal.SIGCONT)
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "starvation")
+    state = robot.cursor.read()
+    assert state.step == 30 and not state.last_step.any()
+    robot.spin(0.2)
+    assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
+
+
+def test_a_driver_of_single_rows_stands_still_meanwhile_and_no_step_is_left_out(robot):
+    heard = robot.listen(Float64MultiArray, "arm/commands")
+    robot.start(**{**CHUNKS, "group.arm.topic": "arm/commands",
+                   "group.arm.type": "float64_multi_array"})  # fmt: skip
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    pid = robot.processes.pid("rtc_controller")
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.2)
+    os.kill(pid, signal.SIGCONT)
+    robot.until(lambda: robot.cursor.read().step >= 40, "motion after the stall")
+    robot.call("stop")
+    robot.spin(0.2)
+    steps = np.diff([m.data for m in heard], axis=0)
+    assert np.abs(steps).max() <= MAX_SPEED * PERIOD_S + 1e-9
+
+
+def test_a_driver_of_rows_beside_one_of_chunks_catches_up_within_its_limits(robot):
+    """As a gripper under a forward controller beside an arm under a trajectory controller."""
+    heard = robot.listen(Float64MultiArray, "hand/commands")
+    robot.start(**{
+        **CHUNKS,
+        "command_groups": ["arm", "hand"],
+        "group.arm.joints": JOINTS[:2],
+        "group.hand.joints": JOINTS[2:],
+        "group.hand.topic": "hand/commands",
+        "group.hand.type": "float64_multi_array",
+    })  # fmt: skip
+    robot.listen(JointTrajectory, "arm/trajectory")
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    pid, before = robot.processes.pid("rtc_controller"), len(heard)
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.25)
+    os.kill(pid, signal.SIGCONT)
+    robot.until(lambda: robot.cursor.read().step >= 60, "motion after the stall")
+    rows = np.array([m.data[0] for m in heard])
+    steps = np.diff(rows)
+    assert np.abs(steps).max() <= MAX_SPEED * PERIOD_S + 1e-9
+    assert np.abs(steps[before + 1 :]).max() > 1.2 * SPEED * PERIOD_S, "it did catch up"
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "the chunk's end")
+    robot.spin(0.3)
+    np.testing.assert_allclose(heard[-1].data[0], robot.cursor.read().command[2])
