@@ -99,15 +99,15 @@ def _joint_states(
 ) -> Mapping[str, str]:
     """Return the joint-state topics with their prefixes: the named one, else those of the run."""
     if named is None and settings is not None:
-        there = _states_of(next((data for _, _, data in bag.batches(settings)), ()))
+        there = states_of(next((data for _, _, data in bag.batches(settings)), ()))
         if there.keys() <= bag.topics.keys() and there:
             return there
     found = find_topic(bag, named, "joint_states", JOINT_STATE, space)
     return {} if found is None else {found: ""}
 
 
-def _states_of(settings: Sequence[bytes]) -> dict[str, str]:
-    """Return the joint-state topics and prefixes that the first of these messages names."""
+def states_of(settings: Sequence[bytes]) -> dict[str, str]:
+    """Return the joint-state topics that the first settings message names, with their prefixes."""
     try:
         said = settings_of(settings[0])
         topics = list(said["joint_state_topics"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -179,6 +180,43 @@ def play(player):
     player.stdin.write("\n")
     player.stdin.flush()
     assert "done\n" in iter(player.stdout.readline, "")
+
+
+@pytest.mark.ros
+def test_joint_states_are_those_that_the_settings_name():
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from std_msgs.msg import String
+
+    from rtc_ros.nodes.monitor_node import MonitorNode
+
+    rclpy.init()
+    node, other = MonitorNode("rtc_monitor_test"), rclpy.create_node("rtc_inference_double")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def states():
+        return {s.topic_name for s in node.subscriptions if "states" in s.topic_name}
+
+    try:
+        assert states() == {"/joint_states"}
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        publisher = other.create_publisher(String, "rtc_inference/settings", latched)
+        named = {"joint_state_topics": ["/left/joint_states", "/right/joint_states"],
+                 "joint_state_prefixes": ["left_", "right_"]}  # fmt: skip
+        publisher.publish(String(data=json.dumps(named)))
+        deadline = time.monotonic() + 30
+        while len(states()) < 2 and time.monotonic() < deadline:
+            executor.spin_once(timeout_sec=0.1)
+        assert states() == set(named["joint_state_topics"])
+        assert "/rtc_controller/executed" in node.absent()
+        assert not any("joint_states" in topic for topic in node.absent())
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        other.destroy_node()
+        rclpy.try_shutdown()
 
 
 @pytest.mark.ros
