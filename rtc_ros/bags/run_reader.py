@@ -101,7 +101,7 @@ class RunColumns:
                     self._swaps.append(swap_of(message))
                 elif topic == self._topics.settings:
                     self._settings.append((time_ns, settings_of(message)))
-                else:
+                elif topic == self._topics.chunk:
                     self._chunks.append(chunk_of(message)[:2])
             except (KeyError, ValueError):
                 self._strange += 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import ChunkPlayer, Offer, PlayedStep
+from rtc_ros.core.command import REASONS, Command
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.jerk import JerkFilter, jerk_window
 from rtc_ros.core.limits import (
@@ -20,35 +21,6 @@ from rtc_ros.core.limits import (
     limit_rows,
     soft_start_scale,
 )
-
-REASONS = {
-    Mode.STOPPED: "hold: stopped",
-    Mode.WAITING: "hold: waiting for the first chunk",
-    Mode.RUNNING: "execute",
-    Mode.STARVED: "hold: starved",
-    Mode.FAULT: "hold: fault",
-    Mode.LATCHED: "hold: stop latched",
-}
-
-
-@dataclass(frozen=True)
-class Command:
-    """What one tick sends to the arm.
-
-    ``target`` float64[A] goes out, None where nothing was ever commanded (the arm keeps the pose
-    that its driver holds). ``row`` is the executed row after the limits; a jerk limit makes
-    ``target`` the mean of the last ones, otherwise both are the same. ``wanted`` is the row before
-    the limits, None on a hold, which brakes first. ``limited`` counts the joints that the limits
-    changed.
-    """
-
-    target: np.ndarray | None
-    row: np.ndarray | None
-    wanted: np.ndarray | None
-    limited: int
-    mode: Mode
-    played: PlayedStep
-    reason: str
 
 
 class Controller:
@@ -78,7 +50,7 @@ class Controller:
         self.player = ChunkPlayer(0, action_dim)
         self.row: np.ndarray | None = None
         self.target: np.ndarray | None = None
-        self.last_step = np.zeros(action_dim)
+        self.last_step: np.ndarray = np.zeros(action_dim)
         self.jerk = JerkFilter(action_dim, jerk_window(limits))
         self._measured: np.ndarray = np.zeros(action_dim)
         self._history = np.zeros((HISTORY_ROWS, action_dim))
@@ -160,6 +132,33 @@ class Controller:
         """Return this period's command, or None once stopped and at rest (nothing is sent)."""
         if self.stopped:
             return None if self.settled else self._hold(self._still(), REASONS[self.mode])
+        return self._play()
+
+    def play_on(self) -> Command:
+        """Return what a driver did within a period in which nobody could tell it to stop.
+
+        That is one more tick, whether the gate was closed meanwhile or not.
+        """
+        mode = self.mode
+        command = self._play()
+        self.mode = mode if mode in (Mode.STOPPED, Mode.LATCHED) else self.mode
+        return command
+
+    def stood_still(self, joints: Sequence[int], at: np.ndarray, step: int) -> None:
+        """Take back what ``play_on`` said of ``joints`` from ``step`` on: they rest at ``at`` [A].
+
+        Their rows begin from there again, within the limits.
+        """
+        assert self.row is not None and self.target is not None
+        self.row, self.target = np.array(self.row), np.array(self.target)
+        self.last_step = np.array(self.last_step)
+        self.row[joints] = self.target[joints] = at[joints]
+        self.last_step[joints] = 0.0
+        self.jerk.stand(joints, at)
+        for past in range(max(step, self.player.step - HISTORY_ROWS), self.player.step):
+            self._history[past % HISTORY_ROWS, joints] = at[joints]
+
+    def _play(self) -> Command:
         if self.fault:
             self.mode = Mode.FAULT
             self.counts["ticks held: fault"] += 1

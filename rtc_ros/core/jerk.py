@@ -8,6 +8,8 @@ planning with time- and frequency-domain specifications", Control Engineering Pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rtc_ros.core.limits import JointLimits
@@ -45,7 +47,7 @@ class JerkFilter:
     """
 
     def __init__(self, action_dim: int, window: int) -> None:
-        self._rows = np.zeros((window, action_dim))
+        self._rows: np.ndarray = np.zeros((window, action_dim))
         self._sent = self._before = self._rows[-1]
 
     @property
@@ -62,6 +64,12 @@ class JerkFilter:
         """Begin at rest at ``pose`` [A]."""
         self._rows = np.tile(pose, (self.window, 1))
         self._sent = self._before = self._rows[-1]
+
+    def stand(self, columns: Sequence[int], at: np.ndarray) -> None:
+        """Let some joints rest at ``at`` [A]; the others go on."""
+        self._rows, self._sent = np.array(self._rows), np.array(self._sent)
+        self._before = np.array(self._before)
+        self._rows[:, columns] = self._sent[columns] = self._before[columns] = at[columns]
 
     def push(self, row: np.ndarray) -> np.ndarray:
         """Take the next row [A] and return the mean that goes out [A]."""

@@ -9,7 +9,6 @@ import numpy as np
 
 _FAR = 1e12
 """Stands for an infinite way to a limit, so that nothing divides infinities."""
-_TINY = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,10 +232,9 @@ def _share(step: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
     """Return the largest factor in [0, 1] with which no joint's step is beyond its bound."""
     bound = np.where(step < 0, -low, high)
     size = np.abs(step)
-    binds = size > bound
+    binds = (size > bound) & (size > 0)
     # A joint that wants no step, and may not stop at once, has none that could be shortened.
-    shares = bound[binds] / np.maximum(size[binds], _TINY)
-    return float(np.clip(shares.min(initial=1.0), 0.0, 1.0))
+    return float(np.clip((bound[binds] / size[binds]).min(initial=1.0), 0.0, 1.0))
 
 
 def _moved(

@@ -11,9 +11,10 @@ from collections.abc import Callable
 import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.command import Command
 from rtc_ros.core.continuity.run_log import RunLog
 from rtc_ros.core.continuity.run_logger import RunLogger
-from rtc_ros.core.controller import Command, Controller
+from rtc_ros.core.controller import Controller
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 
 Infer = Callable[[InferenceRequest, int], np.ndarray]

@@ -10,8 +10,7 @@ import numpy as np
 from rclpy.duration import Duration
 from rclpy.node import Node
 
-from rtc_ros.core.catch_up import CatchUp
-from rtc_ros.core.controller import Command
+from rtc_ros.core.command import Command
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.nodes.command_types import CHUNK, message_class, row_maker, trajectory
 from rtc_ros.nodes.controller_parameters import GROUP
@@ -46,12 +45,12 @@ class CommandGroup:
             )
         self.joints = values["joints"]
         self._names = bare_names(self.joints, values["joint_prefix"], f"{prefix}joint_prefix")
-        self._columns = [list(joints).index(j) for j in self.joints]
+        self.columns = [list(joints).index(j) for j in self.joints]
         self._period_s = period_s
         self._first_s = values["time_from_start"] or 1.5 * period_s
         # A spline through points with velocities stays within the limits only where the change
         # of velocity is limited, too.
-        self._with_velocities = bool(np.isfinite(limits.max_bend[self._columns]).all())
+        self._with_velocities = bool(np.isfinite(limits.max_bend[self.columns]).all())
         kind = values["type"]
         self.plays_chunks = kind == CHUNK
         """Whether the driver was sent what goes on without us."""
@@ -63,24 +62,22 @@ class CommandGroup:
         message = message_class(kind, f"{prefix}type")
         self._publisher = None if dry_run else node.create_publisher(message, values["topic"], 10)
         self._make = row_maker(kind, message, self._names, values["driver_group"], self._first_s)
-        self._held = False
-        self._catch_up = CatchUp(limits, self._columns)
+        self.playing = False
+        """Whether the driver goes on along a chunk that it was sent, and not to rest."""
+        self._outdated = False
 
-    def send(self, command: Command, ahead: Ahead, stamp: Any, stalled: bool) -> None:
-        """Publish one tick's command; ``stalled``: k went on during missed ticks before it."""
+    def send(self, command: Command, ahead: Ahead, stamp: Any) -> None:
+        """Publish one tick's command."""
         if command.target is None:
             return
         if self.plays_chunks:
             self._send_chunk(command, ahead)
         else:
-            row = self._catch_up.row(command.target[self._columns], stalled=stalled)
-            self._publish(self._make(row, stamp))
+            self._publish(self._make(command.target[self.columns], stamp))
 
-    def catch_up(self, stamp: Any) -> None:
-        """Publish one tick's way to the last command, where there is still one to go."""
-        row = None if self.plays_chunks else self._catch_up.onward()
-        if row is not None:
-            self._publish(self._make(row, stamp))
+    def send_anew(self) -> None:
+        """Replace what a driver that plays chunks has of one, at the next ``send`` or ``hold``."""
+        self._outdated = self.plays_chunks
 
     def hold(self, ahead: Ahead) -> None:
         """Replace what the driver still has to execute by the way to rest.
@@ -88,8 +85,8 @@ class CommandGroup:
         Only a driver that was sent the rest of a chunk has anything; the others are braked tick
         by tick.
         """
-        if self.plays_chunks and not self._held:
-            self._held = True
+        if self.playing or self._outdated:
+            self.playing = self._outdated = False
             self._publish_ahead(ahead)
 
     def wait_until_sent(self, seconds: float) -> None:
@@ -107,14 +104,14 @@ class CommandGroup:
         if command.wanted is None:
             self.hold(ahead)
             return
-        held, self._held = self._held, False
-        if command.played.swap is not None or held:
+        if command.played.swap is not None or self._outdated or not self.playing:
+            self._outdated, self.playing = False, True
             self._publish_ahead(ahead)
 
     def _publish_ahead(self, ahead: Ahead) -> None:
         rows, steps = ahead()
-        velocities = steps[:, self._columns] / self._period_s if self._with_velocities else None
-        rows = rows[:, self._columns]
+        velocities = steps[:, self.columns] / self._period_s if self._with_velocities else None
+        rows = rows[:, self.columns]
         self._publish(trajectory(self._names, rows, velocities, self._first_s, self._period_s))
 
 

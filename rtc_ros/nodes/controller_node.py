@@ -9,7 +9,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -18,7 +18,8 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from rtc_ros.core.controller import Command, Controller
+from rtc_ros.core.command import Command, without
+from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.resume import ResumeGuard
 from rtc_ros.handoff.cursor import StepCursor
@@ -171,12 +172,13 @@ class ControllerNode(Node):
                     controller.offer(chunk)
                 self._look_at_the_arm()
             command = controller.tick()
-            for group in self._groups if command is None else ():
-                group.catch_up(now.to_msg())
+            ahead = functools.cache(controller.ahead)
+            for group in self._groups:
+                if command is not None:
+                    group.send(command, ahead, now.to_msg())
+                elif controller.row is not None:
+                    group.hold(ahead)
             if command is not None:
-                ahead = functools.cache(controller.ahead)
-                for group in self._groups:
-                    group.send(command, ahead, now.to_msg(), bool(done))
                 done.append((command, now))
             epoch = controller.player.epoch
             self._gate.after_tick()
@@ -187,19 +189,33 @@ class ControllerNode(Node):
             if command.played.swap is not None:
                 self._swap.publish(swap_message(command.played.swap, self.get_name()))
 
-    def _played_meanwhile(self, missed: int) -> Iterator[tuple[Command, int]]:
+    def _played_meanwhile(self, missed: int) -> Iterable[tuple[Command, int]]:
         """Go through the ticks that were missed as far as drivers that were sent chunks did.
 
-        Such a driver goes on while this process stands still. What it is sent next begins where
-        it then is, and not where it was when the ticks stopped.
+        Such a driver goes on while this process stands still, and can't be told to stop. What it
+        is sent next begins where it then is, and not where it was when the ticks stopped; drivers
+        of single rows beside it stood still, and their joints begin there again.
         """
-        if not any(group.plays_chunks for group in self._groups):
-            return
+        controller, done = self._controller, []
+        at, step = controller.target, controller.player.step
+        if not any(group.plays_chunks for group in self._groups) or at is None:
+            return ()
+        playing = any(group.playing for group in self._groups)
         for ago in range(missed, 0, -1):
-            command = self._controller.tick()
-            if command is None or (command.wanted is None and self._controller.settled):
-                return
-            yield command, ago
+            if controller.settled and not playing:
+                break
+            command = controller.play_on() if playing else controller.tick()
+            assert command is not None, "it is braking"
+            done.append((command, ago))
+            if command.wanted is None and controller.settled:
+                break
+        standing = [c for g in self._groups if not g.plays_chunks for c in g.columns]
+        if done and standing:
+            controller.stood_still(standing, at, step)
+            for group in self._groups:
+                group.send_anew()
+            done = [(without(command, standing, at), ago) for command, ago in done]
+        return done
 
     def _look_at_the_arm(self) -> None:
         pose, problem = self._input.read(self._state_timeout_s)

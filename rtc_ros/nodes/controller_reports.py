@@ -40,7 +40,7 @@ class MotionReports:
         controller = self._controller
         report = motion_report(controller, self._joints.not_finite, self._dry_run)
         # An age that grows is no news.
-        told, faults = re.sub(r"[\d.]+", "", report.message), controller.counts["faults"]
+        told, faults = re.sub(r"\b\d+\.\d+\b", "", report.message), controller.counts["faults"]
         again = faults > self._faults
         if (told != self._told or again) and controller.mode in (Mode.STARVED, Mode.FAULT):
             self._log.warning(report.message)

@@ -80,7 +80,7 @@ class Gate:
 
     def after_tick(self) -> None:
         """Begin the run that a reset asked for, once the arm stands; within the lock."""
-        if self._restart and self._controller.stopped and self._controller.settled:
+        if self._restart and self._controller.stopped and self._rests:
             self._restart = False
             problem = self._open()
             if problem:
@@ -92,9 +92,9 @@ class Gate:
             self._ending = True
             self._stop()
         end = time.monotonic() + seconds
-        while not self._controller.settled and time.monotonic() < end:
+        while not self._rests and time.monotonic() < end:
             time.sleep(0.002)
-        if not self._controller.settled:
+        if not self._rests:
             self._log.error(f"the arm could not be braked to rest within {seconds:g} s")
 
     def _open(self) -> str:
@@ -105,7 +105,7 @@ class Gate:
             return _LATCHED
         if not controller.stopped:
             return f"already started (the controller is {controller.mode.name})"
-        if not controller.settled:
+        if not self._rests:
             return _BRAKING
         pose, problem = self._joints.read(self._timeout_s)
         if not problem:
@@ -120,13 +120,14 @@ class Gate:
             controller.latch()
         else:
             controller.stop()
-        # Where braking takes ticks, the next one tells the drivers.
-        if controller.row is not None and controller.settled:
-            for group in self._groups:
-                group.hold(controller.ahead)
 
-    def _rests(self) -> str:
-        return "holding" if self._controller.settled else "braking to rest"
+    @property
+    def _rests(self) -> bool:
+        """Whether the arm is at rest, and no driver goes on along a chunk; the tick tells them."""
+        return self._controller.settled and not any(group.playing for group in self._groups)
+
+    def _doing(self) -> str:
+        return "holding" if self._rests else "braking to rest"
 
     def _on_start(self) -> tuple[bool, str]:
         problem = self.start()
@@ -135,7 +136,7 @@ class Gate:
     def _on_stop(self) -> tuple[bool, str]:
         with self._lock:
             self._stop()
-            message = f"stopped after {self._controller.player.step} steps; {self._rests()}"
+            message = f"stopped after {self._controller.player.step} steps; {self._doing()}"
             if self._controller.mode is Mode.LATCHED:
                 message += "; the stop stays latched"
         self._log.info(message)
@@ -144,7 +145,7 @@ class Gate:
     def _on_latch_stop(self) -> tuple[bool, str]:
         with self._lock:
             self._stop(latch=True)
-            message = f"stopped after {self._controller.player.step} steps; {self._rests()}"
+            message = f"stopped after {self._controller.player.step} steps; {self._doing()}"
             message += "; latched: only ~/clear lets ~/start work again"
             try:
                 self._latch.write()
@@ -175,7 +176,7 @@ class Gate:
             if self._controller.stopped:
                 return True, "reset; stopped"
             self._stop()
-            if not self._controller.settled:
+            if not self._rests:
                 self._restart = True
                 return True, "the arm is braked to rest, then started again"
             problem = self._open()

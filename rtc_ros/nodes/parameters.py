@@ -89,7 +89,7 @@ def handoff_base(node: Node, name: str) -> str:
     """
     base = name + node.get_namespace().rstrip("/").replace("/", ".")
     try:
-        segment_path(f"{base}.cursor")
+        segment_path(f"{base}.latched")  # the longest of them
     except ValueError as error:
         raise ConfigurationError(f"parameter handoff_name: {error}") from error
     return base

@@ -12,7 +12,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import Swap
-from rtc_ros.core.controller import Command
+from rtc_ros.core.command import Command
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.nodes.command_types import duration
 from rtc_ros.nodes.diagnostics import OK, Report, status

@@ -149,8 +149,10 @@ class TimerTicker:
         behind = (now - self._due_ns) // self._period_ns
         if behind < -1:  # the clock was set back
             self._due_ns = now
-        late_s, missed = max(0, now - self._due_ns) * 1e-9, max(0, behind)
+        missed = max(0, behind)
+        self._due_ns += missed * self._period_ns
+        late_s = max(0, now - self._due_ns) * 1e-9
+        self._due_ns += self._period_ns
         self.lateness.missed += missed
-        self._due_ns += (missed + 1) * self._period_ns
         self.lateness.add(late_s)
         self._on_tick(late_s, missed)

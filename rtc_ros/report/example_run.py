@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
+from rtc_ros.core.command import Command
 from rtc_ros.core.continuity.run_log import CommandLog, JointLog, Provenance, RunLog, SwapEvent
-from rtc_ros.core.controller import Command, Controller
+from rtc_ros.core.controller import Controller
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.prefix import prefix_weights
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from robot_double import JOINTS, PERIOD_S, executed_fields
 from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.core.cursor import Mode
@@ -42,6 +43,9 @@ class Played:
 
     def __len__(self):
         return len(self._messages)
+
+    def last(self):
+        return self._messages[-1][1]
 
     def speeds_to_first_points(self):
         """Return how fast each new trajectory makes the driver go to its first point."""
@@ -101,6 +105,36 @@ def test_a_stall_beyond_the_chunk_leaves_the_driver_at_rest_where_it_is(robot):
     assert state.step == 30 and not state.last_step.any()
     robot.spin(0.2)
     assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
+
+
+@pytest.mark.parametrize("acceleration", [10.0, float("inf")])
+@pytest.mark.parametrize("stop", ["stop", "latch_stop", "reset"])
+def test_a_stop_within_a_stall_reaches_the_driver_where_it_then_is(robot, stop, acceleration):
+    played = Played(robot)
+    robot.start(**{**CHUNKS, "max_acceleration": [acceleration]})
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(RAMP)
+    client = robot.node.create_client(Trigger, f"rtc_controller/{stop}")
+    robot.until(client.service_is_ready, stop)
+    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    pid, epoch = robot.processes.pid("rtc_controller"), robot.cursor.read().epoch
+    os.kill(pid, signal.SIGSTOP)
+    future = client.call_async(Trigger.Request())
+    robot.spin(0.2)  # shorter than joint_state_timeout, without which there is no reset
+    os.kill(pid, signal.SIGCONT)
+    robot.until(future.done, "the answer")
+    robot.spin(0.6)
+    assert future.result().success
+    state = robot.cursor.read()
+    assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
+    assert len(played) == 2, "the chunk, and the way to rest"
+    last = np.array(played.last().points[-1].positions)
+    assert np.abs(last).max() < 0.9 * np.abs(RAMP[-1]).max(), "not the chunk's end"
+    if stop == "reset":
+        assert state.epoch > epoch and state.mode is Mode.WAITING
+    else:
+        np.testing.assert_allclose(last, state.command, atol=1e-12)
 
 
 def test_a_driver_of_single_rows_stands_still_meanwhile_and_no_step_is_left_out(robot):

@@ -8,8 +8,8 @@ import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import Swap
+from rtc_ros.core.command import Command
 from rtc_ros.core.continuity.run_log import CommandLog, Provenance, RunLog, SwapEvent
-from rtc_ros.core.controller import Command
 
 
 class RunLogger:

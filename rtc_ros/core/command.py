@@ -1,0 +1,47 @@
+"""What one tick of the controller sends to the arm, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rtc_ros.core.chunk_player import PlayedStep
+from rtc_ros.core.cursor import Mode
+
+REASONS = {
+    Mode.STOPPED: "hold: stopped",
+    Mode.WAITING: "hold: waiting for the first chunk",
+    Mode.RUNNING: "execute",
+    Mode.STARVED: "hold: starved",
+    Mode.FAULT: "hold: fault",
+    Mode.LATCHED: "hold: stop latched",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """What one tick sends to the arm.
+
+    ``target`` float64[A] goes out, None where nothing was ever commanded (the arm keeps the pose
+    that its driver holds). ``row`` is the executed row after the limits; a jerk limit makes
+    ``target`` the mean of the last ones, otherwise both are the same. ``wanted`` is the row before
+    the limits, None on a hold, which brakes first. ``limited`` counts the joints that the limits
+    changed.
+    """
+
+    target: np.ndarray | None
+    row: np.ndarray | None
+    wanted: np.ndarray | None
+    limited: int
+    mode: Mode
+    played: PlayedStep
+    reason: str
+
+
+def without(command: Command, joints: Sequence[int], at: np.ndarray) -> Command:
+    """Return ``command`` with some joints at rest ``at`` [A] instead."""
+    row, target = np.array(command.row), np.array(command.target)
+    row[joints] = target[joints] = at[joints]
+    return replace(command, row=row, target=target)
