@@ -6,6 +6,7 @@ anything of its own.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -190,6 +191,9 @@ def parse(argument: Argument, text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = None
+    if argument.kind is float and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # 1e2 is a number, though none of YAML's
     good = (int, float) if argument.kind is float else (argument.kind,)
     if not isinstance(value, good) or (isinstance(value, bool) and argument.kind is not bool):
         word = {int: "a whole number", float: "a number", bool: "true or false"}[argument.kind]

@@ -144,7 +144,7 @@ class BagWriter:
                         next_flush = time.monotonic() + self._flush_period
                     if last:
                         self._writer.close()
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, what is there is kept
                 self._fail(error)
             if last or self.failure is not None:
                 return
@@ -161,9 +161,10 @@ class BagWriter:
             storage.close_chunk()  # type: ignore[union-attr]
             storage.bio.flush()  # type: ignore[union-attr]
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         self.failure = (
-            f"can't write {self.path} any more ({error.strerror or error}); recording stopped. "
+            f"can't write {self.path} any more ({why}); recording stopped. "
             "What was written so far is kept and can be read"
         )
         # Closing flushes once more to the disk that has just refused.

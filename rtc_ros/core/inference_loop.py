@@ -105,13 +105,18 @@ class InferenceLoop:
         self._learn(cursor)
         if len(self._unseen) > 1 or cursor.mode not in _MOVING:
             return None
+        # Once for all of it: another thread may replace them at any time.
+        settings = self.settings
         current = self._current(cursor)
         if current is None or cursor.step >= current.end_step:
             # Nothing to go on from, and what was written last may still be on its way.
-            return None if self._unseen else self._request(cursor, cursor.step, None)
-        if self.settings.plan.pauses or not self._is_due(cursor, current):
+            return None if self._unseen else self._request(settings, cursor, cursor.step, None)
+        if settings.plan.pauses or not self._is_due(settings, cursor, current):
             return None
-        return self._request(cursor, self._anchor(cursor, current, observed_step), current)
+        origin = cursor.step
+        if settings.anchor == "observation" and observed_step is not None:
+            origin = self._anchor(cursor, current, observed_step)
+        return self._request(settings, cursor, origin, current)
 
     def blended(self, actions: np.ndarray, request: InferenceRequest) -> np.ndarray:
         """Return the rows [H, A] to hand over for what the policy made (robot units).
@@ -170,17 +175,16 @@ class InferenceLoop:
         name = cursor.chunk_name
         return None if name is None else self._chunks.get(name)
 
-    def _is_due(self, cursor: CursorState, current: ActionChunk) -> bool:
+    def _is_due(self, settings: RtcSettings, cursor: CursorState, current: ActionChunk) -> bool:
         since = current.origin_step
-        if self.settings.count_from == "swap":
+        if settings.count_from == "swap":
             in_use = cursor.chunk_name == current.name
             since = cursor.swap_step if in_use else cursor.step
         runs_out = current.end_step - cursor.step <= self.estimator.forecast()
-        return cursor.step - since >= self.settings.least_stride or runs_out
+        return cursor.step - since >= settings.least_stride or runs_out
 
-    def _anchor(self, cursor: CursorState, current: ActionChunk, observed_step: int | None) -> int:
-        if self.settings.anchor == "inference_start" or observed_step is None:
-            return cursor.step
+    @staticmethod
+    def _anchor(cursor: CursorState, current: ActionChunk, observed_step: int) -> int:
         # Row 0 can't be before the current chunk's, nor before what the cursor remembers.
         step = max(min(observed_step, cursor.step), current.origin_step)
         while step < cursor.step and cursor.executed(step) is None:
@@ -188,7 +192,11 @@ class InferenceLoop:
         return step
 
     def _request(
-        self, cursor: CursorState, origin: int, current: ActionChunk | None
+        self,
+        settings: RtcSettings,
+        cursor: CursorState,
+        origin: int,
+        current: ActionChunk | None,
     ) -> InferenceRequest:
         stride = 0 if current is None else origin - current.origin_step
         forecast = self.estimator.forecast()
@@ -196,10 +204,8 @@ class InferenceLoop:
         horizons = Horizons(self.horizon, delay, min(stride, self.horizon))
         prev = None if current is None else self._will_be_executed(cursor, origin, current)
         weights = None
-        if prev is not None and self.settings.plan.prefix is not None:
-            weights = prefix_weights(
-                self.horizon, delay, horizons.stride, self.settings.mask_schedule
-            )
+        if prev is not None and settings.plan.prefix is not None:
+            weights = prefix_weights(self.horizon, delay, horizons.stride, settings.mask_schedule)
             weights[len(prev) :] = 0.0
         return InferenceRequest(
             step_epoch=cursor.epoch,
@@ -209,10 +215,10 @@ class InferenceLoop:
             horizons=horizons,
             prev=prev,
             weights=weights,
-            rows=self.settings.s_min if self.settings.plan.pauses else self.horizon,
+            rows=settings.s_min if settings.plan.pauses else self.horizon,
             start_step=cursor.step,
             previous=None if current is None else current.name,
-            settings=self.settings,
+            settings=settings,
             limits=cursor.limits,
         )
 

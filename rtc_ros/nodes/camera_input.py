@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+import cv2
 import numpy as np
 from cv_bridge import CvBridge, CvBridgeError
 from rclpy.callback_groups import CallbackGroup
@@ -16,6 +17,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from rtc_ros.nodes.inference_parameters import CAMERA
 from rtc_ros.nodes.parameters import declare, require
+
+_UNFIT = (CvBridgeError, cv2.error, ValueError, TypeError, KeyError, AttributeError)
+"""What comes of an image that can't be converted."""
 
 
 class CameraInput:
@@ -116,7 +120,14 @@ class CameraInput:
                 image = self._bridge.compressed_imgmsg_to_cv2(message, "rgb8")
             else:
                 image = self._bridge.imgmsg_to_cv2(message, "rgb8")
-        except (CvBridgeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            CvBridgeError,
+            cv2.error,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+        ) as error:
             encoding = message.format if self._compressed else message.encoding
             return (
                 None,

@@ -22,6 +22,12 @@ def policy_problems(spec: PolicySpec, units: PolicyUnits, features: Sequence[str
             f"`{'joints' if shown == commanded else 'state_joints'}` names {len(shown)}"
         )
     wanted, given = set(spec.image_features), set(features)
+    twice = sorted({f for f in features if features.count(f) > 1})
+    if twice:
+        problems.append(
+            f"{', '.join(twice)} comes from {features.count(twice[0])} cameras; give each its own "
+            "camera.NAME.feature"
+        )
     if wanted - given:
         problems.append(
             f"the policy needs {', '.join(sorted(wanted - given))}, which no camera gives; "

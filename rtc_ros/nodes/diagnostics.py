@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -35,6 +36,14 @@ def _text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _made(report: Callable[[], Report]) -> Report:
+    """Return the report, or that it can't be made: a node doesn't end because of one."""
+    try:
+        return report()
+    except Exception as error:  # noqa: BLE001 - of a device, for instance; it is said
+        return Report(ERROR, f"this report can't be made: {type(error).__name__}: {error}")
+
+
 class Diagnostics:
     """Publishes a node's reports once a second."""
 
@@ -42,7 +51,9 @@ class Diagnostics:
         self._node = node
         self._parts = parts
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._timer = node.create_timer(1.0, self.publish)
+        # A group of its own: it goes on while a transition or a service takes long.
+        group = MutuallyExclusiveCallbackGroup()
+        self._timer = node.create_timer(1.0, self.publish, callback_group=group)
 
     def publish(self) -> None:
         """Publish all parts now."""
@@ -50,6 +61,6 @@ class Diagnostics:
         message.header.stamp = self._node.get_clock().now().to_msg()
         name = self._node.get_fully_qualified_name().lstrip("/")
         message.status = [
-            status(f"{name}: {part}", report(), name) for part, report in self._parts.items()
+            status(f"{name}: {part}", _made(report), name) for part, report in self._parts.items()
         ]
         self._publisher.publish(message)

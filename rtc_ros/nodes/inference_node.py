@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -65,11 +66,14 @@ class InferenceNode(LifecycleNode):
         self._policy: Policy | None = None
         self._ring: ChunkRing | None = None
         self._worker: InferenceWorker | None = None
+        self._left: InferenceWorker | None = None
+        """One whose inference didn't end in time, and still runs the policy."""
         self._state_text = "not configured"
         self._starting: threading.Thread | None = None
+        self._loading = threading.Event()
         self._live = LiveSettings(self, p, lambda: self._out.publish_settings())
         self._out = InferenceOutput(self, p, self._units, self._cameras, self._live)
-        self._memory = MemoryWatch(p["memory_warning"], p["device"])
+        self._memory = MemoryWatch(p["memory_warning"], lambda: str(p["device"]))
         self._diagnostics = Diagnostics(
             self,
             {
@@ -99,11 +103,14 @@ class InferenceNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the policy, check it against the configuration, warm it up."""
         self._state_text, self._live.fixed = "loading the policy", True
+        self._loading.set()
         try:
             self._load()
         except Exception as error:  # noqa: BLE001 - a checkpoint can fail in any way; it is said
             self._forget_policy()
             return self._refused("configured", error)
+        finally:
+            self._loading.clear()
         self._state_text = "configured"
         return TransitionCallbackReturn.SUCCESS
 
@@ -134,6 +141,12 @@ class InferenceNode(LifecycleNode):
     def _begin(self) -> None:
         live = self._live
         assert self._policy is not None and live.loop is not None
+        if self._left is not None and self._left.alive:
+            raise RuntimeError(
+                "the inference that was running at the last deactivation still is, and the policy "
+                "can't make two at once: try again, or clean up and configure anew"
+            )
+        self._left, self.abandoned = None, False
         name = self._handoff_base
         spec = HandoffSpec(tuple(self._joints), self._period_s, self._policy.spec.horizon)
         self._ring = ChunkRing.create(f"{name}.ring", spec)
@@ -141,6 +154,7 @@ class InferenceNode(LifecycleNode):
         live.loop = InferenceLoop(
             live.loop.horizon, live.loop.estimator, live.settings, self._ring.inherited
         )
+        live.loop.settings = live.settings  # they may have changed meanwhile
         source = ObservationSource(
             self._cameras,
             self._joint_input,
@@ -188,19 +202,21 @@ class InferenceNode(LifecycleNode):
 
     def _forget_policy(self) -> None:
         self._end_worker()
+        self._left = None  # what it still runs is another policy than the next
         self._policy = self._out.spec = None
         self._live.forget()
         give_back()
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End."""
-        self._end_worker()
+        """Forget the policy, for good."""
+        self._forget_policy()
+        self._state_text = "shut down"
         return TransitionCallbackReturn.SUCCESS
 
     def _end_worker(self) -> None:
         if self._worker is not None and not self._worker.stop():
             self.get_logger().warning("an inference is still running; it will be thrown away")
-            self.abandoned = True
+            self._left, self.abandoned = self._worker, True
         if self._ring is not None:
             self._ring.close()
         self._worker, self._ring = None, None
@@ -209,10 +225,13 @@ class InferenceNode(LifecycleNode):
         """End the worker and the ring; the controller goes on with the actions it has."""
         if self._starting is not None:
             self._starting.join(timeout=1.0)
-            if self._starting.is_alive():
-                self.get_logger().warning("the policy is still being loaded; leaving it")
-                self.abandoned = True
-                return
+        end = time.monotonic() + 1.0
+        while self._loading.is_set() and time.monotonic() < end:
+            time.sleep(0.02)
+        if self._loading.is_set() or (self._starting is not None and self._starting.is_alive()):
+            self.get_logger().warning("the policy is still being loaded; leaving it")
+            self.abandoned = True
+            return
         self._end_worker()
 
 

@@ -85,6 +85,11 @@ class InferenceWorker:
         """Begin."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs, with the policy."""
+        return self._thread.is_alive()
+
     def stop(self) -> bool:
         """Ask for the end and wait for it; False if an inference is still running."""
         self._stop.set()
@@ -119,7 +124,7 @@ class InferenceWorker:
         if gathered is None:
             self._wait_for(problem)
             return 10 * _POLL_S
-        if self.loop.settings.anchor == "observation":
+        if request.settings.anchor == "observation":
             taken = cursor.step_at(gathered.oldest_image_ns, self._spec.control_period_s)
             request = self.loop.next_request(cursor, taken) or request
         self._wait_for("the running inference", hindered=False)

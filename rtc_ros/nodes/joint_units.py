@@ -43,7 +43,8 @@ class PolicyUnits:
         otherwise.
 
         Raises:
-            ConfigurationError: a number is missing, not finite, or a scale of 0.
+            ConfigurationError: a number is missing, not finite, or a scale of 0; a joint is named
+                twice.
         """
         actions = _actions(values)
         return cls(actions, _state(values, actions))
@@ -81,6 +82,10 @@ def _state(values: dict[str, Any], actions: JointUnits) -> JointUnits:
 
 
 def _checked(joints: list[str], scale: list[float], offset: list[float], what: str) -> JointUnits:
+    twice = sorted({j for j in joints if joints.count(j) > 1})
+    if twice:
+        parameter = "state_joints" if what == "state" else "joints"
+        raise ConfigurationError(f"parameter {parameter} names {', '.join(twice)} more than once")
     units = JointUnits(tuple(joints), np.asarray(scale), np.asarray(offset))
     if not (np.isfinite(units.scale).all() and np.isfinite(units.offset).all()):
         raise ConfigurationError(f"{what}_scale and {what}_offset must be finite")

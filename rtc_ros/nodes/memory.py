@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rtc_ros.nodes.diagnostics import OK, WARN, Report
@@ -55,10 +56,10 @@ class MemoryWatch:
 
     Args:
         most: share of the machine's, or the GPU's, memory in use above which it warns.
-        device: the policy's, as in the parameter of that name.
+        device: returns the policy's, as in the parameter of that name.
     """
 
-    def __init__(self, most: float, device: str) -> None:
+    def __init__(self, most: float, device: Callable[[], str]) -> None:
         self._most, self._device = most, device
         self._begun_mib = 0.0
 
@@ -74,7 +75,7 @@ class MemoryWatch:
         if self._begun_mib:
             values["process, growth since activation [MiB]"] = resident - self._begun_mib
         # Before, another thread may be half way through importing torch.
-        gpu = gpu_mib(self._device) if self._begun_mib else None
+        gpu = gpu_mib(self._device()) if self._begun_mib else None
         if gpu is not None:
             values["GPU, by us [MiB]"] = gpu[0]
             rooms["GPU"] = gpu[1:]

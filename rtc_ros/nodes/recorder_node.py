@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 import rclpy
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -40,6 +41,11 @@ LATCHED = (QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),)
 CAMERAS_TIMEOUT_S = 60.0
 """How long ``ros2 bag`` waits to be told the policy's cameras."""
 
+EXECUTED = "rtc_controller/executed"
+LINGER_S, QUIET_S = 3.5, 0.3
+"""After the signal to end, how long the controller's last commands are recorded: until none came
+for a moment, but no longer than it may brake."""
+
 SETTINGS = "rtc_inference/settings"
 """Ends the name of the topic that says which cameras the policy has."""
 
@@ -56,6 +62,7 @@ class Recorder(Node):
         self._adds_cameras: bool = p["cameras"]
         self._recorded: dict[str, tuple[Subscription, str, bool]] = {}
         self._refused: dict[str, str] = {}
+        self._acted_s = 0.0
         self._output = Path(p["output"] or f"rtc_{datetime.now():%Y%m%d_%H%M%S}")
 
     def other_program(self, stopping: Callable[[], bool]) -> list[str] | None:
@@ -180,8 +187,14 @@ class Recorder(Node):
 
     def _on_message(self, topic: str, data: bytes) -> None:
         self.writer.put(topic, self.get_clock().now().nanoseconds, data)
+        if topic.endswith(EXECUTED):
+            self._acted_s = time.monotonic()
         if self._adds_cameras and topic.endswith(SETTINGS):
             self._add_cameras(data)
+
+    def controller_acts(self) -> bool:
+        """Whether the controller commanded something a moment ago."""
+        return time.monotonic() - self._acted_s < QUIET_S and self.writer.failure is None
 
     def _add_cameras(self, data: bytes) -> None:
         """Record the images that the policy sees, too: its settings name their topics."""
@@ -211,36 +224,50 @@ class Recorder(Node):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Record until a signal; return 0, 1 past a disk error, 2 for a bad folder or parameter."""
-    stopping = False
+    stopping = 0
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         nonlocal stopping
-        stopping = True
+        stopping += 1
+
+    def ended() -> bool:
+        return stopping > 0
 
     # Our own handlers: rclpy's shut the context down under the node, and the bag's end is
     # written by this function whatever ROS does.
     restore: list[tuple[int, Callable[..., Any] | int | None]] = [
         (s, signal.signal(s, stop)) for s in (signal.SIGINT, signal.SIGTERM)
     ]
-    rclpy.init(
-        args=None if argv is None else list(argv),
-        signal_handler_options=SignalHandlerOptions.NO,
-    )
     try:
         try:
+            rclpy.init(
+                args=None if argv is None else list(argv),
+                signal_handler_options=SignalHandlerOptions.NO,
+            )
             node = Recorder()
-            words = node.other_program(lambda: stopping)
-            if words is not None and not stopping:
+            words = node.other_program(ended)
+            if words is not None and not ended():
                 node.destroy_node()
                 rclpy.try_shutdown()
+                if ended():
+                    return 0
                 ros2_bag.become(words)
             node.begin()
-        except (BagFolderError, ConfigurationError) as error:
+        except (
+            BagFolderError,
+            ConfigurationError,
+            NameValidationException,
+            RuntimeError,
+        ) as error:
             print(f"rtc_recorder: {error}", file=sys.stderr)
             return 2
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while not stopping and rclpy.ok() and node.writer.failure is None:
+            executor.spin_once(timeout_sec=POLL_PERIOD_S)
+        # Whoever ends everything at once wants to see the arm come to rest, too.
+        end, signals = time.monotonic() + LINGER_S, stopping
+        while time.monotonic() < end and signals == stopping and node.controller_acts():
             executor.spin_once(timeout_sec=POLL_PERIOD_S)
         code = node.finish()
         executor.shutdown()

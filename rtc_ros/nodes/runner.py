@@ -114,7 +114,8 @@ def run_node(
     finally:
         closing.set()
         node.close()
-        executor.shutdown(timeout_sec=2.0)
+        if not getattr(node, "abandoned", False):  # else it would wait for what was given up
+            executor.shutdown(timeout_sec=2.0)
         thread.join(timeout=2.0)
         node.destroy_node()
         rclpy.try_shutdown()

@@ -1,4 +1,4 @@
-"""A driver that was sent a chunk goes on by itself: the controller follows it, and only then stops."""
+"""A driver that was sent a chunk goes on by itself: the controller follows it, then stops."""
 
 import numpy as np
 import pytest

@@ -19,7 +19,7 @@ def test_resident_memory_grows_by_what_is_touched_and_is_given_back():
 
 
 def test_growth_is_counted_from_begin():
-    watch = MemoryWatch(1.0, "cpu")
+    watch = MemoryWatch(1.0, lambda: "cpu")
     name = "process, growth since activation [MiB]"
     assert name not in watch.report().values
     watch.begin()
@@ -31,7 +31,7 @@ def test_growth_is_counted_from_begin():
 
 @pytest.mark.parametrize(("most", "level"), [(0.0, WARN), (1.0, OK)])
 def test_it_warns_above_the_share_that_may_be_in_use(most, level):
-    report = MemoryWatch(most, "cpu").report()
+    report = MemoryWatch(most, lambda: "cpu").report()
     assert report.level == level
     free, total = host_mib()
     assert 0 < free < total and report.values["host, total [MiB]"] == total
@@ -51,7 +51,7 @@ def test_gpu_memory_is_that_of_the_device_in_use():
     held = torch.zeros(2**26, device="cuda")  # 256 MiB
     ours, free, total = gpu_mib("auto")
     assert 256 <= ours <= total - free and total > 1000
-    watch = MemoryWatch(1.0, "auto")
+    watch = MemoryWatch(1.0, lambda: "auto")
     watch.begin()
     assert "GPU, free [MiB]" in watch.report().values
     del held
