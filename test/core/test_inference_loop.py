@@ -160,6 +160,32 @@ def test_a_chunk_that_comes_during_a_fault_is_learnt_of_when_it_is_over():
     assert bench.loop.refused_chunks == 0 and bench.loop.last_delay >= 1, learnt
 
 
+def test_a_request_goes_by_one_set_of_settings_though_another_thread_changes_them():
+    class Changed(InferenceLoop):
+        """Its settings are others each time that they are read."""
+
+        reads = 0
+
+        @property
+        def settings(self):
+            self.reads += 1
+            return RtcSettings(strategy=("rtc", "naive_async")[self.reads % 2], s_min=4)
+
+        @settings.setter
+        def settings(self, _):
+            pass
+
+    bench = Bench(horizon=20, s_min=4, initial_delay=3)
+    bench.run(20, duration=3)
+    loop = Changed(20, DelayEstimator(5, 3), RtcSettings(), bench.controller.player.current)
+    guided = set()
+    for _ in range(20):
+        request = loop.next_request(bench.controller.cursor(0))
+        if request is not None:
+            guided.add((request.settings.strategy, request.weights is not None))
+    assert guided == {("rtc", True), ("naive_async", False)}
+
+
 def test_observation_anchor_counts_from_the_image():
     bench = Bench(horizon=20, s_min=5, initial_delay=3, anchor="observation")
     bench.begin(0)

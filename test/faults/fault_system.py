@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.context import Context
 from rclpy.exceptions import InvalidHandle
@@ -311,6 +312,15 @@ class FaultSystem:
         client = self._clients(SetParametersAtomically, f"{node}/set_parameters_atomically")
         parameters = [Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
         return client.call_async(SetParametersAtomically.Request(parameters=parameters))
+
+    def change_inference(self, transition: int) -> bool:
+        """Ask rtc_inference for a lifecycle transition; return whether it was done."""
+        client = self._clients(ChangeState, "rtc_inference/change_state")
+        request = ChangeState.Request()
+        request.transition.id = transition
+        future = client.call_async(request)
+        self.until(future.done, f"transition {transition}")
+        return bool(future.result().success)
 
     def call(self, name: str) -> Trigger.Response:
         """Call a service of the controller."""

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from fault_system import HORIZON, MARGIN_TICKS, SECOND, warned
+from lifecycle_msgs.msg import Transition
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -21,6 +22,22 @@ def test_an_inference_that_hangs_is_named_and_starves_the_arm(system, figure):
     held = system.until_moving()
     assert held <= SECOND
     figure(f"holds after {steps} steps, moves {held} ticks after the end")
+
+
+def test_a_policy_that_still_runs_is_not_run_by_a_second_thread(system, figure):
+    """Deactivated while an inference hangs, and activated again before that has ended."""
+    begun = time.time_ns()
+    system.fault("hang")
+    system.until_said("rtc_inference: inference", "an inference has been running for", begun)
+    assert system.change_inference(Transition.TRANSITION_DEACTIVATE)
+    assert not system.change_inference(Transition.TRANSITION_ACTIVATE)
+    system.until_said("rtc_inference: inference", "the policy can't make two at once", begun)
+    system.fault("")
+    system.until(
+        lambda: system.change_inference(Transition.TRANSITION_ACTIVATE), "the policy to be free"
+    )
+    held = system.until_moving()
+    figure(f"refused while it hangs, moves {held} ticks after it is active again")
 
 
 @pytest.mark.parametrize(

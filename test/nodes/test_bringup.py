@@ -121,6 +121,13 @@ def test_what_can_not_be_is_refused_with_a_sentence(values, sentence):
         nodes_to_run(given, simulated=False)
 
 
+@pytest.mark.parametrize("text", ["1e2", "1.0e2", "100"])
+def test_a_number_is_one_however_it_is_written(text):
+    values = {"params_file": config_file("sim.yaml"), "inject_latency_ms": text}
+    nodes = {n.executable: n for n in nodes_to_run(values, simulated=False)}
+    assert nodes["rtc_inference"].parameters["inject_latency_ms"] == 100.0
+
+
 @pytest.mark.parametrize("text", ["a: [", "a: 1\n", "- a\n", "", "a: {ros__parameters"])
 def test_a_file_that_holds_no_parameters_is_named(tmp_path, text):
     path = tmp_path / "robot.yaml"

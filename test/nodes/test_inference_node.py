@@ -11,8 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import rclpy
 import yaml
-from lifecycle_msgs.srv import GetState
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParametersAtomically
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -337,6 +339,14 @@ def test_lifecycle_and_clean_exit(running):
     [
         ({"joints": ["a", "b"]}, "the policy commands 3 joints, but `joints` names 2"),
         ({"camera.right.feature": "observation.images.left"}, "needs observation.images.side"),
+        (
+            {
+                "cameras": ["top", "right", "third"],
+                "camera.third.topic": "third/image_raw",
+                "camera.third.feature": "observation.images.top",
+            },
+            "observation.images.top comes from 2 cameras; give each its own",
+        ),
         ({"policy_path": "/nowhere"}, "/nowhere"),
         ({"policy_path": "package:nothing"}, "no checkpoint 'nothing' ships with rtc_ros"),
         ({"s_min": 32}, "H = 32"),
@@ -362,14 +372,24 @@ def test_what_does_not_fit_is_said_in_the_log(ros, tmp_path, parameters, changes
         assert process.wait(timeout=30) == 0
 
 
-def test_a_signal_while_the_policy_loads_ends_it_cleanly(ros, tmp_path, parameters):
+@pytest.mark.parametrize("asked", ["by itself", "by a service"])
+def test_a_signal_while_the_policy_loads_ends_it_cleanly(ros, tmp_path, parameters, asked):
     # A pipe in the checkpoint's place of a file: whoever reads it waits for ever.
     checkpoint = tmp_path / "slow"
     checkpoint.mkdir()
     os.mkfifo(checkpoint / "config.json")
-    node = NodeToRun("rtc_inference", parameters={**parameters, "policy_path": str(checkpoint)})
+    changes = {"policy_path": str(checkpoint), "autostart": asked == "by itself"}
+    node = NodeToRun("rtc_inference", parameters={**parameters, **changes})
     with Processes(tmp_path / "logs") as processes:
         processes.start([node])
+        if asked == "by a service":
+            caller = rclpy.create_node("caller")
+            client = caller.create_client(ChangeState, "rtc_inference/change_state")
+            assert client.wait_for_service(30.0)
+            request = ChangeState.Request()
+            request.transition.id = Transition.TRANSITION_CONFIGURE
+            client.call_async(request)
+            caller.destroy_node()
         log = tmp_path / "logs" / "rtc_inference.log"
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and processes.pid("rtc_inference"):

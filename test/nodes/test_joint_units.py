@@ -55,6 +55,8 @@ def test_a_state_may_have_more_joints_than_are_commanded_and_other_units():
             {"state_joints": ["a", "b"], "state_scale": [1.0]},
             "state_offset must be set for a, b, which are not",
         ),
+        ({"joints": ["wrist", "wrist"]}, "parameter joints names wrist more than once"),
+        ({"state_joints": ["wrist", "wrist"]}, "state_joints names wrist more than once"),
         ({"state_scale": [1.0, 0.0]}, "a state_scale is 0"),
         ({"joint_scale": [0.0]}, "a joint_scale is 0"),
         ({"joint_scale": [1.0, math.inf]}, "joint_scale and joint_offset must be finite"),

@@ -4,7 +4,7 @@ import mmap
 
 import pytest
 
-from rtc_ros.nodes.diagnostics import OK, WARN
+from rtc_ros.nodes.diagnostics import ERROR, OK, WARN, Report
 from rtc_ros.nodes.memory import MemoryWatch, gpu_mib, host_mib, resident_mib
 
 
@@ -55,3 +55,36 @@ def test_gpu_memory_is_that_of_the_device_in_use():
     watch.begin()
     assert "GPU, free [MiB]" in watch.report().values
     del held
+
+
+@pytest.mark.ros
+def test_the_device_is_the_one_of_now_and_a_report_that_fails_is_one(ros, monkeypatch):
+    from rclpy.node import Node
+
+    from rtc_ros.nodes import memory
+    from rtc_ros.nodes.diagnostics import Diagnostics
+
+    asked = []
+
+    def gpu_mib(device):
+        asked.append(device)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(memory, "gpu_mib", gpu_mib)
+    values = {"device": "cuda:1"}
+    watch = MemoryWatch(1.0, lambda: values["device"])
+    watch.begin()
+    node = Node("reporting")
+    try:
+        diagnostics = Diagnostics(node, {"memory": watch.report, "other": lambda: Report(OK, "")})
+        heard = []
+        monkeypatch.setattr(diagnostics._publisher, "publish", heard.append)
+        diagnostics.publish()
+        values["device"] = "cuda:0"
+        diagnostics.publish()
+    finally:
+        node.destroy_node()
+    assert asked == ["cuda:1", "cuda:0"]
+    failed, other = heard[-1].status
+    assert failed.level == ERROR and "RuntimeError: CUDA error: an illegal" in failed.message
+    assert other.level == OK
