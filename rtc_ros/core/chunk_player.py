@@ -108,9 +108,9 @@ class ChunkPlayer:
         assert self.seen is not None
         return chunk.epoch == self.seen[0] and chunk.seq < self.seen[1]
 
-    def tick(self) -> PlayedStep:
+    def tick(self, *, swaps: bool = True) -> PlayedStep:
         """Play one control period: swap if a chunk waits for this step, then execute or hold."""
-        swap = self._swap()
+        swap = self._swap() if swaps else None
         step, tick = self.step, self.tick_count
         row = None if self.current is None else self.current.row_of(step)
         self.tick_count += 1

@@ -140,7 +140,8 @@ class Controller:
         That is one more tick, whether the gate was closed meanwhile or not.
         """
         mode = self.mode
-        command = self._play()
+        # Nor was it sent a chunk that waits for its first step.
+        command = self._play(swaps=False)
         self.mode = mode if mode in (Mode.STOPPED, Mode.LATCHED) else self.mode
         return command
 
@@ -158,13 +159,13 @@ class Controller:
         for past in range(max(step, self.player.step - HISTORY_ROWS), self.player.step):
             self._history[past % HISTORY_ROWS, joints] = at[joints]
 
-    def _play(self) -> Command:
+    def _play(self, *, swaps: bool = True) -> Command:
         if self.fault:
             self.mode = Mode.FAULT
             self.counts["ticks held: fault"] += 1
             return self._hold(self._still(), f"hold: {self.fault}")
         velocity_scale = self.velocity_scale
-        played = self.player.tick()
+        played = self.player.tick(swaps=swaps)
         if played.action is None:
             self.mode = Mode.WAITING if self.player.current is None else Mode.STARVED
             self.counts[f"ticks held: {self.mode.name.lower()}"] += 1

@@ -65,9 +65,12 @@ class CommandGroup:
         self.playing = False
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""
         self._outdated = False
+        self.sent_ahead = False
+        """Whether the last ``send`` or ``hold`` sent the driver what goes on without us."""
 
     def send(self, command: Command, ahead: Ahead, stamp: Any) -> None:
         """Publish one tick's command."""
+        self.sent_ahead = False
         if command.target is None:
             return
         if self.plays_chunks:
@@ -85,6 +88,7 @@ class CommandGroup:
         Only a driver that was sent the rest of a chunk has anything; the others are braked tick
         by tick.
         """
+        self.sent_ahead = False
         if self.playing or self._outdated:
             self.playing = self._outdated = False
             self._publish_ahead(ahead)
@@ -109,6 +113,7 @@ class CommandGroup:
             self._publish_ahead(ahead)
 
     def _publish_ahead(self, ahead: Ahead) -> None:
+        self.sent_ahead = True
         rows, steps = ahead()
         velocities = steps[:, self.columns] / self._period_s if self._with_velocities else None
         rows = rows[:, self.columns]

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterable
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -160,11 +159,14 @@ class ControllerNode(Node):
 
     def _tick(self, late_s: float, missed: int) -> None:
         with self._lock:
-            controller = self._controller
+            controller, played = self._controller, self._played_meanwhile(missed)
+            while missed := self._ticker.lost():  # while it waited for the lock, or played
+                played = [(c, ago + missed) for c, ago in played]
+                played += self._played_meanwhile(missed)
             now = self.get_clock().now()
             done = [
                 (command, now - Duration(nanoseconds=round(ago * self._period_s * 1e9)))
-                for command, ago in self._played_meanwhile(missed)
+                for command, ago in played
             ]
             chunk = self._chunks.newest(controller.player.epoch)
             if not controller.stopped:
@@ -178,6 +180,8 @@ class ControllerNode(Node):
                     group.send(command, ahead, now.to_msg())
                 elif controller.row is not None:
                     group.hold(ahead)
+            if any(group.sent_ahead for group in self._groups):
+                self._ticker.lost()  # before it was sent, so no time in which it was played
             if command is not None:
                 done.append((command, now))
             epoch = controller.player.epoch
@@ -189,25 +193,31 @@ class ControllerNode(Node):
             if command.played.swap is not None:
                 self._swap.publish(swap_message(command.played.swap, self.get_name()))
 
-    def _played_meanwhile(self, missed: int) -> Iterable[tuple[Command, int]]:
+    def _played_meanwhile(self, missed: int) -> list[tuple[Command, int]]:
         """Go through the ticks that were missed as far as drivers that were sent chunks did.
 
         Such a driver goes on while this process stands still, and can't be told to stop. What it
         is sent next begins where it then is, and not where it was when the ticks stopped; drivers
         of single rows beside it stood still, and their joints begin there again.
         """
-        controller, done = self._controller, []
+        controller = self._controller
+        done: list[tuple[Command, int]] = []
         at, step = controller.target, controller.player.step
         if not any(group.plays_chunks for group in self._groups) or at is None:
-            return ()
+            return []
         playing = any(group.playing for group in self._groups)
+
+        def still() -> bool:
+            moves = controller.last_step.any() and not controller.stopped
+            return controller.settled and not moves
+
         for ago in range(missed, 0, -1):
-            if controller.settled and not playing:
+            if still() and not playing:
                 break
             command = controller.play_on() if playing else controller.tick()
             assert command is not None, "it is braking"
             done.append((command, ago))
-            if command.wanted is None and controller.settled:
+            if command.wanted is None and still():
                 break
         standing = [c for g in self._groups if not g.plays_chunks for c in g.columns]
         if done and standing:

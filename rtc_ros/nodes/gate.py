@@ -18,6 +18,7 @@ from rtc_ros.nodes.command_output import CommandGroup
 from rtc_ros.nodes.joint_input import JointInput
 
 _LATCHED = "the stop is latched: call ~/clear when it is safe to move, then ~/start"
+_RESTARTING = "the arm is braked to rest, then started again"
 _BRAKING = "the arm is still being braked to rest: call ~/start again in a moment"
 
 
@@ -92,9 +93,9 @@ class Gate:
             self._ending = True
             self._stop()
         end = time.monotonic() + seconds
-        while not self._rests and time.monotonic() < end:
+        while not (rests := self._locked_rests()) and time.monotonic() < end:
             time.sleep(0.002)
-        if not self._rests:
+        if not rests:
             self._log.error(f"the arm could not be braked to rest within {seconds:g} s")
 
     def _open(self) -> str:
@@ -125,6 +126,10 @@ class Gate:
     def _rests(self) -> bool:
         """Whether the arm is at rest, and no driver goes on along a chunk; the tick tells them."""
         return self._controller.settled and not any(group.playing for group in self._groups)
+
+    def _locked_rests(self) -> bool:
+        with self._lock:
+            return self._rests
 
     def _doing(self) -> str:
         return "holding" if self._rests else "braking to rest"
@@ -173,12 +178,14 @@ class Gate:
         with self._lock:
             if self._controller.mode is Mode.LATCHED:
                 return False, _LATCHED
+            if self._restart:
+                return True, _RESTARTING
             if self._controller.stopped:
                 return True, "reset; stopped"
             self._stop()
             if not self._rests:
                 self._restart = True
-                return True, "the arm is braked to rest, then started again"
+                return True, _RESTARTING
             problem = self._open()
         return not problem, problem or "reset and started again"
 

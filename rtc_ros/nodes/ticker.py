@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 _KEPT = 3000
@@ -71,6 +72,7 @@ class DeadlineTicker:
         self.lateness = Lateness()
         self.realtime = "starting"
         self._period_ns = round(period_s * 1e9)
+        self._deadline_ns = 0
         self._on_tick = on_tick
         self._priority = priority
         self._stop = threading.Event()
@@ -85,6 +87,17 @@ class DeadlineTicker:
         """Whether it ticks."""
         return self._thread.is_alive()
 
+    def lost(self) -> int:
+        """Give up the deadlines that were missed since the tick began; return how many.
+
+        To be called by the tick itself.
+        """
+        late_ns = time.monotonic_ns() - self._deadline_ns
+        missed = max(0, late_ns // self._period_ns)
+        self._deadline_ns += missed * self._period_ns
+        self.lateness.missed += missed
+        return missed
+
     def stop(self) -> None:
         """Tick no more; returns once the last tick is over."""
         self._stop.set()
@@ -93,29 +106,26 @@ class DeadlineTicker:
 
     def _run(self) -> None:
         self.realtime = ask_for_realtime(self._priority)
-        deadline = time.monotonic_ns() + self._period_ns
+        self._deadline_ns = time.monotonic_ns() + self._period_ns
         while not self._stop.is_set():
-            wait_ns = deadline - time.monotonic_ns()
+            wait_ns = self._deadline_ns - time.monotonic_ns()
             if wait_ns > 0:
                 time.sleep(wait_ns * 1e-9)
-            late_ns = time.monotonic_ns() - deadline
-            missed = max(0, late_ns // self._period_ns)
-            deadline += missed * self._period_ns
-            self.lateness.missed += missed
+            late_ns = time.monotonic_ns() - self._deadline_ns
             self.lateness.add(late_ns * 1e-9)
             try:
-                self._on_tick(late_ns * 1e-9, missed)
+                self._on_tick(late_ns * 1e-9, self.lost())
             except Exception:  # noqa: BLE001 - a defect; a node that ticks no more must not live on
                 traceback.print_exc()
                 print("the control tick failed: ending; the driver has the last command",
                       file=sys.stderr, flush=True)  # fmt: skip
                 rclpy.try_shutdown()
                 return
-            deadline += self._period_ns
+            self._deadline_ns += self._period_ns
 
 
 class TimerTicker:
-    """Ticks by an rclpy timer: on the ROS clock, so it follows simulated time."""
+    """Ticks by an rclpy timer: on simulated time where that is used, else on a steady clock."""
 
     def __init__(
         self, node: Node, period_s: float, on_tick: Callable[[float, int], None], priority: int = 0
@@ -125,14 +135,22 @@ class TimerTicker:
         self._node = node
         self._period_ns = round(period_s * 1e9)
         self._on_tick = on_tick
+        simulated = node.get_parameter("use_sim_time").value
+        # A system's clock that is set is no time that passed.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._clock = node.get_clock() if simulated else steady
         self._timer = node.create_timer(
-            period_s, self._tick, MutuallyExclusiveCallbackGroup(), autostart=False
+            period_s,
+            self._tick,
+            MutuallyExclusiveCallbackGroup(),
+            clock=self._clock,
+            autostart=False,
         )
         self._due_ns = 0
 
     def start(self) -> None:
         """Begin to tick."""
-        self._due_ns = self._node.get_clock().now().nanoseconds + self._period_ns
+        self._due_ns = self._clock.now().nanoseconds + self._period_ns
         self._timer.reset()
 
     @property
@@ -140,19 +158,23 @@ class TimerTicker:
         """Whether it ticks."""
         return rclpy.ok(context=self._node.context)
 
+    def lost(self) -> int:
+        """As ``DeadlineTicker.lost``, on this ticker's clock."""
+        late_ns = self._clock.now().nanoseconds - self._due_ns
+        missed = max(0, late_ns // self._period_ns)
+        self._due_ns += missed * self._period_ns
+        self.lateness.missed += missed
+        return missed
+
     def stop(self) -> None:
         """Tick no more."""
         self._timer.cancel()
 
     def _tick(self) -> None:
-        now = self._node.get_clock().now().nanoseconds
-        behind = (now - self._due_ns) // self._period_ns
-        if behind < -1:  # the clock was set back
-            self._due_ns = now
-        missed = max(0, behind)
-        self._due_ns += missed * self._period_ns
-        late_s = max(0, now - self._due_ns) * 1e-9
-        self._due_ns += self._period_ns
-        self.lateness.missed += missed
+        if self._due_ns - self._clock.now().nanoseconds > self._period_ns:
+            self._due_ns = self._clock.now().nanoseconds  # the clock was set back
+        missed = self.lost()
+        late_s = max(0, self._clock.now().nanoseconds - self._due_ns) * 1e-9
         self.lateness.add(late_s)
         self._on_tick(late_s, missed)
+        self._due_ns += self._period_ns

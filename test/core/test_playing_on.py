@@ -96,3 +96,13 @@ def test_beyond_the_chunk_it_is_at_rest_and_k_waits():
     np.testing.assert_array_equal(last.target, told[-1])
     with pytest.raises(ValueError, match="nothing was commanded"):
         Controller(A, LIMITS).ahead()
+
+
+def test_a_chunk_that_waits_for_its_first_step_was_not_sent_and_is_not_played():
+    controller = moving(np.cumsum(np.full((20, A), 0.01), axis=0), 4)
+    early = ActionChunk(np.ones((20, A)), 8, step_epoch=1, seq=1)
+    controller.offer(early)
+    told, _ = controller.ahead()
+    played = [controller.play_on() for _ in range(8)]
+    np.testing.assert_array_equal([c.target for c in played], told[1:9])
+    assert controller.tick().played.chunk is early

@@ -61,6 +61,27 @@ def test_ticks_keep_their_average_period():
     assert min(ticks) >= 0.0
 
 
+def test_deadlines_that_a_tick_misses_itself_are_told_to_it_or_to_the_next_one():
+    told, asked = [], []
+
+    def tick(late_s, missed):
+        told.append(missed)
+        if len(told) == 3:
+            time.sleep(0.05)  # nothing is asked: the next tick is told
+        if len(told) == 6:
+            time.sleep(0.05)
+            asked.append(ticker.lost())
+            asked.append(ticker.lost())
+
+    ticker = DeadlineTicker(0.01, tick)
+    ticker.start()
+    time.sleep(0.5)
+    ticker.stop()
+    assert told[3] >= 4
+    assert asked[0] >= 4 and asked[1] == 0 and told[6] <= 1
+    assert ticker.lateness.missed == sum(told) + asked[0]
+
+
 def test_quality_of_service_can_be_overridden(ros):
     name = "qos_overrides./joint_states.subscription.reliability"
     node = Node("overridden", parameter_overrides=[Parameter(name, value="reliable")])
