@@ -1,11 +1,12 @@
 """Runs a node until a signal and ends it cleanly.
 
-Exit codes: 0 after SIGINT or SIGTERM; 1 where the node ended itself, or by an error; 2 with a
-sentence where it could not begin.
+Exit codes: 0 after SIGINT or SIGTERM; 1 where the node ended itself, by an error, or not within
+``END_S``; 2 with a sentence where it could not begin.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import re
@@ -26,6 +27,9 @@ from rclpy.signals import SignalHandlerOptions
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.nodes.parameters import ConfigurationError
 from rtc_ros.nodes.ticker import ask_for_realtime
+
+END_S = 9.0
+"""How long a node may take to end: 3 s for arm or inference, the rest is the middleware's."""
 
 
 class Runnable(Protocol):
@@ -113,12 +117,15 @@ def run_node(
             pass
     finally:
         closing.set()
+        # A node that can't end says where it hangs, and ends.
+        faulthandler.dump_traceback_later(END_S, exit=True)
         node.close()
         if not getattr(node, "abandoned", False):  # else it would wait for what was given up
             executor.shutdown(timeout_sec=2.0)
         thread.join(timeout=2.0)
         node.destroy_node()
         rclpy.try_shutdown()
+        faulthandler.cancel_dump_traceback_later()
         # Python takes its handlers down at exit; an impatient ^C would end in a signal's code.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

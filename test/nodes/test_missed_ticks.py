@@ -182,5 +182,4 @@ def test_a_driver_of_rows_beside_one_of_chunks_catches_up_within_its_limits(robo
     assert np.abs(steps).max() <= MAX_SPEED * PERIOD_S + 1e-9
     assert np.abs(steps[before + 1 :]).max() > 1.2 * SPEED * PERIOD_S, "it did catch up"
     robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "the chunk's end")
-    robot.spin(0.3)
-    np.testing.assert_allclose(heard[-1].data[0], robot.cursor.read().command[2])
+    robot.until(lambda: heard[-1].data[0] == robot.cursor.read().command[2], "the same place")
