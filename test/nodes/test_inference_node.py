@@ -339,14 +339,6 @@ def test_lifecycle_and_clean_exit(running):
     [
         ({"joints": ["a", "b"]}, "the policy commands 3 joints, but `joints` names 2"),
         ({"camera.right.feature": "observation.images.left"}, "needs observation.images.side"),
-        (
-            {
-                "cameras": ["top", "right", "third"],
-                "camera.third.topic": "third/image_raw",
-                "camera.third.feature": "observation.images.top",
-            },
-            "observation.images.top comes from 2 cameras; give each its own",
-        ),
         ({"policy_path": "/nowhere"}, "/nowhere"),
         ({"policy_path": "package:nothing"}, "no checkpoint 'nothing' ships with rtc_ros"),
         ({"s_min": 32}, "H = 32"),

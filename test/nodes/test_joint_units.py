@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from rtc_ros.nodes.checks import policy_problems
 from rtc_ros.nodes.inference_parameters import INFERENCE
 from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.nodes.parameters import ConfigurationError
+from rtc_ros.policy.protocol import PolicySpec
 
 NAN = math.nan
 
@@ -68,3 +70,10 @@ def test_a_state_may_have_more_joints_than_are_commanded_and_other_units():
 def test_numbers_that_cannot_be_meant_are_refused(changes, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
         units(**changes)
+
+
+def test_two_cameras_may_not_have_one_feature():
+    spec = PolicySpec(50, 2, 2, 10, {"top": (96, 96), "side": (96, 96)})
+    assert not policy_problems(spec, units(), ["top", "side"])
+    (said,) = policy_problems(spec, units(), ["top", "side", "top"])
+    assert said.startswith("top comes from 2 cameras; give each its own camera.NAME.feature")

@@ -107,8 +107,9 @@ def test_a_stall_beyond_the_chunk_leaves_the_driver_at_rest_where_it_is(robot):
     assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
 
 
-@pytest.mark.parametrize("acceleration", [10.0, float("inf")])
-@pytest.mark.parametrize("stop", ["stop", "latch_stop", "reset"])
+@pytest.mark.parametrize(
+    ("stop", "acceleration"), [("stop", float("inf")), ("latch_stop", 10.0), ("reset", 10.0)]
+)
 def test_a_stop_within_a_stall_reaches_the_driver_where_it_then_is(robot, stop, acceleration):
     played = Played(robot)
     robot.start(**{**CHUNKS, "max_acceleration": [acceleration]})
