@@ -62,7 +62,7 @@ class CameraInput:
 
     def _receive(self, message: Any) -> None:
         now = time.monotonic_ns()
-        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        stamp_ns = _stamp_ns(message)
         # Of a compressed image only the format is known before it is decoded.
         form = (
             str(message.format)
@@ -120,14 +120,7 @@ class CameraInput:
                 image = self._bridge.compressed_imgmsg_to_cv2(message, "rgb8")
             else:
                 image = self._bridge.imgmsg_to_cv2(message, "rgb8")
-        except (
-            CvBridgeError,
-            cv2.error,
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-        ) as error:
+        except _UNFIT as error:
             encoding = message.format if self._compressed else message.encoding
             return (
                 None,
@@ -139,13 +132,15 @@ class CameraInput:
             )
         if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             return None, 0, f"camera {self.name} on {self.topic} sends no 8-bit colour images"
-        stamp = message.header.stamp
-        self.read_stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+        self.read_stamp_ns = _stamp_ns(message)
         return image, self._taken_ns(message, received_ns), ""
 
     def _taken_ns(self, message: Any, received_ns: int) -> int:
-        stamp = message.header.stamp
-        age_ns = self._node.get_clock().now().nanoseconds - (stamp.sec * 10**9 + stamp.nanosec)
+        age_ns = self._node.get_clock().now().nanoseconds - _stamp_ns(message)
         if 0 <= age_ns <= 10**10:
             return min(time.monotonic_ns() - age_ns, received_ns)
         return received_ns
+
+
+def _stamp_ns(message: Any) -> int:
+    return int(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rtc_ros.nodes.joint_units import PolicyUnits
+from rtc_ros.nodes.parameters import repeated
 from rtc_ros.policy.protocol import PolicySpec
 
 
@@ -22,7 +23,7 @@ def policy_problems(spec: PolicySpec, units: PolicyUnits, features: Sequence[str
             f"`{'joints' if shown == commanded else 'state_joints'}` names {len(shown)}"
         )
     wanted, given = set(spec.image_features), set(features)
-    twice = sorted({f for f in features if features.count(f) > 1})
+    twice = repeated(features)
     if twice:
         problems.append(
             f"{', '.join(twice)} comes from {features.count(twice[0])} cameras; give each its own "

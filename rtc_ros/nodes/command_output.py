@@ -14,7 +14,7 @@ from rtc_ros.core.command import Command
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.nodes.command_types import CHUNK, message_class, row_maker, trajectory
 from rtc_ros.nodes.controller_parameters import GROUP
-from rtc_ros.nodes.parameters import ConfigurationError, declare, require
+from rtc_ros.nodes.parameters import ConfigurationError, declare, repeated, require
 
 Ahead = Callable[[], tuple[np.ndarray, np.ndarray]]
 """What goes out if no chunk comes any more: positions and velocities, as of Controller.ahead."""
@@ -65,12 +65,9 @@ class CommandGroup:
         self.playing = False
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""
         self._outdated = False
-        self.sent_ahead = False
-        """Whether the last ``send`` or ``hold`` sent the driver what goes on without us."""
 
     def send(self, command: Command, ahead: Ahead, stamp: Any) -> None:
         """Publish one tick's command."""
-        self.sent_ahead = False
         if command.target is None:
             return
         if self.plays_chunks:
@@ -88,7 +85,6 @@ class CommandGroup:
         Only a driver that was sent the rest of a chunk has anything; the others are braked tick
         by tick.
         """
-        self.sent_ahead = False
         if self.playing or self._outdated:
             self.playing = self._outdated = False
             self._publish_ahead(ahead)
@@ -113,7 +109,6 @@ class CommandGroup:
             self._publish_ahead(ahead)
 
     def _publish_ahead(self, ahead: Ahead) -> None:
-        self.sent_ahead = True
         rows, steps = ahead()
         velocities = steps[:, self.columns] / self._period_s if self._with_velocities else None
         rows = rows[:, self.columns]
@@ -149,7 +144,7 @@ def command_groups(
     """
     groups = [CommandGroup(node, name, joints, period_s, limits, dry_run) for name in names]
     commanded = [joint for group in groups for joint in group.joints]
-    twice = sorted({j for j in commanded if commanded.count(j) > 1})
+    twice = repeated(commanded)
     missing = [j for j in joints if j not in commanded]
     if twice:
         raise ConfigurationError(f"more than one command group has {', '.join(twice)}")

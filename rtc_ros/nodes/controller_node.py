@@ -180,8 +180,8 @@ class ControllerNode(Node):
                     group.send(command, ahead, now.to_msg())
                 elif controller.row is not None:
                     group.hold(ahead)
-            if any(group.sent_ahead for group in self._groups):
-                self._ticker.lost()  # before it was sent, so no time in which it was played
+            if ahead.cache_info().currsize:  # somebody was sent it
+                self._ticker.lost()  # until then, so no time in which it was played
             if command is not None:
                 done.append((command, now))
             epoch = controller.player.epoch
@@ -208,8 +208,7 @@ class ControllerNode(Node):
         playing = any(group.playing for group in self._groups)
 
         def still() -> bool:
-            moves = controller.last_step.any() and not controller.stopped
-            return controller.settled and not moves
+            return controller.settled and (controller.stopped or not controller.last_step.any())
 
         for ago in range(missed, 0, -1):
             if still() and not playing:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rtc_ros.nodes.parameters import ConfigurationError, per_joint
+from rtc_ros.nodes.parameters import ConfigurationError, per_joint, repeated
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def _state(values: dict[str, Any], actions: JointUnits) -> JointUnits:
 
 
 def _checked(joints: list[str], scale: list[float], offset: list[float], what: str) -> JointUnits:
-    twice = sorted({j for j in joints if joints.count(j) > 1})
+    twice = repeated(joints)
     if twice:
         parameter = "state_joints" if what == "state" else "joints"
         raise ConfigurationError(f"parameter {parameter} names {', '.join(twice)} more than once")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -93,6 +93,11 @@ def handoff_base(node: Node, name: str) -> str:
     except ValueError as error:
         raise ConfigurationError(f"parameter handoff_name: {error}") from error
     return base
+
+
+def repeated(names: Sequence[str]) -> list[str]:
+    """Return the names that are there more than once, each once."""
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 def per_joint(

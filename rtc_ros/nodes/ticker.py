@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -58,22 +59,47 @@ def ask_for_realtime(priority: int) -> str:
     return ""
 
 
-class DeadlineTicker:
-    """Ticks on absolute deadlines of CLOCK_MONOTONIC, in a thread of its own.
+class _Ticker(ABC):
+    """Deadlines a period apart, on some clock.
 
     ``on_tick`` is told how late it is [s], and how many deadlines before it were missed: those
-    that are a whole period in the past are given up. An exception in a tick shuts the ROS context
-    down, which ends the process with exit code 1.
+    that are a whole period in the past are given up.
+    """
+
+    def __init__(
+        self, period_s: float, on_tick: Callable[[float, int], None], realtime: str
+    ) -> None:
+        self.lateness = Lateness()
+        self.realtime = realtime
+        self._period_ns = round(period_s * 1e9)
+        self._deadline_ns = 0
+        self._on_tick = on_tick
+
+    @abstractmethod
+    def _now_ns(self) -> int:
+        """Return what the clock says."""
+
+    def lost(self) -> int:
+        """Give up the deadlines that were missed since the tick began; return how many.
+
+        To be called by the tick itself.
+        """
+        missed = max(0, (self._now_ns() - self._deadline_ns) // self._period_ns)
+        self._deadline_ns += missed * self._period_ns
+        self.lateness.missed += missed
+        return missed
+
+
+class DeadlineTicker(_Ticker):
+    """Ticks on absolute deadlines of CLOCK_MONOTONIC, in a thread of its own.
+
+    An exception in a tick shuts the ROS context down, which ends the process with exit code 1.
     """
 
     def __init__(
         self, period_s: float, on_tick: Callable[[float, int], None], priority: int = 0
     ) -> None:
-        self.lateness = Lateness()
-        self.realtime = "starting"
-        self._period_ns = round(period_s * 1e9)
-        self._deadline_ns = 0
-        self._on_tick = on_tick
+        super().__init__(period_s, on_tick, "starting")
         self._priority = priority
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control-tick", daemon=True)
@@ -87,16 +113,8 @@ class DeadlineTicker:
         """Whether it ticks."""
         return self._thread.is_alive()
 
-    def lost(self) -> int:
-        """Give up the deadlines that were missed since the tick began; return how many.
-
-        To be called by the tick itself.
-        """
-        late_ns = time.monotonic_ns() - self._deadline_ns
-        missed = max(0, late_ns // self._period_ns)
-        self._deadline_ns += missed * self._period_ns
-        self.lateness.missed += missed
-        return missed
+    def _now_ns(self) -> int:
+        return time.monotonic_ns()
 
     def stop(self) -> None:
         """Tick no more; returns once the last tick is over."""
@@ -124,17 +142,15 @@ class DeadlineTicker:
             self._deadline_ns += self._period_ns
 
 
-class TimerTicker:
+class TimerTicker(_Ticker):
     """Ticks by an rclpy timer: on simulated time where that is used, else on a steady clock."""
 
     def __init__(
         self, node: Node, period_s: float, on_tick: Callable[[float, int], None], priority: int = 0
     ) -> None:
-        self.lateness = Lateness()
-        self.realtime = "not asked for" if priority == 0 else "only with tick_source deadline"
+        unasked = "not asked for" if priority == 0 else "only with tick_source deadline"
+        super().__init__(period_s, on_tick, unasked)
         self._node = node
-        self._period_ns = round(period_s * 1e9)
-        self._on_tick = on_tick
         simulated = node.get_parameter("use_sim_time").value
         # A system's clock that is set is no time that passed.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -146,11 +162,10 @@ class TimerTicker:
             clock=self._clock,
             autostart=False,
         )
-        self._due_ns = 0
 
     def start(self) -> None:
         """Begin to tick."""
-        self._due_ns = self._clock.now().nanoseconds + self._period_ns
+        self._deadline_ns = self._now_ns() + self._period_ns
         self._timer.reset()
 
     @property
@@ -158,23 +173,18 @@ class TimerTicker:
         """Whether it ticks."""
         return rclpy.ok(context=self._node.context)
 
-    def lost(self) -> int:
-        """As ``DeadlineTicker.lost``, on this ticker's clock."""
-        late_ns = self._clock.now().nanoseconds - self._due_ns
-        missed = max(0, late_ns // self._period_ns)
-        self._due_ns += missed * self._period_ns
-        self.lateness.missed += missed
-        return missed
+    def _now_ns(self) -> int:
+        return int(self._clock.now().nanoseconds)
 
     def stop(self) -> None:
         """Tick no more."""
         self._timer.cancel()
 
     def _tick(self) -> None:
-        if self._due_ns - self._clock.now().nanoseconds > self._period_ns:
-            self._due_ns = self._clock.now().nanoseconds  # the clock was set back
+        if self._deadline_ns - self._now_ns() > self._period_ns:
+            self._deadline_ns = self._now_ns()  # the clock was set back
         missed = self.lost()
-        late_s = max(0, self._clock.now().nanoseconds - self._due_ns) * 1e-9
+        late_s = max(0, self._now_ns() - self._deadline_ns) * 1e-9
         self.lateness.add(late_s)
         self._on_tick(late_s, missed)
-        self._due_ns += self._period_ns
+        self._deadline_ns += self._period_ns
