@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -144,6 +146,14 @@ class Controller:
         command = self._play(swaps=False)
         self.mode = mode if mode in (Mode.STOPPED, Mode.LATCHED) else self.mode
         return command
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that a tick changes, for ``restore``."""
+        return {name: copy.copy(value) for name, value in vars(self).items()}
+
+    def restore(self, before: dict[str, Any]) -> None:
+        """Take back everything since the ``snapshot``, which is used up."""
+        vars(self).update(before)
 
     def stood_still(self, joints: Sequence[int], at: np.ndarray, step: int) -> None:
         """Take back what ``play_on`` said of ``joints`` from ``step`` on: they rest at ``at`` [A].

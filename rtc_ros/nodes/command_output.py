@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.serialization import serialize_message
+from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.core.command import Command
 from rtc_ros.core.limits import JointLimits
@@ -65,29 +67,41 @@ class CommandGroup:
         self.playing = False
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""
         self._outdated = False
+        self._prepared: Any = None
+        self._will_play = False
 
-    def send(self, command: Command, ahead: Ahead, stamp: Any) -> None:
-        """Publish one tick's command."""
-        if command.target is None:
+    def prepare(self, command: Command | None, ahead: Ahead, stamp: Any) -> None:
+        """Make what this tick sends, instead of what was made before; ``publish`` sends it.
+
+        Without a command, or with one that holds, a driver of chunks is sent the way to rest once,
+        instead of what it still has to execute; the others are braked tick by tick.
+        """
+        self._prepared = None
+        target = None if command is None else command.target
+        if not self.plays_chunks:
+            if target is not None:
+                self._prepared = self._make(target[self.columns], stamp)
             return
-        if self.plays_chunks:
-            self._send_chunk(command, ahead)
-        else:
-            self._publish(self._make(command.target[self.columns], stamp))
+        executes = command is not None and command.wanted is not None
+        swaps = command is not None and command.played.swap is not None
+        if self._outdated or executes != self.playing or (executes and swaps):
+            # What is left to do when the tick has looked at the clock for the last time is short.
+            self._prepared = serialize_message(self._trajectory(ahead))
+            self._will_play = executes
 
     def send_anew(self) -> None:
-        """Replace what a driver that plays chunks has of one, at the next ``send`` or ``hold``."""
+        """Replace what a driver that plays chunks has of one, with the next ``publish``."""
         self._outdated = self.plays_chunks
 
-    def hold(self, ahead: Ahead) -> None:
-        """Replace what the driver still has to execute by the way to rest.
-
-        Only a driver that was sent the rest of a chunk has anything; the others are braked tick
-        by tick.
-        """
-        if self.playing or self._outdated:
-            self.playing = self._outdated = False
-            self._publish_ahead(ahead)
+    def publish(self) -> None:
+        """Send what was prepared, if anything was."""
+        if self._prepared is None:
+            return
+        if self._publisher is not None:
+            self._publisher.publish(self._prepared)
+        self._prepared = None
+        if self.plays_chunks:
+            self.playing, self._outdated = self._will_play, False
 
     def wait_until_sent(self, seconds: float) -> None:
         """Wait until every driver that listens has what was published, no longer than this."""
@@ -95,24 +109,11 @@ class CommandGroup:
             with contextlib.suppress(RuntimeError):  # a middleware that can't tell
                 self._publisher.wait_for_all_acked(Duration(nanoseconds=round(seconds * 1e9)))
 
-    def _publish(self, message: Any) -> None:
-        if self._publisher is not None:
-            self._publisher.publish(message)
-
-    def _send_chunk(self, command: Command, ahead: Ahead) -> None:
-        """Send the rest of the chunk at a swap, and once the way to rest when a hold begins."""
-        if command.wanted is None:
-            self.hold(ahead)
-            return
-        if command.played.swap is not None or self._outdated or not self.playing:
-            self._outdated, self.playing = False, True
-            self._publish_ahead(ahead)
-
-    def _publish_ahead(self, ahead: Ahead) -> None:
+    def _trajectory(self, ahead: Ahead) -> JointTrajectory:
         rows, steps = ahead()
         velocities = steps[:, self.columns] / self._period_s if self._with_velocities else None
         rows = rows[:, self.columns]
-        self._publish(trajectory(self._names, rows, velocities, self._first_s, self._period_s))
+        return trajectory(self._names, rows, velocities, self._first_s, self._period_s)
 
 
 def bare_names(joints: Sequence[str], prefix: str, parameter: str) -> list[str]:

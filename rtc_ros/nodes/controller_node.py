@@ -6,18 +6,15 @@ This process must never import torch or lerobot: the tick shares its GIL with no
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import time
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
-from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from rtc_ros.core.command import Command, without
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.resume import ResumeGuard
@@ -28,6 +25,7 @@ from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.nodes.chunk_input import ChunkInput
 from rtc_ros.nodes.command_output import command_groups
 from rtc_ros.nodes.command_watch import CommandWatch
+from rtc_ros.nodes.control_tick import ControlTick
 from rtc_ros.nodes.controller_parameters import CONTROLLER
 from rtc_ros.nodes.controller_reports import DRY_RUN, MotionReports, tick_report
 from rtc_ros.nodes.diagnostics import Diagnostics, Report
@@ -124,6 +122,14 @@ class ControllerNode(Node):
             else DeadlineTicker(self._period_s, self._tick, priority)
         )
         self._tick_source = "timer" if by_timer else "deadline"
+        self._control = ControlTick(
+            self._controller,
+            self._groups,
+            self._chunks,
+            self._look_at_the_arm,
+            self._ticker.lost,
+            self._period_s,
+        )
         self._diagnostics = Diagnostics(
             self,
             {
@@ -158,32 +164,9 @@ class ControllerNode(Node):
         self._chunks.close()
 
     def _tick(self, late_s: float, missed: int) -> None:
+        controller = self._controller
         with self._lock:
-            controller, played = self._controller, self._played_meanwhile(missed)
-            while missed := self._ticker.lost():  # while it waited for the lock, or played
-                played = [(c, ago + missed) for c, ago in played]
-                played += self._played_meanwhile(missed)
-            now = self.get_clock().now()
-            done = [
-                (command, now - Duration(nanoseconds=round(ago * self._period_s * 1e9)))
-                for command, ago in played
-            ]
-            chunk = self._chunks.newest(controller.player.epoch)
-            if not controller.stopped:
-                if chunk is not None:
-                    controller.offer(chunk)
-                self._look_at_the_arm()
-            command = controller.tick()
-            ahead = functools.cache(controller.ahead)
-            for group in self._groups:
-                if command is not None:
-                    group.send(command, ahead, now.to_msg())
-                elif controller.row is not None:
-                    group.hold(ahead)
-            if ahead.cache_info().currsize:  # somebody was sent it
-                self._ticker.lost()  # until then, so no time in which it was played
-            if command is not None:
-                done.append((command, now))
+            done = self._control.run(missed, self.get_clock())
             epoch = controller.player.epoch
             self._gate.after_tick()
             self._cursor.write(controller.cursor(time.monotonic_ns()))
@@ -192,39 +175,6 @@ class ControllerNode(Node):
             self._executed.publish(message)
             if command.played.swap is not None:
                 self._swap.publish(swap_message(command.played.swap, self.get_name()))
-
-    def _played_meanwhile(self, missed: int) -> list[tuple[Command, int]]:
-        """Go through the ticks that were missed as far as drivers that were sent chunks did.
-
-        Such a driver goes on while this process stands still, and can't be told to stop. What it
-        is sent next begins where it then is, and not where it was when the ticks stopped; drivers
-        of single rows beside it stood still, and their joints begin there again.
-        """
-        controller = self._controller
-        done: list[tuple[Command, int]] = []
-        at, step = controller.target, controller.player.step
-        if not any(group.plays_chunks for group in self._groups) or at is None:
-            return []
-        playing = any(group.playing for group in self._groups)
-
-        def still() -> bool:
-            return controller.settled and (controller.stopped or not controller.last_step.any())
-
-        for ago in range(missed, 0, -1):
-            if still() and not playing:
-                break
-            command = controller.play_on() if playing else controller.tick()
-            assert command is not None, "it is braking"
-            done.append((command, ago))
-            if command.wanted is None and still():
-                break
-        standing = [c for g in self._groups if not g.plays_chunks for c in g.columns]
-        if done and standing:
-            controller.stood_still(standing, at, step)
-            for group in self._groups:
-                group.send_anew()
-            done = [(without(command, standing, at), ago) for command, ago in done]
-        return done
 
     def _look_at_the_arm(self) -> None:
         pose, problem = self._input.read(self._state_timeout_s)

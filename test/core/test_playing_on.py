@@ -106,3 +106,33 @@ def test_a_chunk_that_waits_for_its_first_step_was_not_sent_and_is_not_played():
     played = [controller.play_on() for _ in range(8)]
     np.testing.assert_array_equal([c.target for c in played], told[1:9])
     assert controller.tick().played.chunk is early
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, st.integers(0, 30), st.sampled_from(["", "stop", "fault", "swap"]))
+def test_a_decision_that_is_taken_back_leaves_nothing_behind(actions, ticks, event):
+    taken_back, untouched = (moving(actions, ticks) for _ in range(2))
+    for controller in (taken_back, untouched):
+        if event == "swap":
+            step = controller.player.step
+            controller.offer(ActionChunk(-actions, step, step_epoch=1, seq=1))
+    before = taken_back.snapshot()
+    if event == "stop":
+        taken_back.stop()
+    elif event == "fault":
+        taken_back.set_fault("the arm is elsewhere")
+    taken_back.tick()
+    taken_back.restore(before)
+    for controller in (taken_back, untouched):
+        if controller.row is not None:
+            controller.play_on()
+    for _ in range(20):
+        commands = [controller.tick() for controller in (taken_back, untouched)]
+        np.testing.assert_array_equal(*(c.target for c in commands))
+        np.testing.assert_array_equal(*(c.wanted for c in commands))
+        assert commands[0].reason == commands[1].reason
+        assert commands[0].played.step == commands[1].played.step
+    assert taken_back.counts == untouched.counts
+    cursors = [controller.cursor(0) for controller in (taken_back, untouched)]
+    np.testing.assert_array_equal(*(c.history for c in cursors))
+    assert cursors[0].swaps == cursors[1].swaps and cursors[0].seen_seq == cursors[1].seen_seq

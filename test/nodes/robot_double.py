@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.client import Client
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -27,6 +28,10 @@ JOINTS = ["a", "b", "c"]
 PERIOD_S = 0.02
 HORIZON = 20
 
+SERVICES = ("start", "stop", "reset", "latch_stop", "clear")
+STALE_S = 0.3
+"""The ``joint_state_timeout`` of tests in which joint states stop."""
+
 PARAMETERS: dict[str, Any] = {
     "joints": JOINTS,
     "control_period": PERIOD_S,
@@ -35,7 +40,8 @@ PARAMETERS: dict[str, Any] = {
     "position_upper": [1.0],
     "max_velocity": [5.0],
     "soft_start": 0.0,
-    "joint_state_timeout": 0.3,
+    # A test that means no fault shall not get one when this process has to wait for the CPU.
+    "joint_state_timeout": 2.0,
     "command_groups": ["arm", "hand"],
     "group.arm.topic": "arm/commands",
     "group.arm.type": "float64_multi_array",
@@ -61,6 +67,7 @@ class RobotDouble:
         self.heard: dict[str, list[Any]] = {}
         self.ring: ChunkRing | None = None
         self.cursor: StepCursor | None = None
+        self._clients: dict[str, Client] = {}
         self._states = self.node.create_publisher(JointState, "joint_states", 10)
         self.node.create_timer(0.01, self._publish)
         self.listen(JointState, "rtc_controller/executed", self.executed)
@@ -92,9 +99,9 @@ class RobotDouble:
         """Start a controller process and wait until it answers."""
         parameters = {**PARAMETERS, **changes}
         self.processes.start([NodeToRun("rtc_controller", parameters=parameters)])
-        client = self.node.create_client(Trigger, "rtc_controller/start")
-        # Longer than it waits for a robot description, so that its own sentence is seen.
-        self.until(client.service_is_ready, "the controller's services", 30.0)
+        for name in SERVICES:  # all of them now, and not while the arm moves
+            # Longer than it waits for a robot description, so that its own sentence is seen.
+            self.until(self.client(name).service_is_ready, f"the controller's {name}", 30.0)
         spec = HandoffSpec(tuple(JOINTS), PERIOD_S)
         self.until(lambda: StepCursor.attach_or_none("test.cursor", spec), "the cursor")
         self.cursor = StepCursor.attach("test.cursor", spec)
@@ -109,11 +116,16 @@ class RobotDouble:
 
         self.until(heard, "a listener on each command topic")
 
+    def client(self, name: str) -> Client:
+        """Return a client of one of the controller's services."""
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(Trigger, f"rtc_controller/{name}")
+        return self._clients[name]
+
     def call(self, name: str) -> Trigger.Response:
         """Call one of the controller's services."""
-        client = self.node.create_client(Trigger, f"rtc_controller/{name}")
-        self.until(client.service_is_ready, name)
-        future = client.call_async(Trigger.Request())
+        self.until(self.client(name).service_is_ready, name)
+        future = self.client(name).call_async(Trigger.Request())
         self.until(future.done, name)
         return future.result()
 

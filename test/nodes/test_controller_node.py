@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from robot_double import HORIZON, JOINTS, PARAMETERS, PERIOD_S, executed_fields
+from robot_double import HORIZON, JOINTS, PARAMETERS, PERIOD_S, STALE_S, executed_fields
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -102,7 +102,7 @@ def test_limits_hold_on_the_way_out_and_are_counted(robot):
 
 
 def test_stale_joint_states_hold_and_are_named_then_motion_goes_on(robot):
-    robot.start()
+    robot.start(joint_state_timeout=STALE_S)
     robot.begin()
     robot.write(np.tile(RAMP, (3, 1))[:, :] * 0.1)
     robot.until(lambda: robot.cursor.read().step >= 3, "motion")

@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from robot_double import JOINTS, PERIOD_S
+from robot_double import JOINTS, PERIOD_S, STALE_S
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
@@ -77,7 +77,8 @@ def test_a_stop_stays_within_the_limit_and_ends_at_rest(robot, mode):
 
 
 def test_a_fault_and_the_end_of_the_process_stay_within_it(robot):
-    heard = moving(robot, resume_tolerance=[float("inf")])  # the double's arm doesn't follow
+    # The double's arm doesn't follow.
+    heard = moving(robot, resume_tolerance=[float("inf")], joint_state_timeout=STALE_S)
     robot.publish_states = False
     robot.until(lambda: robot.cursor.read().mode is Mode.FAULT, "the fault")
     robot.publish_states = True

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from rtc_ros import bringup
 from rtc_ros.core.cursor import Mode
 
 pytestmark = pytest.mark.ros
@@ -26,20 +28,20 @@ CHUNKS = {
     "position_upper": [5.0],
     "max_velocity": [MAX_SPEED],
     "max_acceleration": [10.0],
-    "joint_state_timeout": 0.3,
     "resume_tolerance": [float("inf")],  # the double's arm stays where it is
 }
 
 
 class Played:
-    """Where a driver is that interpolates what it was sent, begun when it came."""
+    """Where a driver is that interpolates what it was sent, begun when that was published."""
 
     def __init__(self, robot):
         self._messages = []
         robot.node.create_subscription(JointTrajectory, "arm/trajectory", self._take, 10)
 
-    def _take(self, message):
-        self._messages.append((time.monotonic(), message))
+    def _take(self, message, info):
+        # Not when this process came to look at it: that is no doing of the controller's.
+        self._messages.append((info["source_timestamp"] * 1e-9, message))
 
     def __len__(self):
         return len(self._messages)
@@ -49,7 +51,8 @@ class Played:
 
     def speeds_to_first_points(self):
         """Return how fast each new trajectory makes the driver go to its first point."""
-        speeds, times, rows = [], np.zeros(1), np.zeros((1, 3))
+        speeds: list[float] = []
+        times, rows = np.zeros(1), np.zeros((1, 3))
         for at, message in self._messages:
             place = np.array([np.interp(at, times, column) for column in rows.T])
             offsets = [p.time_from_start.sec + p.time_from_start.nanosec * 1e-9
@@ -116,13 +119,11 @@ def test_a_stop_within_a_stall_reaches_the_driver_where_it_then_is(robot, stop, 
     robot.until_it_has_listeners()
     robot.begin()
     robot.write(RAMP)
-    client = robot.node.create_client(Trigger, f"rtc_controller/{stop}")
-    robot.until(client.service_is_ready, stop)
     robot.until(lambda: robot.cursor.read().step >= 20, "motion")
     pid, epoch = robot.processes.pid("rtc_controller"), robot.cursor.read().epoch
     os.kill(pid, signal.SIGSTOP)
-    future = client.call_async(Trigger.Request())
-    robot.spin(0.2)  # shorter than joint_state_timeout, without which there is no reset
+    future = robot.client(stop).call_async(Trigger.Request())
+    robot.spin(0.2)
     os.kill(pid, signal.SIGCONT)
     robot.until(future.done, "the answer")
     robot.spin(0.6)
@@ -136,6 +137,40 @@ def test_a_stop_within_a_stall_reaches_the_driver_where_it_then_is(robot, stop, 
         assert state.epoch > epoch and state.mode is Mode.WAITING
     else:
         np.testing.assert_allclose(last, state.command, atol=1e-12)
+
+
+@pytest.mark.parametrize("what", ["stop", "swap"])
+def test_a_stall_within_a_tick_is_found_before_the_driver_is_sent_what_is_outdated(
+    robot, monkeypatch, tmp_path, what
+):
+    stall = tmp_path / "stall"
+    monkeypatch.setenv("STALL_FILE", str(stall))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    monkeypatch.setitem(bringup.MODULES, "rtc_controller", "stalling_controller")
+    played = Played(robot)
+    robot.start(**CHUNKS)
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    stall.write_text("0.3")
+    if what == "stop":
+        robot.call("stop")
+        robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the stop")
+    else:
+        state = robot.cursor.read()
+        robot.write(state.command + RAMP, origin=state.step)
+        robot.until(lambda: robot.cursor.read().swaps > 1, "the swap")
+    robot.spin(0.3)
+    assert not stall.exists(), "it stalled"
+    state, steps = robot.cursor.read(), [
+        int(executed_fields(m)["rtc/step"])
+        for m in robot.executed if m.header.frame_id == "execute"
+    ]  # fmt: skip
+    assert len(played) == 2
+    assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
+    assert steps == list(range(len(steps))), "what was decided again is told once"
+    assert state.step >= 20 + 0.9 * 0.3 / PERIOD_S
 
 
 def test_a_driver_of_single_rows_stands_still_meanwhile_and_no_step_is_left_out(robot):

@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from robot_double import JOINTS, PARAMETERS, PERIOD_S, executed_fields
+from robot_double import JOINTS, PARAMETERS, PERIOD_S, STALE_S, executed_fields
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -78,7 +78,7 @@ def test_a_signal_brakes_before_the_process_ends_with_0(robot, number):
 
 
 def test_starvation_and_stale_joint_states_brake_and_motion_goes_on_from_there(robot):
-    heard = moving(robot, 12)
+    heard = moving(robot, 12, joint_state_timeout=STALE_S)
     robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "starvation")
     robot.spin(0.3)
     assert_braked(heard)
@@ -167,7 +167,7 @@ def test_a_latched_stop_outlives_the_process_and_only_clear_lifts_it(robot):
     robot.spin(0.6)
     assert told()
     # Who clears it says that it is safe, and not that the arm shall move.
-    client = robot.node.create_client(Trigger, "rtc_controller/clear")
+    client = robot.client("clear")
 
     def cleared():
         future = client.call_async(Trigger.Request())
