@@ -100,10 +100,15 @@ def _means(rows: np.ndarray, n: int) -> np.ndarray:
     that a mean is the same to the bit however many are asked for.
     """
     count = len(rows) - n + 1
-    total, low, high = (np.array(rows[:count]) for _ in range(3))
-    for i in range(1, n):
-        shifted = rows[i : i + count]
-        total += shifted
-        np.minimum(low, shifted, out=low)
-        np.maximum(high, shifted, out=high)
+    if count < n:
+        windows = [rows[i : i + n] for i in range(count)]
+        total = np.array([np.add.accumulate(w)[-1] for w in windows])
+        low, high = (np.array([f(w, axis=0) for w in windows]) for f in (np.min, np.max))
+    else:
+        total, low, high = (np.array(rows[:count]) for _ in range(3))
+        for i in range(1, n):
+            shifted = rows[i : i + count]
+            total += shifted
+            np.minimum(low, shifted, out=low)
+            np.maximum(high, shifted, out=high)
     return np.minimum(np.maximum(total / n, low), high)

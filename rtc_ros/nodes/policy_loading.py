@@ -11,6 +11,8 @@ from rtc_ros.core.settings import RtcSettings
 from rtc_ros.nodes.checks import policy_problems
 from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.nodes.parameters import ConfigurationError
+from rtc_ros.policy.checkpoint import read_checkpoint
+from rtc_ros.policy.shipped import checkpoint_path
 
 if TYPE_CHECKING:
     from rtc_ros.policy.protocol import Policy
@@ -25,8 +27,11 @@ def load_policy(
         ConfigurationError: it doesn't fit the joints, or the image ``features`` of the cameras.
         ValueError, OSError: the checkpoint can't be loaded; the message says where.
     """
+    path = checkpoint_path(p["policy_path"])
+    problems = policy_problems(read_checkpoint(path).spec, units, features)
+    if problems:
+        raise ConfigurationError("; ".join(problems))
     # Imported here: torch takes seconds, and the node answers meanwhile.
-    from rtc_ros.policy.shipped import checkpoint_path
     from rtc_ros.policy.smolvla import SmolVLAAdapter
 
     options = {
@@ -35,14 +40,11 @@ def load_policy(
         "dtype": p["dtype"],
     }
     policy = SmolVLAAdapter.load(
-        checkpoint_path(p["policy_path"]),
+        path,
         **options,
         torch_threads=p["torch_threads"] or None,
         fast=p["fast"],
     )
-    problems = policy_problems(policy.spec, units, features)
-    if problems:
-        raise ConfigurationError("; ".join(problems))
     if p["weak_policy_path"]:
         weak = SmolVLAAdapter.load(checkpoint_path(p["weak_policy_path"]), **options, fast=False)
         policy.contrast_with(weak)

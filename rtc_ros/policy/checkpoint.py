@@ -23,6 +23,7 @@ from rtc_ros.policy.checkpoint_files import (
     some,
 )
 from rtc_ros.policy.checkpoint_processors import check_stats, check_steps
+from rtc_ros.policy.protocol import PolicySpec
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,27 @@ class Checkpoint:
     def state_dim(self) -> int:
         """Length of observation.state, without padding."""
         return int(self.config["input_features"]["observation.state"]["shape"][0])
+
+    @property
+    def spec(self) -> PolicySpec:
+        """The sizes that the loaded policy will have."""
+        renamed: dict[str, str] = {}
+        for step in self.preprocessor["steps"]:
+            if step["registry_name"] == "rename_observations_processor":
+                pairs = step.get("config", {}).get("rename_map", {})
+                renamed = {new: old for old, new in pairs.items()}
+        images: dict[str, tuple[int, int]] = {}
+        for name, feature in self.config["input_features"].items():
+            if feature.get("type") == "VISUAL" and ".empty_camera_" not in name:
+                images[renamed.get(name, name)] = (feature["shape"][1], feature["shape"][2])
+        return PolicySpec(
+            horizon=int(self.config.get("chunk_size", 50)),
+            action_dim=self.action_dim,
+            state_dim=self.state_dim,
+            num_steps=int(self.config.get("num_steps", 10)),
+            image_features=images,
+            description=f"SmolVLA {self.folder.name}",
+        )
 
     def dtype(self) -> str:
         """Return "bfloat16" where most of the transformers' weights are, else "float32"."""

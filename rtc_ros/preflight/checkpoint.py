@@ -40,30 +40,8 @@ def look_at_checkpoint(
     except (CheckpointError, ValueError, KeyError, IndexError) as error:
         fix = "set policy_path to a LeRobot SmolVLA checkpoint folder that is complete"
         return [bad("checkpoint", f"{error}", fix)], None, None
-    spec = spec_of(checkpoint)
+    spec = checkpoint.spec
     return [*_sizes(setup, spec), *_backbone(setup, checkpoint)], spec, spread
-
-
-def spec_of(checkpoint: Checkpoint) -> PolicySpec:
-    """Return the sizes that the loaded policy would have."""
-    config = checkpoint.config
-    renamed: dict[str, str] = {}
-    for step in checkpoint.preprocessor["steps"]:
-        if step["registry_name"] == "rename_observations_processor":
-            pairs = step.get("config", {}).get("rename_map", {})
-            renamed = {new: old for old, new in pairs.items()}
-    images: dict[str, tuple[int, int]] = {}
-    for name, feature in config["input_features"].items():
-        if feature.get("type") == "VISUAL" and ".empty_camera_" not in name:
-            images[renamed.get(name, name)] = (feature["shape"][1], feature["shape"][2])
-    return PolicySpec(
-        horizon=int(config.get("chunk_size", 50)),
-        action_dim=checkpoint.action_dim,
-        state_dim=checkpoint.state_dim,
-        num_steps=int(config.get("num_steps", 10)),
-        image_features=images,
-        description=f"SmolVLA {checkpoint.folder.name}",
-    )
 
 
 def _sizes(setup: Setup, spec: PolicySpec) -> Iterator[Finding]:

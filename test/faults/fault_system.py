@@ -107,6 +107,7 @@ class FaultSystem:
         self._ours, self._drivers = (
             SingleThreadedExecutor(context=self.context) for _ in range(2)
         )
+        self._nodes: list[Node] = []
         self.node = self._node("fault_system", self._ours)
         self._listen()
         self._drive()
@@ -122,6 +123,7 @@ class FaultSystem:
             name, namespace=self.namespace, context=self.context, use_global_arguments=False
         )
         executor.add_node(node)
+        self._nodes.append(node)
         return node
 
     # -- our side of the topics -------------------------------------------------------------
@@ -368,9 +370,14 @@ class FaultSystem:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self.context.try_shutdown()
+        for executor in (self._ours, self._drivers):
+            executor.shutdown(timeout_sec=2.0)
         for thread in self._threads:
             thread.join(timeout=5)
+        # Whatever was left of them, other tests would find on the network.
+        for node in self._nodes:
+            node.destroy_node()
+        self.context.try_shutdown()
 
 
 def _spin(executor: Executor) -> None:

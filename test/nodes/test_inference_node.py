@@ -18,14 +18,16 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParametersAtomically
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot_double import JOINTS, executed_fields
+from robot_double import JOINTS, RobotDouble, executed_fields
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
+from rtc_ros import bringup
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.nodes.inference_parameters import INFERENCE
 from rtc_ros.running.processes import Processes
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -53,7 +55,7 @@ def checkpoint(tmp_path_factory):
     return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", spec)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def parameters(checkpoint):
     return {
         "joints": JOINTS,
@@ -89,6 +91,7 @@ class Seeing:
         self._raw = node.create_publisher(Image, "camera/top", 5)
         self._jpeg = node.create_publisher(CompressedImage, "camera/side/compressed", 5)
         self.publish_images = True
+        self.changed = {}
         node.create_timer(0.05, self._publish)
 
     def _publish(self):
@@ -117,6 +120,7 @@ class Seeing:
             str: ("string_value", ParameterType.PARAMETER_STRING),
         }
         request = SetParametersAtomically.Request()
+        self.changed |= values
         for name, value in values.items():
             field, number = kinds[type(value)]
             request.parameters.append(
@@ -137,14 +141,44 @@ class Seeing:
         self.robot.until(lambda: len(self.chunks) >= wanted, f"{more} more chunks", 60.0)
 
 
+@pytest.fixture(scope="module")
+def started(ros, parameters, tmp_path_factory):
+    """Both processes, moving; loading a policy for each test would take most of the time."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RTC_ROS_SHM_DIR", str(folder))
+        robot = RobotDouble(folder)
+        try:
+            seeing = Seeing(robot)
+            robot.start(start_when_ready=True, max_velocity=[1000.0])
+            robot.processes.start([NodeToRun("rtc_inference", parameters=parameters)])
+            seeing.wait_for_chunks(3)
+            yield seeing
+        finally:
+            robot.close()
+
+
 @pytest.fixture
-def running(robot, parameters):
-    """Both processes, moving."""
-    seeing = Seeing(robot)
-    robot.start(start_when_ready=True, max_velocity=[1000.0])
-    robot.processes.start([NodeToRun("rtc_inference", parameters=parameters)])
-    seeing.wait_for_chunks(3)
-    return seeing
+def running(started, parameters):
+    """Both processes, moving, with the settings that they were started with."""
+    robot = started.robot
+    first = {p.name: p.default for p in INFERENCE if p.live}
+    first |= {name: value for name, value in parameters.items() if name in first}
+    changed = {n: first[n] for n, v in started.changed.items() if n in first and v != first[n]}
+    if changed:
+        assert started.set(**changed).successful
+        started.changed.clear()
+    robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion", 60.0)
+    for heard in (started.chunks, robot.executed, robot.swaps):
+        heard.clear()
+    started.wait_for_chunks(3)
+    return started
+
+
+def assert_consecutive(steps):
+    """Check that no step is left out or told twice."""
+    numbers = [int(s["rtc/step"]) for s in steps]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def test_chunks_are_handed_over_executed_and_published(running):
@@ -153,7 +187,7 @@ def test_chunks_are_handed_over_executed_and_published(running):
     assert robot.cursor.read().mode is Mode.RUNNING
     moved = [m for m in robot.executed if m.header.frame_id == "execute"]
     steps = [executed_fields(m) for m in moved]
-    assert [s["rtc/step"] for s in steps] == list(range(len(steps)))
+    assert_consecutive(steps)
     published = {}
     for message in running.chunks:
         words = dict(w.split("=") for w in message.header.frame_id.split())
@@ -255,7 +289,7 @@ def test_each_strategy_can_be_chosen_while_moving_and_no_step_is_lost(running):
         assert made["guided"] == str(int(strategy.prefix is not None))
     moved = [m for m in running.robot.executed if m.header.frame_id == "execute"]
     steps = [executed_fields(m) for m in moved]
-    assert [s["rtc/step"] for s in steps] == list(range(len(steps)))
+    assert_consecutive(steps)
     assert all(s["rtc/row"] == s["rtc/step"] - s["rtc/origin_step"] for s in steps)
 
 
@@ -364,34 +398,48 @@ def test_what_does_not_fit_is_said_in_the_log(ros, tmp_path, parameters, changes
         assert process.wait(timeout=30) == 0
 
 
-@pytest.mark.parametrize("asked", ["by itself", "by a service"])
-def test_a_signal_while_the_policy_loads_ends_it_cleanly(ros, tmp_path, parameters, asked):
-    # A pipe in the checkpoint's place of a file: whoever reads it waits for ever.
-    checkpoint = tmp_path / "slow"
-    checkpoint.mkdir()
-    os.mkfifo(checkpoint / "config.json")
-    changes = {"policy_path": str(checkpoint), "autostart": asked == "by itself"}
-    node = NodeToRun("rtc_inference", parameters={**parameters, **changes})
-    with Processes(tmp_path / "logs") as processes:
-        processes.start([node])
-        if asked == "by a service":
-            caller = rclpy.create_node("caller")
-            client = caller.create_client(ChangeState, "rtc_inference/change_state")
-            assert client.wait_for_service(30.0)
-            request = ChangeState.Request()
-            request.transition.id = Transition.TRANSITION_CONFIGURE
-            client.call_async(request)
-            caller.destroy_node()
-        log = tmp_path / "logs" / "rtc_inference.log"
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and processes.pid("rtc_inference"):
-            maps = Path(f"/proc/{processes.pid('rtc_inference')}/maps").read_text()
-            if "libtorch" in maps:
-                break
-            time.sleep(0.1)
-        time.sleep(3.0)
-        assert not processes.ended(), log.read_text()
-        os.kill(processes.pid("rtc_inference"), signal.SIGTERM)
+def test_a_signal_while_torch_is_imported_ends_it_cleanly(ros, tmp_path, parameters):
+    with Processes(tmp_path) as processes:
+        processes.start([NodeToRun("rtc_inference", parameters=parameters)])
+        pid, log = processes.pid("rtc_inference"), tmp_path / "rtc_inference.log"
+        wait_for(lambda: "libtorch" in Path(f"/proc/{pid}/maps").read_text(), log)
+        os.kill(pid, signal.SIGTERM)
         # One that doesn't end gets a SIGKILL, and its exit code is another.
         assert processes.stop("rtc_inference") == {"rtc_inference": 0}, log.read_text()
         assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("asked", ["by itself", "by a service"])
+def test_a_signal_while_the_policy_loads_for_ever_ends_it_cleanly(
+    ros, tmp_path, parameters, monkeypatch, asked
+):
+    here = str(Path(__file__).parent)
+    monkeypatch.setenv("PYTHONPATH", here, prepend=os.pathsep)
+    monkeypatch.setitem(bringup.MODULES, "rtc_inference", "inference_that_never_loads")
+    changes = {"autostart": asked == "by itself"}
+    caller = rclpy.create_node("caller")
+    with Processes(tmp_path) as processes:
+        processes.start([NodeToRun("rtc_inference", parameters={**parameters, **changes})])
+        log = tmp_path / "rtc_inference.log"
+        client = caller.create_client(ChangeState, "rtc_inference/change_state")
+        request = ChangeState.Request()
+        request.transition.id = Transition.TRANSITION_CONFIGURE
+
+        def loads():
+            if asked == "by a service":  # more than once: DDS may hand one to a dead process
+                client.call_async(request)
+            return "loading for ever" in log.read_text()
+
+        wait_for(loads, log)
+        os.kill(processes.pid("rtc_inference"), signal.SIGTERM)
+        assert processes.stop("rtc_inference") == {"rtc_inference": 0}, log.read_text()
+        assert "the policy is still being loaded; leaving it" in log.read_text()
+        assert "Traceback" not in log.read_text()
+    caller.destroy_node()
+
+
+def wait_for(condition, log):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)

@@ -18,8 +18,9 @@ from rtc_ros.core.cursor import Mode
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 POLICY = config_file("sros2_policy.xml")
-ON_DEMAND = {"/clock", "/robot_description", "/rtc_inference/task"}
-"""Subscribed to with use_sim_time, where the parameters lack a limit, where it is published."""
+ON_DEMAND = {"/clock", "/robot_description", "/rtc_inference/task", "/joint_states"}
+"""Subscribed to with use_sim_time, where the parameters lack a limit, where it is published, and
+by the monitor until it has heard which joint states there are."""
 OTHER_HORIZON = 24
 
 

@@ -55,6 +55,10 @@ def test_unguided_chunk_is_lerobot_s(adapter, reference, task):
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+def sizes(spec):
+    return dataclasses.replace(spec, description="")
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -74,6 +78,7 @@ def test_unguided_chunk_is_lerobot_s_for_other_configs(tmp_path, fields):
     folder = write(tmp_path, spec, **fields)
     adapter = load(folder)
     assert set(adapter.spec.image_features) == set(spec.image_features)
+    assert sizes(read_checkpoint(folder).spec) == sizes(adapter.spec)
     observation = observe(adapter.spec)
     expected = Reference(folder).chunk(observation, adapter.noise(7))
     assert np.isfinite(expected).all()
@@ -355,6 +360,7 @@ def test_renamed_features_are_asked_for_by_the_robot_s_names(broken, adapter):
         "observation.images.cam_high",
         "observation.images.side",
     }
+    assert sizes(read_checkpoint(broken).spec) == sizes(other.spec)
     observation = observe(adapter.spec)
     images = dict(observation.images)
     images["observation.images.cam_high"] = images.pop("observation.images.top")
