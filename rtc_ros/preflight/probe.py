@@ -28,6 +28,7 @@ from rtc_ros.preflight.setup import Setup
 
 NODE_NAME = "rtc_preflight"
 _ANSWER_S = 2.0
+_ASK_S = 0.5
 _KEPT_IMAGES = 2
 
 STATE_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -165,8 +166,13 @@ class Probe:
         try:
             if not self._spin(_ANSWER_S, client.service_is_ready):
                 return None
-            future = client.call_async(request)
-            return future.result() if self._spin(_ANSWER_S, future.done) else None
+            end = time.monotonic() + _ANSWER_S
+            while time.monotonic() < end:
+                # Anew: a service that hasn't yet found who asks loses its answer.
+                future = client.call_async(request)
+                if self._spin(_ASK_S, future.done):
+                    return future.result()
+            return None
         finally:
             self.node.destroy_client(client)
 

@@ -22,6 +22,8 @@ from std_srvs.srv import Trigger
 
 from rtc_ros.running.processes import RobotError as RobotError
 
+_KNOWN_S = 0.2
+"""A service that hasn't yet found who asks loses its answer, and nothing tells when it has."""
 _SERVICE_S = 10.0
 
 
@@ -133,6 +135,7 @@ class RobotClient:
         client = self._node.create_client(kind, name)
         try:
             self.until(client.service_is_ready, f"the service {name}", _SERVICE_S)
+            self.spin(_KNOWN_S)
             future = client.call_async(request)
             self.until(future.done, f"an answer of {name}", _SERVICE_S)
             return future.result()

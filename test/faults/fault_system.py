@@ -332,9 +332,12 @@ class FaultSystem:
 
     def _clients(self, kind: Any, name: str) -> Any:
         made = self.__dict__.setdefault("_made", {})
-        if name not in made:
+        new = name not in made
+        if new:
             made[name] = self.node.create_client(kind, name)
         self.until(made[name].service_is_ready, name)
+        if new:
+            time.sleep(0.2)  # until it has found who asks: its answer would be lost
         return made[name]
 
     def logs(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.srv import GetParameters
 from rclpy.client import Client
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -67,7 +68,8 @@ class RobotDouble:
         self.heard: dict[str, list[Any]] = {}
         self.ring: ChunkRing | None = None
         self.cursor: StepCursor | None = None
-        self._clients: dict[str, Client] = {}
+        self._clients = {name: self._trigger(name) for name in SERVICES}
+        self._last = self.node.create_client(GetParameters, "rtc_controller/get_parameters")
         self._states = self.node.create_publisher(JointState, "joint_states", 10)
         self.node.create_timer(0.01, self._publish)
         self.listen(JointState, "rtc_controller/executed", self.executed)
@@ -102,10 +104,21 @@ class RobotDouble:
         for name in SERVICES:  # all of them now, and not while the arm moves
             # Longer than it waits for a robot description, so that its own sentence is seen.
             self.until(self.client(name).service_is_ready, f"the controller's {name}", 30.0)
+        self.until(self._is_known, "an answer of the controller", 30.0)
         spec = HandoffSpec(tuple(JOINTS), PERIOD_S)
         self.until(lambda: StepCursor.attach_or_none("test.cursor", spec), "the cursor")
         self.cursor = StepCursor.attach("test.cursor", spec)
         self.until(lambda: self.cursor.read() is not None, "the first tick")
+
+    def _is_known(self) -> bool:
+        """Ask for something harmless; return whether an answer came.
+
+        A service that hasn't yet found who asks loses its answer. Endpoints become known in the
+        order in which they were made: when this one is, those of ``SERVICES`` are.
+        """
+        future = self._last.call_async(GetParameters.Request())
+        self.spin(0.1)
+        return future.done()
 
     def until_it_has_listeners(self) -> None:
         """Wait until the controller sees a listener on each command topic: the first is heard."""
@@ -116,10 +129,11 @@ class RobotDouble:
 
         self.until(heard, "a listener on each command topic")
 
+    def _trigger(self, name: str) -> Client:
+        return self.node.create_client(Trigger, f"rtc_controller/{name}")
+
     def client(self, name: str) -> Client:
         """Return a client of one of the controller's services."""
-        if name not in self._clients:
-            self._clients[name] = self.node.create_client(Trigger, f"rtc_controller/{name}")
         return self._clients[name]
 
     def call(self, name: str) -> Trigger.Response:

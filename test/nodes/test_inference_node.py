@@ -109,6 +109,7 @@ class Seeing:
     def service(self, kind, name, request):
         client = self.robot.node.create_client(kind, f"rtc_inference/{name}")
         self.robot.until(client.service_is_ready, name)
+        self.robot.spin(0.2)  # until it has found who asks: its answer would be lost
         future = client.call_async(request)
         self.robot.until(future.done, name)
         return future.result()
