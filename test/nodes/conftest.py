@@ -1,5 +1,6 @@
 """A ROS context for the tests' own nodes, and the robot's side of the controller."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -24,3 +25,16 @@ def robot(ros, tmp_path, monkeypatch):
     double = RobotDouble(tmp_path)
     yield double
     double.close()
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Let a module of this folder run in a node's place: ``stand_in(executable, module)``."""
+    from rtc_ros import bringup
+
+    def replace(executable: str, module: str) -> None:
+        here = str(Path(__file__).parent)
+        monkeypatch.setenv("PYTHONPATH", here, prepend=os.pathsep)
+        monkeypatch.setitem(bringup.MODULES, executable, module)
+
+    return replace

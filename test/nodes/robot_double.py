@@ -143,6 +143,15 @@ class RobotDouble:
         self.until(future.done, name)
         return future.result()
 
+    def ask(self, kind: Any, name: str, request: Any) -> Any:
+        """Call any service, once."""
+        client = self.node.create_client(kind, name)
+        self.until(client.service_is_ready, name)
+        self.spin(0.2)  # until it has found who asks: its answer would be lost
+        future = client.call_async(request)
+        self.until(future.done, name)
+        return future.result()
+
     def begin(self) -> None:
         """Open the gate; the first joint states may still be on their way."""
         self.until(lambda: self.call("start").success, "a started controller")

@@ -66,12 +66,8 @@ def test_overrides_win_in_the_running_node(robot, tmp_path, names, namespace):
     node = NodeToRun("rtc_inference", namespace, (file,), OVERRIDES)
     robot.processes.start([node])
     service = f"{'/' + namespace if namespace else ''}/rtc_inference/get_parameters"
-    client = robot.node.create_client(GetParameters, service)
-    robot.until(client.service_is_ready, service)
-    robot.spin(0.2)  # until it has found who asks: its answer would be lost
-    future = client.call_async(GetParameters.Request(names=list(OVERRIDES)))
-    robot.until(future.done, "its parameters")
-    got = [parameter_value_to_python(v) for v in future.result().values]
+    answer = robot.ask(GetParameters, service, GetParameters.Request(names=list(OVERRIDES)))
+    got = [parameter_value_to_python(v) for v in answer.values]
     got = [list(v) if isinstance(v, array) else v for v in got]
     assert dict(zip(OVERRIDES, got, strict=True)) == OVERRIDES
 

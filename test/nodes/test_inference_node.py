@@ -23,7 +23,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
-from rtc_ros import bringup
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.strategies import STRATEGIES
@@ -107,12 +106,7 @@ class Seeing:
         self._jpeg.publish(message)
 
     def service(self, kind, name, request):
-        client = self.robot.node.create_client(kind, f"rtc_inference/{name}")
-        self.robot.until(client.service_is_ready, name)
-        self.robot.spin(0.2)  # until it has found who asks: its answer would be lost
-        future = client.call_async(request)
-        self.robot.until(future.done, name)
-        return future.result()
+        return self.robot.ask(kind, f"rtc_inference/{name}", request)
 
     def set(self, **values):
         kinds = {
@@ -412,11 +406,9 @@ def test_a_signal_while_torch_is_imported_ends_it_cleanly(ros, tmp_path, paramet
 
 @pytest.mark.parametrize("asked", ["by itself", "by a service"])
 def test_a_signal_while_the_policy_loads_for_ever_ends_it_cleanly(
-    ros, tmp_path, parameters, monkeypatch, asked
+    ros, tmp_path, parameters, stand_in, asked
 ):
-    here = str(Path(__file__).parent)
-    monkeypatch.setenv("PYTHONPATH", here, prepend=os.pathsep)
-    monkeypatch.setitem(bringup.MODULES, "rtc_inference", "inference_that_never_loads")
+    stand_in("rtc_inference", "inference_that_never_loads")
     changes = {"autostart": asked == "by itself"}
     caller = rclpy.create_node("caller")
     with Processes(tmp_path) as processes:

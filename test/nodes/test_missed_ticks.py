@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from rtc_ros import bringup
 from rtc_ros.core.cursor import Mode
 
 pytestmark = pytest.mark.ros
@@ -63,14 +61,26 @@ class Played:
         return speeds
 
 
-@pytest.mark.parametrize("stall_s", [0.2, 0.7])
-def test_a_stall_is_invisible_to_a_driver_that_has_the_chunk(robot, stall_s):
+def moving(robot, **changes):
+    """Start, hear all that the driver is sent, and wait until the arm moves."""
     played = Played(robot)
-    robot.start(**CHUNKS)
+    robot.start(**{**CHUNKS, **changes})
     robot.until_it_has_listeners()
     robot.begin()
     robot.write(RAMP)
     robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    return played
+
+
+def executed_steps(robot):
+    """Return the steps that were told to be executed."""
+    executed = [executed_fields(m) for m in robot.executed if m.header.frame_id == "execute"]
+    return [int(fields["rtc/step"]) for fields in executed]
+
+
+@pytest.mark.parametrize("stall_s", [0.2, 0.7])
+def test_a_stall_is_invisible_to_a_driver_that_has_the_chunk(robot, stall_s):
+    played = moving(robot)
     pid, before = robot.processes.pid("rtc_controller"), robot.cursor.read().step
     os.kill(pid, signal.SIGSTOP)
     time.sleep(stall_s)
@@ -87,8 +97,7 @@ def test_a_stall_is_invisible_to_a_driver_that_has_the_chunk(robot, stall_s):
     speeds = played.speeds_to_first_points()
     assert len(speeds) >= 3
     assert max(speeds) <= 1.1 * MAX_SPEED, speeds
-    executed = [executed_fields(m) for m in robot.executed if m.header.frame_id == "execute"]
-    steps = [int(f["rtc/step"]) for f in executed]
+    steps = executed_steps(robot)
     assert steps == list(range(len(steps))), "each row that the driver played is told"
 
 
@@ -114,12 +123,7 @@ def test_a_stall_beyond_the_chunk_leaves_the_driver_at_rest_where_it_is(robot):
     ("stop", "acceleration"), [("stop", float("inf")), ("latch_stop", 10.0), ("reset", 10.0)]
 )
 def test_a_stop_within_a_stall_reaches_the_driver_where_it_then_is(robot, stop, acceleration):
-    played = Played(robot)
-    robot.start(**{**CHUNKS, "max_acceleration": [acceleration]})
-    robot.until_it_has_listeners()
-    robot.begin()
-    robot.write(RAMP)
-    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    played = moving(robot, max_acceleration=[acceleration])
     pid, epoch = robot.processes.pid("rtc_controller"), robot.cursor.read().epoch
     os.kill(pid, signal.SIGSTOP)
     future = robot.client(stop).call_async(Trigger.Request())
@@ -141,18 +145,12 @@ def test_a_stop_within_a_stall_reaches_the_driver_where_it_then_is(robot, stop, 
 
 @pytest.mark.parametrize("what", ["stop", "swap"])
 def test_a_stall_within_a_tick_is_found_before_the_driver_is_sent_what_is_outdated(
-    robot, monkeypatch, tmp_path, what
+    robot, monkeypatch, stand_in, tmp_path, what
 ):
     stall = tmp_path / "stall"
     monkeypatch.setenv("STALL_FILE", str(stall))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-    monkeypatch.setitem(bringup.MODULES, "rtc_controller", "stalling_controller")
-    played = Played(robot)
-    robot.start(**CHUNKS)
-    robot.until_it_has_listeners()
-    robot.begin()
-    robot.write(RAMP)
-    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    stand_in("rtc_controller", "stalling_controller")
+    played = moving(robot)
     stall.write_text("0.3")
     if what == "stop":
         robot.call("stop")
@@ -163,10 +161,7 @@ def test_a_stall_within_a_tick_is_found_before_the_driver_is_sent_what_is_outdat
         robot.until(lambda: robot.cursor.read().swaps > 1, "the swap")
     robot.spin(0.3)
     assert not stall.exists(), "it stalled"
-    state, steps = robot.cursor.read(), [
-        int(executed_fields(m)["rtc/step"])
-        for m in robot.executed if m.header.frame_id == "execute"
-    ]  # fmt: skip
+    state, steps = robot.cursor.read(), executed_steps(robot)
     assert len(played) == 2
     assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
     assert steps == list(range(len(steps))), "what was decided again is told once"
