@@ -15,6 +15,7 @@ from types import TracebackType
 
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
+from rtc_ros.running.signals import signals_later
 
 _PATIENCE_S = 10.0
 
@@ -42,13 +43,14 @@ class Processes:
             if self._log_folder is not None:
                 self._log_folder.mkdir(parents=True, exist_ok=True)
                 output = open(self._log_folder / f"{node.executable}.log", "ab")  # noqa: SIM115
-            self._running[node.executable] = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT if output else None,
-                start_new_session=True,
-            )
+            with signals_later():
+                self._running[node.executable] = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT if output else None,
+                    start_new_session=True,
+                )
             if output is not None:
                 output.close()
 
@@ -75,9 +77,14 @@ class Processes:
     def stop(self, *names: str) -> dict[str, int]:
         """End these nodes (all of them by default) with SIGINT; return their exit codes.
 
-        One that does not end within ten seconds gets SIGTERM, then SIGKILL.
+        One that does not end within ten seconds gets SIGTERM, then SIGKILL. An impatient ^C
+        changes nothing of that: the controller may be braking.
         """
-        chosen = {n: self._running.pop(n) for n in (names or list(self._running))}
+        with signals_later():
+            return self._stop(names or tuple(self._running))
+
+    def _stop(self, names: Iterable[str]) -> dict[str, int]:
+        chosen = {n: self._running.pop(n) for n in names}
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             for process in chosen.values():
                 if process.poll() is None:

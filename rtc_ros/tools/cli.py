@@ -6,6 +6,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from rtc_ros.running.signals import sigterm_as_interrupt
 
@@ -96,7 +97,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: str, module: str, options: list[str]) -> int:
     try:
-        tool = importlib.import_module(module)
+        with sigterm_as_interrupt():
+            tool = _import(command, module)
+            return 2 if tool is None else int(tool.main(options) or 0)
+    except KeyboardInterrupt:
+        print(f"rtc_ros {command}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _import(command: str, module: str) -> ModuleType | None:
+    """Return a tool's module, or None where a package of others that it needs isn't there."""
+    try:
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("rtc_ros"):
             raise
@@ -105,13 +117,7 @@ def _run(command: str, module: str, options: list[str]) -> int:
             "see docs/development.md",
             file=sys.stderr,
         )
-        return 2
-    try:
-        with sigterm_as_interrupt():
-            return int(tool.main(options) or 0)
-    except KeyboardInterrupt:
-        print(f"rtc_ros {command}: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return None
 
 
 if __name__ == "__main__":
