@@ -71,7 +71,10 @@ def test_sigterm_ends_it_with_all_its_nodes(tmp_path, monkeypatch):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     error = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "interrupted" in error and "Traceback" not in error
+    # Interrupted within an exec(), as when a dataclass is made, Python ends by SIGINT instead: for a
+    # shell that is 130, too.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "interrupted" in error and "Traceback" not in error
     assert not subprocess.run(mine, capture_output=True).stdout
     assert not list(tmp_path.glob("rtc_ros_own_*")), "its shared memory went with it"
 
