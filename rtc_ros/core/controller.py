@@ -130,19 +130,22 @@ class Controller:
             self.counts[f"chunks refused: {result.value}"] += 1
         return result
 
-    def tick(self) -> Command | None:
-        """Return this period's command, or None once stopped and at rest (nothing is sent)."""
+    def tick(self, *, swaps: bool = True) -> Command | None:
+        """Return this period's command, or None once stopped and at rest (nothing is sent).
+
+        Without ``swaps``, a chunk that waits for its first step goes on waiting.
+        """
         if self.stopped:
             return None if self.settled else self._hold(self._still(), REASONS[self.mode])
-        return self._play()
+        return self._play(swaps=swaps)
 
     def play_on(self) -> Command:
         """Return what a driver did within a period in which nobody could tell it to stop.
 
-        That is one more tick, whether the gate was closed meanwhile or not.
+        That is one more tick, whether the gate was closed meanwhile or not, and without a chunk
+        that it wasn't sent.
         """
         mode = self.mode
-        # Nor was it sent a chunk that waits for its first step.
         command = self._play(swaps=False)
         self.mode = mode if mode in (Mode.STOPPED, Mode.LATCHED) else self.mode
         return command

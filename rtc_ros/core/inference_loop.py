@@ -160,11 +160,15 @@ class InferenceLoop:
             return
 
     def _observe(self, cursor: CursorState, request: InferenceRequest) -> None:
-        # A chunk that continues nothing is made while the arm holds, and without guidance: its
-        # duration says nothing about d. Held ticks count, or starving would look quick.
+        # Held ticks count, or starving would look quick.
+        delay, known = cursor.swap_tick - request.start_tick, self.estimator.observed
         if not request.continues:
+            # Made while the arm holds, and without guidance: it says nothing about d. Only, where
+            # every chunk is made like that, Q would keep one slow inference for ever.
+            if request.settings.plan.pauses and known:
+                self.estimator.observe(max(delay, min(known)))
             return
-        self.last_delay = cursor.swap_tick - request.start_tick
+        self.last_delay = delay
         self.under_forecasts += self.last_delay > request.forecast
         self.estimator.observe(self.last_delay)
 

@@ -105,6 +105,14 @@ class JointLimits:
         turns = np.round((to - wanted) / np.where(self.turn > 0, self.turn, np.inf))
         return wanted + turns * self.turn
 
+    def bounded_speed(self, control_period_s: float) -> np.ndarray:
+        """Return the velocity limits [A] per s; infinite for a joint that turns on and on.
+
+        Such a joint's position may wrap from one message to the next.
+        """
+        bounded = np.isfinite(self.lower) & np.isfinite(self.upper)
+        return np.where(bounded, self.max_step / control_period_s, np.inf)
+
     def stoppable(self, distance: np.ndarray) -> np.ndarray:
         """Return the largest step [A] after which the arm can still stop within ``distance`` ≥ 0.
 

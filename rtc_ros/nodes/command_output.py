@@ -15,8 +15,7 @@ from trajectory_msgs.msg import JointTrajectory
 from rtc_ros.core.command import Command
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.nodes.command_types import CHUNK, message_class, row_maker, trajectory
-from rtc_ros.nodes.controller_parameters import GROUP
-from rtc_ros.nodes.parameters import ConfigurationError, declare, repeated, require
+from rtc_ros.nodes.group_parameters import GroupParameters
 
 Ahead = Callable[[], tuple[np.ndarray, np.ndarray]]
 """What goes out if no chunk comes any more: positions and velocities, as of Controller.ahead."""
@@ -31,50 +30,39 @@ class CommandGroup:
     def __init__(
         self,
         node: Node,
-        name: str,
+        group: GroupParameters,
         joints: Sequence[str],
         period_s: float,
         limits: JointLimits,
         dry_run: bool = False,
     ) -> None:
-        prefix = f"group.{name}."
-        values = declare(node, GROUP, prefix)
-        require(values, "topic", "joints", prefix=prefix)
-        unknown = [j for j in values["joints"] if j not in joints]
-        if unknown:
-            raise ConfigurationError(
-                f"parameter {prefix}joints names {', '.join(unknown)}, not among `joints`"
-            )
-        self.joints = values["joints"]
-        self._names = bare_names(self.joints, values["joint_prefix"], f"{prefix}joint_prefix")
-        self.columns = [list(joints).index(j) for j in self.joints]
+        self.columns = [list(joints).index(j) for j in group.joints]
+        self._names = group.names
         self._period_s = period_s
-        self._first_s = values["time_from_start"] or 1.5 * period_s
+        self._first_s = group.time_from_start_s or 1.5 * period_s
         # A spline through points with velocities stays within the limits only where the change
         # of velocity is limited, too.
         self._with_velocities = bool(np.isfinite(limits.max_bend[self.columns]).all())
-        kind = values["type"]
-        self.plays_chunks = kind == CHUNK
+        self.plays_chunks = group.kind == CHUNK
         """Whether the driver was sent what goes on without us."""
-        if kind == "joint_single_command" and len(self.joints) > 1:
-            raise ConfigurationError(
-                f"parameter {prefix}type is joint_single_command, which is for one joint, and "
-                f"{prefix}joints has {len(self.joints)}: give each a group of its own"
-            )
-        message = message_class(kind, f"{prefix}type")
-        self._publisher = None if dry_run else node.create_publisher(message, values["topic"], 10)
-        self._make = row_maker(kind, message, self._names, values["driver_group"], self._first_s)
+        message = message_class(group.kind, f"group.{group.name}.type")
+        self._publisher = None if dry_run else node.create_publisher(message, group.topic, 10)
+        self._make = row_maker(group.kind, message, self._names, group.driver_group, self._first_s)
         self.playing = False
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""
         self._outdated = False
         self._prepared: Any = None
         self._will_play = False
 
-    def prepare(self, command: Command | None, ahead: Ahead, stamp: Any) -> None:
+    def prepare(
+        self, command: Command | None, ahead: Ahead, stamp: Any, late_s: float = 0.0
+    ) -> None:
         """Make what this tick sends, instead of what was made before; ``publish`` sends it.
 
-        Without a command, or with one that holds, a driver of chunks is sent the way to rest once,
-        instead of what it still has to execute; the others are braked tick by tick.
+        ``late_s`` after the tick's deadline: that much sooner a trajectory's first point is due,
+        so that a late tick shifts no row against those of the next one. Without a command, or with
+        one that holds, a driver of chunks is sent the way to rest once, instead of what it still
+        has to execute; the others are braked tick by tick.
         """
         self._prepared = None
         target = None if command is None else command.target
@@ -86,7 +74,7 @@ class CommandGroup:
         swaps = command is not None and command.played.swap is not None
         if self._outdated or executes != self.playing or (executes and swaps):
             # What is left to do when the tick has looked at the clock for the last time is short.
-            self._prepared = serialize_message(self._trajectory(ahead))
+            self._prepared = serialize_message(self._trajectory(ahead, late_s))
             self._will_play = executes
 
     def send_anew(self) -> None:
@@ -109,46 +97,11 @@ class CommandGroup:
             with contextlib.suppress(RuntimeError):  # a middleware that can't tell
                 self._publisher.wait_for_all_acked(Duration(nanoseconds=round(seconds * 1e9)))
 
-    def _trajectory(self, ahead: Ahead) -> JointTrajectory:
+    def _trajectory(self, ahead: Ahead, late_s: float) -> JointTrajectory:
         rows, steps = ahead()
+        # An arm at rest has a whole period for its first step.
+        least_s = 0.0 if self.playing else min(self._first_s, self._period_s)
+        first_s = max(self._first_s - late_s, least_s, 0.1 * self._period_s)
         velocities = steps[:, self.columns] / self._period_s if self._with_velocities else None
         rows = rows[:, self.columns]
-        return trajectory(self._names, rows, velocities, self._first_s, self._period_s)
-
-
-def bare_names(joints: Sequence[str], prefix: str, parameter: str) -> list[str]:
-    """Return the joints as their driver calls them: without ``prefix``.
-
-    Raises:
-        ConfigurationError: one doesn't begin with it; ``parameter`` is where it comes from.
-    """
-    others = [joint for joint in joints if not joint.startswith(prefix)]
-    if others:
-        raise ConfigurationError(
-            f"parameter {parameter} is {prefix!r}, and {', '.join(others)} doesn't begin with it"
-        )
-    return [joint.removeprefix(prefix) for joint in joints]
-
-
-def command_groups(
-    node: Node,
-    names: Sequence[str],
-    joints: Sequence[str],
-    period_s: float,
-    limits: JointLimits,
-    dry_run: bool = False,
-) -> list[CommandGroup]:
-    """Make the configured groups.
-
-    Raises:
-        ConfigurationError: a joint is in no group, or in two.
-    """
-    groups = [CommandGroup(node, name, joints, period_s, limits, dry_run) for name in names]
-    commanded = [joint for group in groups for joint in group.joints]
-    twice = repeated(commanded)
-    missing = [j for j in joints if j not in commanded]
-    if twice:
-        raise ConfigurationError(f"more than one command group has {', '.join(twice)}")
-    if missing:
-        raise ConfigurationError(f"no command group has {', '.join(missing)}")
-    return groups
+        return trajectory(self._names, rows, velocities, first_s, self._period_s)

@@ -74,7 +74,8 @@ def row_maker(
         return message(data=row.tolist())
 
     def point(row: np.ndarray, _: Any) -> Any:
-        return trajectory(names, row[None], np.zeros((1, len(row))), due_s, due_s)
+        # Without a velocity: with 0 there, the arm would be braked within each period.
+        return _trajectory(names, row[None], None, due_s, due_s)
 
     makers = {
         "joint_state": joint_state,
@@ -96,6 +97,18 @@ def trajectory(
 
     ``velocities`` are [robot units / s]; None: the points have none, but the last one 0.
     """
+    message = _trajectory(names, rows, velocities, first_s, period_s)
+    message.points[-1].velocities = [0.0] * len(names)
+    return message
+
+
+def _trajectory(
+    names: Sequence[str],
+    rows: np.ndarray,
+    velocities: np.ndarray | None,
+    first_s: float,
+    period_s: float,
+) -> JointTrajectory:
     # Stamp 0 means "now" to a joint_trajectory_controller, whatever its clock says.
     message = JointTrajectory(joint_names=list(names))
     for i, row in enumerate(rows):
@@ -106,5 +119,4 @@ def trajectory(
                 time_from_start=duration(first_s + i * period_s),
             )
         )
-    message.points[-1].velocities = [0.0] * len(names)
     return message

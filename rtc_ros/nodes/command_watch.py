@@ -9,28 +9,44 @@ from rclpy.node import Node
 
 from rtc_ros.nodes.diagnostics import ERROR, OK, WARN, Report
 
+_SPECTATORS = ("rtc_recorder", "rtc_monitor", "rosbag2_recorder")
+
+
+def commands_an_arm(listener: str) -> bool:
+    """Tell whether a node of this name that listens to commands may do so for an arm.
+
+    Recorders, monitors and command-line tools look on.
+    """
+    return listener not in _SPECTATORS and not listener.startswith("_ros2cli")
+
 
 class CommandWatch:
     """Looks at the graph, once for each report; the arm can't be protected from the other one."""
 
-    def __init__(self, node: Node, groups: Sequence[str]) -> None:
+    def __init__(self, node: Node, topics: Sequence[str]) -> None:
         self._node = node
-        names = [node.get_parameter(f"group.{name}.topic").value for name in groups]
-        self._topics = [node.resolve_topic_name(name) for name in names]
+        self._topics = [node.resolve_topic_name(topic) for topic in topics]
+
+    def nobody_listens(self) -> str:
+        """Say on which topics nobody moves an arm; "" where somebody does on each."""
+        silent = [topic for topic, count in self._listeners().items() if not count]
+        return f"nobody listens on {', '.join(silent)}" if silent else ""
+
+    def _listeners(self) -> dict[str, int]:
+        found = {t: self._node.get_subscriptions_info_by_topic(t) for t in self._topics}
+        return {t: sum(commands_an_arm(e.node_name) for e in ends) for t, ends in found.items()}
 
     def report(self) -> Report:
         """Return ERROR where somebody else publishes commands, WARN where nobody listens."""
-        listeners = {topic: self._node.count_subscribers(topic) for topic in self._topics}
-        values: dict[str, object] = {f"{t} listeners": n for t, n in listeners.items()}
+        values: dict[str, object] = {f"{t} listeners": n for t, n in self._listeners().items()}
         for topic, ours in Counter(self._topics).items():
             others = self._others(topic, ours)
             if others:
                 named = ", ".join(others)
                 sentence = f"{named} publishes on {topic} too: the arm jumps between two wills"
                 return Report(ERROR, sentence, values)
-        silent = [topic for topic, count in listeners.items() if not count]
-        if silent:
-            return Report(WARN, f"nobody listens on {', '.join(silent)}", values)
+        if silent := self.nobody_listens():
+            return Report(WARN, silent, values)
         return Report(OK, "every command topic has a listener, and no other commander", values)
 
     def _others(self, topic: str, ours: int) -> list[str]:

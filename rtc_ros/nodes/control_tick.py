@@ -30,8 +30,10 @@ class ControlTick:
         controller: plays, limits, holds.
         groups: the drivers.
         chunks: what the inference node wrote.
-        look: looks at the joint states, and sets or lifts the fault.
+        look: looks at the joint states, and sets or lifts the fault; told how many ticks were
+            missed since it last did.
         lost: gives up the deadlines missed since it was last asked, and returns how many.
+        late_s: how late the last deadline's tick is by now [s].
         period_s: Δt.
     """
 
@@ -40,8 +42,9 @@ class ControlTick:
         controller: Controller,
         groups: Sequence[CommandGroup],
         chunks: ChunkInput,
-        look: Callable[[], None],
+        look: Callable[[int], None],
         lost: Callable[[], int],
+        late_s: Callable[[], float],
         period_s: float,
     ) -> None:
         self._controller = controller
@@ -49,6 +52,8 @@ class ControlTick:
         self._chunks = chunks
         self._look = look
         self._lost = lost
+        self._late_s = late_s
+        self._unseen = 0
         self._period_s = period_s
         self._plays_chunks = any(group.plays_chunks for group in groups)
 
@@ -58,30 +63,38 @@ class ControlTick:
         ``missed`` ticks since the last one, as far as a driver played them, come first.
         """
         done: list[tuple[Command, int]] = []
+        self._unseen += missed
         for left in reversed(range(_TRIES)):
             done += self._follow(missed)
-            while missed := self._lost():  # while it waited for the lock, or followed
+            while missed := self._missed():  # while it waited for the lock, or followed
                 done = [(command, ago + missed) for command, ago in done] + self._follow(missed)
             self._offer()
             before = self._controller.snapshot() if self._plays_chunks else None
             if not self._controller.stopped:
-                self._look()
+                self._look(self._unseen)
+            self._unseen = 0
             command, now = self._controller.tick(), clock.now()
             ahead = functools.cache(self._controller.ahead)
+            late_s = self._late_s()
             for group in self._groups:
-                group.prepare(command, ahead, now.to_msg())
-            if before is None or not left or not (missed := self._lost()):
+                group.prepare(command, ahead, now.to_msg(), late_s)
+            if before is None or not left or not (missed := self._missed()):
                 break
             self._controller.restore(before)
             done = [(command, ago + missed) for command, ago in done]
         for group in self._groups:
             group.publish()
         if ahead.cache_info().currsize:  # somebody was sent it
-            self._lost()  # until then, so no time in which it was played
+            self._missed()  # until then, so no time in which it was played
         if command is not None:
             done.append((command, 0))
         period_ns = round(self._period_s * 1e9)
         return [(command, now - Duration(nanoseconds=ago * period_ns)) for command, ago in done]
+
+    def _missed(self) -> int:
+        missed = self._lost()
+        self._unseen += missed
+        return missed
 
     def _offer(self) -> None:
         chunk = self._chunks.newest(self._controller.player.epoch)  # each of them once
@@ -107,7 +120,7 @@ class ControlTick:
         for ago in range(missed, 0, -1):
             if still() and not playing:
                 break
-            command = controller.play_on() if playing else controller.tick()
+            command = controller.play_on() if playing else controller.tick(swaps=False)
             assert command is not None, "it is braking"
             done.append((command, ago))
             if command.wanted is None and still():

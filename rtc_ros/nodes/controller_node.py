@@ -17,29 +17,38 @@ from sensor_msgs.msg import JointState
 
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.following import FollowingGuard
 from rtc_ros.core.resume import ResumeGuard
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.latch import LatchFile
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.nodes.chunk_input import ChunkInput
-from rtc_ros.nodes.command_output import command_groups
+from rtc_ros.nodes.command_output import CommandGroup
 from rtc_ros.nodes.command_watch import CommandWatch
 from rtc_ros.nodes.control_tick import ControlTick
 from rtc_ros.nodes.controller_parameters import CONTROLLER
 from rtc_ros.nodes.controller_reports import DRY_RUN, MotionReports, tick_report
 from rtc_ros.nodes.diagnostics import Diagnostics, Report
 from rtc_ros.nodes.gate import Gate
+from rtc_ros.nodes.group_parameters import read_groups
 from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.limit_sources import joint_limits
 from rtc_ros.nodes.parameter_record import announce_parameters
 from rtc_ros.nodes.parameter_table import COMMON
-from rtc_ros.nodes.parameters import declare, handoff_base, per_joint, require
+from rtc_ros.nodes.parameters import (
+    declare,
+    handoff_base,
+    named_once,
+    per_joint,
+    require,
+)
 from rtc_ros.nodes.provenance import executed_message, swap_message
 from rtc_ros.nodes.robot_description import await_description
 from rtc_ros.nodes.runner import run_node
 from rtc_ros.nodes.ticker import DeadlineTicker, TimerTicker
 
+_FOLLOWS_WITHIN_S = 0.2
 BRAKE_S = 3.0
 """Braking at the end of the process is given up after this: a launch kills it after 5 s."""
 
@@ -52,6 +61,7 @@ class ControllerNode(Node):
         super().__init__("rtc_controller")
         p = declare(self, COMMON) | declare(self, CONTROLLER)
         require(p, "joints", "command_groups")
+        named_once(p["joints"], "joints")
         self._joints: list[str] = p["joints"]
         self._period_s: float = p["control_period"]
         self._state_timeout_s: float = p["joint_state_timeout"]
@@ -72,19 +82,22 @@ class ControllerNode(Node):
         self._input = JointInput(
             self, p["joint_state_topics"], self._joints, prefixes=p["joint_state_prefixes"]
         )
+        self._input.expect(limits.bounded_speed(self._period_s))
+        self._looked_at = time.monotonic()
         self._dry_run: bool = p["dry_run"]
-        tolerance = np.array(per_joint(p, "resume_tolerance", self._joints))
-        # In a dry run the arm never follows.
-        tolerance = np.inf * tolerance if self._dry_run else tolerance
-        self._guard = ResumeGuard(tolerance, self._joints, limits)
-        self._groups = command_groups(
-            self,
-            p["command_groups"],
-            self._joints,
-            self._period_s,
-            limits,
-            self._dry_run,
+        resume, following = (
+            # In a dry run the arm never follows.
+            np.array([np.inf] if self._dry_run else per_joint(p, name, self._joints))
+            for name in ("resume_tolerance", "following_tolerance")
         )
+        self._resume = ResumeGuard(resume, self._joints, limits)
+        patience = round(_FOLLOWS_WITHIN_S / self._period_s)
+        self._following = FollowingGuard(following, self._joints, limits, patience)
+        groups = read_groups(self, p["command_groups"], self._joints)
+        self._groups = [
+            CommandGroup(self, group, self._joints, self._period_s, limits, self._dry_run)
+            for group in groups
+        ]
         self._executed = self.create_publisher(JointState, "~/executed", 50)
         self._swap = self.create_publisher(DiagnosticStatus, "~/swap", 10)
         announce_parameters(self)
@@ -99,6 +112,7 @@ class ControllerNode(Node):
             self.get_logger().warning("the stop that was latched before still is: call ~/clear")
         self._chunks = ChunkInput(f"{self._handoff_name}.ring", self._spec)
 
+        watch = CommandWatch(self, [group.topic for group in groups])
         self._gate = Gate(
             self,
             self._controller,
@@ -108,6 +122,7 @@ class ControllerNode(Node):
             self._groups,
             self._cursor.epoch,
             latch,
+            (lambda: "") if self._dry_run else watch.nobody_listens,
             p["start_when_ready"],
         )
         self._opening = self.create_timer(
@@ -128,6 +143,7 @@ class ControllerNode(Node):
             self._chunks,
             self._look_at_the_arm,
             self._ticker.lost,
+            self._ticker.late_s,
             self._period_s,
         )
         self._diagnostics = Diagnostics(
@@ -136,7 +152,7 @@ class ControllerNode(Node):
                 "motion": MotionReports(self, self._controller, self._input, self._dry_run),
                 "tick": self._report_tick,
                 "handoff": self._chunks.report,
-                "commands": CommandWatch(self, p["command_groups"]).report,
+                "commands": watch.report,
             },
         )
 
@@ -176,13 +192,18 @@ class ControllerNode(Node):
             if command.played.swap is not None:
                 self._swap.publish(swap_message(command.played.swap, self.get_name()))
 
-    def _look_at_the_arm(self) -> None:
-        pose, problem = self._input.read(self._state_timeout_s)
-        controller = self._controller
+    def _look_at_the_arm(self, missed: int) -> None:
+        controller, now = self._controller, time.monotonic()
+        if missed:  # on a simulator's clock that may be more than time that passed
+            self._input.stood_still(min(missed * self._period_s, now - self._looked_at))
+        self._looked_at = now
+        # Once it moves, it goes by its commands; a jump then matters to the policy alone.
+        pose, problem = self._input.read(self._state_timeout_s, jumps=controller.row is None)
         if not problem:
             controller.stand_at(pose)
             received = self._input.read_received_ns
-            problem = self._guard.problem(controller.mode, pose, controller.target, received)
+            problem = self._resume.problem(controller.mode, pose, controller.target, received)
+            problem = problem or self._following.problem(pose, controller.target)
         controller.set_fault(problem)
 
     def _open_when_ready(self) -> None:
@@ -192,7 +213,8 @@ class ControllerNode(Node):
             self._opening.cancel()
 
     def _report_tick(self) -> Report:
-        return tick_report(self._ticker, self._tick_source)
+        simulated = self.get_parameter("use_sim_time").value
+        return tick_report(self._ticker, self._tick_source, simulated=simulated)
 
 
 def main() -> None:

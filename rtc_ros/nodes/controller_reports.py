@@ -20,6 +20,7 @@ _SENTENCES = {
     Mode.STARVED: "starved: the chunk ran out, holding until the next one comes",
     Mode.LATCHED: "stopped and latched: call ~/clear when it is safe to move, then ~/start",
 }
+_SILENT_S = 1.0
 DRY_RUN = "dry run, nothing is sent to any driver"
 
 
@@ -78,14 +79,22 @@ def motion_report(controller: Controller, refused_states: int, dry_run: bool) ->
     return Report(_LEVELS.get(mode, OK), message, values)
 
 
-def tick_report(ticker: DeadlineTicker | TimerTicker, source: str) -> Report:
-    """Say how late the ticks were."""
+def tick_report(
+    ticker: DeadlineTicker | TimerTicker, source: str, *, simulated: bool = False
+) -> Report:
+    """Say how late the ticks were, and on ``simulated`` time whether it stands still."""
     lateness = ticker.lateness
     p50, p99, top = lateness.percentiles_ms()
     refused = ticker.realtime.startswith("SCHED_FIFO")
+    level, message = OK, f"p99 {p99:.2f} ms late"
+    if lateness.silent_s > _SILENT_S:
+        why = "/clock stands still" if simulated else "this process hangs"
+        level, message = ERROR, f"no tick for {lateness.silent_s:.1f} s: {why}"
+    elif refused or lateness.missed_lately:
+        level, message = WARN, ticker.realtime if refused else message
     return Report(
-        WARN if refused or lateness.missed else OK,
-        ticker.realtime if refused else f"p99 {p99:.2f} ms late",
+        level,
+        message,
         {
             "source": source,
             "ticks": lateness.count,

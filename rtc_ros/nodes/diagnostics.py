@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -44,6 +46,30 @@ def _made(report: Callable[[], Report]) -> Report:
         return Report(ERROR, f"this report can't be made: {type(error).__name__}: {error}")
 
 
+def logged(
+    node: Node, report: Callable[[], Report], when: Callable[[], bool]
+) -> Callable[[], Report]:
+    """Return a report that logs what keeps the node from its work, once each time.
+
+    Not while ``when()`` is false: a node that doesn't work yet says itself why.
+    """
+    told, log = "", node.get_logger()
+
+    def make() -> Report:
+        nonlocal told
+        made = report()
+        # A number that grows is no news.
+        now = "" if made.level == OK or not when() else re.sub(r"\d+(\.\d+)?", "", made.message)
+        if now and now != told:
+            log.warning(made.message)
+        elif told and not now:
+            log.info(f"goes on: {made.message}")
+        told = now
+        return made
+
+    return make
+
+
 class Diagnostics:
     """Publishes a node's reports once a second."""
 
@@ -53,7 +79,9 @@ class Diagnostics:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A group of its own: it goes on while a transition or a service takes long.
         group = MutuallyExclusiveCallbackGroup()
-        self._timer = node.create_timer(1.0, self.publish, callback_group=group)
+        # Also while a simulator's clock stands still.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(1.0, self.publish, callback_group=group, clock=clock)
 
     def publish(self) -> None:
         """Publish all parts now."""

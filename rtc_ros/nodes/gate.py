@@ -34,6 +34,7 @@ class Gate:
         groups: drivers that may have to be told to hold.
         epoch: of the process; each run of the step count gets a later one.
         latch: where a latched stop is remembered.
+        nobody_listens: says on which command topics there is no driver.
         when_ready: open as soon as joint states are there.
     """
 
@@ -47,6 +48,7 @@ class Gate:
         groups: Sequence[CommandGroup],
         epoch: int,
         latch: LatchFile,
+        nobody_listens: Callable[[], str],
         when_ready: bool,
     ) -> None:
         self.when_ready = when_ready
@@ -58,6 +60,7 @@ class Gate:
         self._groups = groups
         self._epoch = epoch
         self._latch = latch
+        self._nobody_listens = nobody_listens
         self._restart = False
         self._ending = False
         node.create_service(Trigger, "~/start", _answering(self._on_start))
@@ -68,8 +71,11 @@ class Gate:
 
     def start(self) -> str:
         """Open the gate; return "" or why it stays closed."""
+        # Commands that nobody takes would run away from the arm, and a driver that comes later
+        # would throw it after them.
+        silent = self._nobody_listens()
         with self._lock:
-            problem = self._open()
+            problem = self._open(silent)
         if not problem:
             self._log.info("started from the measured pose; waiting for the first chunk")
         return problem
@@ -98,7 +104,7 @@ class Gate:
         if not rests:
             self._log.error(f"the arm could not be braked to rest within {seconds:g} s")
 
-    def _open(self) -> str:
+    def _open(self, silent: str = "") -> str:
         controller = self._controller
         if self._ending:
             return "the controller is ending"
@@ -109,6 +115,7 @@ class Gate:
         if not self._rests:
             return _BRAKING
         pose, problem = self._joints.read(self._timeout_s)
+        problem = problem or (silent and f"{silent}: start and activate the driver's controller")
         if not problem:
             self._epoch = next_epoch(self._epoch)
             controller.start(self._epoch, pose)

@@ -14,7 +14,7 @@ from rtc_ros.core.inference_loop import InferenceLoop
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.nodes.camera_input import CameraInput
-from rtc_ros.nodes.diagnostics import Diagnostics
+from rtc_ros.nodes.diagnostics import Diagnostics, Report, logged
 from rtc_ros.nodes.inference_output import InferenceOutput
 from rtc_ros.nodes.inference_parameters import INFERENCE
 from rtc_ros.nodes.inference_reports import (
@@ -77,9 +77,7 @@ class InferenceNode(LifecycleNode):
         self._diagnostics = Diagnostics(
             self,
             {
-                "inference": lambda: inference_report(
-                    self._state_text, self._worker, self._live, self._cameras, self._joint_input
-                ),
+                "inference": logged(self, self._report, lambda: self._worker is not None),
                 "delay": lambda: delay_report(self._worker, self._live),
                 "memory": self._memory.report,
             },
@@ -87,6 +85,10 @@ class InferenceNode(LifecycleNode):
         # Before the policy is there: a recorder wants to know the cameras.
         self._out.publish_settings()
         announce_parameters(self)
+
+    def _report(self) -> Report:
+        joints, worker = self._joint_input, self._worker
+        return inference_report(self._state_text, worker, self._live, self._cameras, joints)
 
     # -- lifecycle --------------------------------------------------------------------------
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
-
-import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.cursor import CursorState, Mode
@@ -105,6 +104,8 @@ class InferenceWorker:
                     self.failure = ""
             except Exception as error:  # noqa: BLE001 - whatever it is, the arm holds and we say so
                 self.counts["failures"] += 1
+                if not self.failure:  # the first of those in a row
+                    traceback.print_exc()
                 self.failure = f"inference failed: {type(error).__name__}: {error}"
                 pause_s = _RETRY_S
             self._stop.wait(pause_s)
@@ -202,7 +203,7 @@ class InferenceWorker:
         self.last_request, self.last_result = request, result
         self.last_duration_s = (end_ns - start_ns) * 1e-9
         self.limits = cursor.limits
-        self._source.expect(_speed_of_bounded_joints(self.limits, self._spec.control_period_s))
+        self._source.expect(self.limits.bounded_speed(self._spec.control_period_s))
         source = ChunkSource(
             seed,
             request.start_step,
@@ -213,9 +214,3 @@ class InferenceWorker:
             gathered.joint_stamps,
         )
         self._on_chunk(chunk, request, source, self.limits)
-
-
-def _speed_of_bounded_joints(limits: JointLimits, period_s: float) -> np.ndarray:
-    """Return the velocity limits [A]; infinite for a joint that turns on and on and may wrap."""
-    bounded = np.isfinite(limits.lower) & np.isfinite(limits.upper)
-    return np.where(bounded, limits.max_step / period_s, np.inf)

@@ -59,6 +59,8 @@ class JointInput:
         self._index = {name: i for i, name in enumerate(self.joints)}
         self._positions = np.full(len(self.joints), np.nan)
         self._received_ns = np.zeros(len(self.joints), dtype=np.int64)
+        self._unseen_ns = np.zeros(len(self.joints), dtype=np.int64)
+        """How long since then this process stood still."""
         self._stamps_ns = np.zeros(len(self.joints), dtype=np.int64)
         self.read_stamps_ns: tuple[int, ...] = ()
         """The headers' stamps of the positions that ``read`` returned last, joint by joint."""
@@ -112,6 +114,7 @@ class JointInput:
                 self._look_for_jump(i, position, now)
                 self._positions[i] = position
                 self._received_ns[i] = now
+                self._unseen_ns[i] = 0
                 self._stamps_ns[i] = stamp_ns
 
     @property
@@ -131,13 +134,20 @@ class JointInput:
                 f"{apart_s * 1e3:.0f} ms, to {position:.3g}"
             )
 
-    def read(self, timeout_s: float) -> tuple[np.ndarray, str]:
+    def stood_still(self, seconds: float) -> None:
+        """Say that this process stood still: what came meanwhile could not be seen yet."""
+        with self._lock:
+            self._unseen_ns += round(seconds * 1e9)
+
+    def read(self, timeout_s: float, *, jumps: bool = True) -> tuple[np.ndarray, str]:
         """Return the positions float64[A] and "", or what is wrong with them.
 
-        A joint that was never seen, or not within ``timeout_s``, is named.
+        A joint that was never seen, or not within ``timeout_s``, is named, and one that jumped
+        only with ``jumps``.
         """
         with self._lock:
             positions, received = self._positions.copy(), self._received_ns.copy()
+            unseen_ns = self._unseen_ns.copy()
             repeats = self._repeats.copy()
             self.read_stamps_ns = tuple(self._stamps_ns.tolist())
             self.read_received_ns = received
@@ -150,7 +160,8 @@ class JointInput:
                 f"no joint state yet for {_few(missing)} on {', '.join(self.topics)}"
             )
         now = time.monotonic_ns()
-        age_s = (now - received[oldest]) * 1e-9
+        oldest = int(np.argmin(received + unseen_ns))
+        age_s = (now - received[oldest] - unseen_ns[oldest]) * 1e-9
         if age_s > timeout_s:
             still = ": its messages repeat one stamp, the driver hangs" if repeats[oldest] else ""
             return positions, (
@@ -163,7 +174,7 @@ class JointInput:
                 f"the joint state of {self.joints[twice]} comes from two publishers at once on "
                 f"{', '.join(self.topics)}: stop one"
             )
-        if now - jump_ns < _DISTRUST_NS and jump:
+        if jumps and now - jump_ns < _DISTRUST_NS and jump:
             return positions, jump
         return positions, ""
 

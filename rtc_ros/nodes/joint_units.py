@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rtc_ros.nodes.parameters import ConfigurationError, per_joint, repeated
+from rtc_ros.nodes.parameters import ConfigurationError, named_once, per_joint
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +82,7 @@ def _state(values: dict[str, Any], actions: JointUnits) -> JointUnits:
 
 
 def _checked(joints: list[str], scale: list[float], offset: list[float], what: str) -> JointUnits:
-    twice = repeated(joints)
-    if twice:
-        parameter = "state_joints" if what == "state" else "joints"
-        raise ConfigurationError(f"parameter {parameter} names {', '.join(twice)} more than once")
+    named_once(joints, "state_joints" if what == "state" else "joints")
     units = JointUnits(tuple(joints), np.asarray(scale), np.asarray(offset))
     if not (np.isfinite(units.scale).all() and np.isfinite(units.offset).all()):
         raise ConfigurationError(f"{what}_scale and {what}_offset must be finite")

@@ -100,6 +100,16 @@ def repeated(names: Sequence[str]) -> list[str]:
     return sorted({name for name in names if names.count(name) > 1})
 
 
+def named_once(names: Sequence[str], parameter: str) -> None:
+    """Check that a list names nothing more than once.
+
+    Raises:
+        ConfigurationError: says what ``parameter`` does.
+    """
+    if twice := repeated(names):
+        raise ConfigurationError(f"parameter {parameter} names {', '.join(twice)} more than once")
+
+
 def per_joint(
     values: dict[str, Any], name: str, joints: list[str], *, unset: bool = False
 ) -> list[float]:

@@ -192,9 +192,13 @@ class Recorder(Node):
         if self._adds_cameras and topic.endswith(SETTINGS):
             self._add_cameras(data)
 
-    def controller_acts(self) -> bool:
-        """Whether the controller commanded something a moment ago."""
-        return time.monotonic() - self._acted_s < QUIET_S and self.writer.failure is None
+    def controller_acts(self, since_s: float) -> bool:
+        """Whether the controller commanded something a moment ago.
+
+        Not known before a moment after ``since_s``: what came by then may not be taken yet.
+        """
+        quiet_s = time.monotonic() - max(self._acted_s, since_s)
+        return quiet_s < QUIET_S and self.writer.failure is None
 
     def _add_cameras(self, data: bytes) -> None:
         """Record the images that the policy sees, too: its settings name their topics."""
@@ -266,8 +270,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         while not stopping and rclpy.ok() and node.writer.failure is None:
             executor.spin_once(timeout_sec=POLL_PERIOD_S)
         # Whoever ends everything at once wants to see the arm come to rest, too.
-        end, signals = time.monotonic() + LINGER_S, stopping
-        while time.monotonic() < end and signals == stopping and node.controller_acts():
+        since, signals = time.monotonic(), stopping
+        while (
+            time.monotonic() < since + LINGER_S
+            and signals == stopping
+            and node.controller_acts(since)
+        ):
             executor.spin_once(timeout_sec=POLL_PERIOD_S)
         code = node.finish()
         executor.shutdown()

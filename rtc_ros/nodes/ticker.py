@@ -28,13 +28,31 @@ class Lateness:
         self._seconds = np.zeros(_KEPT)
         self.count = 0
         self.missed = 0
+        self._missed_at = -_KEPT
+        self._last = time.monotonic()
         self.worst_s = 0.0
 
     def add(self, seconds: float) -> None:
         """Note one tick's lateness."""
         self._seconds[self.count % _KEPT] = seconds
         self.count += 1
+        self._last = time.monotonic()
         self.worst_s = max(self.worst_s, seconds)
+
+    def miss(self, ticks: int) -> None:
+        """Note that this many were missed before the next one."""
+        self.missed += ticks
+        self._missed_at = self.count
+
+    @property
+    def missed_lately(self) -> bool:
+        """Whether any was missed among the ticks that the figures cover."""
+        return self.count - self._missed_at < _KEPT
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago the last tick was, on no matter which clock it goes [s]."""
+        return time.monotonic() - self._last
 
     def percentiles_ms(self) -> tuple[float, float, float]:
         """Return (p50, p99, max) of the last ticks [ms]; zeros before the first."""
@@ -79,6 +97,10 @@ class _Ticker(ABC):
     def _now_ns(self) -> int:
         """Return what the clock says."""
 
+    def late_s(self) -> float:
+        """Return how long ago the present tick's deadline was [s]; to be called by the tick."""
+        return max(0, self._now_ns() - self._deadline_ns) * 1e-9
+
     def lost(self) -> int:
         """Give up the deadlines that were missed since the tick began; return how many.
 
@@ -86,7 +108,8 @@ class _Ticker(ABC):
         """
         missed = max(0, (self._now_ns() - self._deadline_ns) // self._period_ns)
         self._deadline_ns += missed * self._period_ns
-        self.lateness.missed += missed
+        if missed:
+            self.lateness.miss(missed)
         return missed
 
 
@@ -184,7 +207,7 @@ class TimerTicker(_Ticker):
         if self._deadline_ns - self._now_ns() > self._period_ns:
             self._deadline_ns = self._now_ns()  # the clock was set back
         missed = self.lost()
-        late_s = max(0, self._now_ns() - self._deadline_ns) * 1e-9
+        late_s = self.late_s()
         self.lateness.add(late_s)
         self._on_tick(late_s, missed)
         self._deadline_ns += self._period_ns

@@ -9,9 +9,10 @@ from typing import Any
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 
 from rtc_ros.nodes.command_types import message_class
+from rtc_ros.nodes.command_watch import commands_an_arm
 from rtc_ros.nodes.parameters import ConfigurationError
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
-from rtc_ros.preflight.probe import COMMAND_QOS, STATE_QOS, Probe, full_name
+from rtc_ros.preflight.probe import COMMAND_QOS, RELIABLE_QOS, STATE_QOS, Probe, full_name
 from rtc_ros.preflight.setup import Group, Setup
 
 _DESIRED = "interpolate_from_desired_state"
@@ -21,7 +22,7 @@ def check_listeners(setup: Setup, probe: Probe) -> Iterator[Finding]:
     """Check that a driver hears each command topic: our type, a QoS that connects."""
     for group in setup.groups:
         subject = f"commands on {group.topic}"
-        listeners = probe.subscribers(group.topic)
+        listeners = [e for e in probe.subscribers(group.topic) if commands_an_arm(e.node_name)]
         try:
             message_class(group.kind, f"group.{group.name}.type")
         except ConfigurationError:
@@ -55,12 +56,21 @@ def check_listeners(setup: Setup, probe: Probe) -> Iterator[Finding]:
                     "let the driver subscribe with reliable or best effort, volatile",
                 )
             else:
-                yield from _kind(group, name, probe.parameters(name) or {})
+                yield from _kind(group, name, probe.parameters(name))
 
 
-def _kind(group: Group, name: str, parameters: Mapping[str, Any]) -> Iterator[Finding]:
+def _kind(group: Group, name: str, parameters: Mapping[str, Any] | None) -> Iterator[Finding]:
     """Report what the listener's own parameters say of it."""
-    subject, theirs = f"listener on {group.topic}", list(parameters.get("joints") or [])
+    subject = f"listener on {group.topic}"
+    if parameters is None:
+        yield doubt(
+            subject,
+            f"{name} doesn't tell its parameters: whether it takes our joints, in our order, "
+            "isn't known",
+            f"look there for `joints` and, for trajectories, {_DESIRED}: true",
+        )
+        return
+    theirs = list(parameters.get("joints") or [])
     if _DESIRED in parameters:
         if set(theirs) - set(group.joints) and not parameters.get("allow_partial_joints_goal"):
             lacking = ", ".join(sorted(set(theirs) - set(group.joints)))
@@ -93,6 +103,13 @@ def _kind(group: Group, name: str, parameters: Mapping[str, Any]) -> Iterator[Fi
                 f"{name} takes its numbers in the order {', '.join(theirs)}, and group "
                 f"{group.name} sends {', '.join(group.joints)}",
                 f"make group.{group.name}.joints the controller's `joints`, in its order",
+            )
+        elif group.message_type == "trajectory_msgs/msg/JointTrajectory":
+            yield doubt(
+                subject,
+                f"{name} has joints and no {_DESIRED}: whether each message starts anew from the "
+                "measured state isn't known",
+                "use a joint_trajectory_controller that has it",
             )
         else:
             yield good(subject, f"{name}: takes {len(theirs)} joints in our order")
@@ -148,14 +165,15 @@ def check_inputs_qos(setup: Setup, probe: Probe) -> Iterator[Finding]:
     topics = [*setup.state_topics, *(c.topic for c in setup.cameras)]
     wrong = False
     for topic in topics:
+        qos = RELIABLE_QOS if topic in setup.reliable_topics else STATE_QOS
         for publisher in probe.publishers(topic):
-            state, reason = qos_check_compatible(publisher.qos_profile, STATE_QOS)
+            state, reason = qos_check_compatible(publisher.qos_profile, qos)
             if state == QoSCompatibility.ERROR:
                 wrong = True
                 said = f"{full_name(publisher)}: {reason}"
-                yield bad(f"QoS of {topic}", said, "change it there")
+                yield bad(f"QoS of {topic}", said, "change it there, or our qos_overrides")
     if not wrong:
-        yield good("QoS of the inputs", "best effort hears every one of their publishers")
+        yield good("QoS of the inputs", "our subscriptions hear every one of their publishers")
 
 
 def check_clock(setup: Setup, probe: Probe) -> Iterator[Finding]:

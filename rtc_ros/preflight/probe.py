@@ -32,6 +32,7 @@ _ASK_S = 0.5
 _KEPT_IMAGES = 2
 
 STATE_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 CAMERA_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 COMMAND_QOS = QoSProfile(depth=10, deadline=Infinite, liveliness_lease_duration=Infinite)
 """The profiles that the nodes use (docs/interface.md), with room for a burst."""

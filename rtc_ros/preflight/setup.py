@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,9 +11,9 @@ from rclpy.node import Node
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.nodes.command_output import bare_names
 from rtc_ros.nodes.command_types import MESSAGE_TYPES
-from rtc_ros.nodes.controller_parameters import CONTROLLER, GROUP
+from rtc_ros.nodes.controller_parameters import CONTROLLER
+from rtc_ros.nodes.group_parameters import read_groups
 from rtc_ros.nodes.inference_parameters import CAMERA, INFERENCE
 from rtc_ros.nodes.joint_input import prefixed
 from rtc_ros.nodes.joint_units import PolicyUnits
@@ -22,6 +22,8 @@ from rtc_ros.nodes.parameters import (
     ConfigurationError,
     declare,
     handoff_base,
+    named_once,
+    per_joint,
     require,
 )
 
@@ -67,6 +69,8 @@ class Setup:
     handoff_base: str
     namespace: str
     description_topic: str = ""
+    reliable_topics: frozenset[str] = frozenset()
+    """Inputs that qos_overrides make reliable."""
     sim_time: Mapping[str, bool] = field(default_factory=dict)
 
     @property
@@ -108,6 +112,7 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
     if problems:
         raise ConfigurationError("; ".join(problems))
     inference, controller = parts["rtc_inference"], parts["rtc_controller"]
+    _meet(inference, controller)
     return Setup(
         inference["values"],
         controller["values"],
@@ -120,8 +125,28 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
         controller["base"],
         controller["namespace"],
         controller["description_topic"],
+        frozenset(inference["reliable"] + controller["reliable"]),
         {name: part["sim_time"] for name, part in parts.items()},
     )
+
+
+def _meet(inference: Mapping[str, Any], controller: Mapping[str, Any]) -> None:
+    """Check that the two nodes would find each other in shared memory.
+
+    Raises:
+        ConfigurationError: says in what they differ.
+    """
+    told = [
+        f"{what} is {of(inference)} for rtc_inference and {of(controller)} for rtc_controller"
+        for what, of in (
+            ("the name in shared memory (handoff_name)", lambda part: part["base"]),
+            ("control_period", lambda part: part["values"]["control_period"]),
+            ("joints", lambda part: ", ".join(part["values"]["joints"])),
+        )
+        if of(inference) != of(controller)
+    ]
+    if told:
+        raise ConfigurationError("; ".join(told) + ": they would never meet; set it under /**")
 
 
 def _node(run: NodeToRun, context: Context) -> Node:
@@ -149,9 +174,11 @@ def _inference(node: Node) -> dict[str, Any]:
         cameras.append(Camera(name, topic, feature, own["transport"] == "compressed"))
     return {
         "values": values,
-        "topics": _state_topics(node, values),
+        "topics": (topics := _state_topics(node, values)),
+        "reliable": _reliable(node, [*dict(topics), *(c.topic for c in cameras)]),
         "cameras": tuple(cameras),
         "units": PolicyUnits.of(values),
+        "base": handoff_base(node, values["handoff_name"]),
         "settings": RtcSettings(**{f.name: values[f.name] for f in fields(RtcSettings)}),
     }
 
@@ -159,18 +186,19 @@ def _inference(node: Node) -> dict[str, Any]:
 def _controller(node: Node) -> dict[str, Any]:
     values = declare(node, COMMON) | declare(node, CONTROLLER)
     require(values, "joints", "command_groups")
-    description, groups = values["robot_description_topic"], []
-    for name in values["command_groups"]:
-        prefix = f"group.{name}."
-        own = declare(node, GROUP, prefix)
-        require(own, "topic", "joints", prefix=prefix)
-        topic = node.resolve_topic_name(own["topic"])
-        theirs = bare_names(own["joints"], own["joint_prefix"], f"{prefix}joint_prefix")
-        groups.append(Group(name, topic, own["type"], tuple(theirs)))
+    named_once(values["joints"], "joints")
+    for name in ("resume_tolerance", "following_tolerance"):
+        per_joint(values, name, values["joints"])
+    description = values["robot_description_topic"]
+    groups = [
+        Group(group.name, node.resolve_topic_name(group.topic), group.kind, group.names)
+        for group in read_groups(node, values["command_groups"], values["joints"])
+    ]
     return {
         "values": values,
         "joints": tuple(values["joints"]),
-        "topics": _state_topics(node, values),
+        "topics": (topics := _state_topics(node, values)),
+        "reliable": _reliable(node, list(dict(topics))),
         "groups": tuple(groups),
         "base": handoff_base(node, values["handoff_name"]),
         "namespace": node.get_namespace(),
@@ -181,3 +209,13 @@ def _controller(node: Node) -> dict[str, Any]:
 def _state_topics(node: Node, values: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs = prefixed(values["joint_state_topics"], values["joint_state_prefixes"])
     return [(node.resolve_topic_name(topic), prefix) for topic, prefix in pairs]
+
+
+def _reliable(node: Node, topics: Sequence[str]) -> list[str]:
+    """Return the topics that the node would subscribe to reliably, by its qos_overrides."""
+
+    def reliability(topic: str) -> Any:
+        name = f"qos_overrides.{topic}.subscription.reliability"
+        return node.declare_parameter(name, "best_effort").value
+
+    return [topic for topic in topics if reliability(topic) == "reliable"]

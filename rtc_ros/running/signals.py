@@ -60,11 +60,21 @@ def signals_later() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in _ENDING}
-    try:
-        yield
-    finally:
+    before = {n: signal.getsignal(n) for n in _ENDING}
+
+    def put_back() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+    try:
+        for number in _ENDING:
+            signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        try:
+            put_back()
+        except KeyboardInterrupt:  # one came between two of them: none may keep ours
+            put_back()
+            raise
         for first in came[:1]:
             signal.raise_signal(first)

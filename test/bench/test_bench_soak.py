@@ -71,8 +71,8 @@ def test_sigterm_ends_it_with_all_its_nodes(tmp_path, monkeypatch):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     error = process.communicate(timeout=60)[1]
-    # Interrupted within an exec(), as when a dataclass is made, Python ends by SIGINT instead: for a
-    # shell that is 130, too.
+    # Interrupted within an exec(), as when a dataclass is made, Python ends by SIGINT instead: for
+    # a shell that is 130, too.
     assert process.returncode in (130, -signal.SIGINT)
     assert "interrupted" in error and "Traceback" not in error
     assert not subprocess.run(mine, capture_output=True).stdout

@@ -98,6 +98,17 @@ def test_synchronous_executes_s_min_rows_then_holds_while_inferring():
     assert all(r.prev is None for r in bench.requests)
 
 
+def test_a_slow_inference_is_forgotten_also_while_the_arm_pauses():
+    """Else no strategy that needs more rows could be set any more."""
+    bench = Bench(horizon=20, s_min=5, initial_delay=3)
+    bench.run(40, duration=4)
+    bench.run(30, duration=9)
+    assert bench.loop.estimator.forecast() == 9
+    bench.loop.settings = bench.loop.settings.changed(strategy="synchronous")
+    bench.run(200, duration=1)
+    assert set(bench.loop.estimator.observed) == {4}, "an unguided one is no quicker than a guided"
+
+
 def test_over_budget_is_reported_and_nothing_breaks():
     bench = Bench(horizon=10, s_min=4, initial_delay=8)
     bench.run(40, duration=8)

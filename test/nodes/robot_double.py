@@ -20,9 +20,11 @@ from std_srvs.srv import Trigger
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.limits import at_rest
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.nodes.command_types import message_class
 from rtc_ros.running.processes import Processes
 
 JOINTS = ["a", "b", "c"]
@@ -68,6 +70,7 @@ class RobotDouble:
         self.heard: dict[str, list[Any]] = {}
         self.ring: ChunkRing | None = None
         self.cursor: StepCursor | None = None
+        self._spun_s = time.monotonic()
         self._clients = {name: self._trigger(name) for name in SERVICES}
         self._last = self.node.create_client(GetParameters, "rtc_controller/get_parameters")
         self._states = self.node.create_publisher(JointState, "joint_states", 10)
@@ -100,6 +103,10 @@ class RobotDouble:
     def start(self, **changes: Any) -> None:
         """Start a controller process and wait until it answers."""
         parameters = {**PARAMETERS, **changes}
+        for group in parameters["command_groups"]:  # a robot listens
+            topic = parameters[f"group.{group}.topic"]
+            if topic not in self.heard:
+                self.listen(message_class(parameters[f"group.{group}.type"], topic), topic)
         self.processes.start([NodeToRun("rtc_controller", parameters=parameters)])
         for name in SERVICES:  # all of them now, and not while the arm moves
             # Longer than it waits for a robot description, so that its own sentence is seen.
@@ -174,13 +181,29 @@ class RobotDouble:
             assert time.monotonic() < deadline, f"waited {patience_s} s for {what}{self.logs()}"
             for name, code in self.processes.ended().items():
                 raise AssertionError(f"{name} ended with {code}{self.logs()}")
-            rclpy.spin_once(self.node, timeout_sec=0.01)
+            self._spin_once()
+        if time.monotonic() - self._spun_s > 0.05:
+            self.spin(0.1)  # this process stood still: what belongs to it is yet to be heard
+
+    def until_at_rest(self, heard: list[Any]) -> None:
+        """Wait until the last of the ``heard`` commands is where the braked arm rests."""
+
+        def rests() -> bool:
+            state = self.cursor.read()
+            there = heard and list(heard[-1].data) == list(state.command)
+            return there and at_rest(state.last_step, state.limits)
+
+        self.until(rests, "rest")
 
     def spin(self, seconds: float) -> None:
-        """Spin for a while."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            rclpy.spin_once(self.node, timeout_sec=0.01)
+        """Spin for a while; time in which this process stood still is no part of it."""
+        while seconds > 0:
+            self._spin_once()
+            seconds -= min(time.monotonic() - self._spun_s, 0.02)
+
+    def _spin_once(self) -> None:
+        self._spun_s = time.monotonic()
+        rclpy.spin_once(self.node, timeout_sec=0.01)
 
     def logs(self) -> str:
         """Return what the processes printed."""

@@ -47,6 +47,11 @@ class Played:
     def last(self):
         return self._messages[-1][1]
 
+    def first_points_due_s(self):
+        """Return after how long each trajectory's first point is due."""
+        first = [message.points[0].time_from_start for _, message in self._messages]
+        return [time.sec + time.nanosec * 1e-9 for time in first]
+
     def speeds_to_first_points(self):
         """Return how fast each new trajectory makes the driver go to its first point."""
         speeds: list[float] = []
@@ -80,7 +85,8 @@ def executed_steps(robot):
 
 @pytest.mark.parametrize("stall_s", [0.2, 0.7])
 def test_a_stall_is_invisible_to_a_driver_that_has_the_chunk(robot, stall_s):
-    played = moving(robot)
+    # Time in which this process stood still is none in which joint states stayed away.
+    played = moving(robot, joint_state_timeout=0.5)
     pid, before = robot.processes.pid("rtc_controller"), robot.cursor.read().step
     os.kill(pid, signal.SIGSTOP)
     time.sleep(stall_s)
@@ -99,6 +105,7 @@ def test_a_stall_is_invisible_to_a_driver_that_has_the_chunk(robot, stall_s):
     assert max(speeds) <= 1.1 * MAX_SPEED, speeds
     steps = executed_steps(robot)
     assert steps == list(range(len(steps))), "each row that the driver played is told"
+    assert not [m for m in robot.executed if "joint state" in m.header.frame_id]
 
 
 def test_a_stall_beyond_the_chunk_leaves_the_driver_at_rest_where_it_is(robot):
@@ -143,15 +150,21 @@ def test_a_stop_within_a_stall_reaches_the_driver_where_it_then_is(robot, stop, 
         np.testing.assert_allclose(last, state.command, atol=1e-12)
 
 
+@pytest.fixture
+def stall(monkeypatch, stand_in, tmp_path):
+    """Return the file that makes the controller stand still within a tick."""
+    file = tmp_path / "stall"
+    monkeypatch.setenv("STALL_FILE", str(file))
+    stand_in("rtc_controller", "stalling_controller")
+    return file
+
+
 @pytest.mark.parametrize("what", ["stop", "swap"])
 def test_a_stall_within_a_tick_is_found_before_the_driver_is_sent_what_is_outdated(
-    robot, monkeypatch, stand_in, tmp_path, what
+    robot, stall, what
 ):
-    stall = tmp_path / "stall"
-    monkeypatch.setenv("STALL_FILE", str(stall))
-    stand_in("rtc_controller", "stalling_controller")
     played = moving(robot)
-    stall.write_text("0.3")
+    stall.write_text("decided 0.3")
     if what == "stop":
         robot.call("stop")
         robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the stop")
@@ -166,6 +179,45 @@ def test_a_stall_within_a_tick_is_found_before_the_driver_is_sent_what_is_outdat
     assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
     assert steps == list(range(len(steps))), "what was decided again is told once"
     assert state.step >= 20 + 0.9 * 0.3 / PERIOD_S
+
+
+def test_a_stall_while_the_driver_brakes_plays_no_row_that_it_was_not_sent(robot, stall):
+    played = Played(robot)
+    robot.start(**{**CHUNKS, "max_acceleration": [1.0]})  # braking takes 0.6 s
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(RAMP, rows=40)
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "the chunk's end")
+    state = robot.cursor.read()
+    assert state.last_step.any(), "it brakes"
+    stall.write_text("decided 0.5")
+    robot.write(state.command + RAMP, origin=state.step)
+    robot.until(lambda: robot.cursor.read().swaps > 1, "the swap")
+    robot.until(lambda: robot.cursor.read().step > state.step + 5, "motion")
+    robot.call("stop")
+    robot.spin(0.3)
+    assert not stall.exists(), "it stalled"
+    assert len(played) == 4, "the chunk, its end, the next chunk, the stop"
+    assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
+    steps = executed_steps(robot)
+    assert steps == list(range(len(steps)))
+
+
+def test_a_swap_within_a_late_tick_shifts_no_row_in_time(robot, stall):
+    played = moving(robot)
+    for _ in range(8):
+        stall.write_text("deciding 0.008")
+        state, swaps = robot.cursor.read(), robot.cursor.read().swaps
+        robot.write(state.command + RAMP, origin=state.step)
+        robot.until(lambda: robot.cursor.read().swaps > swaps, "the swap")  # noqa: B023
+        robot.spin(0.1)
+    assert not stall.exists(), "it stalled"
+    robot.until(lambda: len(played) >= 9, "the trajectories")
+    # On a busy machine one may have been later than a whole period: then it is decided anew.
+    late = [due for due in played.first_points_due_s() if due < 1.5 * PERIOD_S - 0.007]
+    assert late, "as much sooner as it was late"
+    assert min(late) > 0.5 * PERIOD_S
+    assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
 
 
 def test_a_driver_of_single_rows_stands_still_meanwhile_and_no_step_is_left_out(robot):

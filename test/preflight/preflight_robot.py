@@ -52,6 +52,7 @@ class PreflightRobot:
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self.names, self.pose = list(JOINTS), trained_pose()
         self.state_hz, self.stamp_offset_s, self.stamped = 100.0, 0.0, True
+        self.camera_qos = QoSProfile(depth=2)
         self.camera_hz, self.encoding, self.sizes = 20.0, "rgb8", [(96, 96)]
         self.listener_type: Any = Float64MultiArray
         self.listener_qos = QoSProfile(depth=10)
@@ -65,14 +66,15 @@ class PreflightRobot:
         self._images = 0
         self.nodes: list[Node] = []
 
-    def node(self, name: str, **parameters: Any) -> Node:
-        """Make a node that is spun."""
+    def node(self, name: str, *, services: bool = True, **parameters: Any) -> Node:
+        """Make a node that is spun; without ``services`` it doesn't tell its parameters."""
         given = [Parameter(k, value=v) for k, v in parameters.items()]
         made = Node(
             name,
             context=self.context,
             use_global_arguments=False,
             parameter_overrides=given,
+            start_parameter_services=services,
             automatically_declare_parameters_from_overrides=True,
         )
         self.nodes.append(made)
@@ -86,7 +88,7 @@ class PreflightRobot:
         self._states = driver.create_publisher(JointState, "joint_states", 10)
         if self.state_hz:
             driver.create_timer(1 / self.state_hz, self._publish_states)
-        self._camera = driver.create_publisher(Image, "camera/top/image_raw", 2)
+        self._camera = driver.create_publisher(Image, "camera/top/image_raw", self.camera_qos)
         if self.camera_hz:
             driver.create_timer(1 / self.camera_hz, self._publish_image)
         for side in set(SIDES) - self.deaf:
