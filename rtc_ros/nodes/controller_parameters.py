@@ -117,10 +117,10 @@ CONTROLLER = (
         "following_tolerance",
         [float("inf")],
         "A joint that is farther than this from its command for 0.2 s doesn't follow: its "
-        "driver's controller isn't active, or something holds it. The arm is held then, until it "
-        "is back within half of this or `~/stop` and `~/start` begin at the measured pose. Per joint, or "
-        "one for all; .inf, for grippers, which close on something: any. Must be more than the "
-        "driver's lag at full speed.",
+        "driver's controller isn't active, or something holds it. The arm is held then, until "
+        "it is back within half of this or `~/stop` and `~/start` begin at the measured pose. "
+        "Per joint, or one for all; .inf, for grippers, which close on something: any. Must be "
+        "more than the driver's lag at full speed.",
         "robot units",
     ),
     Parameter(
