@@ -33,7 +33,7 @@ from rtc_ros.nodes.diagnostics import Diagnostics, Report
 from rtc_ros.nodes.gate import Gate
 from rtc_ros.nodes.group_parameters import read_groups
 from rtc_ros.nodes.joint_input import JointInput
-from rtc_ros.nodes.limit_sources import joint_limits
+from rtc_ros.nodes.limit_sources import BRAKE_S, joint_limits, slow_to_brake
 from rtc_ros.nodes.parameter_record import announce_parameters
 from rtc_ros.nodes.parameter_table import COMMON
 from rtc_ros.nodes.parameters import (
@@ -49,8 +49,6 @@ from rtc_ros.nodes.runner import run_node
 from rtc_ros.nodes.ticker import DeadlineTicker, TimerTicker
 
 _FOLLOWS_WITHIN_S = 0.2
-BRAKE_S = 3.0
-"""Braking at the end of the process is given up after this: a launch kills it after 5 s."""
 
 
 class ControllerNode(Node):
@@ -75,6 +73,8 @@ class ControllerNode(Node):
         )
         for sentence in origins:
             self.get_logger().info(sentence)
+        if slow := slow_to_brake(limits, self._period_s):
+            self.get_logger().warning(f"{slow}: call ~/stop first")
         self._controller = Controller(
             len(self._joints), limits, round(p["soft_start"] / self._period_s)
         )

@@ -31,6 +31,8 @@ _WORDS = {
 _NEEDED = ("lower", "upper", "velocity")
 _NONE = ""
 """The origin of a limit that a joint doesn't have."""
+BRAKE_S = 3.0
+"""Braking at the end of the process is given up after this: a launch kills it after 5 s."""
 _MOST_S = 1.0
 """Longer than this no jerk limit may prolong a stop."""
 
@@ -169,6 +171,18 @@ def _made(
         [2 * math.pi if j in endless else 0.0 for j in joints],
         p["limit_mode"] == "path",
         stated["jerk"],
+    )
+
+
+def slow_to_brake(limits: JointLimits, period_s: float) -> str:
+    """Say so if braking from full speed takes longer than an ending process may; else ""."""
+    ticks = np.max(limits.max_step / limits.max_bend, initial=0.0, where=limits.max_step < np.inf)
+    seconds = (ticks + jerk_window(limits) - 1) * period_s
+    if seconds <= BRAKE_S:
+        return ""
+    return (
+        f"from full speed the arm is braked within {seconds:.1f} s, and a controller that is ended "
+        f"gives up after {BRAKE_S:g} s"
     )
 
 

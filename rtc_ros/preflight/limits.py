@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rtc_ros.core.limits import JointLimits
-from rtc_ros.nodes.limit_sources import jerk_delay_s, joint_limits
+from rtc_ros.nodes.limit_sources import jerk_delay_s, joint_limits, slow_to_brake
 from rtc_ros.nodes.parameters import ConfigurationError
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.joints import pose
@@ -41,6 +41,10 @@ def check_limits(setup: Setup, probe: Probe, patience_s: float) -> Iterator[Find
             "acceleration limits",
             "there are none: whatever ends the motion, the arm stops within one step",
             "max_acceleration: what the driver allows, or less",
+        )
+    if slow := slow_to_brake(limits, setup.period_s):
+        yield doubt(
+            "braking", slow, "raise max_acceleration or lower max_velocity; ~/stop before ^C"
         )
     late_s = jerk_delay_s(limits, setup.period_s)
     if late_s > _LATE_S:

@@ -94,3 +94,9 @@ def test_an_input_that_is_made_reliable_beside_a_best_effort_driver(robot):
     robot.change(INFERENCE, **{name: "reliable"})
     robot.camera_qos = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
     assert of(robot, Level.BAD, "QoS of /camera/top/image_raw")
+
+
+def test_an_arm_that_brakes_more_slowly_than_a_process_may_end(robot):
+    robot.change(CONTROLLER, max_velocity=[2.0], max_acceleration=[0.5])
+    (said,) = of(robot, Level.DOUBT, "braking")
+    assert "braked within 4.0 s" in said and "gives up after 3 s" in said
