@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import serialize_message
 from trajectory_msgs.msg import JointTrajectory
 
@@ -46,7 +47,12 @@ class CommandGroup:
         self.plays_chunks = group.kind == CHUNK
         """Whether the driver was sent what goes on without us."""
         message = message_class(group.kind, f"group.{group.name}.type")
-        self._publisher = None if dry_run else node.create_publisher(message, group.topic, 10)
+        overrides = QoSOverridingOptions.with_default_policies()
+        self._publisher = (
+            None
+            if dry_run
+            else node.create_publisher(message, group.topic, 10, qos_overriding_options=overrides)
+        )
         self._make = row_maker(group.kind, message, self._names, group.driver_group, self._first_s)
         self.playing = False
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""

@@ -181,8 +181,8 @@ def slow_to_brake(limits: JointLimits, period_s: float) -> str:
     if seconds <= BRAKE_S:
         return ""
     return (
-        f"from full speed the arm is braked within {seconds:.1f} s, and a controller that is ended "
-        f"gives up after {BRAKE_S:g} s"
+        f"from full speed the arm is braked within {seconds:.1f} s, and a controller that is "
+        f"ended gives up after {BRAKE_S:g} s"
     )
 
 

@@ -48,7 +48,8 @@ def check_listeners(setup: Setup, probe: Probe) -> Iterator[Finding]:
                     f"set group.{group.name}.type to what the controller takes",
                 )
                 continue
-            state, reason = qos_check_compatible(COMMAND_QOS, listener.qos_profile)
+            ours = COMMAND_QOS if group.reliable else STATE_QOS
+            state, reason = qos_check_compatible(ours, listener.qos_profile)
             if state == QoSCompatibility.ERROR:
                 yield bad(
                     subject,

@@ -46,6 +46,8 @@ class Group:
     topic: str
     kind: str
     joints: tuple[str, ...]
+    reliable: bool = True
+    """Unless qos_overrides make its publisher best effort."""
 
     @property
     def message_type(self) -> str:
@@ -190,10 +192,11 @@ def _controller(node: Node) -> dict[str, Any]:
     for name in ("resume_tolerance", "following_tolerance"):
         per_joint(values, name, values["joints"])
     description = values["robot_description_topic"]
-    groups = [
-        Group(group.name, node.resolve_topic_name(group.topic), group.kind, group.names)
-        for group in read_groups(node, values["command_groups"], values["joints"])
-    ]
+    groups = []
+    for group in read_groups(node, values["command_groups"], values["joints"]):
+        topic = node.resolve_topic_name(group.topic)
+        reliable = _reliability(node, topic, "publisher", "reliable") == "reliable"
+        groups.append(Group(group.name, topic, group.kind, group.names, reliable))
     return {
         "values": values,
         "joints": tuple(values["joints"]),
@@ -213,9 +216,15 @@ def _state_topics(node: Node, values: Mapping[str, Any]) -> list[tuple[str, str]
 
 def _reliable(node: Node, topics: Sequence[str]) -> list[str]:
     """Return the topics that the node would subscribe to reliably, by its qos_overrides."""
+    return [
+        topic
+        for topic in topics
+        if _reliability(node, topic, "subscription", "best_effort") == "reliable"
+    ]
 
-    def reliability(topic: str) -> Any:
-        name = f"qos_overrides.{topic}.subscription.reliability"
-        return node.declare_parameter(name, "best_effort").value
 
-    return [topic for topic in topics if reliability(topic) == "reliable"]
+def _reliability(node: Node, topic: str, side: str, otherwise: str) -> Any:
+    name = f"qos_overrides.{topic}.{side}.reliability"
+    if not node.has_parameter(name):  # two groups may share a topic
+        node.declare_parameter(name, otherwise)
+    return node.get_parameter(name).value

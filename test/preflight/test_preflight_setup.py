@@ -100,3 +100,10 @@ def test_an_arm_that_brakes_more_slowly_than_a_process_may_end(robot):
     robot.change(CONTROLLER, max_velocity=[2.0], max_acceleration=[0.5])
     (said,) = of(robot, Level.DOUBT, "braking")
     assert "braked within 4.0 s" in said and "gives up after 3 s" in said
+
+
+def test_commands_that_are_made_best_effort_beside_a_reliable_driver(robot):
+    name = "qos_overrides./left_arm/commands.publisher.reliability"
+    robot.change(CONTROLLER, **{name: "best_effort"})
+    (said,) = of(robot, Level.BAD, "commands on /left_arm")
+    assert "will never hear us" in said
