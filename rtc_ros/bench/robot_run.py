@@ -142,8 +142,8 @@ def _episode(robot: RobotClient, seconds: float) -> tuple[bool, float]:
     robot.task.clear()
     robot.trigger("rtc_sim/reset")
     robot.until(lambda: robot.task, "the robot's state", _SERVICE_S)
+    robot.start_motion()
     begun, passes = float(robot.task["simulated_s"]), int(robot.task["passes"])
-    robot.trigger("rtc_controller/start")
     while (now := float(robot.task["simulated_s"]) - begun) < seconds:
         if int(robot.task["passes"]) > passes:
             break

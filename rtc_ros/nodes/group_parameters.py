@@ -64,13 +64,18 @@ def _read(node: Node, name: str, joints: Sequence[str]) -> GroupParameters:
         values["topic"],
         values["type"],
         tuple(own),
-        tuple(_bare_names(own, values["joint_prefix"], f"{prefix}joint_prefix")),
+        tuple(bare_names(own, values["joint_prefix"], f"{prefix}joint_prefix")),
         values["driver_group"],
         values["time_from_start"],
     )
 
 
-def _bare_names(joints: Sequence[str], prefix: str, parameter: str) -> list[str]:
+def bare_names(joints: Sequence[str], prefix: str, parameter: str) -> list[str]:
+    """Return the joints as their driver calls them: without ``prefix``.
+
+    Raises:
+        ConfigurationError: one doesn't begin with it; ``parameter`` is where it comes from.
+    """
     others = [joint for joint in joints if not joint.startswith(prefix)]
     if others:
         raise ConfigurationError(

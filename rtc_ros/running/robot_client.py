@@ -117,6 +117,22 @@ class RobotClient:
             raise RobotError(f"{service} refused: {response.message}")
         return str(response.message)
 
+    def start_motion(self, patience_s: float = 10.0) -> None:
+        """Open the motion gate, once the controller has found the driver and its joint states.
+
+        Raises:
+            RobotError: it still refuses after ``patience_s``.
+        """
+        end = time.monotonic() + patience_s
+        while True:
+            try:
+                self.trigger("rtc_controller/start")
+                return
+            except RobotError:
+                if time.monotonic() > end:
+                    raise
+            self.spin(0.1)
+
     def set_parameters(self, node: str, values: Mapping[str, Any]) -> None:
         """Set parameters of a node, all or none.
 

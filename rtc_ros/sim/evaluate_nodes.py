@@ -87,7 +87,7 @@ def _episode(robot: RobotClient, seconds: float) -> float | None:
     robot.task.clear()
     robot.trigger("rtc_sim/reset")
     robot.until(lambda: robot.task.get("holder") == "none", "the new cube", 5.0)
-    robot.trigger("rtc_controller/start")
+    robot.start_motion()
     begun = float(robot.task["simulated_s"])
     passes = int(robot.task["passes"])
     while (now := float(robot.task["simulated_s"]) - begun) < seconds:

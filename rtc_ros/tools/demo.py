@@ -107,7 +107,7 @@ def _phase(
         lambda: all(robot.subscribers(t) > n for t, n in already.items()), "the recorder", 30.0
     )
     before = _cubes(robot)
-    robot.trigger("rtc_controller/start")
+    robot.start_motion()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[now]}"), console=console) as progress:
         bar = progress.add_task(f"{strategy:12}", total=options.seconds, now="")

@@ -11,7 +11,7 @@ from rtc_ros.bringup import config_file, nodes_to_run
 from rtc_ros.preflight.probe import Probe
 from rtc_ros.preflight.setup import read_setup
 from rtc_ros.running.processes import Processes
-from rtc_ros.running.robot_client import RobotClient, RobotError
+from rtc_ros.running.robot_client import RobotClient
 from rtc_ros.tools.preflight import examine
 
 STEPS = 60
@@ -55,23 +55,15 @@ class Bench:
         )
 
     def move(self, steps=STEPS):
-        def opened():
-            try:
-                return self.client.trigger("rtc_controller/start")
-            except RobotError as error:
-                assert "no joint state yet" in str(error), error  # the first are on their way
-                return ""
-
-        self.client.until(opened, "an open gate", 30.0)
-        count = lambda: sum(m.header.frame_id == "execute" for m in self.executed)  # noqa: E731
-        self.client.until(lambda: count() >= steps, "motion", 60.0)
+        since = len(self.executed)
+        self.client.start_motion(30.0)
+        moved = lambda: [m for m in self.executed[since:] if m.header.frame_id == "execute"]  # noqa: E731
+        self.client.until(lambda: len(moved()) >= steps, "motion", 60.0)
 
     def stop(self):
         self.client.trigger("rtc_controller/stop")
-        said = self.client.said
-        self.client.until(
-            lambda: said("rtc_controller: motion").get("mode") == "STOPPED", "a stop", 20.0
-        )
+        said = lambda: self.client.said("rtc_controller: motion").get("message", "")  # noqa: E731
+        self.client.until(lambda: said().startswith("stopped: call"), "rest", 20.0)
 
     def close(self):
         codes = self.processes.stop()

@@ -1,5 +1,7 @@
 """Names that both arms share: prefixes of joint states, names in commands, and what is refused."""
 
+import time
+
 import pytest
 import rclpy
 from rclpy.node import Node
@@ -7,8 +9,8 @@ from robot_double import PARAMETERS
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
-from rtc_ros.nodes.command_output import bare_names
 from rtc_ros.nodes.command_types import message_class, row_maker
+from rtc_ros.nodes.group_parameters import bare_names
 from rtc_ros.nodes.joint_input import JointInput, prefixed
 from rtc_ros.nodes.parameters import ConfigurationError
 
@@ -75,7 +77,9 @@ def test_a_controller_that_can_not_begin_says_why(robot, changes, sentence):
 
     node = NodeToRun("rtc_controller", parameters={**PARAMETERS, **changes})
     robot.processes.start([node])
+    deadline = time.monotonic() + 60
     while not robot.processes.ended():
+        assert time.monotonic() < deadline, robot.logs()
         robot.spin(0.05)
     assert robot.processes.ended() == {"rtc_controller": 2}
     assert sentence in robot.logs() and "Traceback" not in robot.logs()
