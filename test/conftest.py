@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -60,6 +61,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 if (Path(sys.prefix) / "share" / "ament_index").is_dir():
     os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
     os.environ.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+
+# A machine that stalls says nothing about what is tested.
+settings.register_profile("rtc_ros", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rtc_ros")
 
 
 def pytest_report_header() -> str:

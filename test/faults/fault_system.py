@@ -46,6 +46,8 @@ a killed process leaves its segments in /dev/shm."""
 MARGIN_TICKS = 10
 """Messages on their way, and a busy machine."""
 SECOND = round(1.0 / PERIOD_S)
+STALL_TICKS = SECOND // 2
+"""What a machine that stands still for a while adds where several things follow each other."""
 
 COMMON: dict[str, Any] = {
     "joints": JOINTS,
@@ -91,6 +93,7 @@ class FaultSystem:
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self.watcher = Watcher(JOINTS, *limits_of(CONTROLLER), rows)
         self.diagnostics: dict[str, tuple[bytes, str]] = {}
+        self.values: dict[str, dict[str, str]] = {}
         self.said: list[tuple[int, str, str]] = []
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         # What the drivers do wrong:
@@ -149,6 +152,7 @@ class FaultSystem:
             namespace, _, name = status.name.rpartition("/")
             if namespace == self.namespace:
                 self.diagnostics[name] = (status.level, status.message)
+                self.values[name] = {v.key: v.value for v in status.values}
                 self.said.append((time.time_ns(), name, status.message))
 
     def _drive(self) -> None:
@@ -207,6 +211,14 @@ class FaultSystem:
         """Add a publisher that shouldn't be there; destroy it with ``remove``."""
         node = self._node("stranger", self._drivers)
         publisher = node.create_publisher(kind, topic, 10)
+
+        def known() -> set[bytes]:
+            infos = self.node.get_publishers_info_by_topic(topic)
+            return {bytes(i.endpoint_gid) for i in infos if i.node_name == "stranger"}
+
+        # Before its first message: the watcher must not take it for the controller's.
+        self.until(known, f"the second publisher of {topic}")
+        self.strangers |= known()
         node.create_timer(1 / hz, lambda: publisher.publish(make()))
         return node
 
@@ -305,9 +317,15 @@ class FaultSystem:
         return [r for r in runs_of(self.watcher.since(begun_ns)) if r[0] != "execute"]
 
     def disturbed(self, begun_ns: int) -> list[tuple[str, int]]:
-        """Return the holds since ``begun_ns`` but short ones of a machine that is too busy."""
-        late = ("hold: starved", f"s old (joint_state_timeout is {STALE_S:g} s)")
-        return [r for r in self.holds(begun_ns) if not r[0].endswith(late) or r[1] > SECOND]
+        """Return the holds since ``begun_ns`` but those of a machine that is too busy, if few."""
+        late = (
+            "hold: starved",
+            f"s old (joint_state_timeout is {STALE_S:g} s)",
+            "the arm was moved; call ~/stop, then ~/start",  # nobody who asks this moves it
+        )
+        holds = self.holds(begun_ns)
+        few = sum(ticks for reason, ticks in holds if reason.endswith(late)) <= 2 * SECOND
+        return [r for r in holds if not (few and r[0].endswith(late))]
 
     def set_parameters(self, node: str, values: dict[str, Any]) -> Any:
         """Begin to set parameters, all or none; returns the future."""
@@ -348,7 +366,8 @@ class FaultSystem:
     def check(self) -> None:
         """Assert that everything held that must hold, whatever was broken.
 
-        A process that dies may leave one chunk that was never published, and one tick.
+        A process that dies may leave one chunk that was never published, and ticks that the
+        network lost and couldn't ask it for any more.
         """
         watcher = self.watcher
         excuses = watcher.lost + self.kills
@@ -359,7 +378,8 @@ class FaultSystem:
             time.sleep(0.05)
         assert not watcher.problems, watcher.problems[:5]
         assert len(watcher.unknown_chunks) <= excuses, watcher.unknown_chunks
-        assert len(watcher.unknown_commands) <= 2 * excuses, watcher.unknown_commands[:5]
+        most = 2 * watcher.lost + STALL_TICKS * self.kills
+        assert len(watcher.unknown_commands) <= most, watcher.unknown_commands[:5]
 
     def down(self) -> None:
         """End everything that was started."""

@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_system import TRANSPORT, FaultSystem
 from process_farm import row
+from watcher import Tick
 
 
 class Farm:
@@ -105,6 +106,7 @@ class Campaign:
 
     def _kill(self, what: str, *, anywhere: bool) -> None:
         time.sleep(self.chance.uniform(0.0, 0.2))
+        seen = max(tick.chunk_epoch for tick in list(self.system.watcher.ticks))
         self.farm.kill(what)
         self.kills[what] += 1
         begun = time.time_ns()
@@ -116,24 +118,29 @@ class Campaign:
             self.kills[f"{what} while starting"] += 1
             begun = time.time_ns()
             self.farm.start(what)
-        self._wait(begun)
+        self._wait(begun, newer_than=-1 if what == "rtc_controller" else seen)
         self.back_s[what].append((time.time_ns() - begun) * 1e-9)
 
-    def _wait(self, begun_ns: int, patience_s: float = 120.0) -> None:
-        """Wait for motion by a chunk of the process that runs now.
+    def _wait(self, begun_ns: int, patience_s: float = 120.0, newer_than: int = -1) -> None:
+        """Wait for motion by a chunk of a process that came after the one of epoch ``newer_than``.
 
         Longer than the middleware takes to forget a dead participant and find a new one (20 s).
         """
         deadline = time.monotonic() + patience_s
         watcher = self.system.watcher
-        while not any(tick.executes for tick in watcher.since(begun_ns)):
+
+        def moves(tick: Tick) -> bool:
+            return tick.executes and tick.chunk_epoch > newer_than
+
+        while not any(map(moves, watcher.since(begun_ns))):
             if time.monotonic() > deadline:
                 raise RuntimeError(
                     f"no motion in {patience_s} s: {self.system.diagnostics}; {self.summary()}"
                 )
             time.sleep(0.002)
         ticks = watcher.since(begun_ns)
-        self.held.append(next(i for i, tick in enumerate(ticks) if tick.executes))
+        until = next(i for i, tick in enumerate(ticks) if moves(tick))
+        self.held.append(sum(not tick.executes for tick in ticks[:until]))
 
     def summary(self) -> str:
         watcher = self.system.watcher

@@ -5,7 +5,15 @@ from __future__ import annotations
 import time
 
 import pytest
-from fault_system import HORIZON, JOINTS, MARGIN_TICKS, SECOND, STALE_TICKS, warned
+from fault_system import (
+    HORIZON,
+    JOINTS,
+    MARGIN_TICKS,
+    SECOND,
+    STALE_TICKS,
+    STALL_TICKS,
+    warned,
+)
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 
@@ -94,7 +102,7 @@ def test_joint_states_of_two_publishers_hold_the_arm(system, figure):
     finally:
         system.remove(stranger)
     held = system.until_moving()
-    assert held <= SECOND
+    assert held <= SECOND + STALL_TICKS
     figure(f"holds {steps} steps after it came, moves {held} ticks after it left")
 
 
@@ -112,7 +120,7 @@ def test_a_camera_that_stops_is_named_and_starves_the_arm(system, figure):
     begun = time.time_ns()
     system.camera_period_s = system._image_due = float("inf")
     steps = system.until_holding("starved", begun)
-    assert steps <= STALE_TICKS + HORIZON + MARGIN_TICKS
+    assert steps <= STALE_TICKS + HORIZON + MARGIN_TICKS + STALL_TICKS
     system.until_said("rtc_inference: inference", "the last image of camera top", begun)
     system.camera_period_s, system._image_due = 0.05, 0.0
     held = system.until_moving()
@@ -124,7 +132,7 @@ def test_a_camera_that_repeats_one_stamp_is_as_good_as_silent(system, figure):
     begun = time.time_ns()
     system.frozen_image_stamp = system.stamp()
     steps = system.until_holding("starved", begun)
-    assert steps <= STALE_TICKS + HORIZON + MARGIN_TICKS
+    assert steps <= STALE_TICKS + HORIZON + MARGIN_TICKS + STALL_TICKS
     system.until_said("rtc_inference: inference", "its messages repeat one stamp", begun)
     system.frozen_image_stamp = None
     held = system.until_moving()
@@ -136,7 +144,7 @@ def test_a_camera_that_slows_down_is_named_when_it_matters(system, figure):
     begun = time.time_ns()
     system.camera_period_s = 0.7
     system.until_said("rtc_inference: inference", "(camera_timeout is 0.3 s)", begun)
-    system.camera_period_s = 0.05
+    system.camera_period_s, system._image_due = 0.05, 0.0
     held = system.until_moving()
     assert held <= SECOND
     figure(f"{sum(n for _, n in system.holds(begun))} ticks held at 1.4 images a second")
@@ -218,12 +226,6 @@ def test_a_second_commander_is_named(system, figure):
     stranger = system.second(
         Float64MultiArray, "arm/commands", lambda: Float64MultiArray(data=[0.0, 0.0]), 20
     )
-    system.until(
-        lambda: len(system.node.get_publishers_info_by_topic("arm/commands")) == 2, "discovery"
-    )
-    for info in system.node.get_publishers_info_by_topic("arm/commands"):
-        if info.node_name == "stranger":
-            system.strangers.add(bytes(info.endpoint_gid))
     try:
         system.until_said("rtc_controller: commands", "/stranger publishes on /arm/comm", begun)
     finally:

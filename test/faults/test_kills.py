@@ -15,6 +15,5 @@ def test_kills_of_both_sides_at_random_moments(tmp_path, monkeypatch, figure):
     made = campaign(10, "writer", 7, tmp_path, "kills")
     watcher = made.system.watcher
     assert not watcher.problems, watcher.problems[:5]
-    assert len(watcher.unknown_chunks) <= sum(made.kills.values())
-    assert watcher.compared > 50
+    assert watcher.compared >= len(made.held), "each time it moved again, rows were compared"
     figure(made.summary())

@@ -27,6 +27,7 @@ def test_ros_time_that_stands_still_and_jumps_back(fresh, figure):
     paused = time.time_ns()
     time.sleep(0.5)
     assert len(fresh.watcher.since(paused)) <= 1, "simulated time stands still and ticks go on"
+    fresh.until_said("rtc_controller: tick", ": /clock stands still", paused)
     fresh.clock_runs = True
     after_pause = fresh.until_moving()
     assert after_pause <= SECOND

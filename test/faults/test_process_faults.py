@@ -20,9 +20,11 @@ def test_a_killed_inference_starves_the_arm_until_it_is_back(system, figure, see
     steps = system.until_holding("starved", begun)
     assert steps <= HORIZON + MARGIN_TICKS
     system.until_said("rtc_controller: motion", "starved", begun)
-    epochs = {name[0] for name in system.watcher.chunks}
+    epochs = {name[0] for name in list(system.watcher.chunks)}
     system.start("rtc_inference")
-    system.until(lambda: {n[0] for n in system.watcher.chunks} - epochs, "a new run's chunk")
+    system.until(
+        lambda: {name[0] for name in list(system.watcher.chunks)} - epochs, "a new run's chunk"
+    )
     held = system.until_moving()
     assert held <= SECOND
     figure(f"holds after {steps} steps, moves {held} ticks after the new run's first chunk")

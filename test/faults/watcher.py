@@ -27,7 +27,7 @@ Rows = Callable[[tuple[int, int], int], "np.ndarray | None"]
 
 @dataclass(frozen=True)
 class Tick:
-    """One message of ~/executed: when the tick was, why, and where the step count was."""
+    """One message of ~/executed: when the tick was, why, where the step count was, whose chunk."""
 
     at_ns: int
     reason: str
@@ -35,6 +35,7 @@ class Tick:
     step: int
     tick: int
     counted: bool
+    chunk_epoch: int = -1
 
     @property
     def executes(self) -> bool:
@@ -109,6 +110,7 @@ class Watcher:
             int(fields["rtc/step"]),
             int(fields["rtc/tick"]),
             fields["rtc/mode"] != Mode.FAULT,
+            int(fields["rtc/chunk_epoch"]),
         )
         lost = self._order(tick)
         self.ticks.append(tick)
@@ -134,6 +136,7 @@ class Watcher:
             first = tick.tick == 0 and not tick.executes
             self._velocity = np.zeros(len(self.joints)) if first else None
             self._last = self._stood_at(tick.at_ns)
+            self.lost += tick.tick
             return tick.tick
         lost = tick.tick - last.tick - last.counted
         due = last.step + last.executes

@@ -31,7 +31,7 @@ def test_nothing_then_newest_then_the_same_again(shm: Path) -> None:
             assert reader.read() is got
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_every_field_and_bit_crosses(data: st.DataObject, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     dim = data.draw(st.integers(1, 5))

@@ -192,7 +192,7 @@ def test_files_that_are_no_segments_are_a_sentence(shm: Path, content: bytes) ->
         ChunkRing.attach("ring", SPEC)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_sealed_header_with_any_numbers_is_never_believed(data: st.DataObject) -> None:
     """Even with a right digest no header may lead outside the file."""
@@ -222,7 +222,7 @@ def cursor_bytes_once() -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [ChunkRing, StepCursor])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     flips=st.lists(st.tuples(PLACES, st.integers(1, 255)), max_size=12),
     size=st.one_of(st.none(), st.integers(0, 10**6)),
@@ -238,7 +238,7 @@ def test_no_damage_crashes_a_reader_or_makes_up_a_chunk(  # type: ignore[no-unty
     _attach_and_check(bytes(data), kind)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(flips=st.lists(st.tuples(PLACES, st.integers(1, 255)), min_size=1, max_size=40))
 def test_no_damage_under_a_mapped_reader_makes_up_a_chunk(flips: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -160,6 +160,8 @@ def test_a_readers_exit_leaves_the_segment(shm: Path, workers) -> None:  # type:
         ring.write(samples.chunk(1))
         workers.wait(workers.start("read_ring", "ring"))
         pid = workers.start("read_ring_for_ever", "ring")
+        while f"{shm / 'ring'}\n" not in Path(f"/proc/{pid}/maps").read_text():
+            time.sleep(0.001)
         time.sleep(0.05)
         workers.kill(pid)
         ring.write(samples.chunk(2))

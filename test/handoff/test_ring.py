@@ -48,7 +48,7 @@ def test_recent_is_what_the_ring_still_holds_oldest_first(shm: Path, slots: int)
             assert all(same_chunk(c, chunk(c.seq)) for c in got)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_every_field_and_bit_crosses(data: st.DataObject, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     horizon, dim = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 5))

@@ -189,7 +189,7 @@ def test_zero_weights_are_unguided_to_the_bit(jacobian):
 @given(
     seed=st.integers(0, 100), n=st.integers(1, 6), jacobian=st.sampled_from(["vjp", "identity"])
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_garbage_without_weight_changes_nothing(seed, n, jacobian):
     noise, prev, weights = example(seed)
     full = np.repeat(weights[:, None], A, axis=1)
@@ -200,7 +200,7 @@ def test_garbage_without_weight_changes_nothing(seed, n, jacobian):
 
 
 @given(seed=st.integers(0, 100), beta=st.floats(0, 20), n=st.integers(1, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_batch_is_its_rows_one_by_one(seed, beta, n):
     noise, prev, weights = example(seed, batch=2)
     both = sample(noise, prev, weights, num_steps=n, beta=beta)
@@ -210,7 +210,7 @@ def test_a_batch_is_its_rows_one_by_one(seed, beta, n):
 
 
 @given(seed=st.integers(0, 100), n=st.integers(1, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_guiding_to_where_the_field_goes_changes_nothing(seed, n):
     """With a constant f every error is 0: a field that is straight from noise to one chunk."""
     noise, goal, weights = example(seed)

@@ -211,7 +211,6 @@ def test_joint_states_are_those_that_the_settings_name():
             executor.spin_once(timeout_sec=0.1)
         assert states() == set(named["joint_state_topics"])
         assert "/rtc_controller/executed" in node.absent()
-        assert not any("joint_states" in topic for topic in node.absent())
     finally:
         executor.shutdown()
         node.destroy_node()
@@ -224,7 +223,7 @@ def test_the_terminal_view_of_a_bag_that_is_played_twice(bag):
     steps = judge(example_run(RUN)).steps
     with (
         process("-m", "rtc_ros.tools.monitor") as monitor,
-        process(PLAYER, bag, "8", "2") as player,
+        process(PLAYER, bag, "2", "2") as player,
     ):
         # Only what is published once both sides know each other is heard.
         while "nobody" in monitor.stdout.readline():
