@@ -68,7 +68,7 @@ def test_a_stop_stays_within_the_limit_and_ends_at_rest(robot, mode):
     heard = moving(robot, limit_mode=mode)
     assert "braking to rest" in robot.call("stop").message
     robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the stop")
-    robot.spin(0.6)
+    robot.until_at_rest(heard)
     assert_within_limits(heard)
     count = len(heard)
     robot.spin(0.2)
@@ -93,6 +93,7 @@ def test_a_driver_that_takes_chunks_gets_the_whole_way(robot):
     heard = robot.listen(JointTrajectory, "arm/trajectory")
     kind = {"group.arm.type": "joint_trajectory_chunk", "group.arm.topic": "arm/trajectory"}
     moving(robot, **kind)
+    robot.until(lambda: heard, "the chunk")
     sent = heard[0].points
     positions = np.array([p.positions for p in sent])
     assert np.abs(np.diff(positions, 3, axis=0)).max() <= JERK * PERIOD_S**3 + 1e-9

@@ -96,7 +96,8 @@ def test_what_was_published_is_in_the_bag(tmp_path, number, record_with):
     with Bag(tmp_path / "bag") as bag:
         (settings,) = [m.data for _, _, m in bag.messages("/rtc_inference/settings")]
     assert settings == '{"s_min": 10}', "latched before the recorder came"
-    assert len(list(images(tmp_path / "bag"))) > 10
+    # Of those that came while it stood still it has the last ones only.
+    assert len(list(images(tmp_path / "bag"))) >= 5
 
 
 def test_a_killed_recorder_leaves_what_it_had(tmp_path):

@@ -1,5 +1,6 @@
 """How a node's process ends: its exit code and what it says, with real processes and signals."""
 
+import os
 import re
 import signal
 import subprocess
@@ -83,7 +84,10 @@ def test_a_signal_ends_it_with_0(number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("node", ["controller_node", "inference_node"])
-def test_a_signal_while_a_node_imports_ends_it_without_a_word(node, number):
+def test_a_signal_while_a_node_imports_ends_it_without_a_word(tmp_path, monkeypatch, node, number):
+    # However late the signal is sent, it still imports.
+    (tmp_path / "numpy.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     process = subprocess.Popen(
         [sys.executable, "-m", f"rtc_ros.nodes.{node}"], stderr=subprocess.PIPE, text=True
     )

@@ -54,7 +54,8 @@ def test_stop_brakes_says_so_and_then_sends_nothing(robot, mode):
     response = robot.call("stop")
     assert response.success and "braking to rest" in response.message
     robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the stop")
-    robot.spin(0.4)
+    robot.until_at_rest(heard)
+    robot.spin(0.2)  # until what was executed is heard, too
     assert_braked(heard)
     count, k = len(heard), robot.cursor.read().step
     stopping = [m for m in robot.executed if m.header.frame_id == "hold: stopped"]
@@ -80,16 +81,17 @@ def test_a_signal_brakes_before_the_process_ends_with_0(robot, number):
 def test_starvation_and_stale_joint_states_brake_and_motion_goes_on_from_there(robot):
     heard = moving(robot, 12, joint_state_timeout=STALE_S)
     robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "starvation")
-    robot.spin(0.3)
+    robot.until(lambda: not robot.cursor.read().last_step.any(), "rest")
+    robot.until_at_rest(heard)
     assert_braked(heard)
     state = robot.cursor.read()
-    assert state.step == 12 and not state.last_step.any()
+    assert state.step == 12
     np.testing.assert_allclose(state.command, heard[-1].data)
     robot.write(state.command + RAMP)
     robot.until(lambda: robot.cursor.read().step >= 20, "motion again")
     robot.publish_states = False
     robot.until(lambda: robot.cursor.read().mode is Mode.FAULT, "the fault")
-    robot.spin(0.3)
+    robot.until_at_rest(heard)
     assert_braked(heard)
     robot.publish_states = True
     robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion after the fault")
@@ -101,7 +103,10 @@ def test_reset_while_moving_brakes_then_starts_from_the_measured_pose(robot):
     response = robot.call("reset")
     assert response.success and "braked to rest, then started again" in response.message
     robot.until(lambda: robot.cursor.read().mode is Mode.WAITING, "the new run")
-    robot.spin(0.2)
+    robot.until(
+        lambda: np.abs(np.subtract(heard[-1].data, heard[-2].data)).max() <= BEND + 1e-9,
+        "the last command before it",
+    )
     assert_braked(heard)
     assert robot.cursor.read().epoch > before
 
@@ -113,6 +118,7 @@ def test_a_driver_that_takes_chunks_gets_the_way_to_rest_with_velocities(robot):
         "group.hand.topic": "arm/joint_trajectory",
     }
     moving(robot, **kind)
+    robot.until(lambda: heard, "the chunk")
     first = np.array([p.positions for p in heard[0].points])
     speeds = np.array([p.velocities for p in heard[0].points])
     assert len(first) > len(RAMP)  # the chunk, and the way to rest
@@ -126,7 +132,10 @@ def test_a_driver_that_takes_chunks_gets_the_way_to_rest_with_velocities(robot):
     speeds = np.array([p.velocities for p in brake.points])
     assert len(positions) >= 3 and not speeds[-1].any()
     assert (np.diff(np.abs(speeds[:, 0])) < 0).all()
-    np.testing.assert_allclose(positions[-1], robot.cursor.read().command, atol=1e-12)
+    robot.until(
+        lambda: np.allclose(positions[-1], robot.cursor.read().command, rtol=0, atol=1e-12),
+        "the arm where it was sent",
+    )
 
 
 def test_a_latched_stop_outlives_the_process_and_only_clear_lifts_it(robot):

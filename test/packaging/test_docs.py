@@ -127,6 +127,11 @@ def literals(*folders: str) -> set[str]:
     return {word for file in files for word in words_of(tree_of(file))}
 
 
+def keys_of(tree: ast.AST) -> set[str]:
+    dicts = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]
+    return {key.value for d in dicts for key in d.keys if isinstance(key, ast.Constant)}
+
+
 def assigned(file: str, name: str) -> ast.expr:
     node = dict(names_bound(tree_of(REPO / file).body))[name]
     assert isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None
@@ -321,13 +326,7 @@ def test_interface_names_each_field_of_executed_swap_and_settings() -> None:
     provenance = "rtc_ros/nodes/provenance.py"
     swap = dict(names_bound(tree_of(REPO / provenance).body))["swap_message"]
     fields = words_of(assigned(provenance, "FIELDS"))
-    keys = {
-        key.value
-        for node in ast.walk(swap)
-        if isinstance(node, ast.Dict)
-        for key in node.keys
-        if isinstance(key, ast.Constant)
-    }
+    keys = keys_of(swap)
     settings = {
         node.target.id
         for node in ast.walk(tree_of(REPO / "rtc_ros/core/settings.py"))
@@ -340,16 +339,19 @@ def test_interface_names_each_field_of_executed_swap_and_settings() -> None:
 
 def test_interface_names_each_entry_of_diagnostics_and_each_command_type() -> None:
     text = texts(INTERFACE)
-    for node in ("controller", "inference"):
-        source = texts(REPO / f"rtc_ros/nodes/{node}_node.py")
-        parts = re.findall(r'"(\w+)": (?:self\._report|lambda:|CommandWatch)', source)
-        assert len(parts) >= 2
-        for part in parts:
-            assert f"`rtc_{node}: {part}`" in text
-    kinds = {w for w in literals("rtc_ros/nodes") if re.fullmatch(r"(joint|float64)_[a-z_]+", w)}
-    types = kinds & {"joint_state", "float64_multi_array", "joint_trajectory"}
-    assert len(types) == 3
-    assert all(f"| `{kind}` |" in text for kind in types)
+    for name in ("controller", "inference"):
+        (made,) = [
+            node
+            for node in ast.walk(tree_of(REPO / f"rtc_ros/nodes/{name}_node.py"))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Diagnostics"
+        ]
+        parts = keys_of(made)
+        assert len(parts) >= 3
+        assert all(f"`rtc_{name}: {part}`" in text for part in parts)
+    kinds = keys_of(assigned("rtc_ros/nodes/command_types.py", "MESSAGE_TYPES"))
+    kinds |= words_of(assigned("rtc_ros/nodes/command_types.py", "CHUNK"))
+    assert len(kinds) == 6
+    assert all(f"| `{kind}` |" in text for kind in kinds)
 
 
 def test_interface_names_each_executable() -> None:

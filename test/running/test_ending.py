@@ -69,7 +69,7 @@ except KeyboardInterrupt:
 SLOW_TO_END = """
 import pathlib, signal, sys, time
 def end(*_):
-    time.sleep(1.0)
+    time.sleep(3.0)
     pathlib.Path("braked").touch()
     sys.exit(0)
 signal.signal(signal.SIGINT, end)
@@ -97,7 +97,7 @@ def test_a_node_that_was_just_started_is_ended_and_impatience_kills_none(
     )
     assert command.stdout is not None
     node = int(command.stdout.readline())
-    for _ in range(8):  # while it ends the node, which takes a second
+    for _ in range(8):  # while it ends the node, which takes longer
         time.sleep(0.1)
         command.send_signal(signal.SIGINT)
     assert command.communicate(timeout=20)[0] == "interrupted\n"
