@@ -5,6 +5,7 @@
 Half of the kills meet the controller, half the inference side: a fast writer (``--inference
 writer``, a chunk each three steps) or the real node (``rtc_inference``, with a policy made up).
 They come while the arm moves, and after each third one more, wherever that start has got to.
+After each fourth one of the two stands still for a while (SIGSTOP), and goes on.
 Exit code 1 where anything torn, misplaced or outside the limits went out, or a process didn't
 come back.
 """
@@ -91,6 +92,7 @@ class Campaign:
         self.chance = random.Random(seed)
         self.kills: Counter[str] = Counter()
         self.back_s: dict[str, list[float]] = {"rtc_controller": [], inference: []}
+        self.on_s: dict[str, list[float]] = {"rtc_controller": [], inference: []}
         self.held: list[int] = []
 
     def run(self, kills: int) -> None:
@@ -100,6 +102,8 @@ class Campaign:
         for number in range(kills):
             what = ("rtc_controller", self.inference)[number % 2]
             self._kill(what, anywhere=number % 3 == 2)
+            if number % 4 == 3:
+                self._stop(self.chance.choice(("rtc_controller", self.inference)))
             if number % 100 == 99:
                 self.system.watcher.settle()
                 print(f"{number + 1} kills, {self.summary()}", flush=True)
@@ -120,6 +124,16 @@ class Campaign:
             self.farm.start(what)
         self._wait(begun, newer_than=-1 if what == "rtc_controller" else seen)
         self.back_s[what].append((time.time_ns() - begun) * 1e-9)
+
+    def _stop(self, what: str) -> None:
+        time.sleep(self.chance.uniform(0.0, 0.2))
+        os.kill(self.farm.pids[what], signal.SIGSTOP)
+        time.sleep(self.chance.uniform(0.01, 1.0))
+        os.kill(self.farm.pids[what], signal.SIGCONT)
+        self.kills[f"{what} stopped"] += 1
+        begun = time.time_ns()
+        self._wait(begun)
+        self.on_s[what].append((time.time_ns() - begun) * 1e-9)
 
     def _wait(self, begun_ns: int, patience_s: float = 120.0, newer_than: int = -1) -> None:
         """Wait for motion by a chunk of a process that came after the one of epoch ``newer_than``.
@@ -145,8 +159,9 @@ class Campaign:
     def summary(self) -> str:
         watcher = self.system.watcher
         back = ", ".join(
-            f"{what} moves {np.median(v):.2f} s (at most {max(v):.2f} s) after its start"
-            for what, v in self.back_s.items()
+            f"{what} moves {np.median(v):.2f} s (at most {max(v):.2f} s) after {then}"
+            for seconds, then in ((self.back_s, "its start"), (self.on_s, "SIGCONT"))
+            for what, v in seconds.items()
             if v
         )
         return (
