@@ -37,6 +37,7 @@ def test_a_policy_that_still_runs_is_not_run_by_a_second_thread(system, figure):
         lambda: system.change_inference(Transition.TRANSITION_ACTIVATE), "the policy to be free"
     )
     held = system.until_moving()
+    assert held <= SECOND
     figure(f"refused while it hangs, moves {held} ticks after it is active again")
 
 
