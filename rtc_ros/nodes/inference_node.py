@@ -17,10 +17,7 @@ from rtc_ros.nodes.camera_input import CameraInput
 from rtc_ros.nodes.diagnostics import Diagnostics, Report, logged
 from rtc_ros.nodes.inference_output import InferenceOutput
 from rtc_ros.nodes.inference_parameters import INFERENCE
-from rtc_ros.nodes.inference_reports import (
-    delay_report,
-    inference_report,
-)
+from rtc_ros.nodes.inference_reports import delay_report, inference_report
 from rtc_ros.nodes.inference_worker import InferenceWorker
 from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.joint_units import PolicyUnits
@@ -35,6 +32,7 @@ from rtc_ros.nodes.runner import run_node
 
 if TYPE_CHECKING:
     from rtc_ros.policy.protocol import Policy
+    from rtc_ros.policy.state_spread import StateSpread
 
 
 class InferenceNode(LifecycleNode):
@@ -64,6 +62,7 @@ class InferenceNode(LifecycleNode):
             p["joint_state_prefixes"],
         )
         self._policy: Policy | None = None
+        self._spread: StateSpread | None = None
         self._ring: ChunkRing | None = None
         self._worker: InferenceWorker | None = None
         self._left: InferenceWorker | None = None
@@ -118,7 +117,9 @@ class InferenceNode(LifecycleNode):
 
     def _load(self) -> None:
         features = [camera.feature for camera in self._cameras]
-        self._policy, warm_s = load_policy(self._p, self._units, features, self._live.task)
+        self._policy, warm_s, self._spread = load_policy(
+            self._p, self._units, features, self._live.task
+        )
         self.get_logger().info(
             f"{self._policy.spec.description}: loaded, a guided chunk takes {warm_s * 1e3:.0f} ms"
         )
@@ -163,6 +164,7 @@ class InferenceNode(LifecycleNode):
             self._units,
             self._p["camera_timeout"],
             self._p["joint_state_timeout"],
+            self._spread,
         )
         seed = self._p["seed"]
         self._worker = InferenceWorker(

@@ -58,6 +58,8 @@ def inference_report(
         )
     if worker.hindered:
         return Report(WARN, f"waiting for {worker.waiting_for}", values)
+    if worker.odd_pose:
+        return Report(WARN, f"before ~/start: {worker.odd_pose}", values)
     changes = [(camera.changed_ns, camera.change) for camera in cameras]
     for at_ns, change in [(joints.jump_ns, joints.jump), *changes]:
         if at_ns and _seconds_since(at_ns) < _SAY_CHANGE_S:

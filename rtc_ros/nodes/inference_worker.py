@@ -59,6 +59,8 @@ class InferenceWorker:
         self.waiting_for = "the controller"
         self.hindered = False
         """Whether ``waiting_for`` is something that ought to be there."""
+        self.odd_pose = ""
+        """What was odd about the pose when the gate was closed."""
         self.running_since_ns = 0
         """When the inference that runs began; 0: none runs."""
         self.failure = ""
@@ -143,7 +145,8 @@ class InferenceWorker:
             if time.monotonic() < self._look_due_s:
                 return
             self._look_due_s = time.monotonic() + _LOOK_S
-            _, problem = self._source.gather(self._task())
+            gathered, problem = self._source.gather(self._task())
+            self.odd_pose = "" if gathered is None else self._source.odd(gathered.observation)
         turn = f"its turn (the controller is {mode.name})"
         self._wait_for(f"{problem}, and for {turn}" if problem else turn, hindered=bool(problem))
 

@@ -11,6 +11,7 @@ from rtc_ros.nodes.camera_input import CameraInput
 from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.policy.protocol import Observation
+from rtc_ros.policy.state_spread import StateSpread
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Gathered:
 class ObservationSource:
     """Everything the policy sees, or the sentence that says what is missing.
 
-    ``joints`` are those of ``units.state``.
+    ``joints`` are those of ``units.state``; ``spread`` is of the policy's training data.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class ObservationSource:
         units: PolicyUnits,
         camera_timeout_s: float,
         joint_timeout_s: float,
+        spread: StateSpread | None = None,
     ) -> None:
         self.cameras = cameras
         self.units = units
         self._joints = joints
         self._camera_timeout_s = camera_timeout_s
         self._joint_timeout_s = joint_timeout_s
+        self._spread = spread
 
     def expect(self, max_speed: np.ndarray) -> None:
         """See ``JointInput.expect``; ``max_speed`` [A] is that of the actions' joints.
@@ -54,6 +57,14 @@ class ObservationSource:
         """
         known = dict(zip(self.units.actions.joints, max_speed, strict=True))
         self._joints.expect(np.array([known.get(j, np.inf) for j in self.units.state.joints]))
+
+    def odd(self, observation: Observation) -> str:
+        """Say what is odd about the pose, against the policy's training data; "" where nothing."""
+        shown = self.units.state.joints
+        if self._spread is None or len(self._spread.middle) != len(shown):
+            return ""
+        misfit = self._spread.misfit(observation.state, shown)
+        return "" if misfit is None else misfit.sentence
 
     def gather(self, task: str) -> tuple[Gathered | None, str]:
         """Return the newest observation and "", or None and what is missing or stale."""

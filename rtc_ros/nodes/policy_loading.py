@@ -13,6 +13,7 @@ from rtc_ros.nodes.joint_units import PolicyUnits
 from rtc_ros.nodes.parameters import ConfigurationError
 from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.shipped import checkpoint_path
+from rtc_ros.policy.state_spread import StateSpread
 
 if TYPE_CHECKING:
     from rtc_ros.policy.protocol import Policy
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
 
 def load_policy(
     p: Mapping[str, Any], units: PolicyUnits, features: Sequence[str], task: str
-) -> tuple[Policy, float]:
-    """Return the policy of the parameters ``p``, and how long a guided chunk takes [s].
+) -> tuple[Policy, float, StateSpread | None]:
+    """Return the policy of the parameters ``p``, how long a guided chunk takes [s], its states.
 
     Raises:
         ConfigurationError: it doesn't fit the joints, or the image ``features`` of the cameras.
         ValueError, OSError: the checkpoint can't be loaded; the message says where.
     """
     path = checkpoint_path(p["policy_path"])
-    problems = policy_problems(read_checkpoint(path).spec, units, features)
+    checkpoint = read_checkpoint(path)
+    problems = policy_problems(checkpoint.spec, units, features)
     if problems:
         raise ConfigurationError("; ".join(problems))
     # Imported here: torch takes seconds, and the node answers meanwhile.
@@ -48,7 +50,7 @@ def load_policy(
     if p["weak_policy_path"]:
         weak = SmolVLAAdapter.load(checkpoint_path(p["weak_policy_path"]), **options, fast=False)
         policy.contrast_with(weak)
-    return policy, policy.warm_up(task)
+    return policy, policy.warm_up(task), checkpoint.state_spread
 
 
 def first_estimator(p: Mapping[str, Any], warm_s: float, settings: RtcSettings) -> DelayEstimator:

@@ -5,6 +5,7 @@ By ``ros2 bag record`` where there is one that can, which this process becomes; 
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import signal
 import sys
@@ -32,6 +33,7 @@ from rtc_ros.nodes.parameter_record import PARAMETER_TOPICS
 from rtc_ros.nodes.parameters import ConfigurationError, declare
 from rtc_ros.nodes.recorder_parameters import RECORDER
 from rtc_ros.nodes.recorder_qos import bag_qos, receives_alike, receiving_qos
+from rtc_ros.nodes.runner import tear_down
 
 POLL_PERIOD_S = 0.1
 """How often the graph is asked for publishers: topics' types are unknown until there is one."""
@@ -228,6 +230,7 @@ class Recorder(Node):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Record until a signal; return 0, 1 past a disk error, 2 for a bad folder or parameter."""
+    faulthandler.enable()
     stopping = 0
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -278,8 +281,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             executor.spin_once(timeout_sec=POLL_PERIOD_S)
         code = node.finish()
-        executor.shutdown()
-        node.destroy_node()
+        # The bag is whole: whatever hangs from now on changes nothing.
+        tear_down(code, executor.shutdown, node.destroy_node, rclpy.try_shutdown)
         return code
     finally:
         rclpy.try_shutdown()

@@ -24,6 +24,7 @@ from rtc_ros.policy.checkpoint_files import (
 )
 from rtc_ros.policy.checkpoint_processors import check_stats, check_steps
 from rtc_ros.policy.protocol import PolicySpec
+from rtc_ros.policy.state_spread import StateSpread
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,11 @@ class Checkpoint:
             image_features=images,
             description=f"SmolVLA {self.folder.name}",
         )
+
+    @property
+    def state_spread(self) -> StateSpread | None:
+        """Where the training data's states lay; None where it doesn't say so."""
+        return StateSpread.of(self.folder, self.config, self.preprocessor)
 
     def dtype(self) -> str:
         """Return "bfloat16" where most of the transformers' weights are, else "float32"."""

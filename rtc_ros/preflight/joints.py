@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from rtc_ros.preflight.checkpoint import Spread
+from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.probe import Heard, Probe, full_name
 from rtc_ros.preflight.setup import Setup
 
-_DEGREES = 180.0 / np.pi
-_FAR_Z = 5.0
 _FUTURE_S, _OLD_S = 0.1, 0.5
 _TYPE = "sensor_msgs/msg/JointState"
 
@@ -132,7 +130,7 @@ def pose(setup: Setup, probe: Probe, joints: Sequence[str]) -> np.ndarray | None
     return values if np.isfinite(values).all() else None
 
 
-def check_units(setup: Setup, probe: Probe, spread: Spread | None) -> Iterator[Finding]:
+def check_units(setup: Setup, probe: Probe, spread: StateSpread | None) -> Iterator[Finding]:
     """Check that the pose, in the policy's units, is like those of the training data."""
     units, subject = setup.units.state, "pose against the training data"
     at = pose(setup, probe, units.joints)
@@ -147,67 +145,13 @@ def check_units(setup: Setup, probe: Probe, spread: Spread | None) -> Iterator[F
             )
         return
     state = units.to_policy(at)
-    factor = _factor(state, spread)
-    if factor != 1.0:
-        said, wanted = ("radians", "degrees") if factor > 1 else ("degrees", "radians")
-        yield bad(
-            subject,
-            f"the states look like {said} and the policy's data like {wanted}: times "
-            f"{factor:.4g} they fit much better",
-            f"joint_scale: {factor:.7g} times what it is, for the joints that turn",
-        )
+    odd = spread.misfit(state, units.joints)
+    if odd is not None:
+        yield (bad if odd.units else doubt)(subject, odd.sentence, odd.fix)
         return
-    z = _z(state, spread)
-    swapped = _z(np.roll(state, len(state) // 2), spread)
-    gain = (np.minimum(z, 9) ** 2 - np.minimum(swapped, 9) ** 2).mean()
-    if len(z) % 2 == 0 and gain > 4.0:
-        yield doubt(
-            subject,
-            "the pose fits the data much better with the first and the second arm exchanged",
-            "check the order of `joints` against the data set's",
-        )
-        return
-    far = [i for i in np.argsort(-z) if z[i] > _FAR_Z]
-    if far:
-        named = [
-            f"{units.joints[i]} is at {state[i]:.3g} (policy units), {z[i]:.0f} standard "
-            f"deviations from the mean {spread.middle[i]:.3g}"
-            for i in far[:3]
-        ]
-        yield doubt(
-            subject,
-            "; ".join(named),
-            "move the arms to where the demonstrations began; if they are there, check order, "
-            "joint_scale and joint_offset (state_scale and state_offset, where set)",
-        )
-        return
+    z = spread.z(state)
     worst = int(np.argmax(z))
     yield good(
         subject,
         f"every joint within {max(z[worst], 0.1):.1f} standard deviations ({units.joints[worst]})",
     )
-
-
-def _z(state: np.ndarray, spread: Spread) -> np.ndarray:
-    """Return how far each joint is from the data's middle; 0 where it never moved there."""
-    moved = spread.width > 1e-6
-    z = np.abs(state - spread.middle) / np.where(moved, spread.width, 1.0)
-    return np.asarray(np.where(moved, z, 0.0))
-
-
-def _factor(state: np.ndarray, spread: Spread) -> float:
-    """Return 1, or the factor between degrees and radians that explains the state far better.
-
-    By the ratio of likelihoods, joint by joint: a state f times too small lies suspiciously near
-    zero, one f times too large suspiciously far out. Joints at zero tell nothing.
-    """
-    telling = (spread.width > 1e-6) & (np.abs(state) > 0.01 * spread.width)
-    if telling.sum() < min(3, len(state)):
-        return 1.0
-    x, middle, width = state[telling], spread.middle[telling], spread.width[telling]
-    as_is = -((x - middle) ** 2) / (2 * width**2)
-    for factor in (_DEGREES, 1 / _DEGREES):
-        scaled = np.log(factor) - (factor * x - middle) ** 2 / (2 * width**2)
-        if np.clip(scaled - as_is, -20, 20).mean() > 2.0:
-            return float(factor)
-    return 1.0

@@ -77,7 +77,7 @@ class Processes:
     def stop(self, *names: str) -> dict[str, int]:
         """End these nodes (all of them by default) with SIGINT; return their exit codes.
 
-        One that does not end within ten seconds gets SIGTERM, then SIGKILL. An impatient ^C
+        One that does not end within ten seconds gets SIGTERM, SIGABRT, SIGKILL. An impatient ^C
         changes nothing of that: the controller may be braking.
         """
         with signals_later():
@@ -85,7 +85,8 @@ class Processes:
 
     def _stop(self, names: Iterable[str]) -> dict[str, int]:
         chosen = {n: self._running.pop(n) for n in names}
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        # A node that has to be aborted says in its log where each of its threads hangs.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGABRT, signal.SIGKILL):
             for process in chosen.values():
                 if process.poll() is None:
                     with contextlib.suppress(ProcessLookupError):

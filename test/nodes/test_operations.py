@@ -227,6 +227,21 @@ def test_with_the_gate_closed_one_sees_what_a_chunk_would_lack(bench, lifecycle)
     bench.move()
 
 
+def test_with_the_gate_closed_one_sees_what_is_odd_about_the_pose(bench, lifecycle):
+    def said():
+        return bench.client.said("rtc_inference: inference")["message"]
+
+    bench.stop()
+    body = bench.running.body
+    joint = next(j for j in body.position if j.startswith("left_"))
+    before = body.position[joint], body.command[joint]
+    body.position[joint] = body.command[joint] = before[0] + 1000.0
+    bench.client.until(lambda: "before ~/start: " in said(), "what is odd", 20.0)
+    assert joint in said() and "standard deviations from the mean" in said()
+    body.position[joint], body.command[joint] = before
+    bench.client.until(lambda: "before" not in said(), "all well", 20.0)
+
+
 def test_memory_is_watched(bench, lifecycle):
     said = bench.client.said
     name = "process, growth since activation [MiB]"

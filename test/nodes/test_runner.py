@@ -199,3 +199,16 @@ def test_the_driver_and_the_controller_refuse_a_word_they_do_not_know():
         assert done.returncode == 2, done.stderr
         assert wrong.split(":=")[1].strip("[]") in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_what_hangs_while_a_node_is_taken_down_is_said_and_left():
+    script = (
+        "import time; from rtc_ros.nodes import runner; runner.END_S = 0.5\n"
+        "def hangs(): time.sleep(60)\n"
+        "runner.tear_down(0, lambda: print('first'), hangs)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (0, "first\n")
+    assert "in hangs" in done.stderr

@@ -25,7 +25,6 @@ from rtc_ros.bringup import config_file
 from rtc_ros.nodes.robot_description import LATCHED
 from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.shipped import checkpoint_path
-from rtc_ros.preflight.checkpoint import _spread
 from rtc_ros.preflight.findings import Finding
 from rtc_ros.preflight.probe import Probe
 from rtc_ros.preflight.setup import read_setup
@@ -38,7 +37,7 @@ SIDES = {"left": JOINTS[:7], "right": JOINTS[7:]}
 
 def trained_pose() -> np.ndarray:
     """The mean state of the shipped checkpoint's data, a little aside."""
-    spread = _spread(read_checkpoint(checkpoint_path("package:aloha_cube")))
+    spread = read_checkpoint(checkpoint_path("package:aloha_cube")).state_spread
     assert spread is not None
     return np.clip(spread.middle + 0.3 * spread.width, -1.7, 1.2)
 

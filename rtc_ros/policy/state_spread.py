@@ -1,0 +1,126 @@
+"""Whether a pose is like those that the policy was trained on, in its units, its order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtc_ros.policy.checkpoint_files import read_stats
+
+_DEGREES = 180.0 / np.pi
+_FAR_Z = 5.0
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """What is odd about a pose, and what to do; ``units``: nothing but other units explains it."""
+
+    sentence: str
+    fix: str
+    units: bool = False
+
+
+@dataclass(frozen=True)
+class StateSpread:
+    """Where the training data's states lay, per joint in the policy's units: float64[A] each.
+
+    ``width`` is a standard deviation, or what stands for one where the checkpoint normalises by
+    a range.
+    """
+
+    middle: np.ndarray
+    width: np.ndarray
+
+    @classmethod
+    def of(
+        cls, folder: Path, config: Mapping[str, Any], preprocessor: Mapping[str, Any]
+    ) -> StateSpread | None:
+        """Return the statistics that a checkpoint normalises states with; None: it has none."""
+        if config.get("adapt_to_pi_aloha"):
+            return None  # the statistics are of states in other conventions than the robot's
+        wanted = "normalizer_processor"
+        step: Mapping[str, Any] = next(
+            (s for s in preprocessor["steps"] if s["registry_name"] == wanted), {}
+        )
+        if "state_file" not in step:
+            return None
+        stats = read_stats(folder / step["state_file"])
+        mode = step.get("config", {}).get("norm_map", {}).get("STATE", "IDENTITY")
+        values = {
+            key.rsplit(".", 1)[1]: np.asarray(value, float)
+            for key, value in stats.items()
+            if key.startswith("observation.state.")
+        }
+        names = {
+            "MEAN_STD": ("mean", "std"),
+            "MIN_MAX": ("min", "max"),
+            "QUANTILES": ("q01", "q99"),
+            "QUANTILE10": ("q10", "q90"),
+        }
+        two = [values[name] for name in names.get(mode, ()) if name in values]
+        if len(two) != 2:
+            return None
+        if mode == "MEAN_STD":
+            return cls(*two)
+        low, high = two
+        # An even spread between the ends has this standard deviation.
+        return cls((low + high) / 2, (high - low) / np.sqrt(12))
+
+    def z(self, state: np.ndarray) -> np.ndarray:
+        """Return how far each joint [A] is from the middle; 0 where it never moved there."""
+        moved = self.width > 1e-6
+        z = np.abs(state - self.middle) / np.where(moved, self.width, 1.0)
+        return np.asarray(np.where(moved, z, 0.0))
+
+    def misfit(self, state: np.ndarray, joints: Sequence[str]) -> Misfit | None:
+        """Say what is odd about a state [A] in policy units; ``joints`` are its names."""
+        factor = self._factor(state)
+        if factor != 1.0:
+            said, wanted = ("radians", "degrees") if factor > 1 else ("degrees", "radians")
+            return Misfit(
+                f"the states look like {said} and the policy's data like {wanted}: times "
+                f"{factor:.4g} they fit much better",
+                f"joint_scale: {factor:.7g} times what it is, for the joints that turn",
+                units=True,
+            )
+        z = self.z(state)
+        swapped = self.z(np.roll(state, len(state) // 2))
+        gain = (np.minimum(z, 9) ** 2 - np.minimum(swapped, 9) ** 2).mean()
+        if len(z) % 2 == 0 and gain > 4.0:
+            return Misfit(
+                "the pose fits the data much better with the first and the second arm exchanged",
+                "check the order of `joints` against the data set's",
+            )
+        far = [i for i in np.argsort(-z) if z[i] > _FAR_Z]
+        if not far:
+            return None
+        return Misfit(
+            "; ".join(
+                f"{joints[i]} is at {state[i]:.3g} (policy units), {z[i]:.0f} standard "
+                f"deviations from the mean {self.middle[i]:.3g}"
+                for i in far[:3]
+            ),
+            "move the arms to where the demonstrations began; if they are there, check order, "
+            "joint_scale and joint_offset (state_scale and state_offset, where set)",
+        )
+
+    def _factor(self, state: np.ndarray) -> float:
+        """Return 1, or the factor between degrees and radians that explains the state far better.
+
+        By the ratio of likelihoods, joint by joint: a state f times too small lies suspiciously
+        near zero, one f times too large suspiciously far out. Joints at zero tell nothing.
+        """
+        telling = (self.width > 1e-6) & (np.abs(state) > 0.01 * self.width)
+        if telling.sum() < min(3, len(state)):
+            return 1.0
+        x, middle, width = state[telling], self.middle[telling], self.width[telling]
+        as_is = -((x - middle) ** 2) / (2 * width**2)
+        for factor in (_DEGREES, 1 / _DEGREES):
+            scaled = np.log(factor) - (factor * x - middle) ** 2 / (2 * width**2)
+            if np.clip(scaled - as_is, -20, 20).mean() > 2.0:
+                return float(factor)
+        return 1.0
