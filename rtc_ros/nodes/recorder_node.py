@@ -33,7 +33,7 @@ from rtc_ros.nodes.parameter_record import PARAMETER_TOPICS
 from rtc_ros.nodes.parameters import ConfigurationError, declare
 from rtc_ros.nodes.recorder_parameters import RECORDER
 from rtc_ros.nodes.recorder_qos import bag_qos, receives_alike, receiving_qos
-from rtc_ros.nodes.runner import tear_down
+from rtc_ros.nodes.runner import leave, tear_down
 
 POLL_PERIOD_S = 0.1
 """How often the graph is asked for publishers: topics' types are unknown until there is one."""
@@ -283,6 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = node.finish()
         # The bag is whole: whatever hangs from now on changes nothing.
         tear_down(code, executor.shutdown, node.destroy_node, rclpy.try_shutdown)
+        leave(code)
         return code
     finally:
         rclpy.try_shutdown()

@@ -24,6 +24,7 @@ from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedE
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from rtc_ros import early_signals
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.nodes.parameters import ConfigurationError
 from rtc_ros.nodes.ticker import ask_for_realtime
@@ -64,9 +65,24 @@ def tear_down(code: int, *steps: Callable[[], object]) -> None:
     thread.join(END_S)
     if thread.is_alive():
         faulthandler.dump_traceback()
-        sys.stdout.flush()
-        os._exit(code)
+        _exit(code)
     faulthandler.cancel_dump_traceback_later()
+
+
+def leave(code: int) -> None:
+    """End a node's process, once it is closed, with ``code``; in any other do nothing.
+
+    Without the finalisers of Python and of the libraries: on a loaded machine one of the
+    middleware's has been seen to hang, where no signal is heard any more.
+    """
+    if early_signals.runs_a_node(sys.orig_argv):
+        _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -154,10 +170,9 @@ def run_node(
     if getattr(node, "abandoned", False):
         if failure:
             traceback.print_exception(failure[0])
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0 if signalled and not failure else 1)
+        _exit(0 if signalled and not failure else 1)
     if failure:
         raise failure[0]
+    leave(0 if signalled else 1)
     if not signalled:
         sys.exit(1)
