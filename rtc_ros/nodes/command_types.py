@@ -75,7 +75,7 @@ def row_maker(
 
     def point(row: np.ndarray, _: Any) -> Any:
         # Without a velocity: with 0 there, the arm would be braked within each period.
-        return _trajectory(names, row[None], None, due_s, due_s)
+        return trajectory(names, row[None], None, due_s, due_s, rests=False)
 
     makers = {
         "joint_state": joint_state,
@@ -92,23 +92,14 @@ def trajectory(
     velocities: np.ndarray | None,
     first_s: float,
     period_s: float,
+    *,
+    rests: bool = True,
 ) -> JointTrajectory:
-    """Return rows [R, A] as a trajectory that begins in ``first_s`` and ends at rest.
+    """Return rows [R, A] as a trajectory that begins in ``first_s``.
 
-    ``velocities`` are [robot units / s]; None: the points have none, but the last one 0.
+    ``velocities`` are [robot units / s]; None: the points have none. Where it ``rests`` at its end,
+    the last point's are 0.
     """
-    message = _trajectory(names, rows, velocities, first_s, period_s)
-    message.points[-1].velocities = [0.0] * len(names)
-    return message
-
-
-def _trajectory(
-    names: Sequence[str],
-    rows: np.ndarray,
-    velocities: np.ndarray | None,
-    first_s: float,
-    period_s: float,
-) -> JointTrajectory:
     # Stamp 0 means "now" to a joint_trajectory_controller, whatever its clock says.
     message = JointTrajectory(joint_names=list(names))
     for i, row in enumerate(rows):
@@ -119,4 +110,6 @@ def _trajectory(
                 time_from_start=duration(first_s + i * period_s),
             )
         )
+    if rests:
+        message.points[-1].velocities = [0.0] * len(names)
     return message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rclpy.node import Node
 
@@ -29,8 +29,7 @@ class CommandWatch:
 
     def nobody_listens(self) -> str:
         """Say on which topics nobody moves an arm; "" where somebody does on each."""
-        silent = [topic for topic, count in self._listeners().items() if not count]
-        return f"nobody listens on {', '.join(silent)}" if silent else ""
+        return _silent(self._listeners())
 
     def _listeners(self) -> dict[str, int]:
         found = {t: self._node.get_subscriptions_info_by_topic(t) for t in self._topics}
@@ -38,14 +37,15 @@ class CommandWatch:
 
     def report(self) -> Report:
         """Return ERROR where somebody else publishes commands, WARN where nobody listens."""
-        values: dict[str, object] = {f"{t} listeners": n for t, n in self._listeners().items()}
+        listeners = self._listeners()
+        values: dict[str, object] = {f"{t} listeners": n for t, n in listeners.items()}
         for topic, ours in Counter(self._topics).items():
             others = self._others(topic, ours)
             if others:
                 named = ", ".join(others)
                 sentence = f"{named} publishes on {topic} too: the arm jumps between two wills"
                 return Report(ERROR, sentence, values)
-        if silent := self.nobody_listens():
+        if silent := _silent(listeners):
             return Report(WARN, silent, values)
         return Report(OK, "every command topic has a listener, and no other commander", values)
 
@@ -59,3 +59,8 @@ class CommandWatch:
         for _ in range(min(ours, names.count(own))):
             names.remove(own)  # not all: another node of our name is another one
         return sorted(set(names))
+
+
+def _silent(listeners: Mapping[str, int]) -> str:
+    silent = [topic for topic, count in listeners.items() if not count]
+    return f"nobody listens on {', '.join(silent)}" if silent else ""

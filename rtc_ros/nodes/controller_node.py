@@ -36,13 +36,7 @@ from rtc_ros.nodes.joint_input import JointInput
 from rtc_ros.nodes.limit_sources import BRAKE_S, joint_limits, slow_to_brake
 from rtc_ros.nodes.parameter_record import announce_parameters
 from rtc_ros.nodes.parameter_table import COMMON
-from rtc_ros.nodes.parameters import (
-    declare,
-    handoff_base,
-    named_once,
-    per_joint,
-    require,
-)
+from rtc_ros.nodes.parameters import declare, handoff_base, named_once, per_joint, require
 from rtc_ros.nodes.provenance import executed_message, swap_message
 from rtc_ros.nodes.robot_description import await_description
 from rtc_ros.nodes.runner import run_node

@@ -59,8 +59,8 @@ class JointInput:
         self._index = {name: i for i, name in enumerate(self.joints)}
         self._positions = np.full(len(self.joints), np.nan)
         self._received_ns = np.zeros(len(self.joints), dtype=np.int64)
-        self._unseen_ns = np.zeros(len(self.joints), dtype=np.int64)
-        """How long since then this process stood still."""
+        self._fresh_ns = np.zeros(len(self.joints), dtype=np.int64)
+        """The same, put off by the time in which this process stood still since then."""
         self._stamps_ns = np.zeros(len(self.joints), dtype=np.int64)
         self.read_stamps_ns: tuple[int, ...] = ()
         """The headers' stamps of the positions that ``read`` returned last, joint by joint."""
@@ -114,7 +114,7 @@ class JointInput:
                 self._look_for_jump(i, position, now)
                 self._positions[i] = position
                 self._received_ns[i] = now
-                self._unseen_ns[i] = 0
+                self._fresh_ns[i] = now
                 self._stamps_ns[i] = stamp_ns
 
     @property
@@ -137,7 +137,7 @@ class JointInput:
     def stood_still(self, seconds: float) -> None:
         """Say that this process stood still: what came meanwhile could not be seen yet."""
         with self._lock:
-            self._unseen_ns += round(seconds * 1e9)
+            self._fresh_ns += round(seconds * 1e9)
 
     def read(self, timeout_s: float, *, jumps: bool = True) -> tuple[np.ndarray, str]:
         """Return the positions float64[A] and "", or what is wrong with them.
@@ -147,21 +147,20 @@ class JointInput:
         """
         with self._lock:
             positions, received = self._positions.copy(), self._received_ns.copy()
-            unseen_ns = self._unseen_ns.copy()
+            fresh_ns = self._fresh_ns.copy()
             repeats = self._repeats.copy()
             self.read_stamps_ns = tuple(self._stamps_ns.tolist())
             self.read_received_ns = received
             changed_ns = self._source_changes[:, 0].copy()
             jump, jump_ns = self._jump, self.jump_ns
-        oldest = int(np.argmin(received))
-        if received[oldest] == 0:
-            missing = [n for n, at in zip(self.joints, received, strict=True) if at == 0]
+        missing = [n for n, at in zip(self.joints, received, strict=True) if at == 0]
+        if missing:
             return positions, (
                 f"no joint state yet for {_few(missing)} on {', '.join(self.topics)}"
             )
         now = time.monotonic_ns()
-        oldest = int(np.argmin(received + unseen_ns))
-        age_s = (now - received[oldest] - unseen_ns[oldest]) * 1e-9
+        oldest = int(np.argmin(fresh_ns))
+        age_s = (now - fresh_ns[oldest]) * 1e-9
         if age_s > timeout_s:
             still = ": its messages repeat one stamp, the driver hangs" if repeats[oldest] else ""
             return positions, (

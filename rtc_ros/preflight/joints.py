@@ -109,12 +109,6 @@ def check_names(setup: Setup, probe: Probe) -> Iterator[Finding]:
             "stop one (a simulation beside the robot, a second joint_state_broadcaster); or, if "
             "both arms call their joints the same, joint_state_prefixes",
         )
-    if list(setup.inference["joints"]) != list(setup.joints):
-        yield bad(
-            subject,
-            "rtc_inference and rtc_controller have other `joints`",
-            "set `joints` once, under /**",
-        )
 
 
 def pose(setup: Setup, probe: Probe, joints: Sequence[str]) -> np.ndarray | None:

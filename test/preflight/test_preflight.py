@@ -7,20 +7,16 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from preflight_robot import JOINTS, SIDES
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rich.console import Console
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from preflight_robot import JOINTS, SIDES, PreflightRobot
 
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.spec import HandoffSpec
@@ -32,14 +28,6 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 INFERENCE, CONTROLLER = "/**/rtc_inference", "/**/rtc_controller"
 TRIES = 5
 """For what only a robot without pauses has: its drivers are a thread of this process."""
-
-
-@pytest.fixture
-def robot(tmp_path, monkeypatch):
-    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
-    made = PreflightRobot(tmp_path)
-    yield made
-    made.down()
 
 
 def found(findings: list[Finding], level: Level, subject: str, sentence: str) -> Finding:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from preflight_robot import JOINTS, SIDES, PreflightRobot
+from preflight_robot import JOINTS, SIDES
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -21,14 +15,6 @@ pytestmark = pytest.mark.ros
 
 INFERENCE, CONTROLLER = "/**/rtc_inference", "/**/rtc_controller"
 LAST = JOINTS[-1]
-
-
-@pytest.fixture
-def robot(tmp_path, monkeypatch):
-    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
-    made = PreflightRobot(tmp_path)
-    yield made
-    made.down()
 
 
 def of(robot, level, subject):
