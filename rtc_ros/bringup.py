@@ -23,11 +23,11 @@ PACKAGE = "rtc_ros"
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 MODULES = {
-    "rtc_inference": "rtc_ros.nodes.inference_node",
-    "rtc_controller": "rtc_ros.nodes.controller_node",
-    "rtc_recorder": "rtc_ros.nodes.recorder_node",
-    "rtc_monitor": "rtc_ros.nodes.monitor_node",
-    "rtc_sim": "rtc_ros.sim.driver_node",
+    "rtc_inference": "rtc_ros.inference.node",
+    "rtc_controller": "rtc_ros.controller.node",
+    "rtc_recorder": "rtc_ros.recorder.node",
+    "rtc_monitor": "rtc_ros.monitor.node",
+    "rtc_sim": "rtc_ros.sim.node",
 }
 """Executables by name, and the module that each runs."""
 

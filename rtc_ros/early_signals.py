@@ -1,7 +1,7 @@
 """SIGINT and SIGTERM while a node's process still imports: it ends at once, with exit code 0.
 
 Those imports take a second or two, in which Python would answer ^C with a traceback.
-``rtc_ros.nodes.runner`` puts its own handlers in place of these.
+``rtc_ros.ros.runner`` puts its own handlers in place of these.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def runs_a_node(command: list[str]) -> bool:
     """Tell whether ``command``, of a Python process, is a node's module or its script."""
     if "-m" in command[:-1]:
         module = command[command.index("-m") + 1]
-        return module.startswith("rtc_ros.") and module.endswith("_node")
+        return module.startswith("rtc_ros.") and module.endswith(".node")
     return any(Path(word).name.startswith("rtc_") for word in command[1:2]) and (
         Path(command[1]).name != "rtc_ros"
     )

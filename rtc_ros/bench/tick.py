@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
-from rtc_ros.nodes.ticker import DeadlineTicker
+from rtc_ros.controller.ticker import DeadlineTicker
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rtc_ros.nodes.checks import policy_problems
+from rtc_ros.inference.checks import policy_problems
 from rtc_ros.policy.backbone import find_backbone
 from rtc_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from rtc_ros.policy.checkpoint_files import CheckpointError

@@ -8,12 +8,12 @@ from typing import Any
 
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 
-from rtc_ros.nodes.command_types import message_class
-from rtc_ros.nodes.command_watch import commands_an_arm
-from rtc_ros.nodes.parameters import ConfigurationError
+from rtc_ros.controller.command_types import message_class
+from rtc_ros.controller.command_watch import commands_an_arm
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.probe import COMMAND_QOS, RELIABLE_QOS, STATE_QOS, Probe, full_name
 from rtc_ros.preflight.setup import Group, Setup
+from rtc_ros.ros.parameters import ConfigurationError
 
 _DESIRED = "interpolate_from_desired_state"
 

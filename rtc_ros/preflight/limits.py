@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from rtc_ros.controller.limit_sources import jerk_delay_s, joint_limits, slow_to_brake
 from rtc_ros.core.limits import JointLimits
-from rtc_ros.nodes.limit_sources import jerk_delay_s, joint_limits, slow_to_brake
-from rtc_ros.nodes.parameters import ConfigurationError
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.joints import pose
 from rtc_ros.preflight.probe import Probe
 from rtc_ros.preflight.setup import Setup
+from rtc_ros.ros.parameters import ConfigurationError
 
 _LATE_S = 0.1
 """Commands that are later than this because of a jerk limit are worth a word."""

@@ -23,7 +23,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 
-from rtc_ros.nodes.robot_description import LATCHED
+from rtc_ros.controller.robot_description import LATCHED
 from rtc_ros.preflight.setup import Setup
 
 NODE_NAME = "rtc_preflight"

@@ -10,15 +10,15 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
+from rtc_ros.controller.command_types import MESSAGE_TYPES
+from rtc_ros.controller.group_parameters import read_groups
+from rtc_ros.controller.parameters import CONTROLLER
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.nodes.command_types import MESSAGE_TYPES
-from rtc_ros.nodes.controller_parameters import CONTROLLER
-from rtc_ros.nodes.group_parameters import read_groups
-from rtc_ros.nodes.inference_parameters import CAMERA, INFERENCE
-from rtc_ros.nodes.joint_input import prefixed
-from rtc_ros.nodes.joint_units import PolicyUnits
-from rtc_ros.nodes.parameter_table import COMMON
-from rtc_ros.nodes.parameters import (
+from rtc_ros.inference.parameters import CAMERA, INFERENCE
+from rtc_ros.ros.joint_input import prefixed
+from rtc_ros.ros.joint_units import PolicyUnits
+from rtc_ros.ros.parameter_table import COMMON
+from rtc_ros.ros.parameters import (
     ConfigurationError,
     declare,
     handoff_base,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtc_ros.nodes.parameter_table import Parameter
+from rtc_ros.ros.parameter_table import Parameter
 
 DRIVER = (
     Parameter(

@@ -15,8 +15,8 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.live import Live
 
-from rtc_ros.nodes.monitor_node import MonitorNode
-from rtc_ros.nodes.parameters import ConfigurationError
+from rtc_ros.monitor.node import MonitorNode
+from rtc_ros.ros.parameters import ConfigurationError
 from rtc_ros.tools.monitor_view import line, view
 
 REFRESH_S = 0.5

@@ -8,21 +8,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rtc_ros.bringup import COMMON_ARGUMENTS, SIM_ARGUMENTS, Argument
-from rtc_ros.nodes.controller_parameters import CONTROLLER, GROUP
-from rtc_ros.nodes.inference_parameters import CAMERA, INFERENCE
-from rtc_ros.nodes.monitor_parameters import MONITOR
-from rtc_ros.nodes.parameter_table import COMMON, UNSET, Parameter
-from rtc_ros.nodes.recorder_parameters import RECORDER
+from rtc_ros.controller.parameters import CONTROLLER, GROUP
+from rtc_ros.inference.parameters import CAMERA, INFERENCE
+from rtc_ros.monitor.parameters import MONITOR
 from rtc_ros.overrides import yaml_value
+from rtc_ros.recorder.parameters import RECORDER
+from rtc_ros.ros.parameter_table import COMMON, UNSET, Parameter
 from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters
 
 INTRODUCTION = """\
 # Parameters
 
 Written by `rtc_ros docs parameters` from the tables that declare them:
-`rtc_ros/nodes/parameter_table.py`, `rtc_ros/nodes/inference_parameters.py`,
-`rtc_ros/nodes/controller_parameters.py`, `rtc_ros/nodes/recorder_parameters.py`,
-`rtc_ros/nodes/monitor_parameters.py`,
+`rtc_ros/ros/parameter_table.py`, `rtc_ros/inference/parameters.py`,
+`rtc_ros/controller/parameters.py`, `rtc_ros/recorder/parameters.py`,
+`rtc_ros/monitor/parameters.py`,
 `rtc_ros/sim/driver_parameters.py` and, for the launch arguments, `rtc_ros/bringup.py`.
 
 *Live* parameters may change while the robot moves (`ros2 param set`); a change is validated as a

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from rtc_ros.nodes.parameters import ConfigurationError
 from rtc_ros.preflight import cameras, checkpoint, commands, joints, limits, machine, timing
 from rtc_ros.preflight.findings import Finding, bad, exit_code, table, verdict
 from rtc_ros.preflight.probe import Probe
 from rtc_ros.preflight.setup import Setup, read_setup
+from rtc_ros.ros.parameters import ConfigurationError
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from rtc_ros.nodes import inference_node, policy_loading
+from rtc_ros.inference import node as inference_node
+from rtc_ros.inference import policy_loading
 from rtc_ros.policy.protocol import Guidance, Observation, PolicyResult, PolicySpec
 
 HORIZON, SPEED = 30, 0.01

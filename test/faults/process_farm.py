@@ -16,12 +16,12 @@ import numpy as np
 from fault_system import COMMON, CONTROLLER, HORIZON, INFERENCE, JOINTS, PERIOD_S
 
 from rtc_ros.bringup import NodeToRun
+from rtc_ros.controller import node as controller_node
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.cursor import Mode
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
-from rtc_ros.nodes import controller_node
 
 STRIDE = 3
 NAMESPACE = os.environ.get("FAULT_NAMESPACE", "")

@@ -4,7 +4,7 @@ import sys
 import time
 import types
 
-from rtc_ros.nodes import inference_node
+from rtc_ros.inference import node as inference_node
 
 
 class NeverLoads:

@@ -18,13 +18,13 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from rtc_ros.bringup import NodeToRun
+from rtc_ros.controller.command_types import message_class
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.limits import at_rest
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
-from rtc_ros.nodes.command_types import message_class
 from rtc_ros.running.processes import Processes
 
 JOINTS = ["a", "b", "c"]

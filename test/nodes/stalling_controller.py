@@ -8,8 +8,9 @@ import os
 import time
 from pathlib import Path
 
-from rtc_ros.nodes import command_output, controller_node
-from rtc_ros.nodes.control_tick import ControlTick
+from rtc_ros.controller import command_output
+from rtc_ros.controller import node as controller_node
+from rtc_ros.controller.tick import ControlTick
 
 
 def stand_still(where):

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from rtc_ros.bringup import MODULES, config_file
-from rtc_ros.nodes.controller_parameters import CONTROLLER, GROUP
-from rtc_ros.nodes.inference_parameters import CAMERA, INFERENCE
-from rtc_ros.nodes.parameter_table import COMMON
-from rtc_ros.nodes.recorder_parameters import RECORDER
+from rtc_ros.controller.parameters import CONTROLLER, GROUP
+from rtc_ros.inference.parameters import CAMERA, INFERENCE
+from rtc_ros.recorder.parameters import RECORDER
+from rtc_ros.ros.parameter_table import COMMON
 from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters
 
 CONFIG = Path(config_file("sim.yaml")).parent

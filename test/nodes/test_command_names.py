@@ -9,10 +9,10 @@ from robot_double import PARAMETERS
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
-from rtc_ros.nodes.command_types import message_class, row_maker
-from rtc_ros.nodes.group_parameters import bare_names
-from rtc_ros.nodes.joint_input import JointInput, prefixed
-from rtc_ros.nodes.parameters import ConfigurationError
+from rtc_ros.controller.command_types import message_class, row_maker
+from rtc_ros.controller.group_parameters import bare_names
+from rtc_ros.ros.joint_input import JointInput, prefixed
+from rtc_ros.ros.parameters import ConfigurationError
 
 pytestmark = pytest.mark.ros
 

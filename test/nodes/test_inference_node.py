@@ -26,7 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.nodes.inference_parameters import INFERENCE
+from rtc_ros.inference.parameters import INFERENCE
 from rtc_ros.running.processes import Processes
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]

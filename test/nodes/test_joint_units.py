@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from rtc_ros.nodes.checks import policy_problems
-from rtc_ros.nodes.inference_parameters import INFERENCE
-from rtc_ros.nodes.joint_units import PolicyUnits
-from rtc_ros.nodes.parameters import ConfigurationError
+from rtc_ros.inference.checks import policy_problems
+from rtc_ros.inference.parameters import INFERENCE
 from rtc_ros.policy.protocol import PolicySpec
+from rtc_ros.ros.joint_units import PolicyUnits
+from rtc_ros.ros.parameters import ConfigurationError
 
 NAN = math.nan
 

@@ -7,11 +7,11 @@ import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
+from rtc_ros.controller.joint_limits_file import yaml_limits
+from rtc_ros.controller.limit_sources import joint_limits
+from rtc_ros.controller.parameters import CONTROLLER
 from rtc_ros.core.urdf import urdf_limits
-from rtc_ros.nodes.controller_parameters import CONTROLLER
-from rtc_ros.nodes.joint_limits_file import yaml_limits
-from rtc_ros.nodes.limit_sources import joint_limits
-from rtc_ros.nodes.parameters import ConfigurationError
+from rtc_ros.ros.parameters import ConfigurationError
 
 NAN = math.nan
 PERIOD = 0.02

@@ -4,8 +4,8 @@ import mmap
 
 import pytest
 
-from rtc_ros.nodes.diagnostics import ERROR, OK, WARN, Report
-from rtc_ros.nodes.memory import MemoryWatch, gpu_mib, host_mib, resident_mib
+from rtc_ros.inference.memory import MemoryWatch, gpu_mib, host_mib, resident_mib
+from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
 
 
 def test_resident_memory_grows_by_what_is_touched_and_is_given_back():
@@ -61,8 +61,8 @@ def test_gpu_memory_is_that_of_the_device_in_use():
 def test_the_device_is_the_one_of_now_and_a_report_that_fails_is_one(ros, monkeypatch):
     from rclpy.node import Node
 
-    from rtc_ros.nodes import memory
-    from rtc_ros.nodes.diagnostics import Diagnostics
+    from rtc_ros.inference import memory
+    from rtc_ros.ros.diagnostics import Diagnostics
 
     asked = []
 

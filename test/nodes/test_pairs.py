@@ -13,8 +13,8 @@ from pair_bench import STEPS, Bench
 from pair_doubles import HORIZON, SIDES, STAND_INS
 
 from rtc_ros.bags.run_reader import read_run
+from rtc_ros.controller.command_types import MESSAGE_TYPES
 from rtc_ros.core.continuity.judge import judge
-from rtc_ros.nodes.command_types import MESSAGE_TYPES
 from rtc_ros.preflight.findings import Level
 from rtc_ros.replay.source import Recording
 from rtc_ros.tools.cli import main as rtc_ros

@@ -26,8 +26,8 @@ from rtc_ros.bags.reader import Bag
 from rtc_ros.bags.run_reader import read_run
 from rtc_ros.bags.writer import BagFolderError, BagWriter
 from rtc_ros.core.continuity import judge
-from rtc_ros.nodes import ros2_bag
-from rtc_ros.nodes.recorder_qos import receiving_qos
+from rtc_ros.recorder import ros2_bag
+from rtc_ros.recorder.qos import receiving_qos
 from rtc_ros.report.example_run import ExampleSettings, example_run
 from rtc_ros.tools.film import images
 
@@ -37,7 +37,7 @@ BAGS = Path(__file__).parents[1] / "bags"
 
 def recorder(folder, *parameters, record_with="rtc_recorder", path=None):
     settings = [f"output:={folder}", "camera_topics:=['/camera/top/image_raw']", *parameters]
-    command = [sys.executable, "-m", "rtc_ros.nodes.recorder_node", "--ros-args"]
+    command = [sys.executable, "-m", "rtc_ros.recorder.node", "--ros-args"]
     for setting in [f"record_with:={record_with}", *settings]:
         command += ["-p", setting]
     environment = {**os.environ, "PATH": os.pathsep.join([str(path), os.environ["PATH"]])}

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.ros
 NODE = """
 import os, signal, sys, threading, time
 from rclpy.node import Node
-from rtc_ros.nodes.parameters import ConfigurationError
-from rtc_ros.nodes.runner import run_node
+from rtc_ros.ros.parameters import ConfigurationError
+from rtc_ros.ros.runner import run_node
 
 class Small(Node):
     executor_priority = 0
@@ -107,7 +107,7 @@ def test_a_signal_while_a_node_imports_ends_it_without_a_word(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("command", "is_one"),
     [
-        (["python", "-m", "rtc_ros.nodes.controller_node", "--ros-args"], True),
+        (["python", "-m", "rtc_ros.controller.node", "--ros-args"], True),
         (["python", "/ws/lib/rtc_ros/rtc_sim", "--ros-args"], True),
         (["python", "-m", "rtc_ros.tools.cli", "start", "sim"], False),
         (["python", "/venv/bin/rtc_ros", "demo"], False),
@@ -129,7 +129,7 @@ def test_a_node_that_shuts_its_context_down_is_closed_and_ends_with_1():
 
 def test_the_simulated_robot_s_guard_ends_it_with_1():
     script = (
-        "from rtc_ros.sim import driver_node as d\n"
+        "from rtc_ros.sim import node as driver_node as d\n"
         "def stuck(self): raise FloatingPointError('the arms fell off')\n"
         "d.SimDriver._physics = stuck\n"
         "d.main()"
@@ -186,8 +186,8 @@ def test_what_can_not_begin_says_one_sentence_and_ends_with_2(kind, arguments, s
 
 def test_the_driver_and_the_controller_refuse_a_word_they_do_not_know():
     for module, wrong in (
-        ("rtc_ros.sim.driver_node", "rtc_sim:cameras:=[nowhere]"),
-        ("rtc_ros.nodes.controller_node", "rtc_controller:tick_source:=sundial"),
+        ("rtc_ros.sim.node", "rtc_sim:cameras:=[nowhere]"),
+        ("rtc_ros.controller.node", "rtc_controller:tick_source:=sundial"),
     ):
         arguments = ["--params-file", config_file("sim.yaml"), "-p", wrong]
         done = subprocess.run(
@@ -203,7 +203,7 @@ def test_the_driver_and_the_controller_refuse_a_word_they_do_not_know():
 
 def test_what_hangs_while_a_node_is_taken_down_is_said_and_left():
     script = (
-        "import time; from rtc_ros.nodes import runner; runner.END_S = 0.5\n"
+        "import time; from rtc_ros.ros import runner; runner.END_S = 0.5\n"
         "def hangs(): time.sleep(60)\n"
         "runner.tear_down(0, lambda: print('first'), hangs)"
     )

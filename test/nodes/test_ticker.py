@@ -9,15 +9,15 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
 
-from rtc_ros.nodes.joint_input import JointInput
-from rtc_ros.nodes.ticker import DeadlineTicker
+from rtc_ros.controller.ticker import DeadlineTicker
+from rtc_ros.ros.joint_input import JointInput
 
 pytestmark = pytest.mark.ros
 
 FAILING = """
 from rclpy.node import Node
-from rtc_ros.nodes.runner import run_node
-from rtc_ros.nodes.ticker import DeadlineTicker
+from rtc_ros.ros.runner import run_node
+from rtc_ros.controller.ticker import DeadlineTicker
 
 class Failing(Node):
     executor_priority = 0

@@ -6,7 +6,7 @@ import rclpy
 from driver_doubles import Body, TrajectoryController
 from trajectory_msgs.msg import JointTrajectory
 
-from rtc_ros.nodes.command_types import row_maker
+from rtc_ros.controller.command_types import row_maker
 
 pytestmark = pytest.mark.ros
 

@@ -7,7 +7,7 @@ from pair_doubles import PAIRS, write_checkpoint
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from rtc_ros.bringup import NodeToRun, config_file
-from rtc_ros.nodes.inference_node import InferenceNode
+from rtc_ros.inference.node import InferenceNode
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 

@@ -16,7 +16,7 @@ sys.exit("{module} loads " + ", ".join(heavy) if heavy else 0)
 """
 
 
-@pytest.mark.parametrize("module", ["rtc_ros.nodes.controller_node", "rtc_ros.handoff.ring"])
+@pytest.mark.parametrize("module", ["rtc_ros.controller.node", "rtc_ros.handoff.ring"])
 def test_module_loads_without_the_model_s_libraries(repo: Path, module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(module=module)],

@@ -210,7 +210,7 @@ def bad_commands(text: str) -> list[str]:
 def bad_arguments(text: str) -> list[str]:
     """Return the launch arguments and the parameters of `ros2 param set` that there are not."""
     arguments = first_arguments("rtc_ros/bringup.py", "Argument")
-    parameters = first_arguments("rtc_ros/nodes/inference_parameters.py", "Parameter")
+    parameters = first_arguments("rtc_ros/inference/parameters.py", "Parameter")
     code = re.sub(r"\\\n\s*", " ", code_of(text))
     wrong = []
     for line in code.splitlines():
@@ -312,7 +312,8 @@ def test_the_tree_of_the_package_names_files_that_exist() -> None:
 
 def node_names() -> set[str]:
     """Return the ``~/`` names that the nodes publish, subscribe to or serve."""
-    return {w for w in literals("rtc_ros/nodes") if re.fullmatch(r"~/\w+", w)}
+    folders = (f"rtc_ros/{name}" for name in ("controller", "inference", "ros"))
+    return {w for w in literals(*folders) if re.fullmatch(r"~/\w+", w)}
 
 
 def test_interface_names_the_nodes_own_topics_and_services_and_no_others() -> None:
@@ -323,7 +324,7 @@ def test_interface_names_the_nodes_own_topics_and_services_and_no_others() -> No
 
 def test_interface_names_each_field_of_executed_swap_and_settings() -> None:
     text = texts(INTERFACE)
-    provenance = "rtc_ros/nodes/provenance.py"
+    provenance = "rtc_ros/ros/provenance.py"
     swap = dict(names_bound(tree_of(REPO / provenance).body))["swap_message"]
     fields = words_of(assigned(provenance, "FIELDS"))
     keys = keys_of(swap)
@@ -342,14 +343,14 @@ def test_interface_names_each_entry_of_diagnostics_and_each_command_type() -> No
     for name in ("controller", "inference"):
         (made,) = [
             node
-            for node in ast.walk(tree_of(REPO / f"rtc_ros/nodes/{name}_node.py"))
+            for node in ast.walk(tree_of(REPO / f"rtc_ros/{name}/node.py"))
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Diagnostics"
         ]
         parts = keys_of(made)
         assert len(parts) >= 3
         assert all(f"`rtc_{name}: {part}`" in text for part in parts)
-    kinds = keys_of(assigned("rtc_ros/nodes/command_types.py", "MESSAGE_TYPES"))
-    kinds |= words_of(assigned("rtc_ros/nodes/command_types.py", "CHUNK"))
+    kinds = keys_of(assigned("rtc_ros/controller/command_types.py", "MESSAGE_TYPES"))
+    kinds |= words_of(assigned("rtc_ros/controller/command_types.py", "CHUNK"))
     assert len(kinds) == 6
     assert all(f"| `{kind}` |" in text for kind in kinds)
 

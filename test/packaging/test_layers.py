@@ -103,7 +103,8 @@ def test_only_the_two_modules_for_it_import_lerobot(repo: Path) -> None:
 def test_the_nodes_of_a_real_robot_import_nothing_of_the_simulation(repo: Path) -> None:
     users = [
         str(path)
-        for path, names in modules(repo, "rtc_ros/nodes")
+        for folder in ("controller", "inference", "ros", "recorder", "monitor")
+        for path, names in modules(repo, f"rtc_ros/{folder}")
         if any(name.startswith("rtc_ros.sim") for name in names)
     ]
     assert not users

@@ -22,7 +22,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 
 from rtc_ros.bringup import config_file
-from rtc_ros.nodes.robot_description import LATCHED
+from rtc_ros.controller.robot_description import LATCHED
 from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.shipped import checkpoint_path
 from rtc_ros.preflight.findings import Finding

@@ -25,7 +25,7 @@ class Driver:
 
         arguments = [part for value in parameters for part in ("-p", value)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rtc_ros.sim.driver_node", "--ros-args", *arguments],
+            [sys.executable, "-m", "rtc_ros.sim.node", "--ros-args", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

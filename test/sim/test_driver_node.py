@@ -113,7 +113,7 @@ def test_it_exits_with_0_on_a_signal_while_it_renders(start_driver, number) -> N
 )
 def test_a_wrong_parameter_ends_it_with_a_sentence(parameter: str, sentence: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "rtc_ros.sim.driver_node", "--ros-args", "-p", parameter],
+        [sys.executable, "-m", "rtc_ros.sim.node", "--ros-args", "-p", parameter],
         capture_output=True,
         text=True,
         timeout=60,
@@ -125,7 +125,7 @@ def test_a_wrong_parameter_ends_it_with_a_sentence(parameter: str, sentence: str
 def test_where_nothing_can_be_rendered_it_names_the_packages_and_ends() -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     ended = subprocess.run(
-        [sys.executable, "-m", "rtc_ros.sim.driver_node"],
+        [sys.executable, "-m", "rtc_ros.sim.node"],
         capture_output=True,
         text=True,
         timeout=60,

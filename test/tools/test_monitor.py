@@ -189,7 +189,7 @@ def test_joint_states_are_those_that_the_settings_name():
     from rclpy.qos import DurabilityPolicy, QoSProfile
     from std_msgs.msg import String
 
-    from rtc_ros.nodes.monitor_node import MonitorNode
+    from rtc_ros.monitor.node import MonitorNode
 
     rclpy.init()
     node, other = MonitorNode("rtc_monitor_test"), rclpy.create_node("rtc_inference_double")
@@ -268,7 +268,7 @@ def test_a_played_bag_is_judged_live_as_from_its_file(bag):
 
     try:
         with (
-            process("-m", "rtc_ros.nodes.monitor_node") as monitor,
+            process("-m", "rtc_ros.monitor.node") as monitor,
             process(PLAYER, bag, "2") as player,
         ):
             wait(lambda: status() is not None and status().message == "nothing executed yet")

@@ -1,0 +1,1 @@
+"""rtc_controller: executes one action per Δt; never imports torch."""

@@ -1,0 +1,64 @@
+"""Chunks out of the inference node's ring, as long as there is one."""
+
+from __future__ import annotations
+
+import time
+
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.handoff.errors import HandoffError
+from rtc_ros.handoff.ring import ChunkRing
+from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
+
+_RETRY_S = 0.2
+
+
+class ChunkInput:
+    """Attaches to a ring whenever there is one that fits; looked at once a tick, never waits."""
+
+    def __init__(self, name: str, spec: HandoffSpec) -> None:
+        self._name = name
+        self._spec = spec
+        self._ring: ChunkRing | None = None
+        self._problem = ""
+        self._due_s = 0.0
+
+    def newest(self, step_epoch: int) -> ActionChunk | None:
+        """Return the newest chunk if there is a newer one than at the last call, else None.
+
+        Of a ring that was just found only a chunk that counts the steps of ``step_epoch``.
+        """
+        try:
+            if self._ring is not None:
+                return self._ring.read_newest() if self._ring.poll() else None
+            chunk = self._attached()
+            return chunk if chunk is not None and chunk.step_epoch == step_epoch else None
+        except HandoffError as error:
+            self._problem = str(error)
+            self.close()
+            return None
+
+    def _attached(self) -> ActionChunk | None:
+        now = time.monotonic()
+        if now < self._due_s:
+            return None
+        self._due_s = now + _RETRY_S
+        self._ring = ChunkRing.attach_or_none(self._name, self._spec)
+        self._problem = ""
+        return None if self._ring is None else self._ring.read_newest()
+
+    def report(self) -> Report:
+        """Say whether there is a ring, and whether it fits."""
+        ring = self._ring
+        if self._problem:
+            return Report(ERROR, self._problem)
+        if ring is None:
+            return Report(WARN, "no inference node yet: the ring is absent")
+        values = {"ring": ring.path, "H": ring.spec.horizon, "epoch": ring.epoch}
+        return Report(OK, "attached", values)
+
+    def close(self) -> None:
+        """Let go of the ring."""
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None

@@ -1,0 +1,207 @@
+"""The motion gate: start, stop, reset, the latched stop, and who may open it when."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from rtc_ros.controller.command_output import CommandGroup
+from rtc_ros.core.controller import Controller
+from rtc_ros.core.cursor import Mode
+from rtc_ros.handoff.errors import HandoffError
+from rtc_ros.handoff.latch import LatchFile
+from rtc_ros.handoff.segment import next_epoch
+from rtc_ros.ros.joint_input import JointInput
+
+_LATCHED = "the stop is latched: call ~/clear when it is safe to move, then ~/start"
+_RESTARTING = "the arm is braked to rest, then started again"
+_BRAKING = "the arm is still being braked to rest: call ~/start again in a moment"
+
+
+class Gate:
+    """Closed until someone opens it; a closing gate brakes the arm first.
+
+    Args:
+        node: offers ``~/start``, ``~/stop``, ``~/reset``, ``~/latch_stop`` and ``~/clear``.
+        controller: what is started and stopped; touched under ``lock`` only.
+        lock: shared with the tick.
+        joints: where the measured pose comes from.
+        timeout_s: joint states older than this are none.
+        groups: drivers that may have to be told to hold.
+        epoch: of the process; each run of the step count gets a later one.
+        latch: where a latched stop is remembered.
+        nobody_listens: says on which command topics there is no driver.
+        when_ready: open as soon as joint states are there.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        controller: Controller,
+        lock: threading.Lock,
+        joints: JointInput,
+        timeout_s: float,
+        groups: Sequence[CommandGroup],
+        epoch: int,
+        latch: LatchFile,
+        nobody_listens: Callable[[], str],
+        when_ready: bool,
+    ) -> None:
+        self.when_ready = when_ready
+        self._log = node.get_logger()
+        self._controller = controller
+        self._lock = lock
+        self._joints = joints
+        self._timeout_s = timeout_s
+        self._groups = groups
+        self._epoch = epoch
+        self._latch = latch
+        self._nobody_listens = nobody_listens
+        self._restart = False
+        self._ending = False
+        node.create_service(Trigger, "~/start", _answering(self._on_start))
+        node.create_service(Trigger, "~/stop", _answering(self._on_stop))
+        node.create_service(Trigger, "~/reset", _answering(self._on_reset))
+        node.create_service(Trigger, "~/latch_stop", _answering(self._on_latch_stop))
+        node.create_service(Trigger, "~/clear", _answering(self._on_clear))
+
+    def start(self) -> str:
+        """Open the gate; return "" or why it stays closed."""
+        # Commands that nobody takes would run away from the arm, and a driver that comes later
+        # would throw it after them.
+        silent = self._nobody_listens()
+        with self._lock:
+            problem = self._open(silent)
+        if not problem:
+            self._log.info("started from the measured pose; waiting for the first chunk")
+        return problem
+
+    def open_if_ready(self) -> None:
+        """Open the gate if that was asked for and there is a pose to start from."""
+        if self.when_ready and self._controller.mode is Mode.STOPPED and not self.start():
+            self.when_ready = False
+
+    def after_tick(self) -> None:
+        """Begin the run that a reset asked for, once the arm stands; within the lock."""
+        if self._restart and self._controller.stopped and self._rests:
+            self._restart = False
+            problem = self._open()
+            if problem:
+                self._log.error(f"reset: not started again: {problem}")
+
+    def close(self, seconds: float) -> None:
+        """Stop for good: brake, for as long as that takes but no longer than ``seconds``."""
+        with self._lock:
+            self._ending = True
+            self._stop()
+        end = time.monotonic() + seconds
+        while not (rests := self._locked_rests()) and time.monotonic() < end:
+            time.sleep(0.002)
+        if not rests:
+            self._log.error(f"the arm could not be braked to rest within {seconds:g} s")
+
+    def _open(self, silent: str = "") -> str:
+        controller = self._controller
+        if self._ending:
+            return "the controller is ending"
+        if controller.mode is Mode.LATCHED:
+            return _LATCHED
+        if not controller.stopped:
+            return f"already started (the controller is {controller.mode.name})"
+        if not self._rests:
+            return _BRAKING
+        pose, problem = self._joints.read(self._timeout_s)
+        problem = problem or (silent and f"{silent}: start and activate the driver's controller")
+        if not problem:
+            self._epoch = next_epoch(self._epoch)
+            controller.start(self._epoch, pose)
+        return problem
+
+    def _stop(self, latch: bool = False) -> None:
+        controller = self._controller
+        self.when_ready = self._restart = False
+        if latch:
+            controller.latch()
+        else:
+            controller.stop()
+
+    @property
+    def _rests(self) -> bool:
+        """Whether the arm is at rest, and no driver goes on along a chunk; the tick tells them."""
+        return self._controller.settled and not any(group.playing for group in self._groups)
+
+    def _locked_rests(self) -> bool:
+        with self._lock:
+            return self._rests
+
+    def _doing(self) -> str:
+        return "holding" if self._rests else "braking to rest"
+
+    def _on_start(self) -> tuple[bool, str]:
+        problem = self.start()
+        return not problem, problem or "started"
+
+    def _on_stop(self) -> tuple[bool, str]:
+        with self._lock:
+            self._stop()
+            message = f"stopped after {self._controller.player.step} steps; {self._doing()}"
+            if self._controller.mode is Mode.LATCHED:
+                message += "; the stop stays latched"
+        self._log.info(message)
+        return True, message
+
+    def _on_latch_stop(self) -> tuple[bool, str]:
+        with self._lock:
+            self._stop(latch=True)
+            message = f"stopped after {self._controller.player.step} steps; {self._doing()}"
+            message += "; latched: only ~/clear lets ~/start work again"
+            try:
+                self._latch.write()
+            except HandoffError as error:
+                message += f"; a controller with other joints or Δt won't know of it: {error}"
+        self._log.warning(message)
+        return True, message
+
+    def _on_clear(self) -> tuple[bool, str]:
+        with self._lock:
+            latched = self._controller.mode is Mode.LATCHED
+            try:
+                self._latch.remove()
+            except HandoffError as error:
+                return False, f"the stop stays latched: {error}"
+            # Whoever clears a stop says that it is safe, not that the arm shall move.
+            self.when_ready = self.when_ready and not latched
+            self._controller.clear()
+        message = "cleared; the gate is closed: call ~/start" if latched else "nothing was latched"
+        self._log.info(message)
+        return True, message
+
+    def _on_reset(self) -> tuple[bool, str]:
+        """Begin a new count of steps; goes on moving if it was."""
+        with self._lock:
+            if self._controller.mode is Mode.LATCHED:
+                return False, _LATCHED
+            if self._restart:
+                return True, _RESTARTING
+            if self._controller.stopped:
+                return True, "reset; stopped"
+            self._stop()
+            if not self._rests:
+                self._restart = True
+                return True, _RESTARTING
+            problem = self._open()
+        return not problem, problem or "reset and started again"
+
+
+def _answering(
+    act: Callable[[], tuple[bool, str]],
+) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
+    def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = act()
+        return response
+
+    return answer

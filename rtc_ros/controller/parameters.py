@@ -1,0 +1,192 @@
+"""The parameters of the controller, and those of each of its command groups."""
+
+from __future__ import annotations
+
+from rtc_ros.ros.parameter_table import UNSET, Parameter
+
+CONTROLLER = (
+    Parameter(
+        "command_groups",
+        [""],
+        "Names of the groups that commands go out to. Each has group.NAME.topic, .type, .joints "
+        "and more. Together they must hold each joint once.",
+    ),
+    Parameter(
+        "position_lower",
+        UNSET,
+        "Lower position limit per joint, in the order of `joints`, or one for all (-.inf: none). "
+        "Not set, or .nan for a joint: from joint_limits_file, else from the robot description. "
+        "A joint without limit is refused.",
+        "robot units",
+    ),
+    Parameter(
+        "position_upper",
+        UNSET,
+        "Upper position limit per joint (.inf: none). Not set: as position_lower.",
+        "robot units",
+    ),
+    Parameter(
+        "position_margin",
+        [0.0],
+        "Kept from both position limits, wherever they come from; per joint, or one for all.",
+        "robot units",
+    ),
+    Parameter(
+        "max_velocity",
+        UNSET,
+        "Velocity limit per joint: no step changes a command by more than this times Δt. "
+        "Not set: as position_lower.",
+        "robot units / s",
+    ),
+    Parameter(
+        "max_acceleration",
+        UNSET,
+        "Acceleration limit per joint: the velocity of the commands changes by no more than this "
+        "times Δt in a step, and whatever ends the motion, the arm is braked by it. Not set: from "
+        "joint_limits_file, else none (.inf), and the arm stops within a step (with max_jerk "
+        "later).",
+        "robot units / s²",
+    ),
+    Parameter(
+        "max_jerk",
+        UNSET,
+        "Jerk limit per joint: the acceleration of the commands changes by no more than this "
+        "times Δt in a step. Every command is then the mean of the last n rows, and late by "
+        "(n - 1) Δt / 2: n = 2 a / (max_jerk Δt), rounded up, of the joint that needs most, with "
+        "a the lesser of max_acceleration and 2 max_velocity / Δt. Not set: from "
+        "joint_limits_file, else none (.inf).",
+        "robot units / s³",
+    ),
+    Parameter(
+        "limit_mode",
+        "joint",
+        "joint: a limit changes the joint that it is for. path: one factor shortens the step of "
+        "all joints, so both arms stay on their common path and catch up later.",
+        choices=("joint", "path"),
+    ),
+    Parameter(
+        "joint_limits_file",
+        "",
+        "A joint_limits.yaml as MoveIt has it (max_velocity, max_acceleration, max_jerk, "
+        "min_position and max_position by joint), for limits that no parameter sets. The lesser "
+        "of max_acceleration and max_deceleration holds for both.",
+    ),
+    Parameter(
+        "robot_description",
+        "",
+        "The URDF as text, for limits that neither parameter nor file has (continuous joints have "
+        "no position limit). Empty: from robot_description_topic, if it is needed.",
+    ),
+    Parameter(
+        "robot_description_topic",
+        "robot_description",
+        "Where the URDF comes from (std_msgs/String, transient local); empty: not asked.",
+    ),
+    Parameter(
+        "robot_description_timeout",
+        15.0,
+        "How long to wait for it at start.",
+        "s",
+        0.0,
+        300.0,
+    ),
+    Parameter(
+        "wrap_joints",
+        [""],
+        "Joints that turn endlessly and go the short way to a wanted angle, whatever turn it is "
+        "in. Only for joints without position limits; radians.",
+    ),
+    Parameter(
+        "soft_start",
+        1.0,
+        "After `start` the velocity limit rises from almost 0 to its value over this time.",
+        "s",
+        0.0,
+        60.0,
+    ),
+    Parameter(
+        "resume_tolerance",
+        [0.3],
+        "Once missing joint states are back, the motion goes on from the last command. A joint "
+        "whose distance from it has grown by more than this was moved meanwhile: a fault, until "
+        "it is back or `~/stop` and `~/start` begin at the measured pose. Per joint, or one for "
+        "all; .inf, for grippers, which may close on something meanwhile: any.",
+        "robot units",
+    ),
+    Parameter(
+        "following_tolerance",
+        [float("inf")],
+        "A joint that is farther than this from its command for 0.2 s doesn't follow: its "
+        "driver's controller isn't active, or something holds it. The arm is held then, until "
+        "it is back within half of this or `~/stop` and `~/start` begin at the measured pose. "
+        "Per joint, or one for all; .inf, for grippers, which close on something: any. Must be "
+        "more than the driver's lag at full speed.",
+        "robot units",
+    ),
+    Parameter(
+        "start_when_ready",
+        False,
+        "Open the motion gate as soon as joint states are there, without waiting for `~/start`.",
+    ),
+    Parameter(
+        "dry_run",
+        False,
+        "Do everything but command: nothing is published to any driver. In `~/executed` is what "
+        "would have been executed.",
+    ),
+    Parameter(
+        "tick_source",
+        "deadline",
+        "What times the tick: a loop on absolute deadlines in a thread of its own, or an rclpy "
+        "timer. With use_sim_time it is always the timer.",
+        choices=("deadline", "timer"),
+    ),
+    Parameter(
+        "realtime_priority",
+        0,
+        "SCHED_FIFO priority to ask for; 0 asks for none. Where the machine refuses, that is "
+        "reported and the node goes on.",
+        "",
+        0,
+        98,
+    ),
+)
+
+GROUP = (
+    Parameter("topic", "", "Command topic. Must be set."),
+    Parameter(
+        "type",
+        "",
+        "joint_state; float64_multi_array (forward_command_controller); joint_trajectory (a "
+        "joint_trajectory_controller gets one point a tick); joint_trajectory_chunk (it gets the "
+        "rest of the chunk at each swap); joint_group_command, joint_single_command (Interbotix "
+        "X-series arms). Must be set.",
+        choices=(
+            "joint_state",
+            "float64_multi_array",
+            "joint_trajectory",
+            "joint_trajectory_chunk",
+            "joint_group_command",
+            "joint_single_command",
+        ),
+    ),
+    Parameter("joints", [""], "The group's joints, in the order that the driver expects."),
+    Parameter(
+        "joint_prefix",
+        "",
+        "Taken off the joints' names in the messages: what joint_state_prefixes put there.",
+    ),
+    Parameter(
+        "driver_group",
+        "arm",
+        "The driver's own name for the group, with type joint_group_command.",
+    ),
+    Parameter(
+        "time_from_start",
+        0.0,
+        "When a trajectory's first point is due, after it was sent; 0: 1.5 periods.",
+        "s",
+        0.0,
+        10.0,
+    ),
+)

@@ -1,0 +1,200 @@
+"""What times the control tick, and how late it was."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from rtc_ros.ros.runner import ask_for_realtime
+
+_KEPT = 3000
+"""Ticks that the lateness figures cover: a minute at 50 Hz."""
+
+
+class Lateness:
+    """How late the last ticks were [s]; written by one thread, read by any."""
+
+    def __init__(self) -> None:
+        self._seconds = np.zeros(_KEPT)
+        self.count = 0
+        self.missed = 0
+        self._missed_at = -_KEPT
+        self._last = time.monotonic()
+        self.worst_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Note one tick's lateness."""
+        self._seconds[self.count % _KEPT] = seconds
+        self.count += 1
+        self._last = time.monotonic()
+        self.worst_s = max(self.worst_s, seconds)
+
+    def miss(self, ticks: int) -> None:
+        """Note that this many were missed before the next one."""
+        self.missed += ticks
+        self._missed_at = self.count
+
+    @property
+    def missed_lately(self) -> bool:
+        """Whether any was missed among the ticks that the figures cover."""
+        return self.count - self._missed_at < _KEPT
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago the last tick was, on no matter which clock it goes [s]."""
+        return time.monotonic() - self._last
+
+    def percentiles_ms(self) -> tuple[float, float, float]:
+        """Return (p50, p99, max) of the last ticks [ms]; zeros before the first."""
+        recent = self._seconds[: min(self.count, _KEPT)]
+        if not len(recent):
+            return (0.0, 0.0, 0.0)
+        p50, p99, top = np.percentile(recent, (50, 99, 100)) * 1e3
+        return (float(p50), float(p99), float(top))
+
+
+class _Ticker(ABC):
+    """Deadlines a period apart, on some clock.
+
+    ``on_tick`` is told how late it is [s], and how many deadlines before it were missed: those
+    that are a whole period in the past are given up.
+    """
+
+    def __init__(
+        self, period_s: float, on_tick: Callable[[float, int], None], realtime: str
+    ) -> None:
+        self.lateness = Lateness()
+        self.realtime = realtime
+        self._period_ns = round(period_s * 1e9)
+        self._deadline_ns = 0
+        self._on_tick = on_tick
+
+    @abstractmethod
+    def _now_ns(self) -> int:
+        """Return what the clock says."""
+
+    def late_s(self) -> float:
+        """Return how long ago the present tick's deadline was [s]; to be called by the tick."""
+        return max(0, self._now_ns() - self._deadline_ns) * 1e-9
+
+    def lost(self) -> int:
+        """Give up the deadlines that were missed since the tick began; return how many.
+
+        To be called by the tick itself.
+        """
+        missed = max(0, (self._now_ns() - self._deadline_ns) // self._period_ns)
+        self._deadline_ns += missed * self._period_ns
+        if missed:
+            self.lateness.miss(missed)
+        return missed
+
+
+class DeadlineTicker(_Ticker):
+    """Ticks on absolute deadlines of CLOCK_MONOTONIC, in a thread of its own.
+
+    An exception in a tick shuts the ROS context down, which ends the process with exit code 1.
+    """
+
+    def __init__(
+        self, period_s: float, on_tick: Callable[[float, int], None], priority: int = 0
+    ) -> None:
+        super().__init__(period_s, on_tick, "starting")
+        self._priority = priority
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control-tick", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it ticks."""
+        return self._thread.is_alive()
+
+    def _now_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def stop(self) -> None:
+        """Tick no more; returns once the last tick is over."""
+        self._stop.set()
+        with contextlib.suppress(RuntimeError):
+            self._thread.join()
+
+    def _run(self) -> None:
+        self.realtime = ask_for_realtime(self._priority)
+        self._deadline_ns = time.monotonic_ns() + self._period_ns
+        while not self._stop.is_set():
+            wait_ns = self._deadline_ns - time.monotonic_ns()
+            if wait_ns > 0:
+                time.sleep(wait_ns * 1e-9)
+            late_ns = time.monotonic_ns() - self._deadline_ns
+            self.lateness.add(late_ns * 1e-9)
+            try:
+                self._on_tick(late_ns * 1e-9, self.lost())
+            except Exception:  # noqa: BLE001 - a defect; a node that ticks no more must not live on
+                traceback.print_exc()
+                print("the control tick failed: ending; the driver has the last command",
+                      file=sys.stderr, flush=True)  # fmt: skip
+                rclpy.try_shutdown()
+                return
+            self._deadline_ns += self._period_ns
+
+
+class TimerTicker(_Ticker):
+    """Ticks by an rclpy timer: on simulated time where that is used, else on a steady clock."""
+
+    def __init__(
+        self, node: Node, period_s: float, on_tick: Callable[[float, int], None], priority: int = 0
+    ) -> None:
+        unasked = "not asked for" if priority == 0 else "only with tick_source deadline"
+        super().__init__(period_s, on_tick, unasked)
+        self._node = node
+        simulated = node.get_parameter("use_sim_time").value
+        # A system's clock that is set is no time that passed.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._clock = node.get_clock() if simulated else steady
+        self._timer = node.create_timer(
+            period_s,
+            self._tick,
+            MutuallyExclusiveCallbackGroup(),
+            clock=self._clock,
+            autostart=False,
+        )
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._deadline_ns = self._now_ns() + self._period_ns
+        self._timer.reset()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it ticks."""
+        return rclpy.ok(context=self._node.context)
+
+    def _now_ns(self) -> int:
+        return int(self._clock.now().nanoseconds)
+
+    def stop(self) -> None:
+        """Tick no more."""
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        if self._deadline_ns - self._now_ns() > self._period_ns:
+            self._deadline_ns = self._now_ns()  # the clock was set back
+        missed = self.lost()
+        late_s = self.late_s()
+        self.lateness.add(late_s)
+        self._on_tick(late_s, missed)
+        self._deadline_ns += self._period_ns

@@ -1,0 +1,1 @@
+"""rtc_inference: makes chunks; its thread runs the model."""

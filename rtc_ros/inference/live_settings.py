@@ -1,0 +1,135 @@
+"""The settings and the task that may change while the arm moves, as ROS parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+
+from rtc_ros.core.delay import DelayEstimator
+from rtc_ros.core.inference_loop import InferenceLoop
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.inference.parameters import INFERENCE
+from rtc_ros.ros.parameters import ConfigurationError, check_words
+
+if TYPE_CHECKING:
+    from rtc_ros.policy.protocol import PolicySpec
+
+_LIVE = {p.name: p for p in INFERENCE if p.live}
+_RELOAD = {p.name: p for p in INFERENCE if p.reload}
+_SETTINGS = {f.name for f in fields(RtcSettings)}
+
+
+class LiveSettings:
+    """Validates each change as a whole, and gives it to the inference loop.
+
+    Args:
+        node: has the parameters declared; also listens to the topic ``~/task``.
+        values: the parameters at the start; those that may change while the node is unconfigured
+            are kept up to date in it.
+        on_change: called after each change that was taken over.
+    """
+
+    def __init__(self, node: Node, values: dict[str, Any], on_change: Callable[[], None]) -> None:
+        self.fixed = False
+        """Whether a policy is loaded or being loaded, with the parameters as they are."""
+        self._values = values
+        self.settings = RtcSettings(**{name: values[name] for name in _SETTINGS})
+        self.task: str = values["task"]
+        self.loop: InferenceLoop | None = None
+        self._max_candidates = 1
+        self._period_s: float = values["control_period"]
+        self._on_change = on_change
+        node.create_subscription(
+            String,
+            "~/task",
+            lambda m: node.set_parameters([Parameter("task", value=m.data)]),
+            10,
+        )
+        node.add_on_set_parameters_callback(self._check)
+        node.add_post_set_parameters_callback(self._take_over)
+
+    def forget(self) -> None:
+        """Be without a policy again."""
+        self.loop, self.fixed = None, False
+
+    def use(self, spec: PolicySpec, estimator: DelayEstimator) -> None:
+        """Begin with a policy.
+
+        Raises:
+            ConfigurationError: the settings can't work with it.
+        """
+        problems = self.settings.problems(spec.horizon, estimator.forecast(), spec.max_candidates)
+        if problems:
+            raise ConfigurationError("; ".join(problems))
+        self._max_candidates = spec.max_candidates
+        self.loop = InferenceLoop(spec.horizon, estimator, self.settings)
+
+    def _forecast(self, settings: RtcSettings) -> int:
+        """D under ``settings``: a change of the injected latency is known before it is seen."""
+        if self.loop is None:
+            return 0
+        extra_ms = settings.inject_latency_ms - self.settings.inject_latency_ms
+        return self.loop.estimator.forecast() + max(0, math.ceil(extra_ms * 1e-3 / self._period_s))
+
+    def _check(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Refuse a change, as a whole and with a sentence, that can't work."""
+        values = {p.name: p.value for p in parameters}
+        for name, value in values.items():
+            known = _LIVE.get(name) or _RELOAD.get(name)
+            problem = check_words(known, name, value) if known else None
+            if name in _RELOAD and self.fixed:
+                problem = (
+                    f"{name} can be changed while the node is unconfigured: deactivate it and "
+                    "clean it up first"
+                )
+            if problem:
+                return SetParametersResult(successful=False, reason=problem)
+        changes = {k: v for k, v in values.items() if k in _SETTINGS}
+        if changes and self.loop is not None:
+            settings = self.settings.changed(**changes)
+            problems = settings.problems_after(
+                self.settings,
+                self.loop.horizon,
+                self._forecast(settings),
+                self.loop.estimator.forecast(),
+                self._max_candidates,
+            )
+            if problems:
+                return SetParametersResult(successful=False, reason="; ".join(problems))
+        return SetParametersResult(successful=True)
+
+    def _take_over(self, parameters: list[Parameter]) -> None:
+        """Take over a change that was accepted; the next inference uses it."""
+        values = {p.name: p.value for p in parameters}
+        self.task = values.get("task", self.task)
+        self._values.update({k: v for k, v in values.items() if k in _RELOAD})
+        settings = self.settings.changed(**{k: v for k, v in values.items() if k in _SETTINGS})
+        if self.loop is not None:
+            if settings.inject_latency_ms > self.settings.inject_latency_ms:
+                self.loop.estimator.observe(self._forecast(settings))
+            self.loop.settings = settings
+        self.settings = settings
+        self._on_change()
+
+    def effective(self, spec: PolicySpec | None) -> dict[str, Any]:
+        """Return what is in effect now, with what follows from it."""
+        effective: dict[str, Any] = asdict(self.settings) | {
+            "task": self.task,
+            "mask_schedule": self.settings.mask_schedule,
+            "control_period": self._period_s,
+        }
+        if self.loop is not None and spec is not None:
+            d = self.loop.estimator.forecast()
+            effective["horizon"] = self.loop.horizon
+            effective["num_steps"] = self.settings.num_steps or spec.num_steps
+            effective["d_forecast"] = d
+            effective["s"] = max(d, self.settings.least_stride)
+            effective["policy"] = spec.description
+        return effective

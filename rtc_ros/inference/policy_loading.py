@@ -1,0 +1,62 @@
+"""Loads the policy that the parameters name, checked against them and warmed up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rtc_ros.core.delay import DelayEstimator
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.inference.checks import policy_problems
+from rtc_ros.policy.checkpoint import read_checkpoint
+from rtc_ros.policy.shipped import checkpoint_path
+from rtc_ros.policy.state_spread import StateSpread
+from rtc_ros.ros.joint_units import PolicyUnits
+from rtc_ros.ros.parameters import ConfigurationError
+
+if TYPE_CHECKING:
+    from rtc_ros.policy.protocol import Policy
+
+
+def load_policy(
+    p: Mapping[str, Any], units: PolicyUnits, features: Sequence[str], task: str
+) -> tuple[Policy, float, StateSpread | None]:
+    """Return the policy of the parameters ``p``, how long a guided chunk takes [s], its states.
+
+    Raises:
+        ConfigurationError: it doesn't fit the joints, or the image ``features`` of the cameras.
+        ValueError, OSError: the checkpoint can't be loaded; the message says where.
+    """
+    path = checkpoint_path(p["policy_path"])
+    checkpoint = read_checkpoint(path)
+    problems = policy_problems(checkpoint.spec, units, features)
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+    # Imported here: torch takes seconds, and the node answers meanwhile.
+    from rtc_ros.policy.smolvla import SmolVLAAdapter
+
+    options = {
+        "backbone": p["backbone_path"] or None,
+        "device": p["device"],
+        "dtype": p["dtype"],
+    }
+    policy = SmolVLAAdapter.load(
+        path,
+        **options,
+        torch_threads=p["torch_threads"] or None,
+        fast=p["fast"],
+    )
+    if p["weak_policy_path"]:
+        weak = SmolVLAAdapter.load(checkpoint_path(p["weak_policy_path"]), **options, fast=False)
+        policy.contrast_with(weak)
+    return policy, policy.warm_up(task), checkpoint.state_spread
+
+
+def first_estimator(p: Mapping[str, Any], warm_s: float, settings: RtcSettings) -> DelayEstimator:
+    """Return Q with its first forecast: ``initial_delay``, or what the warm-up promises."""
+    initial = p["initial_delay"]
+    if initial < 0:
+        total_s = warm_s + settings.inject_latency_ms * 1e-3
+        initial = math.ceil(total_s / p["control_period"]) + 1
+    return DelayEstimator(p["delay_window"], initial)

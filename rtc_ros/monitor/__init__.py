@@ -1,0 +1,1 @@
+"""rtc_monitor: what a running robot does, at a glance."""

@@ -1,0 +1,1 @@
+"""rtc_recorder: a run as a rosbag."""

@@ -1,0 +1,197 @@
+"""Joint positions by name, from one or several JointState topics."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import JointState
+
+from rtc_ros.ros.parameters import ConfigurationError
+
+_SOURCE_CHANGES = 3
+"""A driver that restarts changes the publisher once; two drivers change it all the time."""
+_DISTRUST_NS = 500_000_000
+"""How long a jump, or a second publisher, is held against the joint states."""
+_JUMP_FACTOR, _JUMP_SPAN_S = 4.0, 0.05
+"""A jump: from one message to the next farther than this many times the velocity limit goes in
+the time between them, or in 0.05 s where they come closer (messages may come in bunches)."""
+
+
+class JointInput:
+    """The newest position of each joint and how old it is; safe to read from any thread.
+
+    What is not taken as news: positions that aren't finite, and messages that repeat the stamp of
+    the last one (a driver that sends its last state again and again is as good as silent; one
+    that never stamps can't be told from a live one). What makes ``read`` refuse for a while: a
+    joint that comes from two publishers, and one that jumps, once ``expect`` was called.
+
+    Args:
+        node: where the subscriptions live.
+        topics: JointState topics; each may carry any subset of the joints, in any order.
+        joints: the A joints, in the order wanted.
+        group: of the subscriptions.
+        prefixes: one for each topic, put before the names there; none: names as they are.
+
+    Raises:
+        ConfigurationError: there are not as many prefixes as topics.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        topics: Sequence[str],
+        joints: Sequence[str],
+        group: CallbackGroup | None = None,
+        prefixes: Sequence[str] = (),
+    ) -> None:
+        self.joints = tuple(joints)
+        self.topics = tuple(topics)
+        self.not_finite = 0
+        self._index = {name: i for i, name in enumerate(self.joints)}
+        self._positions = np.full(len(self.joints), np.nan)
+        self._received_ns = np.zeros(len(self.joints), dtype=np.int64)
+        self._fresh_ns = np.zeros(len(self.joints), dtype=np.int64)
+        """The same, put off by the time in which this process stood still since then."""
+        self._stamps_ns = np.zeros(len(self.joints), dtype=np.int64)
+        self.read_stamps_ns: tuple[int, ...] = ()
+        """The headers' stamps of the positions that ``read`` returned last, joint by joint."""
+        self.read_received_ns = np.zeros(len(self.joints), dtype=np.int64)
+        """When those positions came (CLOCK_MONOTONIC), joint by joint."""
+        self._repeats = np.zeros(len(self.joints), dtype=bool)
+        self._sources: list[bytes] = [b""] * len(self.joints)
+        self._source_changes = np.zeros((len(self.joints), _SOURCE_CHANGES), dtype=np.int64)
+        self._largest_speed: np.ndarray | None = None
+        self._jump = ""
+        self.jump_ns = 0
+        """When a joint jumped last (CLOCK_MONOTONIC); 0: never."""
+        self._lock = threading.Lock()
+        # Best effort matches reliable and best-effort drivers alike. Not depth 1: two drivers may
+        # share a topic, and the second's message would push out the first's.
+        qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._subscriptions = [
+            node.create_subscription(
+                JointState,
+                topic,
+                functools.partial(self._receive, prefix),
+                qos,
+                callback_group=group,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            for topic, prefix in prefixed(self.topics, prefixes)
+        ]
+
+    def expect(self, max_speed: np.ndarray) -> None:
+        """Refuse joint states that jump: ``max_speed`` [A] robot units / s, infinite for any."""
+        self._largest_speed = _JUMP_FACTOR * max_speed
+
+    def _receive(self, prefix: str, message: JointState, info: Mapping[str, Any]) -> None:
+        now = time.monotonic_ns()
+        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        source = bytes((info.get("publisher_gid") or {}).get("data", b""))
+        with self._lock:
+            for name, position in zip(message.name, message.position, strict=False):
+                i = self._index.get(prefix + name)
+                if i is None:
+                    continue
+                if not np.isfinite(position):
+                    self.not_finite += 1
+                    continue
+                self._repeats[i] = stamp_ns != 0 and stamp_ns == self._stamps_ns[i]
+                if self._repeats[i]:
+                    continue
+                if self._sources[i] not in (b"", source):
+                    self._source_changes[i] = [*self._source_changes[i, 1:], now]
+                self._sources[i] = source
+                self._look_for_jump(i, position, now)
+                self._positions[i] = position
+                self._received_ns[i] = now
+                self._fresh_ns[i] = now
+                self._stamps_ns[i] = stamp_ns
+
+    @property
+    def jump(self) -> str:
+        """The last jump in words; "" where there was none."""
+        return self._jump
+
+    def _look_for_jump(self, i: int, position: float, now: int) -> None:
+        if self._largest_speed is None:
+            return
+        apart_s = (now - int(self._received_ns[i])) * 1e-9
+        change = abs(position - self._positions[i])
+        if change > self._largest_speed[i] * max(apart_s, _JUMP_SPAN_S):
+            self.jump_ns = now
+            self._jump = (
+                f"the joint state of {self.joints[i]} jumped by {change:.3g} within "
+                f"{apart_s * 1e3:.0f} ms, to {position:.3g}"
+            )
+
+    def stood_still(self, seconds: float) -> None:
+        """Say that this process stood still: what came meanwhile could not be seen yet."""
+        with self._lock:
+            self._fresh_ns += round(seconds * 1e9)
+
+    def read(self, timeout_s: float, *, jumps: bool = True) -> tuple[np.ndarray, str]:
+        """Return the positions float64[A] and "", or what is wrong with them.
+
+        A joint that was never seen, or not within ``timeout_s``, is named, and one that jumped
+        only with ``jumps``.
+        """
+        with self._lock:
+            positions, received = self._positions.copy(), self._received_ns.copy()
+            fresh_ns = self._fresh_ns.copy()
+            repeats = self._repeats.copy()
+            self.read_stamps_ns = tuple(self._stamps_ns.tolist())
+            self.read_received_ns = received
+            changed_ns = self._source_changes[:, 0].copy()
+            jump, jump_ns = self._jump, self.jump_ns
+        missing = [n for n, at in zip(self.joints, received, strict=True) if at == 0]
+        if missing:
+            return positions, (
+                f"no joint state yet for {_few(missing)} on {', '.join(self.topics)}"
+            )
+        now = time.monotonic_ns()
+        oldest = int(np.argmin(fresh_ns))
+        age_s = (now - fresh_ns[oldest]) * 1e-9
+        if age_s > timeout_s:
+            still = ": its messages repeat one stamp, the driver hangs" if repeats[oldest] else ""
+            return positions, (
+                f"the joint state of {self.joints[oldest]} is {age_s:.2f} s old "
+                f"(joint_state_timeout is {timeout_s:g} s){still}"
+            )
+        twice = int(np.argmax(changed_ns))
+        if now - changed_ns[twice] < _DISTRUST_NS and changed_ns[twice]:
+            return positions, (
+                f"the joint state of {self.joints[twice]} comes from two publishers at once on "
+                f"{', '.join(self.topics)}: stop one"
+            )
+        if jumps and now - jump_ns < _DISTRUST_NS and jump:
+            return positions, jump
+        return positions, ""
+
+
+def prefixed(topics: Sequence[str], prefixes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each joint-state topic with the prefix of its names, "" where none are given.
+
+    Raises:
+        ConfigurationError: there are not as many prefixes as topics.
+    """
+    if prefixes and len(prefixes) != len(topics):
+        raise ConfigurationError(
+            f"parameter joint_state_prefixes has {len(prefixes)} values for {len(topics)} "
+            "joint_state_topics"
+        )
+    return list(zip(topics, prefixes or [""] * len(topics), strict=True))
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

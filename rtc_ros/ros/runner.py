@@ -1,0 +1,191 @@
+"""Runs a node until a signal and ends it cleanly.
+
+Exit codes: 0 after SIGINT or SIGTERM; 1 where the node ended itself, by an error, or not within
+``END_S``; 2 with a sentence where it could not begin.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn, Protocol
+
+import rclpy
+from rclpy.exceptions import NameValidationException
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from rtc_ros import early_signals
+from rtc_ros.handoff.errors import HandoffError
+from rtc_ros.ros.parameters import ConfigurationError
+
+END_S = 9.0
+"""How long a node may take to end: 3 s for arm or inference, the rest is the middleware's."""
+
+
+class Runnable(Protocol):
+    """What a node class has beside ``Node``: ``run`` begins its work, ``close`` ends it.
+
+    ``abandoned`` is set by ``close`` where a thread couldn't be ended in time: the process then
+    ends without waiting for it.
+    """
+
+    executor_priority: int
+
+    def run(self) -> None:
+        """Begin."""
+
+    def close(self) -> None:
+        """End; may be called once."""
+
+
+def tear_down(code: int, *steps: Callable[[], object]) -> None:
+    """Take the steps, or end the process with ``code`` where one hangs, saying where.
+
+    The middleware has been seen to hang while a node is taken down on a loaded machine.
+    """
+
+    def take() -> None:
+        for step in steps:
+            step()
+
+    faulthandler.dump_traceback_later(END_S + 1.0, exit=True)  # for one that keeps the GIL
+    thread = threading.Thread(target=take, name="tear-down", daemon=True)
+    thread.start()
+    thread.join(END_S)
+    if thread.is_alive():
+        faulthandler.dump_traceback()
+        _exit(code)
+    faulthandler.cancel_dump_traceback_later()
+
+
+def leave(code: int) -> None:
+    """End a node's process, once it is closed, with ``code``; in any other do nothing.
+
+    Without the finalisers of Python and of the libraries: on a loaded machine one of the
+    middleware's has been seen to hang, where no signal is heard any more.
+    """
+    if early_signals.runs_a_node(sys.orig_argv):
+        _exit(code)
+
+
+def ask_for_realtime(priority: int) -> str:
+    """Put the calling thread under SCHED_FIFO; return "" or why that is not so."""
+    if priority == 0:
+        return "not asked for"
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except (PermissionError, OSError) as error:
+        return (
+            f"SCHED_FIFO {priority} refused ({error.strerror}): give the user an rtprio limit in "
+            "/etc/security/limits.d, or the process CAP_SYS_NICE"
+        )
+    return ""
+
+
+def _exit(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _refuse(sentence: str) -> NoReturn:
+    """Say why the node can't begin; exit code 2."""
+    print(" ".join(sentence.split()), file=sys.stderr, flush=True)
+    rclpy.try_shutdown()
+    sys.exit(2)
+
+
+def run_node(
+    make: Callable[[], Runnable],
+    executor_type: Callable[[], Executor] = SingleThreadedExecutor,
+) -> None:
+    """Run ``make()`` until SIGINT or SIGTERM, then return; further signals change nothing.
+
+    The executor spins in its own thread, which gets the node's ``executor_priority``; the main
+    thread only waits for signals. A node ends itself by shutting its context down: exit code 1.
+    """
+    faulthandler.enable()  # a crash, or SIGABRT, says where each thread was
+    ended = threading.Event()
+    signalled: list[int] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        # Nothing that takes a lock: a second signal may interrupt the first one's handler.
+        signalled.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # whatever rcl doesn't understand of the command line
+        words = re.sub(r",? at /[^,]*?\.c(pp)?:\d+", "", str(error))  # rcl's own source lines
+        _refuse(
+            f"the command line can't be used: {words.replace('failed to initialize rcl: ', '')}"
+        )
+    try:
+        node = make()
+    except (ConfigurationError, HandoffError) as error:
+        _refuse(str(error))
+    except NameValidationException as error:
+        _refuse(str(error).rstrip("^ "))
+    # A waiting thread gets the GIL back after this long, even from a busy callback.
+    sys.setswitchinterval(2e-4)
+    assert isinstance(node, Node)
+    executor = executor_type()
+    executor.add_node(node)
+    failure: list[BaseException] = []
+    closing = threading.Event()
+
+    def spin() -> None:
+        ask_for_realtime(node.executor_priority)
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            pass
+        except BaseException as error:  # noqa: BLE001 - reported below, with the node closed
+            # While it closes, a thread may still wait on what is being taken away.
+            if not closing.is_set():
+                failure.append(error)
+        ended.set()
+
+    thread = threading.Thread(target=spin, name="executor", daemon=True)
+    thread.start()
+    try:
+        node.run()
+        gc.collect()
+        gc.freeze()
+        # Not one long wait: of two signals in a row, Python may leave it waiting.
+        while not (signalled or ended.wait(0.05)):
+            pass
+    finally:
+        closing.set()
+        # A node that can't end says where it hangs, and ends.
+        faulthandler.dump_traceback_later(END_S, exit=True)
+        node.close()
+        if not getattr(node, "abandoned", False):  # else it would wait for what was given up
+            executor.shutdown(timeout_sec=2.0)
+        thread.join(timeout=2.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+        faulthandler.cancel_dump_traceback_later()
+        # Python takes its handlers down at exit; an impatient ^C would end in a signal's code.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    if getattr(node, "abandoned", False):
+        if failure:
+            traceback.print_exception(failure[0])
+        _exit(0 if signalled and not failure else 1)
+    if failure:
+        raise failure[0]
+    leave(0 if signalled else 1)
+    if not signalled:
+        sys.exit(1)
