@@ -69,7 +69,7 @@ def row_maker(
 
     def point(row: np.ndarray, _: Any) -> Any:
         # Without a velocity: with 0 there, the arm would be braked within each period.
-        return trajectory(names, row[None], None, due_s, due_s, rests=False)
+        return trajectory(names, row[None], None, [due_s])
 
     makers = {
         "joint_state": joint_state,
@@ -81,18 +81,11 @@ def row_maker(
 
 
 def trajectory(
-    names: Sequence[str],
-    rows: np.ndarray,
-    velocities: np.ndarray | None,
-    first_s: float,
-    period_s: float,
-    *,
-    rests: bool = True,
+    names: Sequence[str], rows: np.ndarray, velocities: np.ndarray | None, due_s: Sequence[float]
 ) -> JointTrajectory:
-    """Return rows [R, A] as a trajectory that begins in ``first_s``.
+    """Return rows [R, A] as a trajectory whose points are due after ``due_s`` [R].
 
-    ``velocities`` are [robot units / s]; None: the points have none. Where it ``rests`` at its
-    end, the last point's are 0.
+    ``velocities`` [R, A] are [robot units / s]; None: the points have none.
     """
     # Stamp 0 means "now" to a joint_trajectory_controller, whatever its clock says.
     message = JointTrajectory(joint_names=list(names))
@@ -101,9 +94,7 @@ def trajectory(
             JointTrajectoryPoint(
                 positions=row.tolist(),
                 velocities=[] if velocities is None else velocities[i].tolist(),
-                time_from_start=duration(first_s + i * period_s),
+                time_from_start=duration(due_s[i]),
             )
         )
-    if rests:
-        message.points[-1].velocities = [0.0] * len(names)
     return message
