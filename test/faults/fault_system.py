@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rclpy
+from arm_double import Arm, ArmNode, Driver, Sent
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from invariants import LATER_S, Invariants, Promises
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.context import Context
@@ -27,7 +28,6 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 from watcher import Rows, Watcher, limits_of, runs_of
@@ -46,6 +46,8 @@ a killed process leaves its segments in /dev/shm."""
 MARGIN_TICKS = 10
 """Messages on their way, and a busy machine."""
 SECOND = round(1.0 / PERIOD_S)
+LAG_S = 0.03
+"""With which the arm follows its drivers."""
 STALL_TICKS = SECOND // 2
 """What a machine that stands still for a while adds where several things follow each other."""
 
@@ -83,24 +85,47 @@ INFERENCE: dict[str, Any] = {
 }
 
 
-class FaultSystem:
-    """Drivers that follow at once and can be made to fail; everything is watched all the time."""
+def arm_of(parameters: dict[str, Any], now_s: float, **options: Any) -> Arm:
+    """Return an arm with the drivers that a controller's parameters name."""
+    joints = parameters["joints"]
+    drivers = [
+        Driver(
+            name,
+            parameters[f"group.{name}.type"],
+            [joints.index(j) for j in parameters[f"group.{name}.joints"]],
+        )
+        for name in parameters["command_groups"]
+    ]
+    return Arm(joints, drivers, **{"lag_s": LAG_S, "now_s": now_s, **options})
 
-    def __init__(self, folder: Path, rows: Rows | None = None, namespace: str = "") -> None:
+
+def topics_of(parameters: dict[str, Any]) -> dict[str, str]:
+    """Return the command topic of each group."""
+    return {g: parameters[f"group.{g}.topic"] for g in parameters["command_groups"]}
+
+
+class FaultSystem:
+    """An arm that obeys and can be made to fail; everything is watched all the time."""
+
+    def __init__(
+        self, folder: Path, rows: Rows | None = None, namespace: str = "",
+        controller: dict[str, Any] | None = None, arm: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.folder, self.namespace = folder, namespace
         self.word_file = folder / "fault"
         self.context = Context()
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
-        self.watcher = Watcher(JOINTS, *limits_of(CONTROLLER), rows)
+        self.parameters = {**CONTROLLER, **(controller or {})}
+        joints = self.parameters["joints"]
+        self.watcher = Watcher(joints, *limits_of(self.parameters), rows)
+        self.arm = arm_of(self.parameters, time.time(), **(arm or {}))
         self.diagnostics: dict[str, tuple[bytes, str]] = {}
         self.values: dict[str, dict[str, str]] = {}
         self.said: list[tuple[int, str, str]] = []
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        # What the drivers do wrong:
-        self.silent_joints: set[str] = set()
-        self.frozen_stamp: Any = None
+        # What the cameras and clocks do wrong:
         self.frozen_image_stamp: Any = None
-        self.offset = np.zeros(len(JOINTS))
+        self.cameras = rows is None  # a writer of rows that are known beforehand has none
         self.camera_period_s, self.camera_size = 0.05, (48, 64)
         self.camera_encoding = "rgb8"
         self.clock_ns: int | None = None
@@ -112,8 +137,9 @@ class FaultSystem:
         )
         self._nodes: list[Node] = []
         self.node = self._node("fault_system", self._ours)
-        self._listen()
         self._drive()
+        self.invariants = Invariants(self.states, Promises.of(self.parameters, len(joints)))
+        self._listen()
         self._threads = [
             threading.Thread(target=_spin, args=(executor,), daemon=True)
             for executor in (self._ours, self._drivers)
@@ -134,18 +160,18 @@ class FaultSystem:
     def _listen(self) -> None:
         node, watcher, qos = self.node, self.watcher, QoSProfile(depth=500)
         node.create_subscription(JointTrajectory, "rtc_inference/chunk", watcher.on_chunk, qos)
-        node.create_subscription(JointState, "rtc_controller/executed", watcher.on_executed, qos)
+        node.create_subscription(JointState, "rtc_controller/executed", self._on_executed, qos)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos)
-        node.create_subscription(Float64MultiArray, "arm/commands", self._on_arm, qos)
-        node.create_subscription(JointState, "hand/commands", self._on_hand, qos)
-        self.strangers: set[bytes] = set()
 
-    def _on_arm(self, message: Float64MultiArray, info: Any) -> None:
-        if bytes(info["publisher_gid"]["data"]) not in self.strangers:
-            self.watcher.on_command(["b", "a"], list(message.data))
+    def _on_executed(self, message: JointState, info: Any) -> None:
+        self.watcher.on_executed(message)
+        sent_s = None if self.watcher.by_stamp else info["source_timestamp"] * 1e-9
+        self.invariants.on_executed(message, sent_s)
 
-    def _on_hand(self, message: JointState) -> None:
-        self.watcher.on_command(message.name, list(message.position))
+    def _on_sent(self, sent: Sent) -> None:
+        names = [self.arm.joints[c] for c in self.arm.drivers[sent.group].columns]
+        self.watcher.on_command(names, sent.row.tolist())
+        self.invariants.on_sent(sent)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -157,31 +183,40 @@ class FaultSystem:
 
     def _drive(self) -> None:
         self.driver = self._node("driver", self._drivers)
-        self._states = self.driver.create_publisher(JointState, "joint_states", 10)
+        known = self.states.published if hasattr(self, "states") else None
+        self.states = ArmNode(
+            self.driver, self.arm, topics_of(self.parameters), on_sent=self._on_sent
+        )
+        if known is not None:
+            self.states.published.extend(known)
+            self.invariants.node = self.states
+        self.watcher.published = self.states.published
         self._camera = self.driver.create_publisher(Image, "camera/top", 2)
         self._clock = self.driver.create_publisher(Clock, "/clock", 10)
         self._image_due = 0.0
-        self.driver.create_timer(0.01, self._publish)
+        if self.cameras:
+            self.driver.create_timer(0.01, self._publish)
 
     def restart_driver(self, away_s: float) -> None:
-        """End the driver's node and start it anew."""
+        """End the driver's node and start it anew; its arm stays where it is."""
         node, self.driver = self.driver, None
         self._drivers.remove_node(node)
         node.destroy_node()
-        time.sleep(away_s)
-        self._drive()
+        with self.disturbance("the driver restarts"):
+            time.sleep(away_s)
+            self._drive()
+
+    @contextlib.contextmanager
+    def disturbance(self, kind: str) -> Iterator[None]:
+        """Let the watcher know of what the test does to the arm, its drivers or its states."""
+        noted = self.invariants.disturb(kind, time.time())
+        try:
+            yield
+        finally:
+            noted[2] = time.time()
 
     def stamp(self) -> Any:
         return self.node.get_clock().now().to_msg()
-
-    def state(self) -> JointState:
-        """Return the joint states as they are now, faults included."""
-        names = [j for j in JOINTS if j not in self.silent_joints]
-        pose = self.watcher.pose + self.offset
-        self.watcher.published.append((time.time_ns(), pose))
-        message = JointState(name=names, position=[float(pose[JOINTS.index(j)]) for j in names])
-        message.header.stamp = self.frozen_stamp or self.stamp()
-        return message
 
     def _publish(self) -> None:
         if self.clock_ns is not None:
@@ -189,8 +224,6 @@ class FaultSystem:
             clock = Clock()
             clock.clock.sec, clock.clock.nanosec = divmod(self.clock_ns, 10**9)
             self._clock.publish(clock)
-        if len(self.silent_joints) < len(JOINTS):
-            self._states.publish(self.state())
         now = time.monotonic()
         if now >= self._image_due:
             self._image_due = now + self.camera_period_s
@@ -218,7 +251,7 @@ class FaultSystem:
 
         # Before its first message: the watcher must not take it for the controller's.
         self.until(known, f"the second publisher of {topic}")
-        self.strangers |= known()
+        self.states.strangers |= known()
         node.create_timer(1 / hz, lambda: publisher.publish(make()))
         return node
 
@@ -231,7 +264,7 @@ class FaultSystem:
 
     def start(self, what: str, **changes: Any) -> None:
         """Start rtc_controller or rtc_inference, the latter with the policy that fails."""
-        given = CONTROLLER if what == "rtc_controller" else INFERENCE
+        given = self.parameters if what == "rtc_controller" else INFERENCE
         node = NodeToRun(what, self.namespace, parameters={**given, **changes})
         module = "faulty_inference" if what == "rtc_inference" else node.module
         here = str(Path(__file__).parent)
@@ -254,7 +287,11 @@ class FaultSystem:
     def signal(self, what: str, number: int) -> None:
         """Send a process a signal; after SIGKILL it is gone when this returns."""
         process = self.running[what]
+        if what == "rtc_controller" and number == signal.SIGSTOP:
+            self.invariants.stall(True, time.time())
         process.send_signal(number)
+        if what == "rtc_controller" and number == signal.SIGCONT:
+            self.invariants.stall(False, time.time())
         if number == signal.SIGKILL:
             self.kills += 1
             process.wait(timeout=20)
@@ -371,6 +408,8 @@ class FaultSystem:
         """
         watcher = self.watcher
         excuses = watcher.lost + self.kills
+        self.settle()
+        assert not self.invariants.problems, self.invariants.problems[:5]
         for _ in range(20):  # the copy of a chunk, or a tick, may still be on its way
             watcher.settle()
             if len(watcher.unknown_chunks) <= excuses and not watcher.unknown_commands:
@@ -380,6 +419,13 @@ class FaultSystem:
         assert len(watcher.unknown_chunks) <= excuses, watcher.unknown_chunks
         most = 2 * watcher.lost + STALL_TICKS * self.kills
         assert len(watcher.unknown_commands) <= most, watcher.unknown_commands[:5]
+
+    def settle(self) -> None:
+        """Check the invariants up to now."""
+        now_s = time.time()
+        self.arm.advance(now_s)
+        time.sleep(LATER_S)
+        self.invariants.settle(now_s + LATER_S)
 
     def down(self) -> None:
         """End everything that was started."""

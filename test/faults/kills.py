@@ -13,11 +13,9 @@ come back.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,59 +24,12 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from farm import Farm
 from fault_system import TRANSPORT, FaultSystem
-from process_farm import row
+from process_farm import Order
 from watcher import Tick
-
-
-class Farm:
-    """The process that forks the others."""
-
-    def __init__(self, folder: Path, namespace: str) -> None:
-        here, repo = Path(__file__).parent, Path(__file__).resolve().parents[2]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(
-                [str(here), str(repo), os.environ.get("PYTHONPATH", "")]
-            ),
-            "FAULT_FILE": str(folder / "fault"),
-            "FAULT_JOINTS": "3",
-            "FAULT_NAMESPACE": namespace,
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, str(here / "process_farm.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env=environment,
-        )
-        self.pids: dict[str, int] = {}
-
-    def start(self, what: str) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(f"{what}\n")
-        self._process.stdin.flush()
-        self.pids[what] = int(self._process.stdout.readline())
-
-    def alive(self, what: str) -> bool:
-        return Path(f"/proc/{self.pids[what]}").exists()
-
-    def kill(self, what: str) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pids[what], signal.SIGKILL)
-        while self.alive(what):
-            time.sleep(0.0005)
-
-    def close(self) -> None:
-        for what in list(self.pids):
-            self.kill(what)
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=20)
 
 
 class Campaign:
@@ -86,9 +37,12 @@ class Campaign:
 
     def __init__(self, folder: Path, inference: str, seed: int, namespace: str = "") -> None:
         self.inference = inference
-        rows = (lambda name, step: row(*name, step)) if inference == "writer" else None
+        self.order = Order(namespace)
+        rows = (
+            (lambda name, step: self.order.row(*name, step)) if inference == "writer" else None
+        )
         self.system = FaultSystem(folder, rows, namespace)
-        self.farm = Farm(folder, namespace)
+        self.farm = Farm(folder)
         self.chance = random.Random(seed)
         self.kills: Counter[str] = Counter()
         self.back_s: dict[str, list[float]] = {"rtc_controller": [], inference: []}
@@ -97,43 +51,49 @@ class Campaign:
 
     def run(self, kills: int) -> None:
         for what in ("rtc_controller", self.inference):
-            self.farm.start(what)
+            self.farm.start(what, self.order)
         self._wait(time.time_ns(), 60.0)
         for number in range(kills):
             what = ("rtc_controller", self.inference)[number % 2]
             self._kill(what, anywhere=number % 3 == 2)
+            self.system.watcher.settle()
+            self.system.invariants.settle(time.time())
             if number % 4 == 3:
                 self._stop(self.chance.choice(("rtc_controller", self.inference)))
             if number % 100 == 99:
-                self.system.watcher.settle()
                 print(f"{number + 1} kills, {self.summary()}", flush=True)
 
     def _kill(self, what: str, *, anywhere: bool) -> None:
         time.sleep(self.chance.uniform(0.0, 0.2))
         seen = max(tick.chunk_epoch for tick in list(self.system.watcher.ticks))
-        self.farm.kill(what)
+        self._signal(what, signal.SIGKILL)
         self.kills[what] += 1
         begun = time.time_ns()
-        self.farm.start(what)
+        self.farm.start(what, self.order)
         if anywhere:
             # The next kill of this side meets it wherever its start has got to.
             time.sleep(self.chance.uniform(0.0, 0.25))
-            self.farm.kill(what)
+            self._signal(what, signal.SIGKILL)
             self.kills[f"{what} while starting"] += 1
             begun = time.time_ns()
-            self.farm.start(what)
+            self.farm.start(what, self.order)
         self._wait(begun, newer_than=-1 if what == "rtc_controller" else seen)
         self.back_s[what].append((time.time_ns() - begun) * 1e-9)
 
     def _stop(self, what: str) -> None:
         time.sleep(self.chance.uniform(0.0, 0.2))
-        os.kill(self.farm.pids[what], signal.SIGSTOP)
+        self._signal(what, signal.SIGSTOP)
         time.sleep(self.chance.uniform(0.01, 1.0))
-        os.kill(self.farm.pids[what], signal.SIGCONT)
+        self._signal(what, signal.SIGCONT)
         self.kills[f"{what} stopped"] += 1
         begun = time.time_ns()
         self._wait(begun)
         self.on_s[what].append((time.time_ns() - begun) * 1e-9)
+
+    def _signal(self, what: str, number: int) -> None:
+        if what == "rtc_controller" and number != signal.SIGKILL:
+            self.system.invariants.stall(number == signal.SIGSTOP, time.time())
+        self.farm.signal(what, number, self.order.namespace)
 
     def _wait(self, begun_ns: int, patience_s: float = 120.0, newer_than: int = -1) -> None:
         """Wait for motion by a chunk of a process that came after the one of epoch ``newer_than``.
@@ -156,6 +116,11 @@ class Campaign:
         until = next(i for i, tick in enumerate(ticks) if moves(tick))
         self.held.append(sum(not tick.executes for tick in ticks[:until]))
 
+    @property
+    def problems(self) -> list[str]:
+        """What was broken."""
+        return self.system.watcher.problems + self.system.invariants.problems
+
     def summary(self) -> str:
         watcher = self.system.watcher
         back = ", ".join(
@@ -167,7 +132,7 @@ class Campaign:
         return (
             f"{dict(self.kills)}, {len(watcher.ticks)} ticks ({watcher.lost} not heard), "
             f"{watcher.compared} rows compared bit by bit, {watcher.commands} commands, "
-            f"{len(watcher.problems)} violations, "
+            f"{len(self.problems)} violations, "
             f"{len(watcher.unknown_chunks)} chunks unknown; {back}"
         )
 
@@ -181,7 +146,7 @@ def campaign(kills: int, inference: str, seed: int, folder: Path, namespace: str
     made = Campaign(folder, inference, seed, namespace)
     try:
         made.run(kills)
-        time.sleep(0.3)
+        made.system.settle()
         made.system.watcher.settle()
     finally:
         made.close()
@@ -200,9 +165,9 @@ def main() -> int:
         os.environ.update([TRANSPORT])
         made = campaign(options.kills, options.inference, options.seed, Path(folder))
     print(made.summary())
-    for problem in made.system.watcher.problems[:20]:
+    for problem in made.problems[:20]:
         print(problem)
-    return 1 if made.system.watcher.problems else 0
+    return 1 if made.problems else 0
 
 
 if __name__ == "__main__":

@@ -1,16 +1,24 @@
 """Forks controllers, inference nodes and chunk writers on command, all imports already done.
 
-Commands, one a line on standard input: ``controller``, ``inference`` or ``writer``; the answer is
-the child's pid. What runs is the nodes' own ``main``; only Python's imports are saved. The writer
-is the fastest inference side there can be: it writes the next chunk as soon as one is in use.
+Commands, one a line on standard input: ``rtc_controller``, ``rtc_inference`` or ``writer`` and an
+``Order`` as JSON; the answer is the child's pid. What runs is the nodes' own ``main``; only
+Python's imports are saved. The writer is the fastest inference side there can be: it writes the
+next chunk as soon as one is in use, unless its word file says otherwise.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import random
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fault_system import COMMON, CONTROLLER, HORIZON, INFERENCE, JOINTS, PERIOD_S
@@ -24,22 +32,40 @@ from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 
 STRIDE = 3
-NAMESPACE = os.environ.get("FAULT_NAMESPACE", "")
 
 
-def row(epoch: int, seq: int, step: int) -> np.ndarray:
-    """Return what chunk (epoch, seq) has for ``step``: a slow wave, and who wrote it."""
-    phase = 2 * np.pi * step / 400 + np.arange(len(JOINTS))
-    mark = 1e-7 * (seq % 997) + 1e-5 * (epoch % 89)
-    return np.asarray(0.5 * np.sin(phase) + mark)
+@dataclass(frozen=True)
+class Order:
+    """What a child is to be: in which namespace, with which parameters, of which motion."""
+
+    namespace: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Those of the controller; none: ``CONTROLLER``."""
+    word_file: str = ""
+    """Says what the writer does wrong: ``late S``, ``lost``, ``repeat`` or ``silent``."""
+    amplitude: float = 0.5
+    period: float = 400.0
+    """[steps] of the wave that the chunks ask for."""
+
+    def row(self, epoch: int, seq: int, step: int) -> np.ndarray:
+        """Return what chunk (epoch, seq) has for ``step``: a slow wave, and who wrote it."""
+        joints = self.parameters.get("joints", JOINTS)
+        phase = 2 * np.pi * step / self.period + np.arange(len(joints))
+        mark = 1e-7 * (seq % 997) + 1e-5 * (epoch % 89)
+        return np.asarray(self.amplitude * np.sin(phase) + mark)
+
+    def line(self, what: str) -> str:
+        """Return the command for the farm."""
+        return f"{what} {json.dumps(asdict(self))}"
 
 
-def writer() -> None:
-    joints = tuple(JOINTS)
-    name = ".".join([COMMON["handoff_name"], *filter(None, [NAMESPACE])])
+def writer(order: Order) -> None:
+    joints = tuple(order.parameters.get("joints", JOINTS))
+    name = ".".join([COMMON["handoff_name"], *filter(None, [order.namespace])])
     ring = ChunkRing.create(f"{name}.ring", HandoffSpec(joints, PERIOD_S, HORIZON))
     cursor: StepCursor | None = None
     seq, last = 0, (-1, -1)
+    word_file = Path(order.word_file) if order.word_file else None
     while True:
         time.sleep(0.001)
         if cursor is None:
@@ -50,18 +76,32 @@ def writer() -> None:
             continue
         if state.epoch == last[0] and state.step < last[1] + STRIDE and state.mode == Mode.RUNNING:
             continue
+        word = ""
+        if word_file is not None:
+            with contextlib.suppress(OSError):
+                word = word_file.read_text()
+        if word == "silent":
+            time.sleep(0.01)
+            continue
+        if word.startswith("late "):
+            time.sleep(float(word[5:]))
         seq, last = seq + 1, (state.epoch, state.step)
+        if word == "lost" and random.random() < 0.8:
+            continue
         steps = range(state.step, state.step + HORIZON)
-        actions = np.array([row(ring.epoch, seq, step) for step in steps])
-        ring.write(ActionChunk(actions, state.step, step_epoch=state.epoch))
+        actions = np.array([order.row(ring.epoch, seq, step) for step in steps])
+        for _ in range(3 if word == "repeat" else 1):
+            written = ring.write(ActionChunk(actions, state.step, step_epoch=state.epoch))
+            seq = written.seq
 
 
-def node(what: str) -> None:
+def node(what: str, order: Order) -> None:
     """Become a node, with its parameters and a log of its own."""
-    parameters = CONTROLLER if what == "rtc_controller" else INFERENCE
-    run = NodeToRun(what, NAMESPACE, parameters=parameters)
+    parameters = (order.parameters or CONTROLLER) if what == "rtc_controller" else INFERENCE
+    run = NodeToRun(what, order.namespace, parameters=parameters)
     sys.argv = [what, *run.ros_arguments()]
-    log = os.open(f"{what}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    folder = Path(order.word_file).parent if order.word_file else Path()
+    log = os.open(folder / f"{what}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     if what == "rtc_controller":
@@ -72,22 +112,22 @@ def node(what: str) -> None:
         faulty_inference.main()
 
 
-WORK = {
+WORK: dict[str, Callable[[Order], None]] = {
     "writer": writer,
-    "rtc_controller": lambda: node("rtc_controller"),
-    "rtc_inference": lambda: node("rtc_inference"),
+    "rtc_controller": lambda order: node("rtc_controller", order),
+    "rtc_inference": lambda order: node("rtc_inference", order),
 }
 
 
 def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     for line in sys.stdin:
-        what = line.strip()
+        what, _, order = line.partition(" ")
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             try:
-                WORK[what]()
+                WORK[what](Order(**json.loads(order)))
             finally:
                 os._exit(0)
         print(pid, flush=True)

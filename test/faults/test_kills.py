@@ -14,6 +14,6 @@ def test_kills_of_both_sides_at_random_moments(tmp_path, monkeypatch, figure):
     monkeypatch.setenv(*TRANSPORT)
     made = campaign(10, "writer", 7, tmp_path, "kills")
     watcher = made.system.watcher
-    assert not watcher.problems, watcher.problems[:5]
+    assert not made.problems, made.problems[:5]
     assert watcher.compared >= len(made.held), "each time it moved again, rows were compared"
     figure(made.summary())

@@ -64,14 +64,14 @@ class Watcher:
         self.commands = 0
         self.compared = 0
         self.pose = np.zeros(len(self.joints))
-        """What a driver that follows at once would stand at."""
+        """What was commanded last."""
         self.chunks: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
         self._rows = rows or self._published_rows
         self._limits = (lower, upper, max_step, max_bend)
         self._open: list[tuple[tuple[int, int], int, np.ndarray]] = []
         self._rows_out: set[tuple[float, ...]] = set()
-        self.published: deque[tuple[int, np.ndarray]] = deque(maxlen=2000)
-        """When (system's clock) the drivers published which pose."""
+        self.published: deque[tuple[float, np.ndarray]] = deque(maxlen=2000)
+        """When (system's clock [s]) the drivers published which pose."""
         self._last = self.pose.copy()
         self._velocity: Any = np.zeros(len(self.joints))
         """Of the last tick of this run, None: not known; a new run begins at rest."""
@@ -149,7 +149,7 @@ class Watcher:
         """Return what the drivers published last before ``at_ns``."""
         if not self.by_stamp:
             return self._last
-        before = [pose for published_ns, pose in list(self.published) if published_ns <= at_ns]
+        before = [pose for at_s, pose in list(self.published) if at_s * 1e9 <= at_ns]
         return before[-1] if before else self._last
 
     def _limit(self, row: np.ndarray, tick: Tick, lost: int) -> None:
@@ -157,6 +157,12 @@ class Watcher:
         if (row < lower - ROUNDING).any() or (row > upper + ROUNDING).any():
             self._wrong(f"step {tick.step}: {row} is outside {lower} and {upper}")
         before = self._last
+        if tick.executes and len(self.ticks) > 1 and not self.ticks[-2].executes:
+            # It goes on between its last command and where the arm was moved to; how near to the
+            # arm that has to be is for invariants.py to say.
+            stood = self._stood_at(tick.at_ns)
+            before = np.clip(row, np.minimum(before, stood), np.maximum(before, stood))
+            self._velocity = np.zeros(len(row))
         if (np.abs(row - before) > max_step * (lost + 1) + ROUNDING).any():
             self._wrong(
                 f"step {tick.step} of run {tick.step_epoch}: from {before} to {row} is more "

@@ -1,0 +1,466 @@
+"""An arm that obeys its messages as the real drivers do, and that can be stopped, held and moved.
+
+Drivers by their documented rules: a position driver goes to what it was told last and holds it; a
+joint_trajectory_controller interpolates (``Course``) and holds the end. Joints follow their driver
+with a lag, at a limited speed, unless the torque is off: then they stay, sag, or go where a hand
+moves them. Everything is dated by the middleware's *source* stamps: a message that this process
+took late moves the arm from when it was sent on, so a busy test says nothing about the product.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+STEP_S = 0.002
+"""Of the arm's own clock: 500 Hz."""
+KEPT_S = 15.0
+"""How long the past is kept."""
+
+ROWS = (
+    "joint_state",
+    "float64_multi_array",
+    "joint_trajectory",
+    "joint_group_command",
+    "joint_single_command",
+)
+CHUNK = "joint_trajectory_chunk"
+TRAJECTORIES = ("joint_trajectory", CHUNK)
+FLOAT32 = ("joint_group_command", "joint_single_command")
+
+
+class Course:
+    """A trajectory as joint_trajectory_controller follows it, from the state at its message on.
+
+    Between two points: a quintic where both have velocities and accelerations, a cubic where both
+    have velocities, else a line. Before the first point it is at it, after the last it rests there.
+
+    Args:
+        times: [R] s, increasing; the first is when the message came.
+        positions: [R, A].
+        velocities, accelerations: [R, A], rows of NaN where a point has none.
+    """
+
+    def __init__(
+        self,
+        times: np.ndarray,
+        positions: np.ndarray,
+        velocities: np.ndarray | None = None,
+        accelerations: np.ndarray | None = None,
+    ) -> None:
+        nothing = np.full(np.shape(positions), np.nan)
+        self.times = np.asarray(times, float)
+        self.positions = np.asarray(positions, float)
+        self.velocities = nothing if velocities is None else np.asarray(velocities, float)
+        self.accelerations = nothing if accelerations is None else np.asarray(accelerations, float)
+
+    @classmethod
+    def rest(cls, at_s: float, position: np.ndarray) -> Course:
+        """Return the course of an arm that stands."""
+        return cls(np.array([at_s]), position[None], np.zeros((1, len(position))))
+
+    @classmethod
+    def after(cls, before: Course, begin_s: float, trajectory: Trajectory) -> Course:
+        """Return what becomes of ``before`` when a trajectory comes at ``begin_s``."""
+        p, v, a = before.at(np.array([begin_s]))
+        return cls(
+            begin_s + np.concatenate([[0.0], trajectory.times]),
+            np.concatenate([p, trajectory.positions]),
+            np.concatenate([v, trajectory.velocities]),
+            np.concatenate([a, trajectory.accelerations]),
+        )
+
+    def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return position, velocity and acceleration at ``times`` [T], [T, A] each."""
+        times = np.atleast_1d(np.asarray(times, float))
+        last = len(self.times) - 1
+        inside = (times >= self.times[0]) & (times < self.times[last])
+        i = np.clip(np.searchsorted(self.times, times, side="right") - 1, 0, max(last - 1, 0))
+        if last == 0:
+            p = np.repeat(self.positions, len(times), axis=0)
+            return p, np.zeros_like(p), np.zeros_like(p)
+        t = self.times[i + 1] - self.times[i]
+        x = np.clip(times - self.times[i], 0.0, t)
+        p, v, a = self._between(i, x[:, None], t[:, None])
+        ends = np.where((times < self.times[0])[:, None], self.positions[0], self.positions[last])
+        outside = ~inside[:, None]
+        return np.where(outside, ends, p), np.where(outside, 0.0, v), np.where(outside, 0.0, a)
+
+    def _between(self, i: np.ndarray, x: np.ndarray, t: np.ndarray) -> Any:
+        p, q = self.positions[i], self.positions[i + 1]
+        u, v = self.velocities[i], self.velocities[i + 1]
+        a, b = self.accelerations[i], self.accelerations[i + 1]
+        slope = (q - p) / t
+        cubic = np.isfinite(u) & np.isfinite(v)
+        quintic = cubic & np.isfinite(a) & np.isfinite(b)
+        u, v, a, b = (np.nan_to_num(s) for s in (u, v, a, b))
+        c2 = np.where(quintic, a / 2, (3 * slope - 2 * u - v) / t)
+        c3 = np.where(
+            quintic,
+            (20 * (q - p) - (8 * v + 12 * u) * t - (3 * a - b) * t**2) / (2 * t**3),
+            (u + v - 2 * slope) / t**2,
+        )
+        c4 = np.where(
+            quintic, (-30 * (q - p) + (14 * v + 16 * u) * t + (3 * a - 2 * b) * t**2) / 2, 0.0
+        ) / t**4
+        c5 = np.where(quintic, (12 * (q - p) - 6 * (v + u) * t - (a - b) * t**2) / 2, 0.0) / t**5
+        c1 = np.where(cubic, u, slope)
+        c2, c3 = (np.where(cubic, c, 0.0) for c in (c2, c3))
+        position = p + x * (c1 + x * (c2 + x * (c3 + x * (c4 + x * c5))))
+        velocity = c1 + x * (2 * c2 + x * (3 * c3 + x * (4 * c4 + 5 * x * c5)))
+        return position, velocity, 2 * c2 + x * (6 * c3 + x * (12 * c4 + 20 * x * c5))
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """The points of a message, columns in the driver's order; NaN where a point has none."""
+
+    times: np.ndarray
+    positions: np.ndarray
+    velocities: np.ndarray
+    accelerations: np.ndarray
+
+    @classmethod
+    def of(cls, message: Any, names: Sequence[str]) -> Trajectory:
+        """Read a trajectory_msgs/JointTrajectory.
+
+        Raises:
+            ValueError: what a joint_trajectory_controller refuses.
+        """
+        if not message.points or set(message.joint_names) != set(names):
+            raise ValueError(f"{len(message.points)} points of {list(message.joint_names)}")
+        order = [list(message.joint_names).index(n) for n in names]
+        times = np.array([_seconds(p.time_from_start) for p in message.points])
+        if (np.diff([-1e-9, *times]) <= 0).any():
+            raise ValueError("its times don't increase")
+        if np.any(message.points[-1].velocities):
+            raise ValueError("its last point has a velocity")
+
+        def rows(of: str) -> np.ndarray:
+            given = [getattr(p, of) for p in message.points]
+            if any(len(g) not in (0, len(names)) for g in given):
+                raise ValueError("a point has another number of joints")
+            nothing = np.full(len(names), np.nan)
+            return np.array([np.array(g)[order] if len(g) else nothing for g in given])
+
+        positions = rows("positions")
+        if not np.isfinite(positions).all():
+            raise ValueError("a position is missing or not finite")
+        return cls(times, positions, rows("velocities"), rows("accelerations"))
+
+
+@dataclass
+class Driver:
+    """One command group: its joints, what it was told, and how it treats torque that is off.
+
+    ``latches``: it goes on taking messages meanwhile and goes to the last one at the release, as
+    many do. Otherwise it drops them, and holds where the arm stands at the release.
+    """
+
+    name: str
+    kind: str
+    columns: list[int]
+    latches: bool = True
+    depth: int = 10
+    course: Course | None = None
+    target: np.ndarray | None = None
+    stands: bool = False
+    """It takes nothing and moves nothing, as a process that was stopped."""
+    queue: list[tuple[float, Any]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def told(self, at_s: float) -> np.ndarray | None:
+        """Return where it wants its joints, None: nobody told it yet."""
+        return self.target if self.course is None else self.course.at(np.array([at_s]))[0][0]
+
+    def hold(self, at_s: float, pose: np.ndarray) -> None:
+        """Forget what it was told and hold ``pose``."""
+        self.target = pose
+        self.course = Course.rest(at_s, pose) if self.kind in TRAJECTORIES else None
+
+    def take(self, at_s: float, what: np.ndarray | Trajectory, pose: np.ndarray) -> None:
+        """Take a message."""
+        if isinstance(what, Trajectory):
+            before = self.course or Course.rest(at_s, pose)
+            self.course = Course.after(before, at_s, what)
+        else:
+            self.target = what
+
+
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """A message as it was sent: by whom, when (source stamp), and where the arm was then."""
+
+    at_s: float
+    group: str
+    what: np.ndarray | Trajectory
+    source: bytes
+    pose: np.ndarray
+    done: str
+    """``taken``, ``queued`` (the driver stands still) or ``dropped`` (its torque is off)."""
+
+    @property
+    def row(self) -> np.ndarray:
+        """The first position that it asks for."""
+        return self.what.positions[0] if isinstance(self.what, Trajectory) else self.what
+
+
+class Arm:
+    """The joints and their drivers; call it from any thread, with a clock of seconds.
+
+    Args:
+        joints: A names.
+        drivers: those that command them.
+        lag_s: time constant with which a joint follows its driver, [A] or one.
+        speed: the fastest that a joint goes, [A] or one [robot units / s].
+        pose: where it stands, [A].
+    """
+
+    def __init__(
+        self,
+        joints: Sequence[str],
+        drivers: Sequence[Driver],
+        lag_s: float | np.ndarray = 0.03,
+        speed: float | np.ndarray = 5.0,
+        pose: np.ndarray | None = None,
+        now_s: float = 0.0,
+    ) -> None:
+        size = len(joints)
+        self.joints = list(joints)
+        self.drivers = {driver.name: driver for driver in drivers}
+        self.lag_s = np.broadcast_to(np.asarray(lag_s, float), size)
+        self.speed = np.broadcast_to(np.asarray(speed, float), size)
+        self.pose = np.zeros(size) if pose is None else np.array(pose, float)
+        self.now_s = now_s
+        self.limp = np.zeros(size, bool)
+        self.drop = np.zeros(size)
+        """How far a joint that is held stands below what its driver wants: a load, a hand."""
+        self.hand = np.full(size, np.nan)
+        """Where a hand moves the joints that are limp, at ``hand_speed``."""
+        self.hand_speed = 1.0
+        self.sent: deque[Sent] = deque(maxlen=20000)
+        self.resets: list[tuple[float, str]] = []
+        """When a driver forgot what it was told, and which one."""
+        self.past: deque[tuple[float, np.ndarray]] = deque([(now_s, self.pose)])
+        self.lock = threading.RLock()
+
+    # -- time -------------------------------------------------------------------------------
+
+    def wanted(self, at_s: float) -> np.ndarray:
+        """Return where the drivers want the joints."""
+        wanted = np.array(self.pose)
+        for driver in self.drivers.values():
+            told = driver.told(at_s) if not driver.stands else driver.target
+            if told is not None:
+                wanted[driver.columns] = told
+        return wanted
+
+    def advance(self, now_s: float) -> np.ndarray:
+        """Let time pass until ``now_s`` and return the pose [A]."""
+        with self.lock:
+            while self.now_s < now_s - 1e-9:
+                step = min(STEP_S, now_s - self.now_s)
+                self.now_s += step
+                self._move(step)
+                self.past.append((self.now_s, self.pose))
+            while len(self.past) > 2 and self.past[1][0] < now_s - KEPT_S:
+                self.past.popleft()
+            return self.pose
+
+    def _move(self, step: float) -> None:
+        gain = np.where(self.lag_s > 0, -np.expm1(-step / np.maximum(self.lag_s, 1e-9)), 1.0)
+        wanted = self.wanted(self.now_s)
+        told = ~np.isclose(wanted, self.pose, rtol=0, atol=0) | (self.drop != 0)
+        change = np.where(told, gain * (wanted + self.drop - self.pose), 0.0)
+        most = self.speed * step
+        led = np.where(np.isnan(self.hand), 0.0, self.hand - self.pose)
+        by_hand = np.clip(led, -self.hand_speed * step, self.hand_speed * step)
+        self.pose = self.pose + np.where(self.limp, by_hand, np.clip(change, -most, most))
+
+    def _back_to(self, at_s: float) -> None:
+        """Go back to ``at_s``: a message came that was sent then."""
+        while len(self.past) > 1 and self.past[-1][0] > at_s:
+            self.past.pop()
+        self.now_s, self.pose = self.past[-1]
+
+    # -- messages ---------------------------------------------------------------------------
+
+    def take(self, group: str, at_s: float, what: np.ndarray | Trajectory, source: bytes) -> Sent:
+        """Take a message that was sent at ``at_s`` [s]; the arm goes by it from then on."""
+        driver = self.drivers[group]
+        with self.lock:
+            now_s = self.now_s
+            if at_s < now_s:
+                self._back_to(at_s)
+            self.advance(at_s)
+            off = bool(self.limp[driver.columns].all())
+            done = "taken"
+            if driver.stands:
+                done = "queued"
+                driver.queue = [*driver.queue, (at_s, what)][-driver.depth :]
+            elif off and not driver.latches:
+                done = "dropped"
+            else:
+                driver.take(at_s, what, self.pose[driver.columns])
+            sent = Sent(at_s, group, what, source, self.pose, done)
+            self.sent.append(sent)
+            self.advance(now_s)
+        return sent
+
+    # -- what may happen to it ----------------------------------------------------------------
+
+    def torque_off(self, columns: Sequence[int] | None = None) -> None:
+        """Stop the motors of some joints, or all: they keep their place until a hand moves them."""
+        with self.lock:
+            self.limp[slice(None) if columns is None else list(columns)] = True
+
+    def release(self) -> None:
+        """Give the joints their torque back."""
+        with self.lock:
+            for driver in self.drivers.values():
+                if not driver.latches and self.limp[driver.columns].any():
+                    driver.hold(self.now_s, self.pose[driver.columns])
+                    self.resets.append((self.now_s, driver.name))
+            self.limp = np.zeros(len(self.joints), bool)
+            self.hand = np.full(len(self.joints), np.nan)
+
+    def lead(self, to: np.ndarray, speed: float = 1.0) -> None:
+        """Let a hand move the limp joints to ``to`` [A] (NaN: not this one)."""
+        with self.lock:
+            self.hand, self.hand_speed = np.array(to, float), speed
+
+    def push(self, by: np.ndarray) -> None:
+        """Let something push joints that are held off their commands by ``by`` [A]; 0: no more."""
+        with self.lock:
+            self.drop = np.array(by, float)
+
+    def stand_still(self, group: str) -> None:
+        """Let a driver stand still: it takes nothing and its joints stay where it last had them."""
+        with self.lock:
+            driver = self.drivers[group]
+            driver.target = driver.told(self.now_s)
+            driver.stands = True
+
+    def go_on(self, group: str) -> None:
+        """Let it take what came meanwhile, as much as its queue held."""
+        with self.lock:
+            driver = self.drivers[group]
+            driver.stands = False
+            for _, what in driver.queue:
+                driver.take(self.now_s, what, self.pose[driver.columns])
+            driver.queue = []
+
+
+class ArmNode:
+    """The arm as nodes see it: command topics in, joint states out.
+
+    Args:
+        node: in whose namespace, and on whose executor.
+        arm: what moves.
+        topics: group → its command topic; a group's joints by the names in ``names``.
+        states_s: how often joint states are published.
+        on_sent: is told each message.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        arm: Arm,
+        topics: dict[str, str],
+        *,
+        states_s: float = 0.01,
+        on_sent: Callable[[Sent], None] | None = None,
+    ) -> None:
+        from rclpy.qos import QoSProfile
+        from sensor_msgs.msg import JointState
+
+        from rtc_ros.controller.command_types import message_class
+
+        self.node, self.arm, self._on_sent = node, arm, on_sent
+        self.strangers: set[bytes] = set()
+        """Publishers that aren't the controller's: nobody takes what they send."""
+        self.silent_joints: set[str] = set()
+        self.frozen_stamp: Any = None
+        self.offset = np.zeros(len(arm.joints))
+        """What the encoders add to the pose."""
+        self.published: deque[tuple[float, np.ndarray]] = deque(maxlen=20000)
+        self._made = JointState
+        self._states = node.create_publisher(JointState, "joint_states", 10)
+        self._subscriptions = [
+            node.create_subscription(
+                message_class(arm.drivers[group].kind, topic),
+                topic,
+                self._taker(arm.drivers[group]),
+                QoSProfile(depth=500),
+            )
+            for group, topic in topics.items()
+        ]
+        self._timer = node.create_timer(states_s, self.publish)
+
+    def _taker(self, driver: Driver) -> Callable[[Any, Any], None]:
+        names = [self.arm.joints[c] for c in driver.columns]
+
+        def read(message: Any) -> np.ndarray | Trajectory:
+            if driver.kind in TRAJECTORIES:
+                return Trajectory.of(message, names)
+            if driver.kind == "joint_state":
+                by_name = dict(zip(message.name, message.position, strict=True))
+                return np.array([by_name[n] for n in names])
+            if driver.kind == "float64_multi_array":
+                return np.array(message.data)
+            # The stand-in for Interbotix's package is carried by a message with other names.
+            numbers = message.cmd if hasattr(message, "cmd") else message.values
+            return np.atleast_1d(np.array(numbers, float))
+
+        def take(message: Any, info: Any) -> None:
+            source = bytes(info["publisher_gid"]["data"])
+            if source in self.strangers:
+                return
+            try:
+                what = read(message)
+                row = what.positions[0] if isinstance(what, Trajectory) else what
+                if len(row) != len(names) or not np.isfinite(row).all():
+                    raise ValueError(f"{len(row)} numbers, not all finite, or too few")
+            except (ValueError, KeyError) as error:
+                driver.refused.append(str(error))
+                return
+            sent = self.arm.take(driver.name, info["source_timestamp"] * 1e-9, what, source)
+            if self._on_sent is not None:
+                self._on_sent(sent)
+
+        return take
+
+    def state(self) -> Any:
+        """Return the joint states as they are now, faults included."""
+        arm = self.arm
+        pose = arm.advance(time.time()) + self.offset
+        names = [j for j in arm.joints if j not in self.silent_joints]
+        message = self._made(name=names, position=[float(pose[arm.joints.index(j)]) for j in names])
+        message.header.stamp = self.frozen_stamp or self.node.get_clock().now().to_msg()
+        return message
+
+    def publish(self) -> None:
+        """Publish the joint states, if any joint is heard of."""
+        message = self.state()
+        if message.name:
+            news = self.frozen_stamp is None and not self.silent_joints
+            if news:
+                self.published.append((self.arm.now_s, self.arm.pose + self.offset))
+            self._states.publish(message)
+
+    def close(self) -> None:
+        """Take it off the node."""
+        self.node.destroy_timer(self._timer)
+        for subscription in self._subscriptions:
+            self.node.destroy_subscription(subscription)
+        self.node.destroy_publisher(self._states)
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.sec + duration.nanosec * 1e-9)

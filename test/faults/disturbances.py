@@ -1,0 +1,476 @@
+"""Disturb robots at random, again and again; each message in between is checked.
+
+    python3 test/faults/disturbances.py --count 1000 --seed 1
+
+Emergency stops with and without joint states, hands that move a limp arm or push one that is held,
+stalls of the controller, of a driver and of the inference side, kills of both, late, lost and
+repeated chunks, starvation, joint states that stop or freeze; some of them at once. A *life* is a
+robot with command types, limits and lags drawn by chance; after some disturbances it is replaced.
+Several robots live at a time. Exit code 1 where an invariant was broken or a robot stayed still;
+a violation's line says the seed, robot, life and disturbance, which name the draw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from farm import Farm, Order
+from fault_system import COMMON, TRANSPORT, FaultSystem
+from invariants import GUARDED
+
+KINDS = (
+    "joint_state",
+    "float64_multi_array",
+    "joint_trajectory",
+    "joint_trajectory_chunk",
+    "joint_group_command",
+    "joint_single_command",
+)
+LIFE = 12
+"""Disturbances in a life."""
+PATIENCE_S = 30.0
+
+
+def draw_parameters(chance: random.Random) -> dict[str, Any]:
+    """Return a controller's parameters: groups, limits and tolerances, within reason."""
+    groups: dict[str, tuple[str, list[str]]] = {}
+    joints: list[str] = []
+    for i in range(chance.choice((1, 2, 2, 3))):
+        kind = chance.choice(KINDS)
+        size = 1 if kind == "joint_single_command" else chance.choice((1, 2, 3))
+        own = [f"j{len(joints) + k}" for k in range(size)]
+        joints += own
+        chance.shuffle(own)
+        groups[f"g{i}"] = (kind, own)
+    velocity = chance.uniform(0.4, 2.0)
+    acceleration = chance.uniform(4.0, 25.0)
+    period_s = COMMON["control_period"]
+    made: dict[str, Any] = {
+        **COMMON,
+        "joints": joints,
+        "joint_state_timeout": chance.choice((0.2, 0.3, 0.5)),
+        "position_lower": [-1.2],
+        "position_upper": [1.2],
+        "max_velocity": [velocity],
+        "max_acceleration": [acceleration],
+        "soft_start": chance.choice((0.0, 0.2, 0.5)),
+        "limit_mode": chance.choice(("joint", "joint", "path")),
+        "resume_tolerance": [chance.uniform(0.08, 0.3)],
+        "following_tolerance": [0.1 + 0.15 * velocity + chance.uniform(0.0, 0.3)],
+        "start_when_ready": True,
+        "command_groups": list(groups),
+    }
+    if chance.random() < 0.4:
+        made["max_jerk"] = [2 * acceleration / (chance.uniform(1.5, 7.0) * period_s)]
+    for name, (kind, own) in groups.items():
+        made[f"group.{name}.topic"] = f"{name}/commands"
+        made[f"group.{name}.type"] = kind
+        made[f"group.{name}.joints"] = own
+    return made
+
+
+class Life:
+    """One robot, its controller and its writer, from their start to their end."""
+
+    def __init__(self, name: str, chance: random.Random, farm: Farm, folder: Path) -> None:
+        self.chance, self.farm = chance, farm
+        folder.mkdir()
+        self.word_file = folder / "word"
+        self.word_file.write_text("")
+        parameters = draw_parameters(chance)
+        self.order = Order(
+            name, parameters, str(self.word_file),
+            chance.uniform(0.2, 0.8), chance.choice((120.0, 200.0, 400.0)),
+        )  # fmt: skip
+        self.system = FaultSystem(
+            folder, lambda chunk, step: self.order.row(*chunk, step), name, parameters,
+            {"lag_s": chance.choice((0.0, 0.02, 0.05)), "speed": chance.uniform(3.0, 8.0)},
+        )  # fmt: skip
+        self.arm, self.states = self.system.arm, self.system.states
+        for driver in self.arm.drivers.values():
+            driver.latches = chance.random() < 0.5
+        self.invariants = self.system.invariants
+        self.starts = 0
+        self.stuck: list[str] = []
+        self.kinds: dict[str, Callable[[], None]] = {
+            "emergency stop, joint states go on": self._stop_seen,
+            "emergency stop without joint states": self._stop_unseen,
+            "a hand moves the limp arm": self._hand_on_limp,
+            "a hand moves the limp arm, joint states missing": self._hand_unseen,
+            "a hand pushes the arm that is held": self._push,
+            "the arm sags": self._sag,
+            "the controller stands still": self._stall_controller,
+            "a driver stands still": self._stall_driver,
+            "a driver stands still, joint states too": self._stall_driver_silent,
+            "the inference side stands still": self._stall_writer,
+            "the inference side is killed": self._kill_writer,
+            "the controller is killed": self._kill_controller,
+            "chunks come late": lambda: self._word(f"late {self._time(0.1, 0.7):.2f}"),
+            "chunks get lost": lambda: self._word("lost"),
+            "chunks come thrice": lambda: self._word("repeat"),
+            "no chunks come": lambda: self._word("silent"),
+            "joint states stop": self._stale,
+            "joint states of one joint stop": self._stale_joint,
+            "joint states repeat a stamp": self._frozen,
+            "stop and start": self._stop_service,
+        }
+        self.weights = [1.0] * len(self.kinds)
+        self.weights[list(self.kinds).index("the controller is killed")] = 0.5
+
+    # -- the life ---------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start it, and wait until it moves."""
+        for what in ("rtc_controller", "writer"):
+            self.farm.start(what, self.order)
+        self._until_moving()
+
+    def disturb(self, context: str) -> list[str]:
+        """Disturb it once or twice at a time, and wait until it moves again; return the kinds."""
+        self.invariants.context = context
+        chance = self.chance
+        time.sleep(chance.uniform(0.0, 0.3))
+        several = 2 if chance.random() < 0.3 else 1
+        kinds = chance.choices(list(self.kinds), self.weights, k=several)
+        threads = [threading.Thread(target=self._run, args=(kind,)) for kind in kinds]
+        for thread in threads:
+            thread.start()
+            time.sleep(chance.uniform(0.0, 0.4))
+        for thread in threads:
+            thread.join()
+        self._calm()
+        self._until_moving()
+        self.system.watcher.settle()
+        self.invariants.settle(time.time())
+        return kinds
+
+    def _run(self, kind: str) -> None:
+        with self.system.disturbance(kind):
+            self.kinds[kind]()
+
+    def _calm(self) -> None:
+        """End whatever two disturbances at once may have left."""
+        self.word_file.write_text("")
+        self.states.silent_joints, self.states.frozen_stamp = set(), None
+        self.arm.push(np.zeros(len(self.arm.joints)))
+        for name in self.arm.drivers:
+            if self.arm.drivers[name].stands:
+                self.arm.go_on(name)
+        self.arm.release()
+        for what in ("rtc_controller", "writer"):
+            self.farm.signal(what, signal.SIGCONT, self.order.namespace)
+
+    def _until_moving(self) -> None:
+        """Wait for motion; where a guard closed the gate, open it."""
+        begun, since = time.monotonic(), time.time_ns()
+        asked = begun
+        while not any(t.executes for t in self.system.watcher.since(since)):
+            now = time.monotonic()
+            if now - begun > PATIENCE_S:
+                said = dict(self.system.diagnostics)
+                self.stuck.append(f"{self.invariants.context}: no motion in {PATIENCE_S} s: {said}")
+                return
+            if now - asked > (0.6 if now - begun < 3.0 else 0.2):
+                asked = now
+                self._start()
+            time.sleep(0.01)
+
+    def _start(self) -> None:
+        answer = self._call("start")
+        self.starts += answer is not None and answer.success
+        last = self.system.watcher.ticks[-1] if self.system.watcher.ticks else None
+        if last and any(g in last.reason for g in GUARDED) and answer and not answer.success:
+            if "already started" in answer.message:  # a guard that leaves the gate open
+                self._call("stop")
+
+    def _call(self, name: str) -> Any:
+        from std_srvs.srv import Trigger
+
+        client = self._clients.get(name)
+        if client is None:
+            client = self.system.node.create_client(Trigger, f"rtc_controller/{name}")
+            self._clients[name] = client
+        if not client.service_is_ready():
+            return None
+        future = client.call_async(Trigger.Request())
+        end = time.monotonic() + 1.0
+        while not future.done() and time.monotonic() < end:
+            time.sleep(0.005)
+        return future.result() if future.done() else None
+
+    @property
+    def _clients(self) -> dict[str, Any]:
+        made: dict[str, Any] = self.__dict__.setdefault("_made", {})
+        return made
+
+    def end(self) -> None:
+        """End its processes and nodes."""
+        for what in ("rtc_controller", "writer"):
+            if (what, self.order.namespace) in self.farm.pids:
+                self.farm.signal(what, signal.SIGKILL, self.order.namespace)
+        self.system.settle()
+        self.system.watcher.settle()
+        self.system.down()
+
+    # -- the disturbances -------------------------------------------------------------------
+
+    def _time(self, least: float, most: float) -> float:
+        return self.chance.uniform(least, most)
+
+    def _off(self) -> list[int]:
+        """Take the torque of all joints, or of one driver's."""
+        every = list(range(len(self.arm.joints)))
+        driver = self.chance.choice(list(self.arm.drivers.values()))
+        columns = every if self.chance.random() < 0.6 else driver.columns
+        self.arm.torque_off(columns)
+        return columns
+
+    def _lead(self, columns: list[int]) -> None:
+        to = np.full(len(self.arm.joints), np.nan)
+        for column in columns:
+            if self.chance.random() < 0.7:
+                to[column] = self.arm.pose[column] + self._time(-0.7, 0.7)
+        self.arm.lead(to, self._time(0.3, 3.0))
+
+    def _stop_seen(self) -> None:
+        self._off()
+        time.sleep(self._time(0.1, 1.2))
+        self.arm.release()
+
+    def _stop_unseen(self) -> None:
+        self.states.silent_joints = set(self.arm.joints)
+        self._off()
+        time.sleep(self._time(0.1, 1.2))
+        self._back_in_some_order()
+
+    def _back_in_some_order(self) -> None:
+        def states() -> None:
+            self.states.silent_joints = set()
+
+        order = [states, self.arm.release]
+        self.chance.shuffle(order)
+        order[0]()
+        time.sleep(self._time(0.0, 0.4))
+        order[1]()
+
+    def _hand_on_limp(self) -> None:
+        columns = self._off()
+        time.sleep(self._time(0.0, 0.5))
+        self._lead(columns)
+        time.sleep(self._time(0.1, 0.8))
+        self.arm.release()
+
+    def _hand_unseen(self) -> None:
+        self.states.silent_joints = set(self.arm.joints)
+        columns = self._off()
+        time.sleep(self._time(0.0, 0.7))
+        self._lead(columns)
+        time.sleep(self._time(0.1, 0.8))
+        self._back_in_some_order()
+
+    def _push(self) -> None:
+        by = np.zeros(len(self.arm.joints))
+        by[self.chance.randrange(len(by))] = self.chance.choice((-1, 1)) * self._time(0.05, 0.6)
+        self.arm.push(by)
+        time.sleep(self._time(0.1, 0.8))
+        self.arm.push(0 * by)
+
+    def _sag(self) -> None:
+        self.arm.push(np.full(len(self.arm.joints), -self._time(0.01, 0.06)))
+        time.sleep(self._time(0.3, 0.8))
+        self.arm.push(np.zeros(len(self.arm.joints)))
+
+    def _stall(self, what: str, seconds: float) -> None:
+        if what == "rtc_controller":
+            self.invariants.stall(True, time.time())
+        self.farm.signal(what, signal.SIGSTOP, self.order.namespace)
+        time.sleep(seconds)
+        self.farm.signal(what, signal.SIGCONT, self.order.namespace)
+        if what == "rtc_controller":
+            self.invariants.stall(False, time.time())
+
+    def _stall_controller(self) -> None:
+        self._stall("rtc_controller", self.chance.choice((0.03, 0.06, 0.1, 0.3, 0.8))
+                    * self._time(0.7, 1.3))  # fmt: skip
+
+    def _stall_writer(self) -> None:
+        self._stall("writer", self._time(0.1, 1.0))
+
+    def _stall_driver(self) -> None:
+        name = self.chance.choice(list(self.arm.drivers))
+        self.arm.stand_still(name)
+        time.sleep(self._time(0.05, 0.8))
+        self.arm.go_on(name)
+
+    def _stall_driver_silent(self) -> None:
+        self.states.silent_joints = set(self.arm.joints)
+        self._stall_driver()
+        self.states.silent_joints = set()
+
+    def _kill_writer(self) -> None:
+        self.farm.signal("writer", signal.SIGKILL, self.order.namespace)
+        time.sleep(self._time(0.0, 0.6))
+        self.farm.start("writer", self.order)
+
+    def _kill_controller(self) -> None:
+        self.farm.signal("rtc_controller", signal.SIGKILL, self.order.namespace)
+        time.sleep(self._time(0.0, 0.3))
+        self.farm.start("rtc_controller", self.order)
+
+    def _word(self, word: str) -> None:
+        self.word_file.write_text(word)
+        time.sleep(self._time(0.4, 1.4))
+        self.word_file.write_text("")
+
+    def _stale(self) -> None:
+        self.states.silent_joints = set(self.arm.joints)
+        time.sleep(self._time(0.1, 1.0))
+        self.states.silent_joints = set()
+
+    def _stale_joint(self) -> None:
+        self.states.silent_joints = {self.chance.choice(self.arm.joints)}
+        time.sleep(self._time(0.1, 1.0))
+        self.states.silent_joints = set()
+
+    def _frozen(self) -> None:
+        self.states.frozen_stamp = self.system.stamp()
+        time.sleep(self._time(0.1, 1.0))
+        self.states.frozen_stamp = None
+
+    def _stop_service(self) -> None:
+        self._call("stop")
+        time.sleep(self._time(0.0, 0.4))
+        self._call("start")
+
+
+class Disturbances:
+    """Several robots at a time, until so many disturbances are done."""
+
+    def __init__(self, count: int, seed: int, folder: Path, robots: int = 4) -> None:
+        self.count, self.seed, self.folder, self.robots = count, seed, folder, robots
+        self.done = 0
+        self.kinds: Counter[str] = Counter()
+        self.types: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self.stuck: list[str] = []
+        self.worst: dict[str, tuple[float, str]] = {}
+        self._lock = threading.Lock()
+        self._farm = Farm(folder)
+
+    def run(self) -> None:
+        """Do them all."""
+        threads = [threading.Thread(target=self._robot, args=(r,)) for r in range(self.robots)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._farm.close()
+
+    def _robot(self, robot: int) -> None:
+        life = 0
+        while self.done < self.count:
+            name = f"r{robot}_{life}"
+            try:
+                self._live(name, random.Random(f"{self.seed} {name}"))
+            except Exception as error:  # a robot that can't even be made is no pass
+                with self._lock:
+                    self.stuck.append(f"{name}: {type(error).__name__}: {error}")
+                    self.done += 1
+            life += 1
+
+    def _live(self, name: str, chance: random.Random) -> None:
+        life = Life(name, chance, self._farm, self.folder / name)
+        invariants = life.invariants
+        try:
+            invariants.context = f"seed {self.seed}, {name}, start"
+            life.begin()
+            for number in range(LIFE):
+                if self.done >= self.count or life.stuck:
+                    break
+                kinds = life.disturb(f"seed {self.seed}, {name}, disturbance {number}")
+                with self._lock:
+                    self.kinds.update(kinds)
+                    self.done += len(kinds)
+        finally:
+            life.end()
+            with self._lock:
+                self._add(life)
+
+    def _add(self, life: Life) -> None:
+        invariants = life.invariants
+        problems = invariants.problems + life.system.watcher.problems
+        self.stuck += life.stuck
+        self.counts.update(invariants.counts)
+        self.counts["rows compared bit by bit"] += life.system.watcher.compared
+        self.counts["starts after a guard or a stop"] += life.starts
+        parameters = life.order.parameters
+        for driver in life.arm.drivers.values():
+            self.types[driver.kind] += 1
+            if driver.refused:
+                problems.append(f"{driver.kind} refused {driver.refused[:3]}")
+        if problems:
+            known = {k: v for k, v in parameters.items() if k not in COMMON or k == "joints"}
+            lag = f"lag {life.arm.lag_s[0]:g} s"
+            self.problems += [*problems, f"  of {json.dumps(known)}, {lag}"]
+        for name, (value, where) in invariants.worst.items():
+            if value > self.worst.get(name, (-np.inf, ""))[0]:
+                self.worst[name] = (value, where)
+
+    def summary(self) -> str:
+        """Return the figures."""
+        lines = [f"{self.done} disturbances, seed {self.seed}, {sum(self.types.values())} drivers"]
+        lines += [f"  {n:5d} {kind}" for kind, n in sorted(self.kinds.items())]
+        lines += [f"  {n:5d} {kind}" for kind, n in sorted(self.types.items())]
+        lines += [f"  {n:7d} {what}" for what, n in sorted(self.counts.items())]
+        lines.append("the worst of each, relative to its bound (figures: as they are)")
+        lines += [f"  {v:8.3f} {name} [{where}]" for name, (v, where) in sorted(self.worst.items())]
+        lines.append(f"{len(self.problems)} violations, {len(self.stuck)} robots stuck")
+        return "\n".join(lines)
+
+
+def disturb(count: int, seed: int, folder: Path, robots: int = 4) -> Disturbances:
+    """Run a campaign and return it."""
+    made = Disturbances(count, seed, folder, robots)
+    made.run()
+    return made
+
+
+def main() -> int:
+    """Run a campaign from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--robots", type=int, default=4, help="how many live at a time")
+    parser.add_argument("--show", type=int, default=40, help="how many violations to print")
+    options = parser.parse_args()
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="rtc_ros_disturbances_", dir="/dev/shm") as folder:
+        os.environ["RTC_ROS_SHM_DIR"] = folder
+        os.environ.update([TRANSPORT])
+        made = disturb(options.count, options.seed, Path(folder), options.robots)
+    for problem in (made.stuck + made.problems)[: options.show]:
+        print(problem)
+    print(made.summary())
+    print(f"in {(time.monotonic() - begun) / 60:.1f} minutes")
+    return 1 if made.problems or made.stuck else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

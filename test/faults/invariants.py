@@ -1,0 +1,576 @@
+"""What must hold between the messages, the arm and time, whatever fails (docs/reliability.md).
+
+(a) No message lies farther from where the *arm* is than one (softened) step plus what the arm's
+    own lag was before. While a guard needs time to see that the arm doesn't follow, or that nobody
+    hears of it any more, the allowance is what the product documents, and how much of it was used
+    is a figure of its own.
+(b) Speed and acceleration *in time* keep the limits: a driver of rows that was told nothing for n
+    periods stands where it was told last; what a driver of chunks makes between the points and
+    between two messages keeps them to 1 %.
+(c) Once the arm has been braked to rest nothing is sent until motion begins again.
+(d) A guard (arm moved, arm doesn't follow) closes the gate: that run never goes on.
+
+All times are the middleware's source stamps, so that a busy test process changes nothing. What is
+left of the product's own jitter is in the figures, not in exemptions.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from arm_double import CHUNK, FLOAT32, TRAJECTORIES, ArmNode, Course, Sent, Trajectory
+from sensor_msgs.msg import JointState
+
+from rtc_ros.core.cursor import Mode
+
+SLACK = 1.01
+"""On what a trajectory driver makes between the points."""
+STATE_AGE = 3
+"""[periods] How old the newest joint state may be that a command was made from: its own period,
+its way, and the tick's."""
+LATER_S = 0.35
+"""How long after something happened all that belongs to it has come."""
+FOLLOWS_S = 0.2
+GUARDED = ("the arm was moved", "doesn't follow")
+
+
+@dataclass(frozen=True, eq=False)
+class Promises:
+    """What the parameters promise, per joint [A] in robot units and seconds."""
+
+    period_s: float
+    velocity: np.ndarray
+    acceleration: np.ndarray
+    jerk: np.ndarray
+    following: np.ndarray
+    resume: np.ndarray
+    timeout_s: float
+    soft_ticks: int = 0
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any], size: int) -> Promises:
+        """Read them off a controller's parameters."""
+
+        def each(name: str, otherwise: float = np.inf) -> np.ndarray:
+            return np.broadcast_to(np.array(parameters.get(name, [otherwise]), float), size)
+
+        period_s = parameters["control_period"]
+        return cls(
+            period_s,
+            each("max_velocity"),
+            each("max_acceleration"),
+            each("max_jerk"),
+            each("following_tolerance", 0.5),
+            each("resume_tolerance", 0.3),
+            parameters["joint_state_timeout"],
+            round(parameters.get("soft_start", 1.0) / period_s),
+        )
+
+    @property
+    def mean_rows(self) -> int:
+        """Of how many rows each command is the mean, with a jerk limit."""
+        bend = np.minimum(self.acceleration, 2 * self.velocity / self.period_s)
+        needed = np.ceil(2 * bend / (self.jerk * self.period_s) * (1 - 1e-9))
+        return int(np.max(np.maximum(needed, 1.0)))
+
+    @property
+    def brake_ticks(self) -> int:
+        """The longest way to rest [ticks]."""
+        ticks = np.max(self.velocity / (self.acceleration * self.period_s))
+        return int(np.ceil(ticks)) + self.mean_rows
+
+    @property
+    def brake_way(self) -> np.ndarray:
+        """The longest way to rest [A]."""
+        late_s = (self.mean_rows - 1) / 2 * self.period_s
+        return self.velocity * (self.velocity / self.acceleration / 2 + late_s)
+
+
+@dataclass(frozen=True, eq=False)
+class Ticked:
+    """One message of ~/executed."""
+
+    at_s: float
+    reason: str
+    mode: int
+    epoch: int
+
+    @property
+    def executes(self) -> bool:
+        return self.reason == "execute"
+
+
+@dataclass
+class Told:
+    """What one driver was told, and how it goes by that."""
+
+    kind: str
+    columns: list[int]
+    at_s: float = -np.inf
+    source: bytes = b""
+    epoch: int = -1
+    row: np.ndarray | None = None
+    step: np.ndarray | None = None
+    recent: deque[tuple[float, np.ndarray]] = field(default_factory=lambda: deque(maxlen=8))
+    course: Course | None = None
+    as_sent: Course | None = None
+    skip_until_s: float = -np.inf
+    held: int = 0
+    """Messages of this hold."""
+
+
+class Invariants:
+    """``problems`` stays empty as long as they hold; ``worst`` says how near each bound came.
+
+    Feed it from any thread with ``on_sent`` and ``on_executed``; ``settle`` checks what is old
+    enough that all that belongs to it has come.
+    """
+
+    def __init__(self, node: ArmNode, promises: Promises, context: str = "") -> None:
+        self.node, self.arm, self.promises = node, node.arm, promises
+        self.context = context
+        self.problems: list[str] = []
+        self.worst: dict[str, tuple[float, str]] = {}
+        self.counts: Counter[str] = Counter()
+        self.disturbances: list[list[Any]] = []
+        """[kind, begin_s, end_s or inf]"""
+        self.stalls: list[list[float]] = []
+        """[begin_s, end_s] in which the controller's process was made to stand still."""
+        self._sent: deque[Sent] = deque()
+        self._ticks_in: deque[Ticked] = deque()
+        self._ticks: list[Ticked] = []
+        self._told = {d.name: Told(d.kind, d.columns) for d in self.arm.drivers.values()}
+        self._phase: dict[tuple[str, bytes], tuple[float, float]] = {}
+        self._resets_done = 0
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        size = len(self.arm.joints)
+        self._before = np.zeros(size)
+        """The arm's error before the hold, as the controller may have seen it, [A]."""
+        self._errors: deque[tuple[float, np.ndarray]] = deque(maxlen=200)
+        self._closed: dict[int, str] = {}
+        self._lost_s = self._moved_s = np.inf
+        self._idle = 0
+        self._idle_tick = -np.inf
+        self._idle_changed = True
+        self._said: dict[str, float] = {}
+        self._was: Ticked | None = None
+
+    # -- what comes in ----------------------------------------------------------------------
+
+    def on_sent(self, sent: Sent) -> None:
+        """Note a message to a driver."""
+        with self._lock:
+            self._sent.append(sent)
+
+    def on_executed(self, message: JointState, sent_s: float | None = None) -> None:
+        """Note a tick, by its stamp, or by when its message was sent where ROS time isn't ours."""
+        fields = dict(zip(message.name, message.position, strict=True))
+        stamp = message.header.stamp
+        tick = Ticked(
+            stamp.sec + stamp.nanosec * 1e-9 if sent_s is None else sent_s - 0.002,
+            message.header.frame_id,
+            int(fields["rtc/mode"]),
+            int(fields["rtc/step_epoch"]),
+        )
+        with self._lock:
+            self._ticks_in.append(tick)
+
+    def disturb(self, kind: str, at_s: float) -> list[Any]:
+        """Note that a disturbance begins; set its third entry when it ends."""
+        made: list[Any] = [kind, at_s, np.inf]
+        self.disturbances.append(made)
+        return made
+
+    def stall(self, begins: bool, at_s: float) -> None:
+        """Note that the controller is made to stand still, or goes on."""
+        if begins:
+            self.stalls.append([at_s, np.inf])
+        elif self.stalls:
+            self.stalls[-1][1] = at_s
+
+    # -- the check --------------------------------------------------------------------------
+
+    def settle(self, now_s: float) -> None:
+        """Check everything up to a little before ``now_s``."""
+        until_s = now_s - LATER_S
+        with self._lock:
+            sent = sorted((s for s in self._sent if s.at_s <= until_s), key=lambda s: s.at_s)
+            self._sent = deque(s for s in self._sent if s.at_s > until_s)
+            new = sorted((t for t in self._ticks_in if t.at_s <= until_s), key=lambda t: t.at_s)
+            self._ticks_in = deque(t for t in self._ticks_in if t.at_s > until_s)
+        self._ticks = self._ticks[-50:] + new
+        stamps = [t.at_s for t in self._ticks]
+        published = [at_s for at_s, _ in list(self.node.published)]
+        self._align(sent)
+        with self.arm.lock:
+            past = list(self.arm.past)
+        self._times = np.array([at_s for at_s, _ in past])
+        self._poses = np.array([pose for _, pose in past])
+        events: list[tuple[float, int, Any]] = [(t.at_s, 0, t) for t in new]
+        # A tick's messages follow its stamp.
+        events += [(s.at_s + 0.0005, 1, s) for s in sent]
+        events.sort(key=lambda e: e[:2])
+        for _, what, event in events:
+            i = bisect_right(published, event.at_s - self.promises.period_s) - 1
+            news_s = published[max(0, i)] if published else event.at_s
+            if what == 0:
+                self._on_tick(event, news_s)
+            else:
+                i = bisect_right(stamps, event.at_s + 0.0005) - 1
+                self._on_message(event, self._ticks[i] if i >= 0 else None, news_s)
+
+    def _align(self, sent: Sequence[Sent]) -> None:
+        """Find the grid on which the points of each process are due: the earliest phase."""
+        period = self.promises.period_s
+        for s in sent:
+            if self._told[s.group].kind != CHUNK or not isinstance(s.what, Trajectory):
+                continue
+            due = s.at_s + s.what.times[0]
+            origin, least = self._phase.get((s.group, s.source), (due, 0.0))
+            phase = (due - origin + period / 2) % period - period / 2
+            self._phase[s.group, s.source] = (origin, min(least, phase))
+
+    def _late_s(self, s: Sent) -> float:
+        """Return how long after its own reckoning a chunk's message was sent."""
+        assert isinstance(s.what, Trajectory)
+        period = self.promises.period_s
+        if s.what.times[0] <= 0.11 * period:
+            return 0.0
+        origin, least = self._phase[s.group, s.source]
+        late = ((s.at_s + s.what.times[0] - origin + period / 2) % period) - period / 2 - least
+        return late if late < period / 2 else 0.0
+
+    def _on_tick(self, tick: Ticked, news_s: float) -> None:
+        promises, was = self.promises, self._was
+        if was is not None and was.epoch != tick.epoch:
+            self._lost_s = self._moved_s = np.inf
+        if tick.executes and tick.epoch in self._closed:
+            self._wrong(
+                "d", tick.at_s,
+                f"run {tick.epoch} goes on although {self._closed.pop(tick.epoch)}",
+            )  # fmt: skip
+        if (
+            any(g in tick.reason for g in GUARDED) and tick.mode == Mode.STOPPED
+        ):
+            self._closed[tick.epoch] = f"its guard closed the gate ({tick.reason[:60]})"
+        command = self._command(tick.at_s)
+        pose = self._pose(tick.at_s)
+        error = np.abs(command - pose)
+        heard = tick.at_s - news_s < 0.06 + promises.period_s
+        if tick.executes:
+            self._moved_s = np.inf
+        elif was is not None and was.executes:
+            self._before = self._error_before(tick.at_s)
+        lost = heard and bool((error > promises.following * 1.05 + 0.02).any())
+        self._lost_s = min(self._lost_s, tick.at_s) if lost else np.inf
+        grown = error - self._before - promises.resume > 0.03
+        brake_s = promises.brake_ticks * promises.period_s
+        resting = not tick.executes and tick.at_s - self._last_at > brake_s / 2
+        moved = heard and resting and bool(grown.any())
+        self._moved_s = min(self._moved_s, tick.at_s) if moved else np.inf
+        open_run = tick.mode not in (Mode.STOPPED, Mode.LATCHED)
+        if tick.at_s - self._lost_s > FOLLOWS_S + 0.15:
+            joint = int(np.argmax(error - promises.following))
+            self._closed.setdefault(
+                tick.epoch,
+                f"{self.arm.joints[joint]} was {error[joint]:.3f} from its command for 0.35 s",
+            )
+        if open_run and tick.at_s - self._moved_s > 0.2:
+            joint = int(np.argmax(error - self._before - promises.resume))
+            self._closed.setdefault(
+                tick.epoch,
+                f"{self.arm.joints[joint]} was moved to {error[joint]:.3f} from its command, from "
+                f"{self._before[joint]:.3f} before it was held",
+            )
+        if not tick.executes and (was is None or was.executes or was.epoch != tick.epoch):
+            for told in self._told.values():
+                told.held = 0
+            self._idle = 0
+        self._was = tick
+
+    def _on_message(self, s: Sent, tick: Ticked | None, news_s: float) -> None:
+        told, promises = self._told[s.group], self.promises
+        c = told.columns
+        if tick is None or s.at_s - tick.at_s > 3 * promises.period_s:
+            self.counts["messages of unknown ticks"] += 1
+            tick = None
+        self.counts["messages"] += 1
+        if s.source != told.source:
+            told.recent.clear()
+        gap = s.at_s - told.at_s
+        other_run = tick is not None and tick.epoch != told.epoch
+        begins = (
+            s.source != told.source
+            or other_run
+            or gap > 2.05 * promises.period_s
+            and told.kind != CHUNK
+            or (told.held > 0 and tick is not None and tick.executes)
+        )
+        if tick is not None and not tick.executes:
+            self._hold(s, told, tick)
+        first = self._distance(s, told, begins, other_run or s.source != told.source, news_s)
+        self._in_time(s, told, begins, gap, first)
+        if tick is not None and tick.executes:
+            told.held = 0
+        told.at_s, told.source = s.at_s, s.source
+        told.epoch = told.epoch if tick is None else tick.epoch
+        assert c == told.columns
+
+    # (a)
+    def _distance(
+        self, s: Sent, told: Told, begins: bool, anew: bool, news_s: float
+    ) -> bool:
+        """Check (a); return whether the arm isn't where its driver was told."""
+        promises, c = self.promises, told.columns
+        period = promises.period_s
+        brake_s = promises.brake_ticks * period
+        age_s = STATE_AGE * period
+        since_s = min(s.at_s - age_s, news_s)
+        since_s = max(since_s, s.at_s - promises.timeout_s - brake_s - age_s)
+        low, high = self._during(since_s, s.at_s)
+        low, high = low[c], high[c]
+        row = s.row
+        away = np.maximum(np.maximum(row - high, low - row), 0.0)
+        velocity, acceleration = promises.velocity[c], promises.acceleration[c]
+        steps = max(s.what.times[0] / period, 1.0) if isinstance(s.what, Trajectory) else 1.0
+        step = velocity * period
+        ahead_s = 1.5 * period if told.kind in TRAJECTORIES else 0.0
+        own = velocity * (self.arm.lag_s[c] + ahead_s)
+        own = own + np.abs(self.arm.drop[c])
+        tolerance = 1e-6 + 1e-6 * np.abs(row)
+        known = told.row is not None
+        stood = told.row if known else row
+        assert stood is not None
+        displaced = (np.maximum(stood - high, low - stood) > self._before[c] + tolerance).any()
+        if begins:
+            soft = 1.0 / (promises.soft_ticks + 1) if anew else 1.0
+            before = np.zeros(len(c)) if anew else self._before[c]
+            first = np.minimum(step * soft, acceleration * period**2)
+            if told.kind == CHUNK:
+                first = np.minimum(step * soft, acceleration * period**2 * steps) * steps
+            bound = first + before + tolerance
+            self._note("a: motion begins", away, bound, s, told)
+            return bool(displaced)
+        bound = step * steps + own + tolerance
+        disturbed = any(b <= s.at_s and s.at_s < e + 2.0 for _, b, e in self.disturbances)
+        if (away <= bound).all() or not disturbed:
+            self._note("a: undisturbed or seen", away, bound, s, told)
+        else:
+            blind_s = min(s.at_s - news_s, promises.timeout_s + age_s + brake_s)
+            if s.at_s - news_s > age_s:
+                # From the last place that was heard of.
+                most = bound + velocity * (promises.timeout_s + age_s) + promises.brake_way[c]
+                self._note("a: allowance, no joint states (timeout)", away, most, s, told)
+                self.counts["messages within the timeout's allowance"] += 1
+                assert blind_s >= 0
+            else:
+                most = bound + promises.following[c] + velocity * age_s + promises.brake_way[c]
+                self._note("a: allowance, arm doesn't follow (tolerance)", away, most, s, told)
+                self.counts["messages within the following tolerance's allowance"] += 1
+        # As the controller may see it: against any place of the last periods.
+        error = np.zeros(len(self.arm.joints))
+        error[c] = np.maximum(row - low, high - row)
+        self._errors.append((s.at_s, error))
+        return bool(displaced)
+
+    # (b)
+    def _in_time(self, s: Sent, told: Told, begins: bool, gap: float, displaced: bool) -> None:
+        promises, c = self.promises, told.columns
+        period = promises.period_s
+        if told.kind in TRAJECTORIES:
+            self._course(s, told, begins, gap, displaced)
+        if told.kind == CHUNK:
+            told.row = s.row
+            return
+        row = s.row
+        rounding = 1e-9 + (3e-7 * (1 + np.abs(row)) if told.kind in FLOAT32 else 0.0)
+        velocity = promises.velocity[c] * period
+        acceleration = promises.acceleration[c] * period**2
+        rounding = rounding + 1e-6 * acceleration
+        rounding = np.where(np.isfinite(rounding), rounding, 1e-9)
+        if told.row is None or (begins and displaced):
+            self.counts["begun where the arm was moved to"] += told.row is not None
+            told.step = np.zeros(len(c))
+        else:
+            step = row - told.row
+            stood = begins or gap > 2.05 * period or told.step is None
+            last = np.zeros(len(c)) if stood else told.step
+            assert last is not None
+            bend = np.abs(step - last)
+            if not stood and gap > 1.3 * period:  # a late tick, or a missed one
+                self.counts["late ticks"] += 1
+                bend = np.minimum(bend, np.abs(step))
+            self._note("b: speed", np.abs(step), velocity + rounding, s, told)
+            self._note("b: acceleration", bend, acceleration + rounding, s, told)
+            if stood and told.step is not None and gap > 2.05 * period:
+                ticks = sum(told.at_s + period / 2 < t.at_s < s.at_s - period / 2
+                            for t in self._ticks)  # fmt: skip
+                stalled = any(b < s.at_s and e > told.at_s for b, e in self.stalls)
+                if ticks >= 2 and not stalled and s.source == told.source:
+                    self._note(
+                        "b: braked to rest", np.abs(told.step), acceleration + rounding, s, told
+                    )
+            told.step = step
+            for at_s, past in told.recent:
+                n = np.ceil((s.at_s - at_s) / period - 1e-3) + 1
+                if s.at_s - at_s < 4 * period and not begins:
+                    way = velocity * n + rounding
+                    self._note("b: speed of 4 periods", np.abs(row - past), way, s, told)
+        if begins:
+            told.recent.clear()
+        told.recent.append((s.at_s, row))
+        told.row = row
+
+    def _course(self, s: Sent, told: Told, begins: bool, gap: float, displaced: bool) -> None:
+        assert isinstance(s.what, Trajectory)
+        promises, c = self.promises, told.columns
+        period = promises.period_s
+        late_s = self._late_s(s) if told.kind == CHUNK else 0.0
+        at_s = s.at_s - late_s
+        resets = self.arm.resets
+        reset = any(g == s.group and told.at_s < t <= s.at_s for t, g in resets[-50:])
+        here = self._pose(s.at_s)[c]
+        if told.course is None or reset:
+            # What it holds after it forgot what it was told is where the arm then was.
+            told.course = told.as_sent = Course.rest(at_s - 1.0, here)
+        before, also = told.course, told.as_sent
+        assert also is not None
+        velocity, acceleration = promises.velocity[c], promises.acceleration[c]
+        jitter = 1.0
+        if told.kind != CHUNK:
+            # A point is due a fixed time after it was sent: a tick that follows a late one too
+            # soon is added to what is left of the last one's way.
+            jitter += max(0.0, period - gap) / s.what.times[0]
+        self._along(before, max(told.skip_until_s, before.times[0]), at_s, told, s,
+                    velocity * jitter, acceleration, "")  # fmt: skip
+        told.course = Course.after(before, at_s, s.what)
+        told.as_sent = Course.after(also, s.at_s, s.what)
+        told.skip_until_s = -np.inf
+        if begins and displaced:
+            told.skip_until_s = told.course.times[1]
+            self.counts["begun where the arm was moved to"] += 1
+        if told.kind == CHUNK:
+            self._figure("chunks: sent after their own reckoning [ms]", late_s * 1e3, s, told)
+            if not (begins and displaced):
+                # Only what joins the two, as it was really sent.
+                ends = told.as_sent.times[:2]
+                a = np.abs(told.as_sent.at(ends + [1e-9, -1e-9])[2])
+                self._figure("chunks: acceleration of the join as sent, relative to the limit",
+                             float((a / acceleration).max()), s, told)  # fmt: skip
+
+    def _along(
+        self, course: Course, begin_s: float, end_s: float, told: Told, s: Sent,
+        velocity: np.ndarray, acceleration: np.ndarray, what: str,
+    ) -> None:  # fmt: skip
+        """Check a stretch of a course: the ends of each segment and places between."""
+        stop_s = min(end_s, course.times[-1])
+        if stop_s <= begin_s:
+            return
+        inner = course.times[(course.times > begin_s) & (course.times < stop_s)]
+        knots = np.concatenate([[begin_s], inner, [stop_s]])
+        spans = np.diff(knots)
+        inset = np.minimum(1e-7, spans / 10)
+        places = (
+            knots[:-1, None] + inset[:, None]
+            + (spans - 2 * inset)[:, None] * np.linspace(0, 1, 9)
+        ).ravel()  # fmt: skip
+        _, v, a = course.at(places)
+        chunk = told.kind == CHUNK
+        self._note(f"b: speed between {'a chunk' if chunk else 'single point'}'s points",
+                   np.abs(v).max(axis=0), SLACK * velocity + 1e-6, s, told)  # fmt: skip
+        if chunk and np.isfinite(acceleration).all():
+            self._note("b: acceleration between a chunk's points",
+                       np.abs(a).max(axis=0), SLACK * acceleration + 1e-4, s, told)  # fmt: skip
+
+    # (c)
+    def _hold(self, s: Sent, told: Told, tick: Ticked) -> None:
+        told.held += 1
+        most = 2 if told.kind == CHUNK else self.promises.brake_ticks + 2
+        self._note("c: messages of a hold", np.array([float(told.held)]), np.array([float(most)]),
+                   s, told, f"{tick.reason[:70]!r}")  # fmt: skip
+        if told.kind == CHUNK:
+            return
+        if tick.at_s != self._idle_tick:
+            self._idle += not self._idle_changed
+            self._idle_tick, self._idle_changed = tick.at_s, False
+        self._idle_changed |= told.row is None or bool((s.row != told.row).any())
+        self._note("c: messages at rest", np.array([float(self._idle)]), np.array([2.0]), s, told,
+                   f"{tick.reason[:70]!r}")  # fmt: skip
+
+    # -- helpers ----------------------------------------------------------------------------
+
+    @property
+    def _last_at(self) -> float:
+        return max(told.at_s for told in self._told.values())
+
+    def _command(self, at_s: float) -> np.ndarray:
+        command = self._pose(at_s)
+        for told in self._told.values():
+            if told.kind == CHUNK and told.course is not None:
+                command[told.columns] = told.course.at(np.array([at_s]))[0][0]
+            elif told.row is not None:
+                command[told.columns] = told.row
+        return command
+
+    def _pose(self, at_s: float) -> np.ndarray:
+        i = int(np.searchsorted(self._times, at_s))
+        return np.array(self._poses[min(i, len(self._poses) - 1)])
+
+    def _during(self, begin_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the greatest pose [A] in a stretch of time."""
+        first = max(int(np.searchsorted(self._times, begin_s)) - 1, 0)
+        found = self._poses[first : max(int(np.searchsorted(self._times, end_s)) + 1, first + 1)]
+        return found.min(axis=0), found.max(axis=0)
+
+    def _error_before(self, at_s: float) -> np.ndarray:
+        begun = [b for _, b, e in self.disturbances if b <= at_s < e + 2.0]
+        until_s = min([at_s, *begun])
+        errors = [e for t, e in self._errors if until_s - 0.5 <= t <= until_s + 0.03]
+        if not errors and self._errors:  # it rested before
+            return np.abs(self._command(until_s) - self._pose(until_s)) + np.abs(self.arm.drop)
+        own = np.abs(self.arm.drop)
+        return np.maximum(np.max(errors, axis=0), own) if errors else own
+
+    def _figure(self, name: str, value: float, s: Sent, told: Told) -> None:
+        if value > self.worst.get(name, (-np.inf, ""))[0]:
+            self.worst[name] = (value, f"{self.context} {told.kind}")
+
+    def _note(
+        self, name: str, value: np.ndarray, bound: np.ndarray, s: Sent, told: Told, more: str = ""
+    ) -> None:
+        with np.errstate(invalid="ignore"):
+            ratio = np.where(np.isfinite(bound), value / bound, 0.0)
+        j = int(np.argmax(ratio))
+        self._figure(name, float(ratio[j]), s, told)
+        if ratio[j] > 1.0:
+            joint = self.arm.joints[told.columns[min(j, len(told.columns) - 1)]]
+            self._wrong(
+                name, s.at_s,
+                f"{told.kind} {s.group}, {joint}: {value[j]:.5f}, allowed {bound[j]:.5f} "
+                f"({ratio[j]:.3g} times; {s.done}) {more}",
+            )  # fmt: skip
+
+    def _wrong(self, name: str, at_s: float, what: str) -> None:
+        now = [
+            f"{kind} {at_s - begin:+.2f} s" + (f" to {at_s - end:+.2f}" if end <= at_s else "")
+            for kind, begin, end in self.disturbances
+            if begin <= at_s < end + 4.0
+        ]
+        last = self._was
+        self.counts[f"violations of {name}"] += 1
+        if at_s - self._said.get(name, -np.inf) < 1.0:
+            return  # the same, message after message: they are counted
+        self._said[name] = at_s
+        self.problems.append(
+            f"({name}) {self.context} at {at_s:.3f}: {what}; disturbances: {now or 'none'}; "
+            f"tick: {'none' if last is None else (Mode(last.mode).name, last.reason[:60])}"
+        )
