@@ -17,15 +17,20 @@ from rtc_ros.controller.command_types import CHUNK, message_class, row_maker, tr
 from rtc_ros.controller.group_parameters import GroupParameters
 from rtc_ros.core.command import Command
 from rtc_ros.core.controller import CONTROL_POINTS
+from rtc_ros.core.curve import knots
+from rtc_ros.core.limits import JointLimits
 
-Curve = Callable[[], tuple[np.ndarray, np.ndarray]]
-"""The knots of what goes out if no chunk comes any more: places and velocities per step, [R, A].
-The first is that of the target two steps before this tick's: no later row moves it."""
+Way = Callable[[], np.ndarray]
+"""What goes out if no chunk comes any more, down to rest, float64[PAST + R, A]: the targets of the
+``PAST`` ticks before this one, then this tick's and those to come."""
 
-_BEFORE = CONTROL_POINTS - 2
+Points = tuple[np.ndarray, np.ndarray | None, np.ndarray]
+"""Places and velocities [R, A], and after how long each is due [R] s."""
+
+PAST = CONTROL_POINTS - 1
 _ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 2.5, 0.25
-"""Periods after its tick: when a row is due at a driver of single points, and at one of curves,
-which are joined where the old and the new one are still the same; and what is too soon to be."""
+"""Periods after its tick: when a row is due; when it is on a curve, which is joined where the old
+and the new one are still the same; and what is too soon to be due."""
 
 
 class CommandGroup:
@@ -40,6 +45,7 @@ class CommandGroup:
         group: GroupParameters,
         joints: Sequence[str],
         period_s: float,
+        limits: JointLimits,
         dry_run: bool = False,
     ) -> None:
         self.columns = [list(joints).index(j) for j in group.joints]
@@ -47,7 +53,11 @@ class CommandGroup:
         """Whether the driver was sent what goes on without us."""
         self._names = group.names
         self._period_s = period_s
-        periods = _KNOT_DUE if self.plays_chunks else _ROW_DUE
+        # Where nothing limits the acceleration, lines between the rows keep all that is limited.
+        self._curved = self.plays_chunks and bool(
+            np.isfinite(limits.max_bend[self.columns]).all()
+        )
+        periods = _KNOT_DUE if self._curved else _ROW_DUE
         self._due_s = group.time_from_start_s or periods * period_s
         message = message_class(group.kind, f"group.{group.name}.type")
         overrides = QoSOverridingOptions.with_default_policies()
@@ -62,13 +72,15 @@ class CommandGroup:
         self._outdated = False
         self._prepared: Any = None
         self._will_play = False
+        self._begun_later_s = 0.0
+        """How much later than its tick's deadline the driver began the motion that it is in."""
 
     def prepare(
-        self, command: Command | None, curve: Curve, stamp: Any, late_s: float = 0.0
+        self, command: Command | None, way: Way, stamp: Any, late_s: Callable[[], float]
     ) -> None:
         """Make what this tick sends, instead of what was made before; ``publish`` sends it.
 
-        ``late_s`` after the tick's deadline: that much sooner a trajectory's points are due,
+        ``late_s()`` after the tick's deadline: that much sooner a trajectory's points are due,
         so that a late tick shifts no row against those of the next one. Without a command, or with
         one that holds, a driver of chunks is sent the way to rest once, instead of what it still
         has to execute; the others are braked tick by tick.
@@ -83,7 +95,7 @@ class CommandGroup:
         swaps = command is not None and command.played.swap is not None
         if self._outdated or executes != self.playing or (executes and swaps):
             # What is left to do when the tick has looked at the clock for the last time is short.
-            self._prepared = serialize_message(self._trajectory(curve, late_s))
+            self._prepared = serialize_message(self._trajectory(way()[:, self.columns], late_s))
             self._will_play = executes
 
     def send_anew(self) -> None:
@@ -106,10 +118,26 @@ class CommandGroup:
             with contextlib.suppress(RuntimeError):  # a middleware that can't tell
                 self._publisher.wait_for_all_acked(Duration(nanoseconds=round(seconds * 1e9)))
 
-    def _trajectory(self, curve: Curve, late_s: float) -> JointTrajectory:
-        places, velocities = (x[:, self.columns] for x in curve())
-        due_s = self._due_s - late_s + (np.arange(len(places)) - _BEFORE) * self._period_s
-        first = int(np.argmax(due_s >= _LEAST_DUE * self._period_s))
-        return trajectory(
-            self._names, places[first:], velocities[first:] / self._period_s, due_s[first:].tolist()
-        )
+    def _trajectory(self, way: np.ndarray, late_s: Callable[[], float]) -> JointTrajectory:
+        """Return ``way`` [PAST + R, A of the group] as points that end at rest."""
+        # The clock is looked at as late as can be: what it takes from here on shifts the curve.
+        made = self._curve if self._curved else self._lines
+        late = late_s()
+        if not self.playing:
+            self._begun_later_s = late
+        places, velocities, due_s = made(way, self._due_s - late + self._begun_later_s)
+        return trajectory(self._names, places, velocities, due_s, rests=True)
+
+    def _curve(self, way: np.ndarray, due_s: float) -> Points:
+        """Return knots, from the first on that isn't due too soon."""
+        # Its ends are no knots: with the last one twice more the curve ends where the rows do.
+        places, velocities = knots(np.concatenate([way, way[-1:], way[-1:]]))
+        times = due_s + (np.arange(len(places)) - PAST + 1) * self._period_s
+        first = int(np.argmax(times >= _LEAST_DUE * self._period_s))
+        return places[first:], velocities[first:] / self._period_s, times[first:]
+
+    def _lines(self, way: np.ndarray, due_s: float) -> Points:
+        """Return the rows from this tick's on."""
+        first_s = max(due_s, 0.1 * self._period_s)
+        rows = way[PAST:]
+        return rows, None, first_s + np.arange(len(rows)) * self._period_s

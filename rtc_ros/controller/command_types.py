@@ -69,7 +69,7 @@ def row_maker(
 
     def point(row: np.ndarray, _: Any) -> Any:
         # Without a velocity: with 0 there, the arm would be braked within each period.
-        return trajectory(names, row[None], None, [due_s])
+        return trajectory(names, row[None], None, np.array([due_s]), rests=False)
 
     makers = {
         "joint_state": joint_state,
@@ -81,11 +81,17 @@ def row_maker(
 
 
 def trajectory(
-    names: Sequence[str], rows: np.ndarray, velocities: np.ndarray | None, due_s: Sequence[float]
+    names: Sequence[str],
+    rows: np.ndarray,
+    velocities: np.ndarray | None,
+    due_s: np.ndarray,
+    *,
+    rests: bool,
 ) -> JointTrajectory:
     """Return rows [R, A] as a trajectory whose points are due after ``due_s`` [R].
 
-    ``velocities`` [R, A] are [robot units / s]; None: the points have none.
+    ``velocities`` [R, A] are [robot units / s]; None: the points have none. Where it ``rests`` at
+    its end, the last point's are 0.
     """
     # Stamp 0 means "now" to a joint_trajectory_controller, whatever its clock says.
     message = JointTrajectory(joint_names=list(names))
@@ -94,7 +100,9 @@ def trajectory(
             JointTrajectoryPoint(
                 positions=row.tolist(),
                 velocities=[] if velocities is None else velocities[i].tolist(),
-                time_from_start=duration(due_s[i]),
+                time_from_start=duration(float(due_s[i])),
             )
         )
+    if rests:
+        message.points[-1].velocities = [0.0] * len(names)
     return message

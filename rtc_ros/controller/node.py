@@ -59,11 +59,11 @@ class ControllerNode(Node):
 
         limits = self._limits(p)
         soft_start_ticks = round(p["soft_start"] / self._period_s)
-        self._controller = Controller(limits, soft_start_ticks, self._guards(p, limits))
+        self._controller = Controller(limits, soft_start_ticks, self._watching(p, limits))
         self._hear_the_arm(p, limits)
         groups = read_groups(self, p["command_groups"], self._joints)
         self._groups = [
-            CommandGroup(self, group, self._joints, self._period_s, self._dry_run)
+            CommandGroup(self, group, self._joints, self._period_s, limits, self._dry_run)
             for group in groups
         ]
         self._executed = ExecutedReports(self, self._joints, self._period_s)
@@ -127,7 +127,7 @@ class ControllerNode(Node):
             self.get_logger().warning(f"{slow}: call ~/stop first")
         return limits
 
-    def _guards(self, p: dict[str, Any], limits: JointLimits) -> Guards:
+    def _watching(self, p: dict[str, Any], limits: JointLimits) -> Guards:
         names = ("resume_tolerance", "following_tolerance")
         resume, following = (
             # In a dry run the arm never follows.

@@ -13,11 +13,12 @@ from rtc_ros.controller.command_output import CommandGroup
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import Command, without
 from rtc_ros.core.controller import Controller, Inputs, ahead, follow, stood_still
-from rtc_ros.core.curve import knots
 from rtc_ros.core.guards import Arm
 
 _TRIES = 3
 """Decisions of one tick: on a machine on which each takes longer than Δt, the last is sent."""
+_STANDS = 1.5
+"""Periods without a command after which a driver of single rows stands."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class ControlTick:
         self._stamp = stamp
         self._now_ns = now_ns
         self._period_s = period_s
+        self._sent_late_s = 0.0
         self._plays_chunks = any(group.plays_chunks for group in groups)
         self._standing = [c for g in groups if not g.plays_chunks for c in g.columns]
 
@@ -88,7 +90,9 @@ class ControlTick:
             done = [Done(d.command, d.ago + missed) for d in done] + self._follow(missed)
             before = controller.state
             chunk = self._newest(before.player.epoch) or chunk
-            command = controller.tick(self._inputs(chunk, stalled, missed))
+            late_s = self._late_s()
+            gap_s = (1 + stalled) * self._period_s + late_s - self._sent_late_s
+            command = controller.tick(self._inputs(chunk, gap_s, missed))
             self._prepare(command)
             missed = self._lost()
             if not (missed and tries_left):
@@ -96,27 +100,28 @@ class ControlTick:
             controller.state = before
         for group in self._groups:
             group.publish()
+        self._sent_late_s = late_s
         if command is not None:
             done.append(Done(command))
         return done
 
-    def _inputs(self, chunk: ActionChunk | None, stalled: int, unseen: int) -> Inputs:
-        arm = self._look(unseen)
+    def _inputs(self, chunk: ActionChunk | None, gap_s: float, missed: int) -> Inputs:
+        """Return what a tick hears that comes ``gap_s`` after the last one."""
+        arm = self._look(missed)
         # A driver of chunks isn't idle meanwhile: ``_follow`` went on with it.
-        stalled_s = 0.0 if self._plays_chunks else stalled * self._period_s
-        return Inputs(chunk, arm, stalled_s, self._now_ns())
+        stood = gap_s > _STANDS * self._period_s and not self._plays_chunks
+        return Inputs(chunk, arm, gap_s - self._period_s if stood else 0.0, self._now_ns())
 
     def _prepare(self, command: Command | None) -> None:
         settings, state = self._controller.settings, self._controller.state
 
         @functools.cache
-        def curve() -> tuple[np.ndarray, np.ndarray]:
-            way = ahead(settings, state)
-            return knots(np.concatenate([state.targets[:-1], way, way[-1:], way[-1:]]))
+        def way() -> np.ndarray:
+            return np.concatenate([state.targets[:-1], ahead(settings, state)])
 
-        stamp, late_s = self._stamp(), self._late_s()
+        stamp = self._stamp()
         for group in self._groups:
-            group.prepare(command, curve, stamp, late_s)
+            group.prepare(command, way, stamp, self._late_s)
 
     def _follow(self, missed: int) -> list[Done]:
         """Go through the ticks that were missed as drivers that were sent chunks did.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,15 @@ from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.frozen import changed
 from rtc_ros.core.guards import Arm, Guards, Verdict, Watched
 from rtc_ros.core.jerk import RowMean, jerk_window
-from rtc_ros.core.limits import JointLimits, at_rest, brake_row, limit_row, soft_start_scale
+from rtc_ros.core.limits import (
+    JointLimits,
+    at_rest,
+    brake_row,
+    brake_rows,
+    limit_row,
+    limit_rows,
+    soft_start_scale,
+)
 
 CONTROL_POINTS = 4
 """Targets that a state keeps: the curve that a trajectory driver is on depends on so many."""
@@ -141,7 +150,8 @@ def step(
         return state, command if command.sends else None
     if inputs.chunk is not None:
         state, _ = offer(state, inputs.chunk)
-    state = _told(state, verdict.hold)
+    if verdict.hold or state.problem:
+        state = _told(state, verdict.hold)
     if state.problem:
         state = _counted(changed(state, mode=Mode.FAULT), "ticks held: fault")
         return _hold(settings, state)
@@ -177,15 +187,20 @@ def ahead(settings: ControllerSettings, state: ControllerState) -> np.ndarray:
 
     That target first: the rest of the chunk, then down to rest.
     """
-    targets = [state.targets[-1]]
-    while True:
-        executes = state.mode is Mode.RUNNING and not state.starved
-        if not executes and settled(settings, state):
-            return np.array(targets)
-        state, _ = (
-            _play(settings, state, swaps=False) if executes else _hold(settings, state)
-        )
-        targets.append(state.targets[-1])
+    assert state.row is not None, "nothing was commanded yet, so nothing goes on"
+    rows, chunk, k = state.row[None], state.player.current, state.player.step
+    if state.mode is Mode.RUNNING and chunk is not None and not state.starved:
+        wanted = chunk.actions[k - chunk.origin_step : chunk.rows]
+        scales = soft_start_scale(k + np.arange(len(wanted)), settings.soft_start_ticks)
+        onward = limit_rows(wanted, state.row, settings.limits, scales, state.last_step)
+        rows = np.concatenate([rows, onward])
+    last_step = state.last_step if len(rows) == 1 else rows[-1] - rows[-2]
+    rows = np.concatenate([rows, brake_rows(rows[-1], last_step, settings.limits)])
+    mean, targets = state.mean, [state.targets[-1]]
+    for row in (*rows[1:], *rows[-1:].repeat(settings.window - 1, axis=0)):
+        mean, target = mean.push(row)
+        targets.append(target)
+    return np.array(targets)
 
 
 def offer(state: ControllerState, chunk: ActionChunk) -> tuple[ControllerState, Offer]:
@@ -414,12 +429,12 @@ def _play(
     limits = settings.limits
     scale = float(soft_start_scale(state.player.step, settings.soft_start_ticks))
     player, played = state.player.tick(swaps=swaps)
-    before, state = state, changed(state, player=player)
+    before = state
     if played.action is None:
         mode = Mode.WAITING if player.current is None else Mode.STARVED
-        held = _counted(changed(state, mode=mode), f"ticks held: {mode.name.lower()}")
-        return _hold(settings, held, played)
-    if before.mode in (Mode.STARVED, Mode.FAULT):
+        held = changed(state, mode=mode, player=player)
+        return _hold(settings, _counted(held, f"ticks held: {mode.name.lower()}"), played)
+    if state.mode in (Mode.STARVED, Mode.FAULT):
         state = _beginning_again(settings, state, arm)
     previous = state.pose if state.row is None else state.row
     chunk = played.chunk
@@ -431,8 +446,9 @@ def _play(
     history[played.step % HISTORY_ROWS] = row
     names = ("steps", "steps limited") if limited else ("steps",)
     state = _counted(
-        changed(state, mode=Mode.RUNNING, last_step=row - previous, history=history), *names
-    )
+        state, *names,
+        mode=Mode.RUNNING, player=player, last_step=row - previous, history=history,
+    )  # fmt: skip
     command = Command(
         None, row, played.action, limited, Mode.RUNNING, played, REASONS[Mode.RUNNING], True
     )
@@ -482,8 +498,9 @@ def _out(
     return state, changed(command, target=target, row=row)
 
 
-def _counted(state: ControllerState, *names: str) -> ControllerState:
+def _counted(state: ControllerState, *names: str, **fields: Any) -> ControllerState:
+    """Count ``names``, and change some other ``fields`` with them."""
     counts = dict(state.counts)
     for name in names:
         counts[name] = counts.get(name, 0) + 1
-    return changed(state, counts=counts)
+    return changed(state, counts=counts, **fields)
