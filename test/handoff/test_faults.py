@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import resource
 import struct
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xxhash
 from handoff_samples import SPEC, chunk, same_chunk, same_state, state
@@ -26,6 +28,7 @@ from rtc_ros.handoff.errors import (
     HandoffError,
     VersionError,
 )
+from rtc_ros.handoff.records import HEADER, LAYOUT_VERSION, RING
 from rtc_ros.handoff.ring import ChunkRing
 
 NOBODY = 65534
@@ -43,7 +46,7 @@ def tiny_tmpfs(tmp_path: Path) -> Iterator[Path]:
 
 
 def ring_file_bytes() -> int:
-    return layout.Header(layout.RING, SPEC, 8, ChunkRing._body_bytes(SPEC), 1, 1).file_bytes
+    return layout.Header(RING, SPEC, 8, 1, 1).file_bytes
 
 
 def test_a_full_file_system_is_a_sentence_and_leaves_nothing(tiny_tmpfs: Path) -> None:
@@ -168,21 +171,78 @@ def cursor_bytes() -> bytes:
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_another_layout_version_is_a_sentence(shm: Path, sealed: bool) -> None:
+@pytest.mark.parametrize("version", [2, LAYOUT_VERSION + 1])
+def test_another_layout_version_is_a_sentence(shm: Path, sealed: bool, version: int) -> None:
     page = bytearray(ring_bytes())
-    struct.pack_into("<I", page, 8, layout.LAYOUT_VERSION + 1)
+    struct.pack_into("<I", page, 8, version)
     if sealed:
         _seal(page)
     (shm / "ring").write_bytes(page)
-    with pytest.raises(VersionError, match="layout 3 and this process knows layout 2"):
+    words = f"layout {version} and this process knows layout {LAYOUT_VERSION}"
+    with pytest.raises(VersionError, match=words):
         ChunkRing.attach("ring", SPEC)
     with ChunkRing.create("ring", SPEC) as ring:  # a writer takes the name over
         assert ring.inherited is None
         ChunkRing.attach("ring", SPEC).close()
 
 
+@pytest.mark.parametrize("kind", [ChunkRing, StepCursor])
+def test_other_fields_of_one_layout_version_are_a_sentence(shm: Path, kind: type) -> None:
+    """Who adds a field and forgets the version isn't misread."""
+    record = kind._record  # type: ignore[attr-defined]
+    other = dataclasses.replace(record, fields=(("extra", "<i8", ()), *record.fields))
+    header = layout.Header(other, SPEC, 8, 5, 1)
+    (shm / "segment").write_bytes(header.pack().ljust(header.file_bytes, b"\0"))
+    words = f"a {record.name} of .*{other.digest:016x}.*{record.digest:016x}.*same version"
+    with pytest.raises(VersionError, match=words):
+        kind.attach("segment", SPEC)  # type: ignore[attr-defined]
+    with kind.create("segment", SPEC):  # type: ignore[attr-defined]
+        kind.attach("segment", SPEC).close()  # type: ignore[attr-defined]
+
+
+def _sealed(**fields: int) -> bytes:
+    page = np.frombuffer(ring_bytes_once(), HEADER, 1).copy()
+    for name, value in fields.items():
+        page[name] = value
+    sealed = bytearray(page.tobytes() + ring_bytes_once()[layout.HEADER_BYTES :])
+    _seal(sealed)
+    return bytes(sealed)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": 3},
+        {"slots": 3},
+        {"slots": 1025},
+        {"slots": 2**32 - 1},
+        {"slot_bytes": 64},
+        {"action_dim": 13},
+        {"joints_digest": 1},
+        {"epoch": 0},
+        {"epoch": 2**53},
+        {"epoch": 2**64 - 1},
+    ],
+)
+def test_a_sealed_header_that_contradicts_itself_is_a_sentence(
+    shm: Path, fields: dict[str, int]
+) -> None:
+    (shm / "ring").write_bytes(_sealed(**fields))
+    with pytest.raises(CorruptError, match="contradicts itself: stop the node that writes it"):
+        ChunkRing.attach("ring", SPEC)
+    with ChunkRing.create("ring", SPEC) as ring:
+        assert ring.write(chunk(1)).name == (ring.epoch, 1)
+
+
+def test_the_largest_epoch_is_believed_and_grows_once_more(shm: Path) -> None:
+    (shm / "ring").write_bytes(_sealed(epoch=2**53 - 2))
+    with ChunkRing.create("ring", SPEC) as ring:
+        assert ring.epoch == 2**53 - 1
+        ChunkRing.attach("ring", SPEC).close()
+
+
 def _seal(page: bytearray) -> None:
-    struct.pack_into("<Q", page, layout.DIGEST_OFFSET, layout._digest(page[: layout.HEADER_BYTES]))
+    struct.pack_into("<Q", page, layout.place("digest"), layout.page_digest(page))
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\0" * 4095, b"\0" * 100_000, b"hello" * 9999])
@@ -198,7 +258,7 @@ def test_a_sealed_header_with_any_numbers_is_never_believed(data: st.DataObject)
     """Even with a right digest no header may lead outside the file."""
     page = bytearray(ring_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
-        place = data.draw(st.integers(12, 72))
+        place = data.draw(st.integers(12, 76))
         struct.pack_into("<I", page, place, data.draw(st.integers(0, 2**32 - 1)))
     _seal(page)
     _attach_and_check(bytes(page), ChunkRing)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.handoff import layout
 from rtc_ros.handoff.errors import AbsentError, CorruptError, HandoffError, MismatchError
+from rtc_ros.handoff.records import RING
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 
@@ -152,7 +153,7 @@ def test_a_hint_that_leads_nowhere_does_not_bind_the_reader(shm: Path) -> None:
     reader = ChunkRing.attach("ring", SPEC)
     ring.write(chunk(1))
     with open(shm / "ring", "r+b") as file:
-        file.seek(layout.PUBLISHED_OFFSET)
+        file.seek(layout.place("published"))
         file.write(b"\xff" * 8)
     for _ in range(3):
         assert reader.poll()
@@ -169,7 +170,7 @@ def test_the_newest_slot_torn_gives_the_one_before(shm: Path) -> None:
     reader = ChunkRing.attach("ring", SPEC)
     for number in range(1, 7):
         ring.write(chunk(number))
-    slots = [body for body, _ in ring._writer()._slots]
+    slots = [body for body, _ in ring._writer()._memory.slots]
     slots[7 % 4][:500] = slots[6 % 4][:500]  # dies here: slot of 7, which held 3
     assert [c.seq for c in reader.recent()] == [4, 5, 6]
     slots[6 % 4][500:900] = b"\x01" * 400
@@ -197,7 +198,7 @@ def test_a_slot_in_another_ones_place_is_never_taken(shm: Path) -> None:
     with ChunkRing.create("ring", SPEC) as ring, ChunkRing.attach("ring", SPEC) as reader:
         for number in range(1, 4):
             ring.write(chunk(number))
-        size = ring._writer().header.slot_bytes
+        size = ring._writer().header.slot.itemsize
         with open(shm / "ring", "r+b") as file:
             file.seek(layout.HEADER_BYTES + 3 * size)
             slot = file.read(size)
@@ -310,7 +311,7 @@ def test_impossible_rings_are_refused(shm: Path) -> None:
 def test_whole_slots_with_impossible_content_are_a_sentence(shm: Path) -> None:
     ring = ChunkRing.create("ring", SPEC)
     reader = ChunkRing.attach("ring", SPEC)
-    ring._writer().write(bytes(8 * (9 + 50 * 14)))  # rows 0
+    ring._writer().write(RING.values_of(ActionChunk.of(dict(vars(chunk(1)), rows=0))))
     with pytest.raises(CorruptError, match="rows is 0"):
         reader.read_newest()
     ring.write(samples.chunk(2))
