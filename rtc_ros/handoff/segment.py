@@ -22,8 +22,8 @@ from rtc_ros.handoff.files import (
     WriterLock,
     access_error,
     allocate,
+    make_way,
     open_segment,
-    remove_leftovers,
     segment_path,
 )
 from rtc_ros.handoff.layout import Header
@@ -72,7 +72,7 @@ class SegmentWriter:
             )
         self._lock = WriterLock(self.path)
         try:
-            remove_leftovers(self.path)
+            make_way(self.path)
             self.inherited, previous = _inherit(record, self.path, spec)
             self.header = replace(header, epoch=next_epoch(previous))
             self._place()

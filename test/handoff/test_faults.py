@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import resource
 import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from rtc_ros.handoff.errors import (
     HandoffError,
     VersionError,
 )
+from rtc_ros.handoff.latch import LatchFile
 from rtc_ros.handoff.records import HEADER, LAYOUT_VERSION, RING
 from rtc_ros.handoff.ring import ChunkRing
 
@@ -115,20 +117,150 @@ def test_a_missing_directory_is_a_sentence(shm: Path) -> None:
     assert ChunkRing.attach_or_none("ring", SPEC, directory=str(shm / "nowhere")) is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for two users")
-def test_another_users_segment_is_refused(open_directory: Path) -> None:
-    directory = str(open_directory)
-    os.chmod(directory, 0o1777)
+STRANGER = 54321
+"""A user that nobody is, by number alone."""
+
+
+@pytest.fixture
+def shared_directory(open_directory: Path) -> Path:
+    """A directory like /dev/shm: everybody may write, nobody may remove another's files."""
+    os.chmod(open_directory, 0o1777)
+    probe = open_directory / "probe"
+    probe.touch()
+    try:
+        os.chown(probe, STRANGER, STRANGER)
+        os.seteuid(NOBODY)
+        os.seteuid(0)
+    except OSError as error:
+        pytest.skip(f"this user can't act for two users ({error.strerror}): root can")
+    finally:
+        probe.unlink()
+    return open_directory
+
+
+def give(path: Path, uid: int) -> None:
+    """Make a file another user's, with its content."""
+    os.chown(path, uid, uid)
+
+
+def names_the_owner(path: Path, here: int, there: int) -> str:
+    """Return what a sentence about another user's file must say, as a pattern."""
+    who = rf"{re.escape(str(path))} belongs to user {there}\b.*this process runs as user {here}\b"
+    return rf"{who}.*as the same user.*sudo rm {re.escape(str(path))}\).*another handoff_name"
+
+
+def test_another_users_segment_is_refused(shared_directory: Path) -> None:
+    directory, segment = str(shared_directory), shared_directory / "ring"
     with ChunkRing.create("ring", SPEC, directory=directory) as ring:
         ring.write(chunk(1))
         with unprivileged():
-            with pytest.raises(AccessError, match="run both nodes as the same user"):
-                ChunkRing.attach("ring", SPEC, directory=directory)
-            with pytest.raises(AccessError, match="take the writer's lock"):
+            for act in (ChunkRing.attach, ChunkRing.attach_or_none):
+                with pytest.raises(AccessError, match=names_the_owner(segment, NOBODY, 0)):
+                    act("ring", SPEC, directory=directory)
+            words = names_the_owner(shared_directory / "ring.lock", NOBODY, 0)
+            with pytest.raises(AccessError, match=f"can't take the writer's lock: {words}"):
                 ChunkRing.create("ring", SPEC, directory=directory)
-        os.chmod(open_directory / "ring", 0o666)
-        with unprivileged(), pytest.raises(AccessError, match="belongs to user 0"):
+        os.chmod(segment, 0o666)  # now it could be read, and written by anybody
+        with unprivileged(), pytest.raises(AccessError, match=names_the_owner(segment, NOBODY, 0)):
             ChunkRing.attach("ring", SPEC, directory=directory)
+
+
+@pytest.mark.parametrize("kind", [ChunkRing, StepCursor])
+def test_root_takes_no_segment_of_a_stranger(shared_directory: Path, kind: type) -> None:
+    """A whole segment, right in every byte, that somebody else can write."""
+    directory, segment = str(shared_directory), shared_directory / "segment"
+    with unprivileged(), kind.create("segment", SPEC, directory=directory) as writer:  # type: ignore[attr-defined]
+        writer.write(chunk(1) if kind is ChunkRing else state(1))
+    content = segment.read_bytes()
+    words = names_the_owner(segment, 0, NOBODY)
+    with pytest.raises(AccessError, match=words):
+        kind.attach("segment", SPEC, directory=directory)  # type: ignore[attr-defined]
+    # Nor does root's writer take the name, or a word of what is there: their robot may run.
+    lock = shared_directory / "segment.lock"
+    with pytest.raises(AccessError, match=names_the_owner(lock, 0, NOBODY)):
+        kind.create("segment", SPEC, directory=directory)  # type: ignore[attr-defined]
+    lock.unlink()
+    with pytest.raises(AccessError, match=f"put a segment in place: {words}"):
+        kind.create("segment", SPEC, directory=directory)  # type: ignore[attr-defined]
+    assert segment.read_bytes() == content
+    assert segment.stat().st_uid == NOBODY
+    segment.unlink()
+    with kind.create("segment", SPEC, directory=directory) as ours:  # type: ignore[attr-defined]
+        assert ours.inherited is None
+        kind.attach("segment", SPEC, directory=directory).close()  # type: ignore[attr-defined]
+
+
+def test_a_segment_that_a_stranger_puts_in_its_place_is_not_followed(
+    shared_directory: Path,
+) -> None:
+    directory, segment = str(shared_directory), shared_directory / "ring"
+    with ChunkRing.create("ring", SPEC, directory=directory) as ring:
+        named = ring.write(chunk(1))
+        reader = ChunkRing.attach("ring", SPEC, directory=directory, check_every=1)
+        assert reader.read_newest() is not None
+        segment.unlink()
+        segment.write_bytes(ring_bytes_once())
+        give(segment, STRANGER)
+        for _ in range(2):
+            with pytest.raises(AccessError, match=names_the_owner(segment, 0, STRANGER)):
+                reader.read_newest()
+        give(segment, 0)
+        assert reader.read_newest().name != named.name  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("as_root", [True, False])
+@pytest.mark.parametrize(
+    ("leftover", "what"), [("ring.lock", "take the writer's lock"), ("ring", "put a segment")]
+)
+def test_a_strangers_leftover_is_named_with_the_remedy(
+    shared_directory: Path, as_root: bool, leftover: str, what: str
+) -> None:
+    path = shared_directory / leftover
+    path.write_bytes(b"")
+    give(path, STRANGER)
+    path.chmod(0o666)
+    me = 0 if as_root else NOBODY
+    words = rf"can't {what}.*: {names_the_owner(path, me, STRANGER)}"
+    for _ in range(2):
+        with nullcontext() if as_root else unprivileged(), pytest.raises(AccessError, match=words):
+            ChunkRing.create("ring", SPEC, directory=str(shared_directory))
+    assert path.stat().st_size == 0, "what belongs to a stranger was written"
+    path.unlink()
+    with nullcontext() if as_root else unprivileged():
+        lock = shared_directory / "ring.lock"
+        assert not lock.exists() or lock.stat().st_uid == me
+        ChunkRing.create("ring", SPEC, directory=str(shared_directory)).close()
+
+
+@pytest.mark.parametrize("as_root", [True, False])
+def test_a_strangers_temporary_file_stops_nobody_and_is_named(
+    shared_directory: Path, as_root: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs, ours = (shared_directory / f".ring.tmp-{digit * 16}" for digit in "0f")
+    me = 0 if as_root else NOBODY
+    for path, owner in ((theirs, STRANGER), (ours, me)):
+        path.touch()
+        give(path, owner)
+    with nullcontext() if as_root else unprivileged():
+        ChunkRing.create("ring", SPEC, directory=str(shared_directory)).close()
+    assert theirs.exists() and not ours.exists()
+    (said,) = caplog.messages
+    assert re.search(names_the_owner(theirs, me, STRANGER), said)
+    assert "this node goes on" in said
+
+
+def test_a_strangers_latch_holds_but_is_no_latch_of_ours(shared_directory: Path) -> None:
+    latch = LatchFile("robot", str(shared_directory))
+    path = Path(latch.path)
+    path.touch()
+    give(path, STRANGER)
+    path.chmod(0o666)
+    assert latch.there
+    with pytest.raises(AccessError, match=names_the_owner(path, 0, STRANGER)):
+        latch.write()  # its owner could lift it
+    with unprivileged(), pytest.raises(AccessError, match=names_the_owner(path, NOBODY, STRANGER)):
+        latch.remove()
+    assert latch.there
 
 
 @pytest.mark.parametrize("what", ["directory", "fifo", "link"])
@@ -141,8 +273,17 @@ def test_things_that_are_no_files_are_refused(shm: Path, what: str) -> None:
         os.mkfifo(path)
     else:
         path.symlink_to(shm / "elsewhere")
-    with pytest.raises(AccessError, match="ring"):
+    words = {"fifo": "a FIFO"}.get(what, f"a {what}") + " and not a regular file: remove it"
+    with pytest.raises(AccessError, match=f"open the segment: {path} is {words}"):
         ChunkRing.attach("ring", SPEC)
+    with pytest.raises(AccessError, match=f"put a segment in place: {path} is {words}"):
+        ChunkRing.create("ring", SPEC)
+    assert (shm / "elsewhere").read_bytes() == bytes(100_000)
+    (shm / "ring.lock").unlink()
+    path.rename(shm / "ring.lock")
+    with pytest.raises(AccessError, match=f"{shm}/ring.lock is {words}"):
+        ChunkRing.create("ring", SPEC)
+    assert (shm / "elsewhere").read_bytes() == bytes(100_000)
 
 
 def test_leftovers_of_this_name_alone_are_removed(shm: Path) -> None:
@@ -201,10 +342,10 @@ def test_other_fields_of_one_layout_version_are_a_sentence(shm: Path, kind: type
 
 
 def _sealed(**fields: int) -> bytes:
-    page = np.frombuffer(ring_bytes_once(), HEADER, 1).copy()
+    sealed = bytearray(ring_bytes_once())
+    page = np.frombuffer(sealed, HEADER, 1)
     for name, value in fields.items():
         page[name] = value
-    sealed = bytearray(page.tobytes() + ring_bytes_once()[layout.HEADER_BYTES :])
     _seal(sealed)
     return bytes(sealed)
 
