@@ -141,6 +141,8 @@ def _obstacle(path: str, info: os.stat_result | None = None) -> str:
         )
     if not stat.S_ISREG(info.st_mode):
         return f"{path} is {_kind(info.st_mode)} and not a regular file: remove it"
+    if info.st_nlink > 1:  # writing it would write another file of ours, that somebody chose
+        return f"{path} is a hard link to a file that has another name, too: remove it"
     return ""
 
 

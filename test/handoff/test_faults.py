@@ -286,6 +286,22 @@ def test_things_that_are_no_files_are_refused(shm: Path, what: str) -> None:
     assert (shm / "elsewhere").read_bytes() == bytes(100_000)
 
 
+@pytest.mark.parametrize("name", ["ring", "ring.lock", "ring.latched"])
+def test_a_hard_link_to_another_file_of_ours_is_refused(shm: Path, name: str) -> None:
+    (shm / "precious").write_bytes(ring_bytes_once())
+    os.link(shm / "precious", shm / name)
+    words = f"{shm / name} is a hard link to a file that has another name, too: remove it"
+    acts = [lambda: ChunkRing.create("ring", SPEC), lambda: ChunkRing.attach("ring", SPEC)]
+    if name == "ring.latched":
+        acts = [LatchFile("ring").write]
+    elif name == "ring.lock":
+        del acts[1]
+    for act in acts:
+        with pytest.raises(AccessError, match=words):
+            act()
+    assert (shm / "precious").read_bytes() == ring_bytes_once()
+
+
 def test_leftovers_of_this_name_alone_are_removed(shm: Path) -> None:
     mine = [".ring.tmp-0123456789abcdef", ".ring.tmp-ffffffffffffffff"]
     others = [".ring.tmp-0123", ".ring2.tmp-0123456789abcdef", "ring.tmp-0123456789abcdef"]

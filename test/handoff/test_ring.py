@@ -194,6 +194,16 @@ def test_a_slot_from_an_earlier_run_is_never_taken(shm: Path) -> None:
         assert reader.recent() == []
 
 
+def test_a_whole_slot_without_a_number_is_never_taken(shm: Path) -> None:
+    """Numbers begin at 1: 0 is what memory is full of that nobody wrote."""
+    ring, reader = ChunkRing.create("ring", SPEC), ChunkRing.attach("ring", SPEC)
+    ring._writer().seq = -1
+    ring.write(chunk(1))
+    assert reader.recent() == [] and reader.read_newest() is None
+    assert ring.write(chunk(2)).seq == 1
+    assert [c.seq for c in reader.recent()] == [1]
+
+
 def test_a_slot_in_another_ones_place_is_never_taken(shm: Path) -> None:
     with ChunkRing.create("ring", SPEC) as ring, ChunkRing.attach("ring", SPEC) as reader:
         for number in range(1, 4):
