@@ -145,7 +145,7 @@ def _inherit(record: Record, path: str, spec: HandoffSpec) -> tuple[Slot | None,
     except HandoffError:
         return None, 0
     try:
-        whole = reader.all() if reader.header.spec == spec else []
+        whole = reader.all()
         return (whole[-1] if whole else None), reader.header.epoch
     finally:
         reader.release()

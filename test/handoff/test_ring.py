@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.handoff import layout
+from rtc_ros.handoff import layout, segment_reader
+from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import AbsentError, CorruptError, HandoffError, MismatchError
 from rtc_ros.handoff.records import RING
 from rtc_ros.handoff.ring import ChunkRing
@@ -127,6 +128,19 @@ def test_a_writer_that_comes_back_has_a_new_epoch_and_inherits(shm: Path) -> Non
     again.unlink()
 
 
+@pytest.mark.parametrize("period_s", [1 / 30, 1 / 60, 0.02, 0.1 + 0.2])
+def test_a_period_that_is_no_whole_nanoseconds_inherits_too(shm: Path, period_s: float) -> None:
+    spec = HandoffSpec(JOINTS, period_s, 50)
+    for kind, made, same in (
+        (ChunkRing, chunk(3), same_chunk),
+        (StepCursor, samples.state(3), samples.same_state),
+    ):
+        with kind.create("segment", spec) as writer:
+            writer.write(made)
+        with kind.create("segment", spec) as heir:
+            assert same(heir.inherited, made)
+
+
 def test_other_spec_inherits_nothing(shm: Path) -> None:
     with ChunkRing.create("ring", SPEC) as ring:
         ring.write(chunk(1))
@@ -146,6 +160,21 @@ def test_a_file_replaced_behind_the_writers_back_is_noticed(shm: Path) -> None:
     polls = [reader.poll() for _ in range(5)]
     assert polls == [False] * 4 + [True]
     assert same_chunk(reader.read_newest(), chunk(2))  # type: ignore[arg-type]
+
+
+def test_the_name_is_looked_up_no_oftener_than_asked(
+    shm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    ring = ChunkRing.create("ring", SPEC)
+    reader = ChunkRing.attach("ring", SPEC, check_every=5)
+    look_up = segment_reader.inode
+    monkeypatch.setattr(segment_reader, "inode", lambda p: looked.append(p) or look_up(p))
+    for polls in range(1, 24):
+        assert not reader.poll()
+        assert len(looked) == polls // 5
+    ring.close()
+    assert not reader.poll() and len(looked) == 5, "the writer left: who comes next is looked for"
 
 
 def test_a_hint_that_leads_nowhere_does_not_bind_the_reader(shm: Path) -> None:
