@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import re
 import resource
@@ -28,6 +29,7 @@ from rtc_ros.handoff.errors import (
     FullError,
     HandoffError,
     VersionError,
+    WriterPresentError,
 )
 from rtc_ros.handoff.latch import LatchFile
 from rtc_ros.handoff.records import HEADER, LAYOUT_VERSION, RING
@@ -499,3 +501,38 @@ def _check(reader: ChunkRing | StepCursor) -> None:
 def test_xxh3_is_the_stable_one() -> None:
     """Both sides may have other versions of the library: its value is part of the layout."""
     assert xxhash.xxh3_64_intdigest(b"rtc_ros") == 0x9816ADA5A98A0C89
+
+
+def test_the_lock_names_its_holder_alone(shm: Path) -> None:
+    (shm / "ring.lock").write_text("999999999999 an older one\n")
+    with ChunkRing.create("ring", SPEC):
+        assert (shm / "ring.lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_lock_removed_while_it_was_taken_is_taken_anew(
+    shm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last holder removes it between our open and our flock: another may hold the new one."""
+    path, flock, calls = shm / "ring.lock", fcntl.flock, []
+
+    def late(fd: int, how: int) -> None:
+        if not calls:
+            path.unlink()
+        calls.append(fd)
+        flock(fd, how)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with ChunkRing.create("ring", SPEC):
+        assert len(calls) == 2
+        with pytest.raises(WriterPresentError, match=f"process {os.getpid()}"):
+            ChunkRing.create("ring", SPEC)
+
+
+def test_a_lock_that_is_anothers_by_now_is_not_removed(shm: Path) -> None:
+    first = ChunkRing.create("ring", SPEC)
+    for name in ("ring", "ring.lock"):
+        (shm / name).unlink()
+    with ChunkRing.create("ring", SPEC):
+        first.unlink()
+        with pytest.raises(WriterPresentError, match=f"process {os.getpid()}"):
+            ChunkRing.create("ring", SPEC)
