@@ -20,7 +20,7 @@ from rtc_ros.controller.command_output import CommandGroup
 from rtc_ros.controller.command_watch import CommandWatch
 from rtc_ros.controller.gate import Gate
 from rtc_ros.controller.group_parameters import read_groups
-from rtc_ros.controller.limit_sources import BRAKE_S, joint_limits, slow_to_brake
+from rtc_ros.controller.limit_sources import BRAKE_S, Doubt, joint_limits, slow_to_brake
 from rtc_ros.controller.parameters import CONTROLLER
 from rtc_ros.controller.reports import DRY_RUN, MotionReports, tick_report
 from rtc_ros.controller.robot_description import await_description
@@ -65,8 +65,9 @@ class ControllerNode(Node):
                 self, p["robot_description_topic"], p["robot_description_timeout"]
             ),
         )
+        log = self.get_logger()
         for sentence in origins:
-            self.get_logger().info(sentence)
+            (log.warning if isinstance(sentence, Doubt) else log.info)(sentence)
         if slow := slow_to_brake(limits, self._period_s):
             self.get_logger().warning(f"{slow}: call ~/stop first")
         self._controller = Controller(
