@@ -73,7 +73,7 @@ def yaml_limits(path: str, joints: Sequence[str] | None = None) -> LimitsFile:
         ConfigurationError: the file can't be read, or holds what isn't understood.
     """
     try:
-        tree = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # noqa: S506, a safe one
+        tree = _Loader(Path(path).read_text(encoding="utf-8")).get_single_data()
     except _UNREADABLE as error:
         words = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise ConfigurationError(f"joint_limits_file {path} can't be read: {words}") from error
