@@ -65,9 +65,12 @@ class ControllerNode(Node):
                 self, p["robot_description_topic"], p["robot_description_timeout"]
             ),
         )
-        log = self.get_logger()
         for sentence in origins:
-            (log.warning if isinstance(sentence, Doubt) else log.info)(sentence)
+            # Two lines on purpose: rclpy refuses one line that logs at two severities.
+            if isinstance(sentence, Doubt):
+                self.get_logger().warning(sentence)
+            else:
+                self.get_logger().info(sentence)
         if slow := slow_to_brake(limits, self._period_s):
             self.get_logger().warning(f"{slow}: call ~/stop first")
         self._controller = Controller(

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from std_msgs.msg import String
+from std_msgs.msg import Float64MultiArray, String
 
 from rtc_ros.controller.joint_limits_file import yaml_limits
 from rtc_ros.controller.limit_sources import Doubt, joint_limits
@@ -678,6 +678,33 @@ def test_any_parameters_give_limits_or_one_sentence(lower, upper, velocity, acce
             max_acceleration=acceleration, max_jerk=jerk, robot_description=URDF,
         )
     )  # fmt: skip
+
+
+@pytest.mark.ros
+def test_the_first_motion_is_soft_where_a_file_states_no_velocity(robot, tmp_path):
+    """A chunk far away; the URDF's 2 rad/s, at the file's tenth, with 1 s of soft start."""
+    file = tmp_path / "joint_limits.yaml"
+    file.write_text(
+        "default_velocity_scaling_factor: 0.1\n"
+        "joint_limits: {a: {has_velocity_limits: false, max_velocity: 0}}\n"
+    )
+    arm = robot.listen(Float64MultiArray, "arm/commands")
+    robot.start(
+        max_velocity=[math.inf, 1.0, 1.0],
+        joint_limits_file=str(file),
+        robot_description=URDF,
+        soft_start=1.0,
+    )
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(np.full((50, 3), 0.9))
+    robot.until(lambda: len(arm) > 15, "commands")
+    at = np.array([message.data[1] for message in arm])  # the group's joints are b, a
+    softened = 0.2 * PERIOD * np.minimum(1.0, np.arange(1, len(at) + 1) / 51)
+    assert at[0] > 0 and (np.diff(at, prepend=0.0) <= softened + 1e-12).all()
+    warned = [line for line in robot.logs().splitlines() if "WARN" in line]
+    assert any("max_velocity of a is inf" in line and "0.2" in line for line in warned)
+    assert any("default_velocity_scaling_factor 0.1" in line for line in warned)
 
 
 @pytest.mark.ros
