@@ -304,7 +304,8 @@ def _made(
         if math.isfinite(lower[i]) or math.isfinite(upper[i]):
             raise ConfigurationError(
                 f"wrap_joints names {joint}, which has position limits ({lower[i]:g} to "
-                f"{upper[i]:g}): the short way may lead past them"
+                f"{upper[i]:g}): the short way may lead past them; if it has none, say so with "
+                "position_lower -.inf and position_upper .inf"
             )
     try:
         return JointLimits.from_velocity(

@@ -251,3 +251,19 @@ def test_a_chunk_that_a_newer_one_overtook_is_forgotten_with_it():
     assert request.previous == newer.name != overtaken.name
     np.testing.assert_array_equal(request.prev, newer.actions[request.horizons.stride :])
     assert bench.loop.refused_chunks == 0
+
+
+def test_what_was_on_its_way_to_a_run_that_is_over_holds_up_nothing():
+    bench = Bench(horizon=20, s_min=1, initial_delay=1)
+    for _ in range(3):  # the controller hears of the first alone
+        bench.begin(0)
+        bench.finish()
+        if len(bench.chunks) > 1:
+            bench.written = None
+        bench.tick()
+    assert bench.begin(0) is None, "two are on their way"
+    bench.controller.stop()
+    bench.controller.start(2, np.zeros(1))
+    request = bench.begin(0)
+    assert (request.step_epoch, request.origin_step, request.prev) == (2, 0, None)
+    assert bench.loop.refused_chunks == 0
