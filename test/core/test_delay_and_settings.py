@@ -118,6 +118,11 @@ def test_over_budget_shrinks_the_frozen_region():
         ({"anchor": "x"}, "anchor is 'x'"),
         ({"num_steps": -1}, "num_steps is -1"),
         ({"inject_latency_ms": -1.0}, "inject_latency_ms is -1"),
+        ({"ensemble_decay": float("inf")}, "ensemble_decay is inf"),
+        ({"average_new": 1.01}, "average_new is 1.01"),
+        ({"average_new": -0.01}, "average_new is -0.01"),
+        ({"bid_candidates": 0}, "bid_candidates is 0"),
+        ({"bid_contrast": 17}, "within 0 and bid_candidates = 16"),
     ],
 )
 def test_each_bad_setting_is_refused_with_a_sentence(change, sentence):
