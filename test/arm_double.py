@@ -39,7 +39,7 @@ class Course:
     """A trajectory as joint_trajectory_controller follows it, from the state at its message on.
 
     Between two points: a quintic where both have velocities and accelerations, a cubic where both
-    have velocities, else a line. Before the first point it is at it, after the last it rests there.
+    have velocities, else a line. Before the first point it is there, after the last it rests.
 
     Args:
         times: [R] s, increasing; the first is when the message came.
@@ -316,7 +316,7 @@ class Arm:
     # -- what may happen to it ----------------------------------------------------------------
 
     def torque_off(self, columns: Sequence[int] | None = None) -> None:
-        """Stop the motors of some joints, or all: they keep their place until a hand moves them."""
+        """Stop the motors of some joints, or all: they stay until a hand moves them."""
         with self.lock:
             self.limp[slice(None) if columns is None else list(columns)] = True
 
@@ -341,7 +341,7 @@ class Arm:
             self.drop = np.array(by, float)
 
     def stand_still(self, group: str) -> None:
-        """Let a driver stand still: it takes nothing and its joints stay where it last had them."""
+        """Let a driver stand still: it takes nothing and its joints stay."""
         with self.lock:
             driver = self.drivers[group]
             driver.target = driver.told(self.now_s)
@@ -441,7 +441,8 @@ class ArmNode:
         arm = self.arm
         pose = arm.advance(time.time()) + self.offset
         names = [j for j in arm.joints if j not in self.silent_joints]
-        message = self._made(name=names, position=[float(pose[arm.joints.index(j)]) for j in names])
+        positions = [float(pose[arm.joints.index(j)]) for j in names]
+        message = self._made(name=names, position=positions)
         message.header.stamp = self.frozen_stamp or self.node.get_clock().now().to_msg()
         return message
 

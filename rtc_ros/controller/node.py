@@ -20,7 +20,7 @@ from rtc_ros.controller.command_output import CommandGroup
 from rtc_ros.controller.command_watch import CommandWatch
 from rtc_ros.controller.gate import Gate
 from rtc_ros.controller.group_parameters import read_groups
-from rtc_ros.controller.limit_sources import BRAKE_S, joint_limits, slow_to_brake
+from rtc_ros.controller.limit_sources import BRAKE_S, Doubt, joint_limits, slow_to_brake
 from rtc_ros.controller.parameters import CONTROLLER
 from rtc_ros.controller.reports import DRY_RUN, ExecutedReports, MotionReports, tick_report
 from rtc_ros.controller.robot_description import await_description
@@ -122,7 +122,11 @@ class ControllerNode(Node):
             ),
         )
         for sentence in origins:
-            self.get_logger().info(sentence)
+            # Two lines on purpose: rclpy refuses one line that logs at two severities.
+            if isinstance(sentence, Doubt):
+                self.get_logger().warning(sentence)
+            else:
+                self.get_logger().info(sentence)
         if slow := slow_to_brake(limits, self._period_s):
             self.get_logger().warning(f"{slow}: call ~/stop first")
         return limits
