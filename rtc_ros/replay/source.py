@@ -28,7 +28,8 @@ class Recording:
     """A recording of a run with its cameras, opened with ``with``.
 
     Images lie decoded in a temporary file, so memory doesn't grow with the recording.
-    ``chunks`` has each chunk's header fields and when it came, by its name.
+    ``chunks`` has each chunk's header fields and when it came, by its name. ``notes`` are the
+    sentences about what the recording lacks.
 
     Args:
         path: the bag.
@@ -53,6 +54,7 @@ class Recording:
             self.run = self._read_run(bag, topics)
             if not self.run.settings:
                 raise BagError(f"{path} can't be replayed: no settings were recorded")
+            self.notes = [*self.run.notes, *self.run.missing()]
             self.settings: Mapping[str, Any] = self.run.settings[-1][1]
             missing = {"cameras", "joints", "policy_path"} - set(self.settings)
             if missing:
@@ -86,9 +88,14 @@ class Recording:
         self._images = {t: ImageTrack(self._file) for t in topics}
         for topic, time_ns, message in bag.messages(*topics):
             self._images[topic].add(message, time_ns)
-        empty = sorted(t for t, track in self._images.items() if not track.times)
-        if empty:
-            raise BagError(f"{self.path} has not one image on {', '.join(empty)}")
+        for topic, track in sorted(self._images.items()):
+            lacks = f"{track.bad} images on {topic} can't be decoded ({track.why})"
+            if not track.times:
+                why = f": {lacks}" if track.bad else ""
+                raise BagError(f"{self.path} has not one usable image on {topic}{why}")
+            if track.bad:
+                self.notes.append(f"{lacks}: what the policy made of them is left out")
+        self.notes += [n for n in bag.notes if n not in self.notes]
         states = JointColumns()
         topics_of_joints = self.settings["joint_state_topics"]
         # Recordings of before there were prefixes don't have them.
@@ -188,7 +195,12 @@ class Recording:
         for (feature, topic), stamp in zip(cameras.items(), image_stamps, strict=True):
             image = self._images[topic].stamped(stamp)
             if image is None:
-                return None, f"its image on {topic} wasn't recorded"
+                undecoded = self._images[topic].is_bad(stamp)
+                return None, (
+                    f"its image on {topic} can't be decoded"
+                    if undecoded
+                    else f"its image on {topic} wasn't recorded"
+                )
             images[feature] = image
         joints = self._shown.position.shape[1]
         stamps = joint_stamps * joints if len(joint_stamps) == 1 else joint_stamps
@@ -215,22 +227,33 @@ class ImageTrack:
 
     def __init__(self, file: Any) -> None:
         self.times: list[int] = []
+        self.bad = 0
+        self.why = ""
+        """Of the first one that can't be decoded."""
         self._file = file
         self._places: list[tuple[int, tuple[int, int, int]]] = []
-        self._by_stamp: dict[int, int] = {}
+        # None: it can't be decoded.
+        self._by_stamp: dict[int, int | None] = {}
 
     def add(self, message: Any, time_ns: int) -> None:
-        """Take a message received at ``time_ns``; one that can't be decoded is passed over."""
-        image = decode_bgr(message)
-        if image is None:
-            return
-        image = np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        """Take a message received at ``time_ns``; one that can't be decoded is counted."""
         stamp = message.header.stamp
-        self._by_stamp[stamp.sec * 10**9 + stamp.nanosec] = len(self.times)
+        stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+        image, problem = _decoded(message)
+        if image is None:
+            self.bad += 1
+            self.why = self.why or problem
+            self._by_stamp.setdefault(stamp_ns, None)
+            return
+        self._by_stamp[stamp_ns] = len(self.times)
         self._file.seek(0, 2)
         self._places.append((self._file.tell(), (image.shape[0], image.shape[1], 3)))
         self.times.append(time_ns)
         self._file.write(image.tobytes())
+
+    def is_bad(self, stamp_ns: int) -> bool:
+        """Return whether there was an image with this stamp that can't be decoded."""
+        return stamp_ns in self._by_stamp and self._by_stamp[stamp_ns] is None
 
     def at(self, time_ns: int) -> np.ndarray | None:
         """Return the newest image at ``time_ns``."""
@@ -246,3 +269,16 @@ class ImageTrack:
         offset, shape = self._places[place]
         self._file.seek(offset)
         return np.frombuffer(self._file.read(int(np.prod(shape))), dtype=np.uint8).reshape(shape)
+
+
+def _decoded(message: Any) -> tuple[np.ndarray | None, str]:
+    """Return the image as uint8[height, width, 3] in RGB order, or None and why it has none."""
+    size = f"{message.width} × {message.height} " if hasattr(message, "width") else ""
+    what = f"{size}{getattr(message, 'encoding', '') or getattr(message, 'format', '')}"
+    try:
+        image = decode_bgr(message)
+        if image is not None and image.size:
+            return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), ""
+    except (BagError, ValueError, cv2.error) as error:
+        return None, f"{what}: {' '.join(str(error).split())}"
+    return None, f"{what}, {len(message.data)} bytes"
