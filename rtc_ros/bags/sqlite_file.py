@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -43,7 +44,8 @@ class SqliteFile:
         logs = [s for s in LOGS if _size(path, s)]
         if not _size(path, "") and not logs:
             raise ValueError("it is empty")
-        self._db = _opened(self._put_together(logs, scratch) if logs else path)
+        file = self._put_together(logs, scratch) if logs else path
+        self._db = _opened(_whole_pages(file, scratch))
         try:
             self._look()
         except sqlite3.Error as error:
@@ -159,6 +161,23 @@ def _opened(path: Path) -> sqlite3.Connection:
     # Otherwise sqlite3 reads nothing of a file that is shorter than its header says.
     db.execute("PRAGMA writable_schema = 1")
     return db
+
+
+def _whole_pages(path: Path, scratch: Path) -> Path:
+    """Return the file, or a copy without the page that it was cut off in.
+
+    sqlite3 takes what is missing of a page for zeros.
+    """
+    with path.open("rb") as file:
+        page = int.from_bytes(file.read(18)[16:], "big")
+    page = 1 << 16 if page == 1 else page
+    size = path.stat().st_size
+    if page not in (1 << n for n in range(9, 17)) or not size % page:
+        return path
+    copy = scratch / f"{len(list(scratch.iterdir()))}_{path.name}"
+    shutil.copyfile(path, copy)
+    os.truncate(copy, size - size % page)
+    return copy
 
 
 def _count(path: Path) -> int:
