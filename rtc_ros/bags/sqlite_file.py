@@ -61,15 +61,15 @@ class SqliteFile:
         wanted = {i: c for i, c in self._channels.items() if c.topic in topics}
         if not wanted:
             return
-        rows = self._db.execute(
+        query = (
             "SELECT topic_id, timestamp, data FROM messages "
             f"WHERE topic_id IN ({','.join('?' * len(wanted))}) AND id <= ? "
-            f"ORDER BY {'id' if self._in_order else '+timestamp, id'}",
-            (*wanted, self._until),
+            f"ORDER BY {'id' if self._in_order else '+timestamp, id'}"
         )
         block: dict[Channel, tuple[list[int], list[bytes]]] = {}
         count = size = odd = 0
         try:
+            rows = self._db.execute(query, (*wanted, self._until))
             for topic, time_ns, data in rows:
                 if not (isinstance(time_ns, int) and isinstance(data, bytes)):
                     odd += 1
@@ -128,8 +128,8 @@ class SqliteFile:
         last, count, foreign = None, 0, 0
         newest: dict[int, int] = {}
         set_back = mixed = False
-        rows = self._db.execute("SELECT id, topic_id, timestamp FROM messages ORDER BY id")
         try:
+            rows = self._db.execute("SELECT id, topic_id, timestamp FROM messages ORDER BY id")
             for number, topic, time_ns in rows:
                 last, count = number, count + 1
                 if topic not in self._channels or not isinstance(time_ns, int):
