@@ -94,7 +94,10 @@ class Recording:
                 why = f": {lacks}" if track.bad else ""
                 raise BagError(f"{self.path} has not one usable image on {topic}{why}")
             if track.bad:
-                self.notes.append(f"{lacks}: what the policy made of them is left out")
+                self.notes.append(
+                    f"{lacks}: chunks made of them aren't made again, a shadow run sees the "
+                    "image before"
+                )
         self.notes += [n for n in bag.notes if n not in self.notes]
         states = JointColumns()
         topics_of_joints = self.settings["joint_state_topics"]

@@ -9,6 +9,7 @@ import random
 import shutil
 import sqlite3
 import struct
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rtc_ros.bags.bag_files import numbers_of
 from rtc_ros.bags.reader import Bag, BagError
 from rtc_ros.bags.run_reader import read_run
 from rtc_ros.core.continuity import judge
+from rtc_ros.report.examine import examine
 from rtc_ros.report.example_run import ExampleSettings, example_run
 from rtc_ros.tools.continuity import main as continuity
 
@@ -192,15 +194,52 @@ def test_numbers_in_names_that_are_no_counters_tell_nothing():
     assert numbers("run.mcap", "run_1.mcap") is None
 
 
-def test_recordings_of_two_recorders_in_one_folder_are_merged(tmp_path):
+@pytest.fixture
+def in_pieces(monkeypatch):
+    """Recordings are judged in pieces, as those of hours: all of a time must be read together."""
+    from rosbags.rosbag2 import storage_mcap
+
+    from rtc_ros.bags import mcap_scan, reader, run_reader, sqlite_file
+
+    # The package's ``judge`` is the function.
+    judging = sys.modules["rtc_ros.core.continuity.judge"]
+    monkeypatch.setattr(judging, "SPAN", 80)
+    monkeypatch.setattr(judging, "LEAD", 40)
+    monkeypatch.setattr(run_reader, "AT_ONCE", 120)
+    monkeypatch.setattr(run_reader, "KEPT", 5)
+    monkeypatch.setattr(sqlite_file, "ROWS", 40)
+    for module in (mcap_scan, reader, sqlite_file):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 40_000)
+    write = storage_mcap.McapWriter.write
+
+    def write_in_small_chunks(self, *message):
+        write(self, *message)
+        if self.chunk.bio.tell() > 40_000:
+            self.close_chunk()
+
+    monkeypatch.setattr(storage_mcap.McapWriter, "write", write_in_small_chunks)
+
+
+def seams_of(path):
+    seams = examine(path).report.seams
+    assert len(seams) > 10
+    return [(s.step, s.delay_observed, s.prefix_mismatch, s.stride) for s in seams]
+
+
+def test_recordings_of_two_recorders_in_one_folder_are_merged(tmp_path, in_pieces):
     folder = tmp_path / "both"
     folder.mkdir()
-    for name, keep in (("zz_arm", "executed"), ("aa_chunks", "chunk"), ("mm_swap", "swap")):
+    for name, keep in (("aa_arm", "executed"), ("zz_chunks", "chunk"), ("mm_swap", "swap")):
         made = write_bag(tmp_path / name, [m for m in MESSAGES if m[0].endswith(keep)])
         shutil.copy(made / f"{name}.mcap", folder / f"{name}_0.mcap")
-    from rtc_ros.report.examine import examine
+    assert seams_of(folder) == seams_of(write_bag(tmp_path / "one", MESSAGES))
 
-    assert examine(folder).report.seams == WHOLE.seams
+
+@pytest.mark.parametrize("sqlite", [False, True])
+def test_a_file_that_was_written_topic_by_topic_is_read_by_time(tmp_path, in_pieces, sqlite):
+    mixed = sorted(MESSAGES, key=lambda m: m[0])
+    bag = write_bag(tmp_path / "bag", mixed, sqlite=sqlite)
+    assert seams_of(bag) == seams_of(write_bag(tmp_path / "one", MESSAGES))
 
 
 def test_a_copy_beside_the_file_is_not_read_twice(tmp_path, capsys):
@@ -209,26 +248,6 @@ def test_a_copy_beside_the_file_is_not_read_twice(tmp_path, capsys):
     (bag / "metadata.yaml").unlink()
     assert judge(read_run(bag)).steps == WHOLE.steps
     assert "copy of bag.mcap holds the same as bag.mcap: left out" in said(bag, capsys)
-
-
-@pytest.mark.parametrize("sqlite", [False, True])
-def test_a_file_that_was_written_topic_by_topic_is_read_by_time(tmp_path, monkeypatch, sqlite):
-    from rosbags.rosbag2 import storage_mcap
-
-    from rtc_ros.bags import run_reader
-    from rtc_ros.report.examine import examine
-
-    monkeypatch.setattr(run_reader, "AT_ONCE", 10)
-    close = storage_mcap.McapWriter.write
-    monkeypatch.setattr(
-        storage_mcap.McapWriter,
-        "write",
-        lambda self, *message: (close(self, *message), self.close_chunk()),
-    )
-    topics = sorted({t for t, _, _ in MESSAGES}, reverse=True)
-    mixed = [m for topic in topics for m in MESSAGES if m[0] == topic]
-    bag = write_bag(tmp_path / "bag", mixed, sqlite=sqlite)
-    assert examine(bag).report.seams == WHOLE.seams
 
 
 # Killed
