@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     try:
         with Recording(options.bag) as recording:
+            for note in recording.notes:
+                print(f"replay: {note}", file=sys.stderr)
             return _replay(options, recording, console)
     except (BagError, OSError, ValueError, RuntimeError) as error:
         print(f"replay: {' '.join(str(error).split())}", file=sys.stderr)
