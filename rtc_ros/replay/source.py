@@ -9,11 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 
 from rtc_ros.bags.columns import chunk_of
-from rtc_ros.bags.images import IMAGE_TYPES, decode_bgr
+from rtc_ros.bags.images import IMAGE_TYPES, Decoder
 from rtc_ros.bags.joint_columns import JointColumns
 from rtc_ros.bags.reader import Bag, BagError
 from rtc_ros.bags.run_reader import RunColumns
@@ -43,6 +42,7 @@ class Recording:
         self.path = Path(path)
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._images: dict[str, ImageTrack] = {}
+        self.notes: list[str] = []
         self.chunks: dict[tuple[int, int], tuple[ActionChunk, dict[str, str], int]] = {}
         with Bag(path) as bag:
             topics = Topics.in_bag(bag, names or TopicNames())
@@ -85,20 +85,15 @@ class Recording:
                 f"{self.path} has no images on {', '.join(absent)}: record with "
                 "record_cameras:=true"
             )
-        self._images = {t: ImageTrack(self._file) for t in topics}
+        self._images = {t: ImageTrack(self._file, t) for t in topics}
         for topic, time_ns, message in bag.messages(*topics):
             self._images[topic].add(message, time_ns)
-        for topic, track in sorted(self._images.items()):
-            lacks = f"{track.bad} images on {topic} can't be decoded ({track.why})"
-            if not track.times:
-                why = f": {lacks}" if track.bad else ""
-                raise BagError(f"{self.path} has not one usable image on {topic}{why}")
-            if track.bad:
-                self.notes.append(
-                    f"{lacks}: chunks made of them aren't made again, a shadow run sees the "
-                    "image before"
-                )
-        self.notes += [n for n in bag.notes if n not in self.notes]
+        images = [note for t in sorted(topics) if (note := self._images[t].note)]
+        self.notes += [n for n in (*images, *bag.notes) if n not in self.notes]
+        empty = sorted(t for t, track in self._images.items() if not track.times)
+        if empty:
+            why = "; ".join(["", *(self._images[t].note for t in empty if self._images[t].note)])
+            raise BagError(f"{self.path} has not one image on {', '.join(empty)}{why}")
         states = JointColumns()
         topics_of_joints = self.settings["joint_state_topics"]
         # Recordings of before there were prefixes don't have them.
@@ -198,7 +193,7 @@ class Recording:
         for (feature, topic), stamp in zip(cameras.items(), image_stamps, strict=True):
             image = self._images[topic].stamped(stamp)
             if image is None:
-                undecoded = self._images[topic].is_bad(stamp)
+                undecoded = self._images[topic].is_left_out(stamp)
                 return None, (
                     f"its image on {topic} can't be decoded"
                     if undecoded
@@ -228,24 +223,19 @@ def _newest(log: JointLog, time_ns: int) -> np.ndarray | None:
 class ImageTrack:
     """The images of one topic, decoded, in a file."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, topic: str = "") -> None:
         self.times: list[int] = []
-        self.bad = 0
-        self.why = ""
-        """Of the first one that can't be decoded."""
-        self._file = file
+        self._file, self._decoder = file, Decoder(topic)
         self._places: list[tuple[int, tuple[int, int, int]]] = []
-        # None: it can't be decoded.
+        # None: there is no picture in it.
         self._by_stamp: dict[int, int | None] = {}
 
     def add(self, message: Any, time_ns: int) -> None:
-        """Take a message received at ``time_ns``; one that can't be decoded is counted."""
+        """Take a message received at ``time_ns``; one without a picture is left out."""
         stamp = message.header.stamp
         stamp_ns = stamp.sec * 10**9 + stamp.nanosec
-        image, problem = _decoded(message)
+        image = self._decoder(message)
         if image is None:
-            self.bad += 1
-            self.why = self.why or problem
             self._by_stamp.setdefault(stamp_ns, None)
             return
         self._by_stamp[stamp_ns] = len(self.times)
@@ -254,8 +244,13 @@ class ImageTrack:
         self.times.append(time_ns)
         self._file.write(image.tobytes())
 
-    def is_bad(self, stamp_ns: int) -> bool:
-        """Return whether there was an image with this stamp that can't be decoded."""
+    @property
+    def note(self) -> str:
+        """How many messages were left out, and why; "" where none was."""
+        return self._decoder.note
+
+    def is_left_out(self, stamp_ns: int) -> bool:
+        """Return whether the message with this stamp had no picture in it."""
         return stamp_ns in self._by_stamp and self._by_stamp[stamp_ns] is None
 
     def at(self, time_ns: int) -> np.ndarray | None:
@@ -272,16 +267,3 @@ class ImageTrack:
         offset, shape = self._places[place]
         self._file.seek(offset)
         return np.frombuffer(self._file.read(int(np.prod(shape))), dtype=np.uint8).reshape(shape)
-
-
-def _decoded(message: Any) -> tuple[np.ndarray | None, str]:
-    """Return the image as uint8[height, width, 3] in RGB order, or None and why it has none."""
-    size = f"{message.width} × {message.height} " if hasattr(message, "width") else ""
-    what = f"{size}{getattr(message, 'encoding', '') or getattr(message, 'format', '')}"
-    try:
-        image = decode_bgr(message)
-        if image is not None and image.size:
-            return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), ""
-    except (BagError, ValueError, cv2.error) as error:
-        return None, f"{what}: {' '.join(str(error).split())}"
-    return None, f"{what}, {len(message.data)} bytes"
