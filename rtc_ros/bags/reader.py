@@ -120,7 +120,8 @@ class Bag:
             files[file.name], paths[file.name] = file, path
         problems = [*broken, *(p for f in files.values() for p in f.problems)]
         if problems and all(f.first_ns is None for f in files.values()):
-            raise BagError(f"{self.path} holds nothing that can be read: {'; '.join(problems)}")
+            first = "; ".join(problems[:3]) + (" …" if len(problems) > 3 else "")
+            raise BagError(f"{self.path} holds nothing that can be read: {first}")
         for text in broken:
             self._note(f"{text}; what it held is missing")
         kept, doubles = bag_files.without_doubles(list(files.values()))
@@ -136,7 +137,11 @@ class Bag:
         if path.is_file():
             if not bag_files.is_recording(path):
                 raise BagError(f"{path} is not a rosbag2 recording: name a folder, .mcap or .db3")
-            return Contents([path])
+            beside = [p for p in path.parent.iterdir() if bag_files.is_recording(p)]
+            if len(beside) < 2 or bag_files.numbers_of(beside) is None:
+                return Contents([path])
+            said = f"only {path.name} was read, of the {len(beside)} files of its recording"
+            return Contents([path], notes=[said])
         found = bag_files.contents(path)
         if not found.files:
             lacks = (
@@ -262,10 +267,13 @@ def _store(channel: Channel) -> Typestore:
     if not channel.definition:
         return standard_types()
     store = get_typestore(Stores.EMPTY)
-    parse = (
-        get_types_from_msg(channel.definition, channel.msgtype)
-        if channel.encoding == "ros2msg"
-        else get_types_from_idl(channel.definition)
-    )
-    store.register(parse)
+    if channel.encoding == "ros2msg":
+        store.register(get_types_from_msg(channel.definition, channel.msgtype))
+        return store
+    types: dict[str, Any] = {}
+    # Several definitions come one after the other, each with a headline.
+    for text in channel.definition.split("=" * 80 + "\n"):
+        if text.strip():
+            types |= get_types_from_idl(text.split("\n", 1)[1] if text[:5] == "IDL: " else text)
+    store.register(types)
     return store

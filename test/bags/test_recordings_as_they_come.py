@@ -182,6 +182,13 @@ def test_a_last_file_with_nothing_in_it_is_said(tmp_path, capsys, suffix, conten
     assert f"bag_11.{suffix}" in said(bag, capsys)
 
 
+def test_one_file_of_several_is_read_alone_and_said(tmp_path, capsys):
+    bag = split(tmp_path / "bag")
+    assert judge(read_run(bag / "bag_3.mcap")).steps < WHOLE.steps / 8
+    text = said(bag / "bag_3.mcap", capsys, 2, "--max-seam-excess", "-1")
+    assert "only bag_3.mcap was read, of the 12 files of its recording" in text
+
+
 def test_numbers_in_names_that_are_no_counters_tell_nothing():
     def numbers(*names):
         return numbers_of([Path(n) for n in names])

@@ -87,6 +87,16 @@ def test_an_image_that_cannot_be_decoded_costs_its_own_inference(tmp_path, words
         )
 
 
+@pytest.mark.parametrize(("encoding", "size"), [("bayer_rggb8", 1), ("yuv422_yuy2", 2)])
+def test_encodings_that_the_nodes_run_are_replayed(tmp_path, encoding, size):
+    at, pixels = BEGIN, np.full(4 * 4 * size, 128, dtype=np.uint8)
+    image = TYPES["sensor_msgs/msg/Image"](header(at), 4, 4, encoding, 0, 4 * size, pixels)
+    with Recording(recorded(tmp_path / "bag", [(at, image)])) as recording:
+        assert not [n for n in recording.notes if TOPIC in n]
+        found, _ = recording.observed([at], [int(RUN.measured.stamp_ns[0])], at)
+        assert np.abs(found.images[FEATURE].astype(int) - 128).max() < 20
+
+
 def test_a_damaged_jpeg_among_good_ones_is_counted(tmp_path):
     good = cv2.imencode(".jpg", np.full((8, 8, 3), 90, dtype=np.uint8))[1].ravel()
     images = [jpeg(0, good), jpeg(1, NONE), jpeg(2, good[:20]), jpeg(3, good)]
