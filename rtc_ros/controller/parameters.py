@@ -70,6 +70,7 @@ CONTROLLER = (
         "A joint_limits.yaml as MoveIt has it (max_velocity, max_acceleration, max_jerk, "
         "min_position and max_position by joint), for limits that no parameter sets. The lesser "
         "of max_acceleration and max_deceleration holds for both.",
+        path=True,
     ),
     Parameter(
         "robot_description",
