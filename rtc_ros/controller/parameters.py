@@ -74,6 +74,7 @@ CONTROLLER = (
         "of max_acceleration and max_deceleration holds for both. A limit whose has_… is false "
         "or that is .inf is not stated: the robot description's holds. Its "
         "default_velocity_scaling_factor scales all velocity limits that no parameter sets.",
+        path=True,
     ),
     Parameter(
         "robot_description",
