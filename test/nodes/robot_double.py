@@ -46,6 +46,8 @@ PARAMETERS: dict[str, Any] = {
     "soft_start": 0.0,
     # A test that means no fault shall not get one when this process has to wait for the CPU.
     "joint_state_timeout": 2.0,
+    # Where it is granted, what else the machine does is no matter. Elsewhere it is only reported.
+    "realtime_priority": 50,
     "command_groups": ["arm", "hand"],
     "group.arm.topic": "arm/commands",
     "group.arm.type": "float64_multi_array",
