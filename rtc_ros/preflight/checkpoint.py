@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rtc_ros.inference.checks import policy_problems
+from rtc_ros.inference.policy_loading import left_out_images
 from rtc_ros.policy.backbone import find_backbone
 from rtc_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from rtc_ros.policy.checkpoint_files import CheckpointError
@@ -30,7 +31,8 @@ def look_at_checkpoint(
 
 
 def _sizes(setup: Setup, spec: PolicySpec) -> Iterator[Finding]:
-    problems = policy_problems(spec, setup.units, [c.feature for c in setup.cameras])
+    features, left_out = [c.feature for c in setup.cameras], left_out_images(setup.inference)
+    problems = policy_problems(spec, setup.units, features, left_out)
     fix = "make `joints` and camera.NAME.feature those of the data set (meta/info.json)"
     for problem in problems:
         yield bad("checkpoint against joints and cameras", problem, fix)
@@ -38,7 +40,8 @@ def _sizes(setup: Setup, spec: PolicySpec) -> Iterator[Finding]:
         yield good(
             "checkpoint against joints and cameras",
             f"{spec.description}: A = {spec.action_dim}, H = {spec.horizon}, images "
-            f"{', '.join(sorted(spec.image_features))}",
+            f"{', '.join(sorted(set(spec.image_features) - set(left_out)))}"
+            + (f", left out {', '.join(sorted(left_out))}" if left_out else ""),
         )
 
 
