@@ -48,10 +48,12 @@ def load_policy(
         torch_threads=p["torch_threads"] or None,
         fast=p["fast"],
     )
-    policy.leave_out(left_out)
+    if left_out:
+        policy.leave_out(left_out)
     if p["weak_policy_path"]:
         weak = SmolVLAAdapter.load(checkpoint_path(p["weak_policy_path"]), **options, fast=False)
-        weak.leave_out(left_out)
+        if left_out:
+            weak.leave_out(left_out)
         policy.contrast_with(weak)
     return policy, policy.warm_up(task), checkpoint.state_spread
 

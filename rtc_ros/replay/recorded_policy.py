@@ -36,10 +36,12 @@ def load_policy(recording: Recording, path: str | None) -> Policy:
     )
     # Recordings of before images could be left out don't say so; another policy may lack some.
     unseen = set(known.get("left_out_images", ())) & set(policy.spec.image_features)
-    policy.leave_out(unseen)
+    if unseen:
+        policy.leave_out(unseen)
     if known.get("weak_policy_path") and not path:
         weak = load(checkpoint_path(str(known["weak_policy_path"])), fast=False)
-        weak.leave_out(unseen)
+        if unseen:
+            weak.leave_out(unseen)
         policy.contrast_with(weak)
     # As the node does: it may find that the fast path isn't equal here.
     policy.warm_up()

@@ -151,7 +151,7 @@ class JointInput:
         missing = [n for n, at in zip(self.joints, received, strict=True) if at == 0]
         if missing:
             return positions, (
-                f"no joint state yet for {_few(missing)} on {', '.join(self.topics)}"
+                f"no joint state yet for {few(missing)} on {', '.join(self.topics)}"
             )
         oldest = int(np.argmin(fresh_ns))
         age_s = (now - fresh_ns[oldest]) * 1e-9
@@ -185,6 +185,7 @@ def prefixed(topics: Sequence[str], prefixes: Sequence[str]) -> list[tuple[str, 
     return list(zip(topics, prefixes or [""] * len(topics), strict=True))
 
 
-def _few(names: Sequence[str], most: int = 4) -> str:
+def few(names: Sequence[str], most: int = 4) -> str:
+    """Return the first names of many, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -164,7 +164,8 @@ def test_messages_without_a_picture_are_left_out_and_counted(tmp_path, capsys):
     image = TYPES["sensor_msgs/msg/Image"]
     messages[2] = image(header(stamps[2]), 0, 0, "rgb8", 0, 0, np.zeros(0, np.uint8))
     messages[6] = image(header(stamps[6]), 48, 64, "rgb8", 0, 192, np.zeros(10, np.uint8))
-    bag = write_bag(tmp_path / "bag", [("/i", t, m) for t, m in zip(stamps, messages, strict=True)])
+    recorded = [("/i", t, m) for t, m in zip(stamps, messages, strict=True)]
+    bag = write_bag(tmp_path / "bag", recorded)
     shown = [time_ns for time_ns, _ in images(bag)]
     assert shown == [t for k, t in enumerate(stamps) if k not in (2, 6)]
     assert main([str(bag), "--strip", str(tmp_path / "s.png")]) == 0
