@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 _TOGETHER_NS = 5_000_000_000
 """Two that take turns within this are there at once."""
@@ -11,6 +11,14 @@ _DISTRUST_NS = 500_000_000
 """How long the second one is remembered after the last turn, at least."""
 _MOST = 8
 """Publishers that are remembered."""
+
+
+class _Seen(NamedTuple):
+    """When a publisher sent last, the stamp of that, and when it last came back after another."""
+
+    at_ns: int
+    stamp_ns: int
+    back_ns: int
 
 
 class Sources:
@@ -21,8 +29,7 @@ class Sources:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[bytes, tuple[int, int]] = {}
-        """Publisher → when it sent last, and the stamp of that."""
+        self._seen: dict[bytes, _Seen] = {}
         self._last = b""
         self._until_ns = 0
 
@@ -32,16 +39,20 @@ class Sources:
         A driver that sends its last message again and again is as good as silent; one that never
         stamps (``stamp_ns`` is 0) can't be told from a live one.
         """
-        before_ns, last_stamp_ns = self._seen.get(source, (0, 0))
-        if source != self._last and before_ns and now_ns - before_ns < _TOGETHER_NS:
-            # The slower of the two sets the pace: it will have its turn again.
-            turn_ns = max(_DISTRUST_NS, 2 * (now_ns - before_ns))
-            self._until_ns = max(self._until_ns, now_ns + turn_ns)
-        self._seen[source] = (now_ns, stamp_ns)
-        self._last = source
+        before = self._seen.get(source)
+        back_ns = 0 if before is None else before.back_ns
+        if before is not None and source != self._last and now_ns - before.at_ns < _TOGETHER_NS:
+            # Where both come back, the slower one sets the pace: it will have its turn again. One
+            # alone may have been stood in for, and have its place again.
+            other = self._seen[self._last]
+            both = now_ns - other.back_ns < _TOGETHER_NS
+            apart_ns = 2 * (now_ns - before.at_ns) if both else 0
+            self._until_ns = max(self._until_ns, now_ns + max(_DISTRUST_NS, apart_ns))
+            back_ns = now_ns
+        self._seen[source], self._last = _Seen(now_ns, stamp_ns, back_ns), source
         if len(self._seen) > _MOST:
-            del self._seen[min(self._seen, key=lambda each: self._seen[each][0])]
-        return stamp_ns == 0 or stamp_ns != last_stamp_ns
+            del self._seen[min(self._seen, key=lambda each: self._seen[each].at_ns)]
+        return stamp_ns == 0 or before is None or stamp_ns != before.stamp_ns
 
     def two_at(self, now_ns: int) -> bool:
         """Return whether two publishers send at the same time."""

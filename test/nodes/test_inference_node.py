@@ -394,7 +394,7 @@ def test_lifecycle_and_clean_exit(running):
     [
         ({"joints": ["a", "b"]}, "the policy commands 3 joints, but `joints` names 2"),
         ({"camera.right.feature": "observation.images.left"}, "needs observation.images.side"),
-        ({"cameras": ["top"]}, "fewer cameras than its base model has, name it in left_out_images"),
+        ({"cameras": ["top"]}, "than its base model has, name it in left_out_images"),
         ({"left_out_images": ["observation.images.side"]}, "side, which a camera gives"),
         ({"left_out_images": ["observation.images.back"]}, "names observation.images.back, and"),
         ({"policy_path": "/nowhere"}, "/nowhere"),

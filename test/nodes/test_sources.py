@@ -58,16 +58,23 @@ def test_a_stamp_that_its_publisher_repeats_is_no_news_and_zero_always_is():
 
 @given(fast_ms=st.floats(5, 200), slow_ms=st.floats(200, 2000), begin_ms=st.floats(0, 500))
 def test_however_seldom_the_second_sends_it_is_distrusted_all_the_time(fast_ms, slow_ms, begin_ms):
-    """Once the slower has had its second turn."""
+    """Once the slower has had a few turns."""
     fast = [(b"a", 0, k * fast_ms) for k in range(1, int(7000 / fast_ms))]
     slow = [(b"b", 0, begin_ms + k * slow_ms) for k in range(int(6500 / slow_ms))]
-    sources, since, until = Sources(), begin_ms + slow_ms + fast_ms, slow[-1][2] + slow_ms
+    sources, since, until = Sources(), begin_ms + 2 * slow_ms + fast_ms, slow[-1][2] + slow_ms
     for source, stamp, ms in sorted(fast + slow, key=lambda each: each[2]):
         if since < ms < until:
             assert sources.two_at(START + round(ms * MS))
         sources.hear(source, stamp, START + round(ms * MS))
     last_ms = max(fast[-1][2], slow[-1][2])
     assert not sources.two_at(START + round((last_ms + 2 * slow_ms + 501) * MS))
+
+
+def test_one_that_took_over_for_a_while_and_gave_back_is_soon_forgotten():
+    turns = [(b"a", 0, 20), *[(b"b", 0, 1000 + 20 * k) for k in range(50)], (b"a", 0, 2000)]
+    sources, _ = heard(*turns)
+    assert sources.two_at(START + 2499 * MS), "one can't know yet"
+    assert not sources.two_at(START + 2501 * MS)
 
 
 def test_a_hand_over_between_two_that_stay_is_forgotten():

@@ -554,7 +554,7 @@ def test_a_clock_that_runs_is_good(robot):
 
 
 def test_a_latency_that_h_does_not_cover(robot):
-    robot.change(INFERENCE, inject_latency_ms=600.0)
+    robot.change(INFERENCE, inject_latency_ms=600.0, torch_threads=0)
     robot.up()
     findings = robot.findings(measure=True)
     bad(findings, "latency", r"no s_min works: d must be at most H / 2 = 25.*cover d ≤ H/2 = 25")
