@@ -109,18 +109,19 @@ def test_joint_states_of_two_publishers_hold_the_arm(system, figure):
 
 def test_a_second_publisher_with_the_same_stamps_holds_the_arm(system, figure, monkeypatch):
     """As every two under /clock: it was passed over as a repeat, or the driver was."""
-    begun, told, stamp = time.time_ns(), [system.stamp()], system.stamp
+    begun, told, state = time.time_ns(), [system.stamp()], system.state
 
     def noted():
-        told[0] = stamp()
-        return told[0]
+        message = state()
+        told[0] = message.header.stamp
+        return message
 
     def zero():
         message = JointState(name=["a", "b"], position=[0.0, 0.0])
         message.header.stamp = told[0]
         return message
 
-    monkeypatch.setattr(system, "stamp", noted)
+    monkeypatch.setattr(system, "state", noted)
     stranger = system.second(JointState, "joint_states", zero, 50)
     try:
         steps = system.until_holding("comes from two publishers at once", begun)
