@@ -23,9 +23,10 @@ def look_at_checkpoint(
     try:
         checkpoint = read_checkpoint(checkpoint_path(setup.inference["policy_path"]))
         spread = checkpoint.state_spread
-    except (CheckpointError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever stands in a file, it must not end this
         fix = "set policy_path to a LeRobot SmolVLA checkpoint folder that is complete"
-        return [bad("checkpoint", f"{error}", fix)], None, None
+        said = str(error) if isinstance(error, (CheckpointError, ValueError)) else repr(error)
+        return [bad("checkpoint", said, fix)], None, None
     spec = checkpoint.spec
     return [*_sizes(setup, spec), *_backbone(setup, checkpoint)], spec, spread
 

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.policy.protocol import PolicySpec
 from rtc_ros.policy.state_spread import StateSpread
-from rtc_ros.preflight import cameras, commands, joints, limits, timing
+from rtc_ros.preflight import cameras, checkpoint, commands, joints, limits, timing
 from rtc_ros.preflight.findings import Level, bad, doubt, exit_code, good, show, verdict
 from rtc_ros.preflight.probe import Heard, Probe
 from rtc_ros.preflight.setup import Camera, Group
@@ -123,6 +123,15 @@ def test_any_messages_end_in_findings(data, compressed):
 def test_any_parameters_of_a_listener_end_in_findings(parameters):
     group = Group("left", "/left/commands", "float64_multi_array", NAMES)
     assert list(commands._kind(group, "/listener", parameters))
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"type": "smolvla", "input_features": 3}', "{"])
+def test_any_configuration_of_a_checkpoint_ends_in_a_finding(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    setup = setup_of(False)
+    setup.inference["policy_path"] = str(tmp_path)
+    (finding,), spec, spread = checkpoint.look_at_checkpoint(setup)
+    assert finding.level is Level.BAD and finding.sentence and spec is spread is None
 
 
 def test_a_check_that_breaks_off_is_a_finding_and_the_others_go_on(monkeypatch):
