@@ -168,7 +168,7 @@ def _unknown(encoding: str) -> str:
 def _compressed(message: Any) -> np.ndarray:
     said = str(message.format)
     source = said.rpartition(";")[0].strip()
-    if "compressedDepth" in said or source[:2] in ("16", "32"):
+    if "compressedDepth" in said or source[:2] in ("16", "32", "64"):
         raise ImageError(
             f"{said!r}: a compressed depth image, no picture; name the topic of the colour image"
         )

@@ -1,32 +1,30 @@
-"""Camera images through cv_bridge: the newest one of each camera, converted when it is used."""
+"""Camera images: the newest one of each camera, decoded when it is used."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
-from cv_bridge import CvBridge, CvBridgeError
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from rtc_ros.bags.images import ImageError, decode, form
 from rtc_ros.inference.parameters import CAMERA
 from rtc_ros.ros.parameters import declare, require
-
-_UNFIT = (CvBridgeError, cv2.error, ValueError, TypeError, KeyError, AttributeError)
-"""What comes of an image that can't be converted."""
+from rtc_ros.ros.sources import Sources, publisher_of
 
 
 class CameraInput:
     """One camera. Only the newest message is kept; safe to read from any thread.
 
-    Messages that repeat the stamp of the last one are no news; a camera that never stamps can't
-    be told from a live one.
+    Messages that repeat the stamp of their publisher's last one are no news. While two publishers
+    take turns on the topic no image is given: each would be of another place.
     """
 
     def __init__(self, node: Node, name: str, group: CallbackGroup | None = None) -> None:
@@ -38,10 +36,9 @@ class CameraInput:
         self.feature: str = values["feature"] or f"observation.images.{name}"
         self._compressed = values["transport"] == "compressed"
         self._node = node
-        self._bridge = CvBridge()
         self._lock = threading.Lock()
         self._newest: tuple[Any, int] | None = None
-        self._stamp_ns, self._repeats = 0, False
+        self._sources, self._repeats = Sources(), False
         self._form = ""
         self._interval_ns = 0.0
         self.change = ""
@@ -60,25 +57,18 @@ class CameraInput:
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
-    def _receive(self, message: Any) -> None:
+    def _receive(self, message: Any, info: Mapping[str, Any]) -> None:
         now = time.monotonic_ns()
-        stamp_ns = _stamp_ns(message)
-        # Of a compressed image only the format is known before it is decoded.
-        form = (
-            str(message.format)
-            if self._compressed
-            else f"{message.width} × {message.height} {message.encoding}"
-        )
+        is_like = form(message)
         with self._lock:
-            # A driver that sends its last image again and again is as good as silent.
-            self._repeats = stamp_ns != 0 and stamp_ns == self._stamp_ns
-            if self._repeats:
+            news = self._sources.hear(publisher_of(info), _stamp_ns(message), now)
+            self._repeats = not news
+            if not news:
                 return
-            self._stamp_ns = stamp_ns
-            if form != self._form and self._form:
-                self.change = f"camera {self.name} changed from {self._form} to {form}"
+            if is_like != self._form and self._form:
+                self.change = f"camera {self.name} changed from {self._form} to {is_like}"
                 self.changed_ns = now
-            self._form = form
+            self._form = is_like
             if self._newest is not None:
                 apart = now - self._newest[1]
                 self._interval_ns += 0.2 * (apart - self._interval_ns)
@@ -99,39 +89,35 @@ class CameraInput:
         ``taken_ns`` is CLOCK_MONOTONIC: the header's stamp, where it lies within the last ten
         seconds of the ROS clock, else the time of arrival.
         """
+        now = time.monotonic_ns()
         with self._lock:
-            newest, repeats = self._newest, self._repeats
+            newest, repeats, twice = self._newest, self._repeats, self._sources.two_at(now)
         if newest is None:
             return None, 0, f"no image yet from camera {self.name} on {self.topic}"
         message, received_ns = newest
-        age_s = (time.monotonic_ns() - received_ns) * 1e-9
+        age_s = (now - received_ns) * 1e-9
+        problem = ""
         if age_s > timeout_s:
             still = ": its messages repeat one stamp, the driver hangs" if repeats else ""
-            return (
-                None,
-                0,
-                (
-                    f"the last image of camera {self.name} on {self.topic} is {age_s:.2f} s old "
-                    f"(camera_timeout is {timeout_s:g} s){still}"
-                ),
+            problem = (
+                f"the last image of camera {self.name} on {self.topic} is {age_s:.2f} s old "
+                f"(camera_timeout is {timeout_s:g} s){still}"
             )
-        try:
-            if self._compressed:
-                image = self._bridge.compressed_imgmsg_to_cv2(message, "rgb8")
-            else:
-                image = self._bridge.imgmsg_to_cv2(message, "rgb8")
-        except _UNFIT as error:
-            encoding = message.format if self._compressed else message.encoding
-            return (
-                None,
-                0,
-                (
-                    f"an image of camera {self.name} on {self.topic} ({encoding}) can't be "
-                    f"converted to rgb8: {error}"
-                ),
+        elif twice:
+            problem = (
+                f"the images of camera {self.name} come from two publishers at once on "
+                f"{self.topic}: stop one, or give each camera a topic of its own"
             )
-        if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            return None, 0, f"camera {self.name} on {self.topic} sends no 8-bit colour images"
+        else:
+            try:
+                image = decode(message)
+            except ImageError as error:
+                problem = (
+                    f"an image of camera {self.name} on {self.topic} can't be converted to rgb8: "
+                    f"{error}"
+                )
+        if problem:
+            return None, 0, problem
         self.read_stamp_ns = _stamp_ns(message)
         return image, self._taken_ns(message, received_ns), ""
 

@@ -74,6 +74,15 @@ INFERENCE = (
         "and camera.NAME.feature.",
     ),
     Parameter(
+        "left_out_images",
+        [""],
+        "Image features of the policy that it isn't shown, by their names: a policy that was "
+        "fine-tuned with fewer cameras than its base model has keeps the base's features in its "
+        "configuration. They are hidden from it as LeRobot hides missing images in training. "
+        "Never one that it was trained with. Empty: none.",
+        reload=True,
+    ),
+    Parameter(
         "camera_timeout",
         0.5,
         "Images older than this are stale: no inference starts.",

@@ -30,7 +30,8 @@ def load_policy(
     """
     path = checkpoint_path(p["policy_path"])
     checkpoint = read_checkpoint(path)
-    problems = policy_problems(checkpoint.spec, units, features)
+    left_out = left_out_images(p)
+    problems = policy_problems(checkpoint.spec, units, features, left_out)
     if problems:
         raise ConfigurationError("; ".join(problems))
     # Imported here: torch takes seconds, and the node answers meanwhile.
@@ -47,10 +48,19 @@ def load_policy(
         torch_threads=p["torch_threads"] or None,
         fast=p["fast"],
     )
+    if left_out:
+        policy.leave_out(left_out)
     if p["weak_policy_path"]:
         weak = SmolVLAAdapter.load(checkpoint_path(p["weak_policy_path"]), **options, fast=False)
+        if left_out:
+            weak.leave_out(left_out)
         policy.contrast_with(weak)
     return policy, policy.warm_up(task), checkpoint.state_spread
+
+
+def left_out_images(p: Mapping[str, Any]) -> list[str]:
+    """Return the image features that the parameters ``p`` leave out."""
+    return [name for name in p["left_out_images"] if name]
 
 
 def first_estimator(p: Mapping[str, Any], warm_s: float, settings: RtcSettings) -> DelayEstimator:

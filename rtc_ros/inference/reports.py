@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.inference.camera_input import CameraInput
 from rtc_ros.inference.live_settings import LiveSettings
+from rtc_ros.inference.policy_loading import left_out_images
 from rtc_ros.inference.worker import InferenceWorker
 from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
 from rtc_ros.ros.joint_input import JointInput
@@ -109,6 +110,7 @@ def made_of(
         known[f"{what}_scale"] = own.scale.tolist()
         known[f"{what}_offset"] = own.offset.tolist()
     known["state_joints"] = list(units.state.joints)
+    known["left_out_images"] = left_out_images(p)
     known["joint_state_topics"] = [node.resolve_topic_name(t) for t in p["joint_state_topics"]]
     known["cameras"] = {c.feature: node.resolve_topic_name(c.topic) for c in cameras}
     if limits is not None:

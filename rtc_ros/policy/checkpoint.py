@@ -80,6 +80,7 @@ class Checkpoint:
             num_steps=int(self.config.get("num_steps", 10)),
             image_features=images,
             description=f"SmolVLA {self.folder.name}",
+            pads_images=self.config.get("resize_imgs_with_padding", True) is not None,
         )
 
     @property

@@ -1,9 +1,9 @@
-"""What the inference node needs from a policy: a dozen lines, no torch."""
+"""What the inference node needs from a policy, without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,8 +16,11 @@ from rtc_ros.core.strategies import GUIDE
 class PolicySpec:
     """What a policy takes and gives: sizes, and the image features by name as (height, width).
 
-    The size of an image feature is the one the policy was trained with; other sizes are resized.
-    ``max_candidates`` is how many chunks of one observation it can make in one batch.
+    The size of an image feature is what the policy's configuration says. With ``pads_images`` it
+    means nothing: the policy itself resizes each image in its own shape and pads it, in training
+    as here, and fine-tuning leaves the size of the base model's cameras there. Without it other
+    sizes are resized to that one. ``max_candidates`` is how many chunks of one observation it can
+    make in one batch.
     """
 
     horizon: int
@@ -27,6 +30,22 @@ class PolicySpec:
     image_features: Mapping[str, tuple[int, int]]
     description: str = ""
     max_candidates: int = 1
+    pads_images: bool = False
+
+    def without(self, images: Collection[str]) -> PolicySpec:
+        """Return what it takes where these image features are left out.
+
+        Raises:
+            ValueError: it doesn't have one of them, or none would remain.
+        """
+        unknown = sorted(set(images) - set(self.image_features))
+        left = {n: size for n, size in self.image_features.items() if n not in images}
+        if unknown or (images and not left):
+            raise ValueError(
+                f"{', '.join(unknown or sorted(images))} can't be left out: the policy has the "
+                f"images {', '.join(sorted(self.image_features))}, and needs one of them"
+            )
+        return replace(self, image_features=left)
 
 
 @dataclass(frozen=True)

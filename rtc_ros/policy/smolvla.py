@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -193,6 +193,14 @@ class SmolVLAAdapter:
         chunk = self._to_policy_units(actions)[0]
         clock.lap("postprocess")
         return PolicyResult(chunk, clock.laps)
+
+    def leave_out(self, images: Collection[str]) -> None:
+        """Take no such images from now on: LeRobot hides those that aren't there.
+
+        Raises:
+            ValueError: the policy doesn't have one of them, or none would remain.
+        """
+        self._spec = self._spec.without(images)
 
     def contrast_with(self, weak: SmolVLAAdapter) -> None:
         """Let ``bid`` prefer what this policy makes and ``weak`` doesn't (forward contrast).

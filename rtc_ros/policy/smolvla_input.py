@@ -82,24 +82,29 @@ def to_batch(
 ) -> dict[str, Any]:
     """Return what LeRobot's preprocessor takes: one observation, no batch dimension yet.
 
-    Images become float[3, h, w] within 0 and 1, of the size the policy was trained with. The
-    previous chunk goes in as the action [1, R, A], so that the checkpoint's own steps bring it
-    into the policy's space. ``names`` maps names of the config to those of an observation.
+    Images become float[3, h, w] within 0 and 1, as they are where the policy pads them itself
+    (``PolicySpec.pads_images``), else of its size. Those that ``spec`` leaves out aren't there:
+    LeRobot hides them. The previous chunk goes in as the action [1, R, A], so that the
+    checkpoint's own steps bring it into the policy's space. ``names`` maps names of the config to
+    those of an observation.
     """
     batch: dict[str, Any] = {
         names.get(STATE, STATE): torch.tensor(np.asarray(observation.state, dtype=np.float32)),
         "task": observation.task,
     }
     for name, size in spec.image_features.items():
-        batch[name] = _to_image(observation.images[name], size, device)
+        image = observation.images[name]
+        batch[name] = _to_image(image, None if spec.pads_images else size, device)
     if prev is not None:
         batch["action"] = torch.tensor(prev)[None]
     return batch
 
 
-def _to_image(image: np.ndarray, size: tuple[int, int], device: torch.device) -> Tensor:
-    pixels = torch.tensor(image).to(device).permute(2, 0, 1).to(torch.float32) / 255.0
-    if tuple(pixels.shape[1:]) == tuple(size):
+def _to_image(image: np.ndarray, size: tuple[int, int] | None, device: torch.device) -> Tensor:
+    # The order of the bytes in memory is LeRobot's, too: its resizing rounds by it.
+    planes = torch.tensor(image).to(device).permute(2, 0, 1).contiguous()
+    pixels = planes.to(torch.float32) / 255.0
+    if size is None or tuple(pixels.shape[1:]) == tuple(size):
         return pixels
     return torch.nn.functional.interpolate(
         pixels[None], size=size, mode="bilinear", align_corners=False, antialias=True
@@ -127,6 +132,7 @@ def policy_spec(config: Any, names: Mapping[str, str], description: str) -> Poli
             if ".empty_camera_" not in name  # LeRobot fills those in itself
         },
         description=description,
+        pads_images=config.resize_imgs_with_padding is not None,
     )
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from cv_bridge import CvBridge, CvBridgeError
 
+from rtc_ros.bags.images import ImageError, decode, form
 from rtc_ros.policy.protocol import PolicySpec
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.joints import silence, stamps
-from rtc_ros.preflight.probe import Heard, Probe
+from rtc_ros.preflight.probe import KEPT_IMAGES, Heard, Probe, full_name, news
 from rtc_ros.preflight.setup import Camera, Setup
 
 _LEAST_HZ = 10.0
@@ -32,12 +31,13 @@ def check_rates(setup: Setup, probe: Probe) -> Iterator[Finding]:
                 f"start the camera; or camera.{camera.name}.topic and .transport",
             )
             continue
-        ends = [probe.begun_ns, *(h.received_ns for h in heard), probe.ended_ns]
-        gap_s, rate = max(np.diff(ends)) * 1e-9, len(heard) / probe.seconds
+        times = news(heard)
+        gap_s, rate = probe.gap_s(times), len(heard) / probe.seconds
         if gap_s > timeout_s:
+            repeats = " (images that repeat a stamp are no news)" * (len(times) < len(heard))
             yield bad(
                 subject,
-                f"no image for {gap_s:.2f} s, and camera_timeout is {timeout_s:g} s",
+                f"no image for {gap_s:.2f} s, and camera_timeout is {timeout_s:g} s{repeats}",
                 "a faster camera or link, or a larger camera_timeout",
             )
         elif rate < _LEAST_HZ:
@@ -56,61 +56,79 @@ def check_images(setup: Setup, probe: Probe, spec: PolicySpec | None) -> Iterato
     for camera in setup.cameras:
         heard = probe.heard.get(camera.topic, [])
         if heard:
+            yield from _sources(camera, probe, heard)
             yield from _image(camera, heard, spec)
+
+
+def _sources(camera: Camera, probe: Probe, heard: list[Heard]) -> Iterator[Finding]:
+    kind, subject = _TYPES[camera.compressed], f"sources of camera {camera.name}"
+    named = sorted(full_name(p) for p in probe.publishers(camera.topic) if p.topic_type == kind)
+    sending = len({h.publisher for h in heard})
+    fix = "stop one, or give each camera a topic of its own"
+    if sending > 1:
+        yield bad(
+            subject,
+            f"{sending} publishers send images on {camera.topic} ({', '.join(named)}): the policy "
+            "would see two places by turns",
+            fix,
+        )
+    elif len(named) > 1:
+        yield doubt(
+            subject,
+            f"{len(named)} publishers are on {camera.topic} ({', '.join(named)}), of which one "
+            "sent images",
+            fix,
+        )
 
 
 def _image(camera: Camera, heard: list[Heard], spec: PolicySpec | None) -> Iterator[Finding]:
     subject = f"images of camera {camera.name}"
-    forms = [_form(h.message) for h in heard]
+    forms = [form(h.message) for h in heard]
     if len(set(forms)) > 1:
-        changes = " then ".join(dict.fromkeys(form for form, _ in itertools.groupby(forms)))
+        changes = " then ".join(dict.fromkeys(each for each, _ in itertools.groupby(forms)))
         yield bad(subject, f"they change: {changes}", "is there a second camera on the topic?")
         return
-    message = heard[0].message
     try:
-        shape = _decoded(camera, message).shape
-    except (CvBridgeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        yield bad(
-            subject,
-            f"{forms[0]} can't be converted to rgb8: {error}",
-            "configure the driver for rgb8, bgr8 or JPEG; depth images are no use",
-        )
+        shapes = [decode(h.message).shape for h in heard[:KEPT_IMAGES]]
+    except ImageError as error:
+        what, _, fix = str(error).rpartition("; ")
+        yield bad(subject, f"can't be converted to rgb8: {what}", fix)
         return
+    height, width = shapes[0][:2]
+    size = f"{width} × {height}"
+    if len(set(shapes)) > 1:
+        other = f"{shapes[1][1]} × {shapes[1][0]}"
+        yield bad(subject, f"they change: {size} then {other}", "is there a second camera?")
+        return
+    said = forms[0] if size in forms[0] else f"{size} {forms[0]}"
     trained = None if spec is None else spec.image_features.get(camera.feature)
-    if trained is None:
-        yield good(subject, forms[0])
+    if spec is None or trained is None:
+        yield good(subject, said)
         return
-    height, width = trained
-    if not np.isclose(shape[1] / shape[0], width / height, rtol=0.05):
+    wanted = f"{trained[1]} × {trained[0]}"
+    alike = np.isclose(width / height, trained[1] / trained[0], rtol=0.05)
+    if height < trained[0] / 2:
         yield doubt(
             subject,
-            f"{shape[1]} × {shape[0]}, and the policy was trained on {width} × {height}: another "
-            "shape of picture",
-            "set the camera to the shape of the demonstrations' images (or crop)",
-        )
-    elif shape[0] < height / 2:
-        yield doubt(
-            subject,
-            f"{shape[1]} × {shape[0]}, and the policy was trained on {width} × {height}",
+            f"{size}, and the policy was trained on {wanted}",
             "raise the camera's resolution",
         )
+    elif spec.pads_images and (alike or trained[0] == trained[1]):
+        # A square is what fine-tuning leaves there of the base model, whatever the data were.
+        yield good(subject, f"{said}; the policy pads it, its configuration says {wanted}")
+    elif spec.pads_images:
+        yield doubt(
+            subject,
+            f"{size}, and the policy's configuration says {wanted}, another shape of picture: it "
+            "pads either without distortion, but what it knows may be the other",
+            "if the demonstrations' images (meta/info.json of the data set) are of that shape, "
+            "set the camera to it; don't crop",
+        )
+    elif not alike:
+        yield doubt(
+            subject,
+            f"{size}, and the policy was trained on {wanted}: another shape of picture",
+            "set the camera to the shape of the demonstrations' images (or crop)",
+        )
     else:
-        yield good(subject, f"{forms[0]}, trained on {width} × {height}")
-
-
-def _form(message: Any) -> str:
-    """Return size and encoding in words, as far as the header tells."""
-    if hasattr(message, "format"):
-        return str(message.format)
-    return f"{message.width} × {message.height} {message.encoding}"
-
-
-def _decoded(camera: Camera, message: Any) -> np.ndarray:
-    bridge = CvBridge()
-    if camera.compressed:
-        image = bridge.compressed_imgmsg_to_cv2(message, "rgb8")
-    else:
-        image = bridge.imgmsg_to_cv2(message, "rgb8")
-    if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError("it isn't an 8-bit colour image")
-    return np.asarray(image)
+        yield good(subject, f"{said}, trained on {wanted}")

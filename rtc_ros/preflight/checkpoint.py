@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rtc_ros.inference.checks import policy_problems
+from rtc_ros.inference.policy_loading import left_out_images
 from rtc_ros.policy.backbone import find_backbone
 from rtc_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from rtc_ros.policy.checkpoint_files import CheckpointError
@@ -22,15 +23,17 @@ def look_at_checkpoint(
     try:
         checkpoint = read_checkpoint(checkpoint_path(setup.inference["policy_path"]))
         spread = checkpoint.state_spread
-    except (CheckpointError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever stands in a file, it must not end this
         fix = "set policy_path to a LeRobot SmolVLA checkpoint folder that is complete"
-        return [bad("checkpoint", f"{error}", fix)], None, None
+        said = str(error) if isinstance(error, (CheckpointError, ValueError)) else repr(error)
+        return [bad("checkpoint", said, fix)], None, None
     spec = checkpoint.spec
     return [*_sizes(setup, spec), *_backbone(setup, checkpoint)], spec, spread
 
 
 def _sizes(setup: Setup, spec: PolicySpec) -> Iterator[Finding]:
-    problems = policy_problems(spec, setup.units, [c.feature for c in setup.cameras])
+    features, left_out = [c.feature for c in setup.cameras], left_out_images(setup.inference)
+    problems = policy_problems(spec, setup.units, features, left_out)
     fix = "make `joints` and camera.NAME.feature those of the data set (meta/info.json)"
     for problem in problems:
         yield bad("checkpoint against joints and cameras", problem, fix)
@@ -38,7 +41,8 @@ def _sizes(setup: Setup, spec: PolicySpec) -> Iterator[Finding]:
         yield good(
             "checkpoint against joints and cameras",
             f"{spec.description}: A = {spec.action_dim}, H = {spec.horizon}, images "
-            f"{', '.join(sorted(spec.image_features))}",
+            f"{', '.join(sorted(set(spec.image_features) - set(left_out)))}"
+            + (f", left out {', '.join(sorted(left_out))}" if left_out else ""),
         )
 
 

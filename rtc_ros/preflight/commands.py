@@ -71,8 +71,26 @@ def _kind(group: Group, name: str, parameters: Mapping[str, Any] | None) -> Iter
             f"look there for `joints` and, for trajectories, {_DESIRED}: true",
         )
         return
-    theirs = list(parameters.get("joints") or [])
+    theirs = _names(parameters.get("joints"))
+    interfaces = _names(parameters.get("interface_name") or parameters.get("interface_names"))
+    if set(interfaces) - {"position"}:
+        yield bad(
+            subject,
+            f"{name} takes {' and '.join(interfaces)} (interface_name), and group {group.name} "
+            "sends positions",
+            "load a controller whose interface_name is position, "
+            "position_controllers/JointGroupPositionController for instance",
+        )
+        return
     if _DESIRED in parameters:
+        moved_by = _names(parameters.get("command_interfaces"))
+        if moved_by and "position" not in moved_by:
+            yield doubt(
+                subject,
+                f"{name} commands {' and '.join(moved_by)} (command_interfaces): the arm lags "
+                "behind what it is sent by what its gains leave",
+                "command_interfaces: [position] there, if the arm takes positions",
+            )
         if set(theirs) - set(group.joints) and not parameters.get("allow_partial_joints_goal"):
             lacking = ", ".join(sorted(set(theirs) - set(group.joints)))
             yield bad(
@@ -116,6 +134,13 @@ def _kind(group: Group, name: str, parameters: Mapping[str, Any] | None) -> Iter
             yield good(subject, f"{name}: takes {len(theirs)} joints in our order")
     else:
         yield good(subject, f"{name} listens (it isn't a ros2_control controller)")
+
+
+def _names(value: Any) -> list[str]:
+    """Return the words of a parameter of another node, which may be anything."""
+    if isinstance(value, str):
+        return [value]
+    return [v for v in value if isinstance(v, str)] if isinstance(value, (list, tuple)) else []
 
 
 def check_competitors(setup: Setup, probe: Probe) -> Iterator[Finding]:

@@ -1,17 +1,18 @@
-"""What a preflight check finds, and the table that shows it."""
+"""What a preflight check finds, and how that is shown."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 
 class Level(IntEnum):
-    """How bad a finding is; the worst one is the exit code."""
+    """How bad a finding is."""
 
     GOOD = 0
     DOUBT = 1
@@ -27,7 +28,7 @@ _SIGNS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table: what was looked at, what was found, and what to do about it."""
+    """What was looked at, what was found, and what to do about it."""
 
     level: Level
     subject: str
@@ -51,26 +52,46 @@ def bad(subject: str, sentence: str, fix: str) -> Finding:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """Return 0 where all is ✓, 1 where the worst is !, 2 where there is a ✗."""
-    return int(max((f.level for f in findings), default=Level.GOOD))
+    """Return 2 where there is a ✗, else 0: what only has a ! may be started.
 
-
-def table(findings: Sequence[Finding]) -> Table:
-    """Return the findings as a table, in their order.
-
-    A topic that is wider than its column is folded: cut off, two of them would look the same.
+    Not 1: that is how Python ends where a program breaks off.
     """
-    made = Table(expand=True)
-    made.add_column("", width=1)
-    made.add_column("checked", ratio=2, overflow="fold")
-    made.add_column("found", ratio=5, overflow="fold")
-    made.add_column("fix", ratio=4, overflow="fold")
+    return 2 if any(f.level is Level.BAD for f in findings) else 0
+
+
+def show(findings: Sequence[Finding], console: Console) -> None:
+    """Print the findings in their order, each ! and each ✗ once more, and the verdict."""
     for finding in findings:
-        sign, style = _SIGNS[finding.level]
-        made.add_row(
-            Text(sign, style), Text(finding.subject), Text(finding.sentence), Text(finding.fix)
-        )
-    return made
+        _print(finding, console)
+    again = sorted((f for f in findings if f.level is not Level.GOOD), key=lambda f: f.level)
+    if again:
+        console.print("\nOnce more, what isn't ✓:" if len(again) < len(findings) else "")
+    for finding in again:
+        _print(finding, console)
+    console.print(f"\n{verdict(findings)}", highlight=False)
+
+
+def _print(finding: Finding, console: Console) -> None:
+    """Print one finding, wrapped between words: a name is never broken, nor cut off."""
+    sign, style = _SIGNS[finding.level]
+    told = _wrapped(f"{finding.subject}: {finding.sentence}", "  ", console.width)
+    text = Text.assemble((sign, style), told[1:])
+    if finding.fix:
+        text.append("\n" + _wrapped(f"    → {finding.fix}", "      ", console.width), "cyan")
+    console.print(text, soft_wrap=True)
+
+
+def _wrapped(text: str, indent: str, width: int) -> str:
+    """Return ``text`` in lines of ``width``; what is longer than a line stays in one piece."""
+    first = "" if text.startswith(" ") else indent
+    return textwrap.fill(
+        " ".join(text.split()) if first else text,
+        width,
+        initial_indent=first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def verdict(findings: Sequence[Finding]) -> str:
@@ -80,5 +101,5 @@ def verdict(findings: Sequence[Finding]) -> str:
         "ready to start",
         "may be started; read each ! first",
         "don't start before each ✗ is gone",
-    )[exit_code(findings)]
+    )[max((f.level for f in findings), default=Level.GOOD)]
     return f"{counts[0]} ✓  {counts[1]} !  {counts[2]} ✗: {follows}"

@@ -9,8 +9,9 @@ import numpy as np
 
 from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
-from rtc_ros.preflight.probe import Heard, Probe, full_name
+from rtc_ros.preflight.probe import Heard, Probe, full_name, news
 from rtc_ros.preflight.setup import Setup
+from rtc_ros.ros.joint_input import few
 
 _FUTURE_S, _OLD_S = 0.1, 0.5
 _TYPE = "sensor_msgs/msg/JointState"
@@ -24,12 +25,13 @@ def check_topics(setup: Setup, probe: Probe) -> Iterator[Finding]:
         if not heard:
             yield bad(subject, silence(probe, topic), "start the driver; or joint_state_topics")
             continue
-        ends = [probe.begun_ns, *(h.received_ns for h in heard), probe.ended_ns]
-        gap_s, rate = max(np.diff(ends)) * 1e-9, len(heard) / probe.seconds
+        times = news(heard)
+        gap_s, rate = probe.gap_s(times), len(heard) / probe.seconds
         if gap_s > timeout_s:
+            repeats = " (messages that repeat a stamp are no news)" * (len(times) < len(heard))
             yield bad(
                 subject,
-                f"nothing for {gap_s:.2f} s, and joint_state_timeout is {timeout_s:g} s",
+                f"nothing for {gap_s:.2f} s, and joint_state_timeout is {timeout_s:g} s{repeats}",
                 "look at the driver and the network; or a larger joint_state_timeout",
             )
         elif rate < 1.0 / setup.period_s:
@@ -78,46 +80,78 @@ def stamps(subject: str, heard: list[Heard]) -> Iterator[Finding]:
 
 
 def check_names(setup: Setup, probe: Probe) -> Iterator[Finding]:
-    """Check that each joint is there, finite, and from one publisher only."""
-    sources: dict[str, set[bytes]] = defaultdict(set)
-    infinite: set[str] = set()
-    for topic in setup.state_topics:
-        for h in probe.heard.get(topic, []):
-            for name, position in zip(h.message.name, h.message.position, strict=False):
-                joint = setup.prefixes[topic] + name
-                sources[joint].add(h.publisher)
-                if not np.isfinite(position):
-                    infinite.add(joint)
+    """Check that each joint is there, finite, often enough, and from one publisher only."""
+    heard: dict[str, list[Heard]] = defaultdict(list)
+    finite: dict[str, list[Heard]] = defaultdict(list)
+    for h, joint, position in _states(setup, probe):
+        heard[joint].append(h)
+        if np.isfinite(position):
+            finite[joint].append(h)
     subject = "joint names"
     fix = "make `joints` the names of `ros2 topic echo --once`, after joint_state_prefixes"
     wanted = tuple(dict.fromkeys((*setup.joints, *setup.units.state.joints)))
-    missing = [joint for joint in wanted if joint not in sources]
-    others = sorted(set(sources) - set(wanted))
+    missing = [joint for joint in wanted if joint not in heard]
+    others = sorted(set(heard) - set(wanted))
     if missing:
         there = f"; there are also {', '.join(others[:8])}" if others else ""
-        yield bad(subject, f"no state of {', '.join(missing)}{there}", fix)
+        yield bad(subject, f"no state of {few(missing)}{there}", fix)
     else:
         yield good(subject, f"all {len(wanted)} joints are there")
-    if bad_ones := infinite & set(wanted):
-        named = ", ".join(sorted(bad_ones))
-        yield bad(subject, f"positions of {named} are not finite", "look at the driver")
-    twice = [joint for joint in wanted if len(sources[joint]) > 1]
-    if twice:
+    odd = [j for j in wanted if len(finite[j]) < len(heard[j])]
+    if odd:
+        yield bad(subject, f"positions of {few(odd)} are not finite", "look at the driver")
+    twice = {j: len({h.publisher for h in heard[j]}) for j in wanted}
+    if several := [j for j in wanted if twice[j] > 1]:
         yield bad(
             "joint state sources",
-            f"{', '.join(twice[:4])} come from {len(sources[twice[0]])} publishers at once",
+            f"{few(several)} come from {twice[several[0]]} publishers at once",
             "stop one (a simulation beside the robot, a second joint_state_broadcaster); or, if "
             "both arms call their joints the same, joint_state_prefixes",
         )
+    yield from _slow_joints(setup, probe, {j: finite[j] for j in wanted if finite[j]})
+
+
+def _slow_joints(
+    setup: Setup, probe: Probe, heard: dict[str, list[Heard]]
+) -> Iterator[Finding]:
+    """Name the joints that come more seldom than others do, or than the messages that have any."""
+    timeout_s = setup.controller["joint_state_timeout"]
+    gaps = {joint: probe.gap_s(news(there)) for joint, there in heard.items()}
+    rates = {joint: len(news(there)) / probe.seconds for joint, there in heard.items()}
+    # Where none is often enough, that is the topic's fault, and it was said there.
+    late = [j for j in heard if gaps[j] > timeout_s >= min(gaps.values())]
+    if late:
+        worst = max(late, key=lambda j: gaps[j])
+        yield bad(
+            "joint state rates",
+            f"{few(late)} {'come' if len(late) > 1 else 'comes'} {rates[worst]:.1f} times a "
+            f"second, up to {gaps[worst]:.2f} s apart, beside others at "
+            f"{max(rates.values()):.0f} Hz; joint_state_timeout is {timeout_s:g} s",
+            "let the driver send these joints as often as the others; or a larger "
+            "joint_state_timeout, for all of them",
+        )
+    slow = [j for j in heard if j not in late and rates[j] < 0.5 * max(rates.values())]
+    if slow := [j for j in slow if rates[j] < 1.0 / setup.period_s]:
+        yield doubt(
+            "joint state rates",
+            f"{few(slow)} {'come' if len(slow) > 1 else 'comes'} {rates[slow[0]]:.1f} times a "
+            f"second, fewer than once a control period, beside others at "
+            f"{max(rates.values()):.0f} Hz",
+            "let the driver send these joints as often as the others",
+        )
+
+
+def _states(setup: Setup, probe: Probe) -> Iterator[tuple[Heard, str, float]]:
+    """Yield message, joint and position of all that was heard, in the order of time by topic."""
+    for topic in setup.state_topics:
+        for h in probe.heard.get(topic, []):
+            for name, position in zip(h.message.name, h.message.position, strict=False):
+                yield h, setup.prefixes[topic] + name, position
 
 
 def pose(setup: Setup, probe: Probe, joints: Sequence[str]) -> np.ndarray | None:
     """Return the newest position of each of ``joints`` [A], None where one is missing."""
-    found: dict[str, float] = {}
-    for topic in setup.state_topics:
-        for h in probe.heard.get(topic, []):
-            names = [setup.prefixes[topic] + name for name in h.message.name]
-            found.update(zip(names, h.message.position, strict=False))
+    found = {joint: position for _, joint, position in _states(setup, probe)}
     if not all(joint in found for joint in joints):
         return None
     values = np.array([found[joint] for joint in joints])

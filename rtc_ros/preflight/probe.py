@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -25,11 +26,13 @@ from std_msgs.msg import String
 
 from rtc_ros.controller.robot_description import LATCHED
 from rtc_ros.preflight.setup import Setup
+from rtc_ros.ros.sources import Sources, publisher_of
 
 NODE_NAME = "rtc_preflight"
 _ANSWER_S = 2.0
 _ASK_S = 0.5
-_KEPT_IMAGES = 2
+KEPT_IMAGES = 2
+"""Images of a topic that are kept with their pixels."""
 
 STATE_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
@@ -47,6 +50,12 @@ class Heard:
     age_s: float
     publisher: bytes
     message: Any
+
+
+def news(heard: Iterable[Heard]) -> list[int]:
+    """Return when messages came that a node would take for news (``Sources``)."""
+    sources = Sources()
+    return [h.received_ns for h in heard if sources.hear(h.publisher, h.stamp_ns, h.received_ns)]
 
 
 class Probe:
@@ -96,11 +105,11 @@ class Probe:
     def _take(self, topic: str, message: Any, info: Mapping[str, Any]) -> None:
         stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         age_s = (self.node.get_clock().now().nanoseconds - stamp) * 1e-9
-        gid = info.get("publisher_gid") or {}
-        if hasattr(message, "data") and len(self.heard[topic]) >= _KEPT_IMAGES:
+        if hasattr(message, "data") and len(self.heard[topic]) >= KEPT_IMAGES:
             message.data = b""
-        publisher = bytes(gid.get("data", b""))
-        self.heard[topic].append(Heard(time.monotonic_ns(), stamp, age_s, publisher, message))
+        self.heard[topic].append(
+            Heard(time.monotonic_ns(), stamp, age_s, publisher_of(info), message)
+        )
 
     def settle(self, topics: Iterable[str], patience_s: float) -> None:
         """Wait until each topic was heard, no longer than this; then forget what came."""
@@ -119,6 +128,11 @@ class Probe:
     def seconds(self) -> float:
         """The sample's length."""
         return (self.ended_ns - self.begun_ns) * 1e-9
+
+    def gap_s(self, times_ns: Iterable[int]) -> float:
+        """Return the longest time of the sample [s] between two of these, its ends included."""
+        ends = [self.begun_ns, *times_ns, self.ended_ns]
+        return max(b - a for a, b in itertools.pairwise(ends)) * 1e-9
 
     def description(self, topic: str, seconds: float) -> str:
         """Return the robot description on ``topic``, "" if none comes within ``seconds``."""

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rtc_ros.policy.protocol import Guidance, Observation, Policy, PolicySpec
+from rtc_ros.inference.policy_loading import left_out_images
+from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
 from rtc_ros.policy.shipped import checkpoint_path
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.setup import Setup
@@ -25,7 +26,7 @@ def measured_latency_s(setup: Setup) -> float:
     from rtc_ros.policy.smolvla import SmolVLAAdapter
 
     p = setup.inference
-    policy: Policy = SmolVLAAdapter.load(
+    policy = SmolVLAAdapter.load(
         checkpoint_path(p["policy_path"]),
         backbone=p["backbone_path"] or None,
         device=p["device"],
@@ -33,6 +34,7 @@ def measured_latency_s(setup: Setup) -> float:
         torch_threads=p["torch_threads"] or None,
         fast=p["fast"],
     )
+    policy.leave_out(left_out_images(p))
     policy.warm_up()
     spec = policy.spec
     images = {n: np.zeros((*size, 3), np.uint8) for n, size in spec.image_features.items()}
@@ -61,13 +63,26 @@ def check_latency(setup: Setup, spec: PolicySpec, latency_s: float | None) -> It
     extra_s = setup.settings.inject_latency_ms * 1e-3
     delay = 0 if latency_s is None else math.ceil((latency_s + extra_s) / period_s) + 1
     problems = setup.settings.problems(horizon, delay)
+    chunk = "" if latency_s is None else f"{latency_s * 1e3:.0f} ms a guided chunk is d = {delay}"
+    faster = _faster(setup)
     if problems:
-        yield bad(subject, f"{problems[0]}. {room}", "infer faster (device, num_steps), or s_min")
+        told = f"{chunk}: {problems[0]}" if chunk else problems[0]
+        yield bad(subject, f"{told}. {room}", f"{faster}; or another s_min")
     elif latency_s is None:
         yield good(subject, f"{room}; not measured (--measure loads the policy and does)")
     else:
-        said = f"{latency_s * 1e3:.0f} ms a guided chunk is d = {delay}; {room}"
+        said = f"{chunk}; {room}"
         if delay > 0.8 * largest:
-            yield doubt(subject, said, "little is left for a busy machine: infer faster")
+            yield doubt(subject, said, f"little is left for a busy machine: {faster}")
         else:
             yield good(subject, said)
+
+
+def _faster(setup: Setup) -> str:
+    """Say what makes inference faster, with these parameters."""
+    ways = ["a faster device", "fewer num_steps"]
+    on_gpu = str(setup.inference["device"]).startswith("cuda")
+    if not on_gpu and setup.inference["torch_threads"] != 1:
+        # Torch's threads wait for one another: on a busy CPU each chunk takes many times as long.
+        ways.insert(0, "on a CPU that others use, too, torch_threads: 1")
+    return f"infer faster: {', '.join(ways)}"

@@ -34,9 +34,15 @@ def load_policy(recording: Recording, path: str | None) -> Policy:
         torch_threads=int(known.get("torch_threads", 0)) or None,
         fast=bool(known.get("fast", False)),
     )
+    # Recordings of before images could be left out don't say so; another policy may lack some.
+    unseen = set(known.get("left_out_images", ())) & set(policy.spec.image_features)
+    if unseen:
+        policy.leave_out(unseen)
     if known.get("weak_policy_path") and not path:
-        weak = checkpoint_path(str(known["weak_policy_path"]))
-        policy.contrast_with(load(weak, fast=False))
+        weak = load(checkpoint_path(str(known["weak_policy_path"])), fast=False)
+        if unseen:
+            weak.leave_out(unseen)
+        policy.contrast_with(weak)
     # As the node does: it may find that the fast path isn't equal here.
     policy.warm_up()
     return policy

@@ -16,11 +16,10 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import JointState
 
 from rtc_ros.ros.parameters import ConfigurationError
+from rtc_ros.ros.sources import Sources, publisher_of
 
-_SOURCE_CHANGES = 3
-"""A driver that restarts changes the publisher once; two drivers change it all the time."""
 _DISTRUST_NS = 500_000_000
-"""How long a jump, or a second publisher, is held against the joint states."""
+"""How long a jump is held against the joint states."""
 _JUMP_FACTOR, _JUMP_SPAN_S = 4.0, 0.05
 """A jump: from one message to the next farther than this many times the velocity limit goes in
 the time between them, or in 0.05 s where they come closer (messages may come in bunches)."""
@@ -30,9 +29,8 @@ class JointInput:
     """The newest position of each joint and how old it is; safe to read from any thread.
 
     What is not taken as news: positions that aren't finite, and messages that repeat the stamp of
-    the last one (a driver that sends its last state again and again is as good as silent; one
-    that never stamps can't be told from a live one). What makes ``read`` refuse for a while: a
-    joint that comes from two publishers, and one that jumps, once ``expect`` was called.
+    their publisher's last one (``Sources``). What makes ``read`` refuse for a while: a joint that
+    comes from two publishers, and one that jumps, once ``expect`` was called.
 
     Args:
         node: where the subscriptions live.
@@ -67,8 +65,7 @@ class JointInput:
         self.read_received_ns = np.zeros(len(self.joints), dtype=np.int64)
         """When those positions came (CLOCK_MONOTONIC), joint by joint."""
         self._repeats = np.zeros(len(self.joints), dtype=bool)
-        self._sources: list[bytes] = [b""] * len(self.joints)
-        self._source_changes = np.zeros((len(self.joints), _SOURCE_CHANGES), dtype=np.int64)
+        self._sources = [Sources() for _ in self.joints]
         self._largest_speed: np.ndarray | None = None
         self._jump = ""
         self.jump_ns = 0
@@ -96,21 +93,18 @@ class JointInput:
     def _receive(self, prefix: str, message: JointState, info: Mapping[str, Any]) -> None:
         now = time.monotonic_ns()
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        source = bytes((info.get("publisher_gid") or {}).get("data", b""))
+        source = publisher_of(info)
         with self._lock:
             for name, position in zip(message.name, message.position, strict=False):
                 i = self._index.get(prefix + name)
                 if i is None:
                     continue
+                self._repeats[i] = not self._sources[i].hear(source, stamp_ns, now)
                 if not np.isfinite(position):
                     self.not_finite += 1
                     continue
-                self._repeats[i] = stamp_ns != 0 and stamp_ns == self._stamps_ns[i]
                 if self._repeats[i]:
                     continue
-                if self._sources[i] not in (b"", source):
-                    self._source_changes[i] = [*self._source_changes[i, 1:], now]
-                self._sources[i] = source
                 self._look_for_jump(i, position, now)
                 self._positions[i] = position
                 self._received_ns[i] = now
@@ -151,14 +145,14 @@ class JointInput:
             repeats = self._repeats.copy()
             self.read_stamps_ns = tuple(self._stamps_ns.tolist())
             self.read_received_ns = received
-            changed_ns = self._source_changes[:, 0].copy()
+            now = time.monotonic_ns()
+            twice = [n for n, s in zip(self.joints, self._sources, strict=True) if s.two_at(now)]
             jump, jump_ns = self._jump, self.jump_ns
         missing = [n for n, at in zip(self.joints, received, strict=True) if at == 0]
         if missing:
             return positions, (
-                f"no joint state yet for {_few(missing)} on {', '.join(self.topics)}"
+                f"no joint state yet for {few(missing)} on {', '.join(self.topics)}"
             )
-        now = time.monotonic_ns()
         oldest = int(np.argmin(fresh_ns))
         age_s = (now - fresh_ns[oldest]) * 1e-9
         if age_s > timeout_s:
@@ -167,10 +161,9 @@ class JointInput:
                 f"the joint state of {self.joints[oldest]} is {age_s:.2f} s old "
                 f"(joint_state_timeout is {timeout_s:g} s){still}"
             )
-        twice = int(np.argmax(changed_ns))
-        if now - changed_ns[twice] < _DISTRUST_NS and changed_ns[twice]:
+        if twice:
             return positions, (
-                f"the joint state of {self.joints[twice]} comes from two publishers at once on "
+                f"the joint state of {twice[0]} comes from two publishers at once on "
                 f"{', '.join(self.topics)}: stop one"
             )
         if jumps and now - jump_ns < _DISTRUST_NS and jump:
@@ -192,6 +185,7 @@ def prefixed(topics: Sequence[str], prefixes: Sequence[str]) -> list[tuple[str, 
     return list(zip(topics, prefixes or [""] * len(topics), strict=True))
 
 
-def _few(names: Sequence[str], most: int = 4) -> str:
+def few(names: Sequence[str], most: int = 4) -> str:
+    """Return the first names of many, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

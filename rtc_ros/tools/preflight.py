@@ -1,8 +1,8 @@
 """`rtc_ros preflight`: what would go wrong, found before anything moves.
 
 Looks at the running robot (its drivers; our nodes needn't run), the parameter file and the
-checkpoint. Publishes nothing and changes nothing. Exit code 0: all ✓; 1: the worst is a !;
-2: there is a ✗, or the parameter file can't be used.
+checkpoint. Publishes nothing and changes nothing. Exit code 0: nothing is ✗, though something
+may be !; 2: there is a ✗, or the parameter file can't be used.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Console
 
 from rtc_ros.preflight import cameras, checkpoint, commands, joints, limits, machine, timing
-from rtc_ros.preflight.findings import Finding, bad, exit_code, table, verdict
+from rtc_ros.preflight.findings import Finding, bad, exit_code, show
 from rtc_ros.preflight.probe import Probe
 from rtc_ros.preflight.setup import Setup, read_setup
 from rtc_ros.ros.parameters import ConfigurationError
@@ -50,27 +50,44 @@ def examine(
 ) -> list[Finding]:
     """Listen to the robot through ``probe`` and run every check; see the module."""
     findings, spec, spread = checkpoint.look_at_checkpoint(setup)
+    horizon = 50 if spec is None else spec.horizon
     probe.listen(setup)
     topics = [*setup.state_topics, *(c.topic for c in setup.cameras)]
     probe.settle(topics, patience_s)
     probe.collect(seconds)
-    findings += joints.check_topics(setup, probe)
-    findings += joints.check_names(setup, probe)
-    findings += limits.check_limits(setup, probe, patience_s)
-    findings += joints.check_units(setup, probe, spread)
-    findings += cameras.check_rates(setup, probe)
-    findings += cameras.check_images(setup, probe, spec)
-    findings += commands.check_inputs_qos(setup, probe)
-    findings += commands.check_listeners(setup, probe)
-    findings += commands.check_competitors(setup, probe)
-    findings += commands.check_nodes(setup, probe)
-    findings += commands.check_clock(setup, probe)
-    if spec is not None:
-        findings += _timing(setup, spec, measure)
-    findings += machine.check_realtime(setup)
-    findings += machine.check_shared_memory(setup, 50 if spec is None else spec.horizon)
-    findings += machine.check_segments(setup)
+    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+        ("joint states", lambda: joints.check_topics(setup, probe)),
+        ("joint names", lambda: joints.check_names(setup, probe)),
+        ("limits", lambda: limits.check_limits(setup, probe, patience_s)),
+        ("pose", lambda: joints.check_units(setup, probe, spread)),
+        ("camera rates", lambda: cameras.check_rates(setup, probe)),
+        ("images", lambda: cameras.check_images(setup, probe, spec)),
+        ("QoS of the inputs", lambda: commands.check_inputs_qos(setup, probe)),
+        ("listeners", lambda: commands.check_listeners(setup, probe)),
+        ("other commanders", lambda: commands.check_competitors(setup, probe)),
+        ("own nodes", lambda: commands.check_nodes(setup, probe)),
+        ("clock", lambda: commands.check_clock(setup, probe)),
+        ("latency", lambda: [] if spec is None else _timing(setup, spec, measure)),
+        ("real-time rights", lambda: machine.check_realtime(setup)),
+        ("shared memory", lambda: machine.check_shared_memory(setup, horizon)),
+        ("segments", lambda: machine.check_segments(setup)),
+    ]
+    for subject, check in checks:
+        findings += _guarded(subject, check)
     return findings
+
+
+def _guarded(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield what ``check`` finds; one that breaks off is a finding, and the others go on."""
+    try:
+        yield from check()
+    except Exception as error:  # noqa: BLE001 - whatever the robot sends, it must not end this
+        said = " ".join(str(error).split())
+        yield bad(
+            subject,
+            f"this check broke off: {type(error).__name__}: {said}",
+            "nothing is known of it: look at it by hand, and report this sentence",
+        )
 
 
 def _timing(setup: Setup, spec: timing.PolicySpec, measure: bool) -> list[Finding]:
@@ -84,7 +101,7 @@ def _timing(setup: Setup, spec: timing.PolicySpec, measure: bool) -> list[Findin
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; 0 all ✓, 1 the worst is !, 2 there is a ✗ or the file can't be used."""
+    """Print what is found; 0 where nothing is ✗, 2 where something is or the file is no use."""
     options = _parser().parse_args(argv)
     values = {}
     for word in options.arguments:
@@ -107,9 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             patience_s=options.patience,
             measure=options.measure,
         )
-    console = Console()
-    console.print(table(findings))
-    console.print(verdict(findings))
+    show(findings, Console())
     return exit_code(findings)
 
 

@@ -109,6 +109,32 @@ def test_joint_states_of_two_publishers_hold_the_arm(system, figure):
     figure(f"holds {steps} steps after it came, moves {held} ticks after it left")
 
 
+def test_a_second_publisher_with_the_same_stamps_holds_the_arm(system, figure, monkeypatch):
+    """As every two under /clock: it was passed over as a repeat, or the driver was."""
+    begun, told, state = time.time_ns(), [system.stamp()], system.state
+
+    def noted():
+        message = state()
+        told[0] = message.header.stamp
+        return message
+
+    def zero():
+        message = JointState(name=["a", "b"], position=[0.0, 0.0])
+        message.header.stamp = told[0]
+        return message
+
+    monkeypatch.setattr(system, "state", noted)
+    stranger = system.second(JointState, "joint_states", zero, 50)
+    try:
+        steps = system.until_holding("comes from two publishers at once", begun)
+        system.until_said("rtc_controller: motion", "two publishers at once", begun)
+    finally:
+        system.remove(stranger)
+    held = system.until_moving()
+    assert held <= SECOND + STALL_TICKS
+    figure(f"holds {steps} steps after it came, moves {held} ticks after it left")
+
+
 def test_a_driver_that_restarts_is_gone_on_with(system, figure):
     begun = time.time_ns()
     system.restart_driver(away_s=1.6)
@@ -169,6 +195,39 @@ def test_a_camera_that_changes_its_images_is_named_and_used(system, figure, size
     system.camera_size, system.camera_encoding = (48, 64), "rgb8"
     assert not system.disturbed(begun)
     figure("not held: the image is converted and resized")
+
+
+def test_two_cameras_on_one_topic_are_named_and_starve_the_arm(system, figure):
+    begun = time.time_ns()
+    stranger = system.second(Image, "camera/top", system.image, 20)
+    try:
+        system.until_said("rtc_inference: inference", "camera top come from two publishers", begun)
+        system.until_holding("starved", begun)
+    finally:
+        system.remove(stranger)
+    held = system.until_moving()
+    assert held <= SECOND + STALL_TICKS
+    figure(f"no chunk of mixed pictures; moves {held} ticks after the other left")
+
+
+def test_rows_of_an_image_may_be_longer_than_the_picture(system, figure):
+    """What the policy is shown is tested with the decoder; here, that nothing is held."""
+    begun, image = time.time_ns(), system.image
+
+    def padded():
+        message = image()
+        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, -1)
+        message.data = np.pad(rows, [(0, 0), (0, 64)]).tobytes()
+        message.step += 64
+        message.is_bigendian = 1
+        return message
+
+    system.image = padded
+    chunks = len(system.watcher.chunks)
+    system.until(lambda: len(system.watcher.chunks) > chunks + 3, "chunks made of such images")
+    del system.image
+    assert not system.disturbed(begun)
+    figure("not held")
 
 
 def test_images_that_cant_be_converted_are_named_and_starve_the_arm(system, figure):

@@ -394,6 +394,9 @@ def test_lifecycle_and_clean_exit(running):
     [
         ({"joints": ["a", "b"]}, "the policy commands 3 joints, but `joints` names 2"),
         ({"camera.right.feature": "observation.images.left"}, "needs observation.images.side"),
+        ({"cameras": ["top"]}, "than its base model has, name it in left_out_images"),
+        ({"left_out_images": ["observation.images.side"]}, "side, which a camera gives"),
+        ({"left_out_images": ["observation.images.back"]}, "names observation.images.back, and"),
         ({"policy_path": "/nowhere"}, "/nowhere"),
         ({"policy_path": "package:nothing"}, "no checkpoint 'nothing' ships with rtc_ros"),
         ({"s_min": 32}, "H = 32"),
@@ -417,6 +420,24 @@ def test_what_does_not_fit_is_said_in_the_log(ros, tmp_path, parameters, changes
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
+
+
+def test_it_runs_without_a_camera_that_the_policy_was_never_shown(
+    ros, tmp_path, parameters, monkeypatch
+):
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    changes = {"cameras": ["top"], "left_out_images": ["observation.images.side"]}
+    robot = RobotDouble(tmp_path)
+    try:
+        seeing = Seeing(robot)
+        robot.start(start_when_ready=True, max_velocity=[1000.0])
+        robot.processes.start([NodeToRun("rtc_inference", parameters={**parameters, **changes})])
+        seeing.wait_for_chunks(3)
+        robot.until(lambda: seeing.settings, "the settings")
+        assert seeing.settings[-1]["left_out_images"] == ["observation.images.side"]
+        assert set(seeing.settings[-1]["cameras"]) == {"observation.images.top"}
+    finally:
+        robot.close()
 
 
 def test_a_signal_while_torch_is_imported_ends_it_cleanly(ros, tmp_path, parameters):

@@ -18,7 +18,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
 
 from rtc_ros.bringup import config_file
@@ -53,6 +53,10 @@ class PreflightRobot:
         self.state_hz, self.stamp_offset_s, self.stamped = 100.0, 0.0, True
         self.camera_qos = QoSProfile(depth=2)
         self.camera_hz, self.encoding, self.sizes = 20.0, "rgb8", [(96, 96)]
+        self.compressed: tuple[str, bytes] | None = None
+        """Format and bytes of what the camera sends in place of raw images."""
+        self.slow: dict[str, float] = {}
+        """Joint → how often it is sent [Hz], in messages of its own."""
         self.listener_type: Any = Float64MultiArray
         self.listener_qos = QoSProfile(depth=10)
         self.listener_parameters: dict[str, dict[str, Any]] = {s: {} for s in SIDES}
@@ -87,7 +91,10 @@ class PreflightRobot:
         self._states = driver.create_publisher(JointState, "joint_states", 10)
         if self.state_hz:
             driver.create_timer(1 / self.state_hz, self._publish_states)
-        self._camera = driver.create_publisher(Image, "camera/top/image_raw", self.camera_qos)
+        for joint, hz in self.slow.items():
+            driver.create_timer(1 / hz, lambda joint=joint: self._publish_joints([joint]))
+        kind = Image if self.compressed is None else CompressedImage
+        self._camera = driver.create_publisher(kind, "camera/top/image_raw", self.camera_qos)
         if self.camera_hz:
             driver.create_timer(1 / self.camera_hz, self._publish_image)
         for side in set(SIDES) - self.deaf:
@@ -108,10 +115,18 @@ class PreflightRobot:
         return message
 
     def _publish_states(self) -> None:
-        message = JointState(name=self.names, position=[float(x) for x in self.pose])
+        self._publish_joints([name for name in self.names if name not in self.slow])
+
+    def _publish_joints(self, names: list[str]) -> None:
+        pose = dict(zip(self.names, self.pose, strict=True))
+        message = JointState(name=names, position=[float(pose[name]) for name in names])
         self._states.publish(self._stamp(message))
 
     def _publish_image(self) -> None:
+        if self.compressed is not None:
+            said, data = self.compressed
+            self._camera.publish(self._stamp(CompressedImage(format=said, data=data)))
+            return
         height, width = self.sizes[self._images % len(self.sizes)]
         self._images += 1
         channels = {"32FC1": 4, "mono8": 1}.get(self.encoding, 3)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from preflight_robot import JOINTS, SIDES
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rich.console import Console
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.spec import HandoffSpec
-from rtc_ros.preflight.findings import Finding, Level, exit_code, good, table
+from rtc_ros.preflight.findings import Finding, Level, exit_code
 from rtc_ros.tools import preflight
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -48,7 +47,6 @@ def bad(findings, subject, sentence):
 
 
 def doubt(findings, subject, sentence):
-    assert exit_code(findings) >= 1
     return found(findings, Level.DOUBT, subject, sentence)
 
 
@@ -78,7 +76,7 @@ def test_a_robot_without_faults_has_none_and_the_command_says_so(robot, capsys, 
         if not re.search("[!✗] ", text.split("real-time")[0]):
             break
     assert "0 ✗" in text and "✗" not in text.replace("0 ✗", ""), text
-    assert code in (0, 1), text  # 1 where the machine grants no real-time rights
+    assert code == 0, text
     assert "! " not in text.split("real-time")[0], text
     assert "takes 7 joints in our order" in " ".join(text.replace("│", " ").split())
     assert re.search(r"\d+ ms a guided chunk is d", " ".join(text.split()))
@@ -89,10 +87,10 @@ def test_trajectory_controllers_that_are_set_up_rightly_are_good(robot):
     robot.up()
     for _ in range(TRIES):
         findings = robot.findings()
-        code = exit_code([f for f in findings if "rights" not in f.subject])
-        if code == 0:
+        odd = [f for f in findings if f.level is not Level.GOOD and "rights" not in f.subject]
+        if not odd:
             break
-    assert code == 0
+    assert not odd
     found(findings, Level.GOOD, "listener", "a joint_trajectory_controller with interpolate")
 
 
@@ -259,6 +257,42 @@ def test_two_sources_of_joint_states(robot):
     doubt(findings, "stamps", "they go back in time")
 
 
+def test_two_sources_with_equal_stamps(robot):
+    """As two simulations on one /clock; the stamps alone can't tell."""
+    node = robot.node("simulation")
+    second = node.create_publisher(JointState, "joint_states", 10)
+    publish = robot._stamp
+
+    def both(message):
+        stamped = publish(message)
+        if isinstance(stamped, JointState):
+            second.publish(JointState(header=stamped.header, name=JOINTS, position=[0.0] * 14))
+        return stamped
+
+    robot._stamp = both
+    robot.up()
+    bad(robot.findings(), "joint state sources", "left_waist, .* come from 2 publishers")
+
+
+def test_a_joint_that_comes_seldom_beside_others_that_come_often(robot):
+    robot.slow = {JOINTS[-1]: 1.0}
+    robot.up()
+    sentence = rf"^{JOINTS[-1]} comes \d\.\d times a second, up to \d\.\d+ s apart, beside others"
+    finding = bad(robot.findings(3.0), "joint state rates", sentence)
+    assert "joint_state_timeout is 0.5 s" in finding.sentence
+    robot.change("/**", joint_state_timeout=5.0)
+    said = doubt(robot.findings(3.0), "joint state rates", "fewer than once a control period")
+    assert said.sentence.startswith(f"{JOINTS[-1]} comes ")
+
+
+def test_states_that_repeat_one_stamp_are_no_news(robot):
+    robot._stamp = lambda message: (setattr(message.header.stamp, "sec", 5), message)[1]
+    robot.up()
+    findings = robot.findings(1.0)
+    bad(findings, "joint states on", r"nothing for \d\.\d+ s, .*that repeat a stamp are no news")
+    bad(findings, "camera top", r"no image for \d\.\d+ s, .*that repeat a stamp are no news")
+
+
 def test_positions_that_are_not_finite(robot):
     robot.pose[4] = np.nan
     robot.up()
@@ -314,7 +348,8 @@ def test_a_camera_that_is_slow_and_of_another_shape(robot):
     robot.up()
     findings = robot.findings(1.0)
     doubt(findings, "camera top", r"\d\.\d images a second")
-    doubt(findings, "images of camera top", "96 × 48, and the policy was trained on 96 × 96")
+    # The policy pads it; the square in its configuration tells nothing of the demonstrations.
+    found(findings, Level.GOOD, "images of camera top", "96 × 48 rgb8; the policy pads it")
 
 
 def test_a_camera_with_gaps_and_few_pixels(robot):
@@ -328,7 +363,60 @@ def test_a_camera_with_gaps_and_few_pixels(robot):
 def test_a_camera_of_depth_images(robot):
     robot.encoding = "32FC1"
     robot.up()
-    bad(robot.findings(), "images of camera top", "96 × 96 32FC1 can't be converted")
+    bad(robot.findings(), "images of camera top", "rgb8: 96 × 96 32FC1: those are")
+
+
+def encoded(extension, pixels):
+    return cv2.imencode(extension, pixels)[1].tobytes()
+
+
+FINE = np.full((96, 96, 3), 90, np.uint8)
+COMPRESSED = {
+    "empty": (("jpeg", b""), "'jpeg': it has no bytes"),
+    "truncated": (("jpeg", encoded(".jpg", FINE)[:300]), "300 bytes are no whole JPEG"),
+    "video": (("h264", b"\0\0\0\1\x67\x42" + bytes(60)), "'h264': a video stream"),
+    "depth": (("16UC1; compressedDepth png", bytes(90)), "Depth png': a compressed depth"),
+    "depth as png": (
+        ("16UC1; png compressed ", encoded(".png", FINE[..., 0].astype(np.uint16))),
+        "a compressed depth image",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COMPRESSED)
+def test_a_camera_whose_messages_hold_no_picture(robot, case):
+    robot.compressed, sentence = COMPRESSED[case]
+    robot.change(INFERENCE, camera__top__transport="compressed")
+    robot.up()
+    finding = bad(robot.findings(), "images of camera top", f"can't be converted.*{sentence}")
+    assert re.search("colour image|JPEG|look at", finding.fix)
+
+
+def test_a_camera_without_pixels(robot):
+    robot.sizes = [(0, 0)]
+    robot.up()
+    bad(robot.findings(), "images of camera top", "0 × 0 rgb8: it has no pixels")
+
+
+def test_a_compressed_camera_is_seen_through(robot):
+    robot.compressed = ("rgb8; jpeg compressed bgr8", encoded(".jpg", FINE))
+    robot.change(INFERENCE, camera__top__transport="compressed")
+    robot.up()
+    found(robot.findings(), Level.GOOD, "images of camera top", "96 × 96 rgb8; jpeg compressed")
+
+
+def test_two_cameras_on_one_topic(robot):
+    second = Image(height=96, width=96, encoding="rgb8", step=288, data=bytes(96 * 288))
+    robot.second(Image, "camera/top/image_raw", "back_camera", second)
+    robot.up()
+    finding = bad(robot.findings(1.0), "sources of camera top", "2 publishers send images on")
+    assert "/back_camera, /driver" in finding.sentence and "stop one" in finding.fix
+
+
+def test_a_second_camera_that_is_silent_yet(robot):
+    robot.node("back_camera").create_publisher(Image, "camera/top/image_raw", 2)
+    robot.up()
+    doubt(robot.findings(), "sources of camera top", r"2 publishers are on .*\(/back_camera, /dri")
 
 
 def test_a_camera_whose_size_changes(robot):
@@ -356,16 +444,6 @@ def test_messages_whose_package_was_not_sourced(robot, monkeypatch):
     robot.up()
     sentence = "package of interbotix_xs_msgs/msg/JointGroupCommand isn't there"
     assert "source" in bad(robot.findings(), "messages for /left_arm", sentence).fix
-
-
-def test_names_that_are_wider_than_the_table_are_not_cut_off():
-    topics = ["/follower_left/commands/joint_group", "/follower_left/commands/joint_single"]
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(table([good(f"commands on {topic}", "fine") for topic in topics]))
-    said = re.sub(
-        r"\s", "", "".join(x.split("│")[2] for x in console.export_text().split("\n") if "│" in x)
-    )
-    assert all(topic in said for topic in topics)
 
 
 def test_a_listener_of_another_type(robot):
@@ -411,6 +489,34 @@ def test_a_forward_controller_with_another_order(robot):
     robot.listener_parameters["left"] = {"joints": SIDES["left"][::-1]}
     robot.up()
     bad(robot.findings(), "/left_arm", "takes its numbers in the order left_gripper, left_wrist")
+
+
+@pytest.mark.parametrize("interface", ["velocity", "effort"])
+def test_a_forward_controller_of_something_else_than_positions(robot, interface):
+    robot.listener_parameters["left"] = {"joints": SIDES["left"], "interface_name": interface}
+    robot.listener_parameters["right"] = {
+        "joints": SIDES["right"],
+        "interface_names": ["position", interface],
+    }
+    robot.up()
+    findings = robot.findings()
+    finding = bad(findings, "/left_arm", f"takes {interface} .*and group left sends positions")
+    assert "interface_name is position" in finding.fix
+    bad(findings, "/right_arm", f"takes position and {interface}")
+
+
+def test_a_trajectory_controller_that_commands_velocities(robot):
+    trajectory_controllers(robot)
+    for parameters in robot.listener_parameters.values():
+        parameters["command_interfaces"] = ["velocity"]
+    robot.up()
+    doubt(robot.findings(), "listener on /left_arm", "commands velocity .*the arm lags")
+
+
+def test_a_listener_whose_parameters_are_of_other_types(robot):
+    robot.listener_parameters["left"] = {"joints": 3, "interface_name": 2.5}
+    robot.up()
+    found(robot.findings(), Level.GOOD, "listener on /left_arm", "isn't a ros2_control controller")
 
 
 def test_a_trajectory_controller_that_starts_from_the_measured_state(robot):
@@ -464,10 +570,12 @@ def test_a_clock_that_runs_is_good(robot):
 
 
 def test_a_latency_that_h_does_not_cover(robot):
-    robot.change(INFERENCE, inject_latency_ms=600.0)
+    robot.change(INFERENCE, inject_latency_ms=600.0, torch_threads=0)
     robot.up()
     findings = robot.findings(measure=True)
     bad(findings, "latency", r"no s_min works: d must be at most H / 2 = 25.*cover d ≤ H/2 = 25")
+    finding = bad(findings, "latency", r"\d+ ms a guided chunk is d = \d+: ")
+    assert "torch_threads: 1" in finding.fix
     robot.change(INFERENCE, inject_latency_ms=0.0, s_min=60)
     bad(robot.findings(), "latency", "s_min is 60, but a chunk has only H = 50 rows")
 

@@ -7,7 +7,8 @@ import pytest
 
 from rtc_ros.bags.reader import BagError
 from rtc_ros.policy.protocol import PolicySpec
-from rtc_ros.replay.recorded_policy import check_policy
+from rtc_ros.policy.tiny import TinySpec, write_tiny_checkpoint
+from rtc_ros.replay.recorded_policy import check_policy, load_policy
 
 SPEC = PolicySpec(50, 2, 3, 10, {"observation.images.top": (96, 96)})
 SETTINGS = {
@@ -26,6 +27,25 @@ def test_a_policy_may_be_shown_other_joints_than_it_commands():
     check()
     # Nothing chosen: the commanded joints, as in recordings of before there was a choice.
     check(replace(SPEC, state_dim=2), state_joints=[])
+
+
+def test_images_that_were_left_out_are_left_out_again(tmp_path):
+    top, wrist = "observation.images.top", "observation.images.wrist"
+    cameras = dict.fromkeys((top, wrist), (64, 64))
+    sizes = TinySpec(action_dim=2, state_dim=3, image_features=cameras)
+    both, one = tmp_path / "both", tmp_path / "one"
+    write_tiny_checkpoint(both, sizes)
+    write_tiny_checkpoint(one, replace(sizes, image_features={top: (64, 64)}))
+    settings = {**SETTINGS, "policy_path": str(both), "device": "cpu", "left_out_images": [wrist]}
+    recording = SimpleNamespace(settings=settings)
+    policy = load_policy(recording, None)
+    assert set(policy.spec.image_features) == {top}
+    check_policy(recording, policy)
+    # Another policy may not have them at all; an older recording doesn't say so.
+    check_policy(recording, load_policy(recording, str(one)))
+    del settings["left_out_images"]
+    with pytest.raises(BagError, match=f"the policy sees {top}, {wrist}, recorded were {top}"):
+        check_policy(recording, load_policy(recording, None))
 
 
 @pytest.mark.parametrize(
