@@ -40,6 +40,7 @@ _CODES: dict[str, tuple[str, int, int | None]] = {
 }
 """Encoding → type of a number, numbers a pixel, and how they become RGB."""
 
+_PLAIN = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
 _PLANES = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 """Brightness of all pixels, then colour of every second one in every second row."""
 
@@ -56,6 +57,17 @@ def form(message: Any) -> str:
     if hasattr(message, "format"):
         return str(message.format)
     return f"{message.width} × {message.height} {message.encoding}"
+
+
+def plain(message: Any) -> bool:
+    """Tell whether it is a raw colour or grey image whose bytes are its pixels and no more.
+
+    Any cv_bridge converts those alike: PyPI's and the distributions', old and new.
+    """
+    if hasattr(message, "format") or message.encoding not in _PLAIN or message.is_bigendian:
+        return False
+    row = message.width * _CODES[message.encoding][1]
+    return 0 < row == message.step and 0 < len(message.data) == message.height * row
 
 
 def decode(message: Any) -> np.ndarray:

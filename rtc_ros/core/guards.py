@@ -16,7 +16,7 @@ from rtc_ros.core.frozen import changed
 from rtc_ros.core.limits import JointLimits
 
 FOLLOWS_WITHIN_S = 0.2
-"""An arm that is too far from its command is held at once; after this long the gate closes."""
+"""An arm that is elsewhere is held at once; after this long the gate closes."""
 STALL_S = 0.1
 """After the process stood still for longer, joint states from before count no more."""
 STANDS_S = 0.1
@@ -111,7 +111,10 @@ class Guards:
             return changed(watched, poses=poses, lag=None, lost_ticks=0), GOOD
         error = np.abs(self.limits.nearest(arm.pose, command) - command)
         if not moving and watched.lag is not None and (moved := self._moved(error, watched.lag)):
-            return changed(watched, poses=poses), Verdict(close=moved)
+            # Not at once: right after the motion the arm may not have come to its command yet.
+            ticks = watched.lost_ticks + 1
+            close = f"{moved}; call ~/start" if ticks > self.patience else ""
+            return changed(watched, poses=poses, lost_ticks=ticks), Verdict(moved, close)
         beyond = error - self.following_tolerance * (0.5 if watched.lost_ticks else 1.0)
         worst = int(np.argmax(beyond))
         if beyond[worst] > 0:
@@ -138,7 +141,7 @@ class Guards:
         return (
             f"{self.joints[worst]} is {error[worst]:.3g} from its last command, and was "
             f"{lag[worst]:.3g} before it was held (resume_tolerance is "
-            f"{self.resume_tolerance[worst]:g}): the arm was moved; call ~/start"
+            f"{self.resume_tolerance[worst]:g}): the arm was moved"
         )
 
     def _lag(self, watched: Watched, error: np.ndarray, received_ns: np.ndarray) -> np.ndarray:

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from cv_bridge import CvBridge
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from rtc_ros.bags.images import ImageError, decode, form
+from rtc_ros.bags.images import ImageError, decode, form, plain
 from rtc_ros.inference.parameters import CAMERA
 from rtc_ros.ros.parameters import declare, require
 from rtc_ros.ros.sources import Sources, publisher_of
@@ -35,7 +36,7 @@ class CameraInput:
         self.topic: str = values["topic"]
         self.feature: str = values["feature"] or f"observation.images.{name}"
         self._compressed = values["transport"] == "compressed"
-        self._node = node
+        self._node, self._bridge = node, CvBridge()
         self._lock = threading.Lock()
         self._newest: tuple[Any, int] | None = None
         self._sources, self._repeats = Sources(), False
@@ -110,7 +111,7 @@ class CameraInput:
             )
         else:
             try:
-                image = decode(message)
+                image = self._pixels(message)
             except ImageError as error:
                 problem = (
                     f"an image of camera {self.name} on {self.topic} can't be converted to rgb8: "
@@ -120,6 +121,17 @@ class CameraInput:
             return None, 0, problem
         self.read_stamp_ns = _stamp_ns(message)
         return image, self._taken_ns(message, received_ns), ""
+
+    def _pixels(self, message: Any) -> np.ndarray:
+        """Return uint8[height, width, 3] in RGB order; raises ImageError.
+
+        By cv_bridge, as everywhere in ROS 2, what any cv_bridge converts alike; padded rows, byte
+        orders, depth and transports are where they differ.
+        """
+        if plain(message):
+            image: np.ndarray = self._bridge.imgmsg_to_cv2(message, "rgb8")
+            return image
+        return decode(message)
 
     def _taken_ns(self, message: Any, received_ns: int) -> int:
         age_ns = self._node.get_clock().now().nanoseconds - _stamp_ns(message)

@@ -164,7 +164,7 @@ def test_an_arm_that_was_moved_while_the_process_stood_still_closes_the_gate():
     count = len(driver.sent)
     bench.limp, bench.pose = True, bench.pose + [0.5, 0.0]
     bench.run(1, missed=25)
-    bench.run(10)
+    bench.run(20)
     assert bench.state.mode is Mode.STOPPED and "the arm was moved" in bench.state.problem
     assert len(driver.sent) == count
 

@@ -29,6 +29,13 @@ class Watch:
         self.watched, verdict = self.guards.judge(self.watched, arm, command, moving)
         return verdict
 
+    def lasting(self, pose, command=COMMAND):
+        """Return the verdict once the arm stood there for as long as the guards are patient."""
+        for _ in range(PATIENCE):
+            verdict = self(pose, command, moving=False)
+            assert not verdict.close
+        return self(pose, command, moving=False)
+
     def begins(self, pose, command=COMMAND):
         arm = Arm(np.asarray(pose, float), np.full(2, self.now))
         return self.guards.beside(self.watched, arm, command)
@@ -44,8 +51,8 @@ def test_an_arm_that_stands_elsewhere_after_a_hold_closes_the_gate(unseen):
     for _ in range(5):
         told = watch(COMMAND, moving=False, problem="stale" if unseen else "")
         assert told.hold == ("stale" if unseen else "") and not told.close
-    assert not watch(COMMAND + [0.14, 0.0], moving=False).close
-    told = watch(COMMAND + [0.16, 0.0], moving=False).close
+    assert not watch.lasting(COMMAND + [0.14, 0.0]).hold
+    told = watch.lasting(COMMAND + [0.16, 0.0]).close
     assert told.startswith("a is 0.16 from its last command, and was 0.05 before it was held")
     assert "resume_tolerance is 0.1" in told and "call ~/start" in told
 
@@ -55,12 +62,20 @@ def test_an_arm_that_stands_elsewhere_after_a_hold_closes_the_gate(unseen):
 def test_a_slow_hand_is_no_new_measure(lag, way, tolerance, ticks):
     watch = Watch(resume=tolerance)
     watch(COMMAND + [lag, 0])
-    closed = [
-        bool(watch(COMMAND + [lag + part * way, 0], moving=False).close)
-        for part in np.linspace(0, 1, ticks + 1)
-    ]
+    for part in np.linspace(0, 1, ticks + 1):
+        told = watch(COMMAND + [lag + part * way, 0], moving=False)
+    for _ in range(PATIENCE):
+        told = watch(COMMAND + [lag + way, 0], moving=False)
     if abs(way - tolerance) > 1e-9:
-        assert closed[-1] == (way > tolerance)
+        assert bool(told.close) == (way > tolerance)
+
+
+def test_an_arm_that_comes_to_its_command_late_is_none_that_was_moved():
+    watch = Watch(resume=0.1)
+    watch(COMMAND)
+    for error in np.linspace(1.0, 0.05, PATIENCE):
+        told = watch(COMMAND + [error, 0], moving=False)
+        assert bool(told.hold) == (error > 0.1 + 1e-12) and not told.close
 
 
 def test_commands_that_went_on_while_nobody_saw_the_arm_are_no_lag():
@@ -70,7 +85,7 @@ def test_commands_that_went_on_while_nobody_saw_the_arm_are_no_lag():
     for ahead in np.linspace(0.0, 0.5, 26):
         watch(COMMAND - [0.04, 0], COMMAND + [ahead, 0], news=False)
     last = COMMAND + [0.5, 0]
-    said = watch(COMMAND - [0.04, 0], last, moving=False).close
+    said = watch.lasting(COMMAND - [0.04, 0], last).close
     assert said.startswith("a is 0.54 from its last command, and was 0.0")
     assert not watch(last - [0.04, 0], last, moving=False).close, "it followed unseen"
 
@@ -78,16 +93,16 @@ def test_commands_that_went_on_while_nobody_saw_the_arm_are_no_lag():
 def test_a_new_run_forgets_the_last_one():
     watch = Watch(resume=0.1)
     watch(COMMAND)
-    assert watch(COMMAND + 1, moving=False).close
-    assert not watch(COMMAND + 1, None, moving=False).close
-    assert not watch(COMMAND + 1).close and not watch(COMMAND + 1, moving=False).close
+    assert watch.lasting(COMMAND + 1).close
+    assert not watch(COMMAND + 1, None, moving=False).hold
+    assert not watch(COMMAND + 1).hold and not watch.lasting(COMMAND + 1).hold
 
 
 def test_joints_without_a_tolerance_may_stand_anywhere():
     watch = Watch(resume=[np.inf, 0.1])
     watch(COMMAND)
-    assert not watch(COMMAND + [9.0, 0.0], moving=False).close
-    assert "b is 9" in watch(COMMAND + [9.0, 9.0], moving=False).close
+    assert not watch.lasting(COMMAND + [9.0, 0.0]).hold
+    assert "b is 9" in watch.lasting(COMMAND + [9.0, 9.0]).close
 
 
 # ----------------------------------------------------------------------- where motion begins again
