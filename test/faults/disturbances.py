@@ -13,6 +13,7 @@ a violation's line says the seed, robot, life and disturbance, which name the dr
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import random
@@ -22,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,12 @@ LIFE = 12
 PATIENCE_S = 30.0
 
 
-def draw_parameters(chance: random.Random) -> dict[str, Any]:
+def draw_parameters(chance: random.Random, kinds: Sequence[str] = KINDS) -> dict[str, Any]:
     """Return a controller's parameters: groups, limits and tolerances, within reason."""
     groups: dict[str, tuple[str, list[str]]] = {}
     joints: list[str] = []
     for i in range(chance.choice((1, 2, 2, 3))):
-        kind = chance.choice(KINDS)
+        kind = chance.choice(kinds)
         size = 1 if kind == "joint_single_command" else chance.choice((1, 2, 3))
         own = [f"j{len(joints) + k}" for k in range(size)]
         joints += own
@@ -88,12 +89,14 @@ def draw_parameters(chance: random.Random) -> dict[str, Any]:
 class Life:
     """One robot, its controller and its writer, from their start to their end."""
 
-    def __init__(self, name: str, chance: random.Random, farm: Farm, folder: Path) -> None:
+    def __init__(
+        self, name: str, chance: random.Random, farm: Farm, folder: Path, types: Sequence[str]
+    ) -> None:
         self.chance, self.farm = chance, farm
         folder.mkdir()
         self.word_file = folder / "word"
         self.word_file.write_text("")
-        parameters = draw_parameters(chance)
+        parameters = draw_parameters(chance, types)
         self.order = Order(
             name, parameters, str(self.word_file),
             chance.uniform(0.2, 0.8), chance.choice((120.0, 200.0, 400.0)),
@@ -183,8 +186,11 @@ class Life:
         while not any(t.executes for t in self.system.watcher.since(since)):
             now = time.monotonic()
             if now - begun > PATIENCE_S:
-                said = dict(self.system.diagnostics)
-                self.stuck.append(f"{self.invariants.context}: no motion in {PATIENCE_S} s: {said}")
+                self.stuck.append(
+                    f"{self.invariants.context}: no motion in {PATIENCE_S} s: "
+                    f"{self.system.diagnostics}, {json.dumps(self.order.parameters)}"
+                )
+                print(self.stuck[-1], flush=True)
                 return
             if now - asked > (0.6 if now - begun < 3.0 else 0.2):
                 asked = now
@@ -194,10 +200,10 @@ class Life:
     def _start(self) -> None:
         answer = self._call("start")
         self.starts += answer is not None and answer.success
-        last = self.system.watcher.ticks[-1] if self.system.watcher.ticks else None
-        if last and any(g in last.reason for g in GUARDED) and answer and not answer.success:
-            if "already started" in answer.message:  # a guard that leaves the gate open
-                self._call("stop")
+        last = self.system.watcher.ticks[-1].reason if self.system.watcher.ticks else ""
+        refused = answer is not None and "already started" in answer.message
+        if refused and any(guard in last for guard in GUARDED):  # and the gate is open
+            self._call("stop")
 
     def _call(self, name: str) -> Any:
         from std_srvs.srv import Trigger
@@ -362,8 +368,11 @@ class Life:
 class Disturbances:
     """Several robots at a time, until so many disturbances are done."""
 
-    def __init__(self, count: int, seed: int, folder: Path, robots: int = 4) -> None:
+    def __init__(
+        self, count: int, seed: int, folder: Path, robots: int, types: Sequence[str]
+    ) -> None:
         self.count, self.seed, self.folder, self.robots = count, seed, folder, robots
+        self.types_drawn = types
         self.done = 0
         self.kinds: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
@@ -392,11 +401,12 @@ class Disturbances:
             except Exception as error:  # a robot that can't even be made is no pass
                 with self._lock:
                     self.stuck.append(f"{name}: {type(error).__name__}: {error}")
+                    print(self.stuck[-1], flush=True)
                     self.done += 1
             life += 1
 
     def _live(self, name: str, chance: random.Random) -> None:
-        life = Life(name, chance, self._farm, self.folder / name)
+        life = Life(name, chance, self._farm, self.folder / name, self.types_drawn)
         invariants = life.invariants
         try:
             invariants.context = f"seed {self.seed}, {name}, start"
@@ -407,6 +417,8 @@ class Disturbances:
                 kinds = life.disturb(f"seed {self.seed}, {name}, disturbance {number}")
                 with self._lock:
                     self.kinds.update(kinds)
+                    if self.done // 50 != (self.done + len(kinds)) // 50:
+                        print(f"{self.done + len(kinds)} disturbances", flush=True)
                     self.done += len(kinds)
         finally:
             life.end()
@@ -440,14 +452,17 @@ class Disturbances:
         lines += [f"  {n:5d} {kind}" for kind, n in sorted(self.types.items())]
         lines += [f"  {n:7d} {what}" for what, n in sorted(self.counts.items())]
         lines.append("the worst of each, relative to its bound (figures: as they are)")
-        lines += [f"  {v:8.3f} {name} [{where}]" for name, (v, where) in sorted(self.worst.items())]
+        for name, (value, where) in sorted(self.worst.items()):
+            lines.append(f"  {value:8.3f} {name} [{where}]")
         lines.append(f"{len(self.problems)} violations, {len(self.stuck)} robots stuck")
         return "\n".join(lines)
 
 
-def disturb(count: int, seed: int, folder: Path, robots: int = 4) -> Disturbances:
+def disturb(
+    count: int, seed: int, folder: Path, robots: int = 4, types: Sequence[str] = KINDS
+) -> Disturbances:
     """Run a campaign and return it."""
-    made = Disturbances(count, seed, folder, robots)
+    made = Disturbances(count, seed, folder, robots, types)
     made.run()
     return made
 
@@ -459,12 +474,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--robots", type=int, default=4, help="how many live at a time")
     parser.add_argument("--show", type=int, default=40, help="how many violations to print")
+    parser.add_argument("--types", nargs="+", choices=KINDS, default=KINDS)
     options = parser.parse_args()
+    faulthandler.register(signal.SIGUSR1)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rtc_ros_disturbances_", dir="/dev/shm") as folder:
         os.environ["RTC_ROS_SHM_DIR"] = folder
         os.environ.update([TRANSPORT])
-        made = disturb(options.count, options.seed, Path(folder), options.robots)
+        made = disturb(options.count, options.seed, Path(folder), options.robots, options.types)
     for problem in (made.stuck + made.problems)[: options.show]:
         print(problem)
     print(made.summary())

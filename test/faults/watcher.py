@@ -109,7 +109,7 @@ class Watcher:
             int(fields["rtc/step_epoch"]),
             int(fields["rtc/step"]),
             int(fields["rtc/tick"]),
-            fields["rtc/mode"] != Mode.FAULT,
+            fields["rtc/mode"] not in (Mode.FAULT, Mode.STOPPED, Mode.LATCHED),
             int(fields["rtc/chunk_epoch"]),
         )
         lost = self._order(tick)
@@ -162,7 +162,8 @@ class Watcher:
             # arm that has to be is for invariants.py to say.
             stood = self._stood_at(tick.at_ns)
             before = np.clip(row, np.minimum(before, stood), np.maximum(before, stood))
-            self._velocity = np.zeros(len(row))
+            moved = (before != self._last).any()
+            self._velocity = None if moved else np.zeros(len(row))
         if (np.abs(row - before) > max_step * (lost + 1) + ROUNDING).any():
             self._wrong(
                 f"step {tick.step} of run {tick.step_epoch}: from {before} to {row} is more "
@@ -175,7 +176,7 @@ class Watcher:
                 f"step {tick.step} of run {tick.step_epoch} ({tick.reason}): the change in a step "
                 f"goes from {self._velocity} to {velocity}, by more than {max_bend}"
             )
-        self._last, self._velocity = row, None if lost else velocity
+        self._last, self._velocity = row, None if lost or not known else velocity
 
     def on_command(self, names: Sequence[str], values: Sequence[float]) -> None:
         """Check one message to a driver: ``values`` for the joints ``names``."""
