@@ -21,7 +21,7 @@ import numpy as np
 
 STEP_S = 0.004
 """Of the arm's own clock: 250 Hz."""
-KEPT_S = 15.0
+KEPT_S = 30.0
 """How long the past is kept."""
 
 ROWS = (
@@ -249,6 +249,8 @@ class Arm:
         self.hand_speed = 1.0
         self.resets: list[tuple[float, str]] = []
         """When a driver forgot what it was told, and which one."""
+        self.hands: list[tuple[float, np.ndarray, float]] = [(-np.inf, self.drop, 0.0)]
+        """(since when, ``drop``, speed of a hand at limp joints or 0)"""
         self.past: deque[tuple[float, np.ndarray]] = deque([(now_s, self.pose)])
         self.lock = threading.RLock()
 
@@ -333,6 +335,7 @@ class Arm:
                 if not driver.latches and self.limp[driver.columns].any():
                     driver.hold(self.now_s, self.pose[driver.columns])
                     self.resets.append((self.now_s, driver.name))
+            self.hands.append((self.now_s, self.drop, 0.0))
             self.limp = np.zeros(len(self.joints), bool)
             self.hand = np.full(len(self.joints), np.nan)
 
@@ -340,11 +343,13 @@ class Arm:
         """Let a hand move the limp joints to ``to`` [A] (NaN: not this one)."""
         with self.lock:
             self.hand, self.hand_speed = np.array(to, float), speed
+            self.hands.append((self.now_s, self.drop, speed))
 
     def push(self, by: np.ndarray) -> None:
         """Let something push joints that are held off their commands by ``by`` [A]; 0: no more."""
         with self.lock:
             self.drop = np.array(by, float)
+            self.hands.append((self.now_s, self.drop, self.hands[-1][2]))
 
     def stand_still(self, group: str) -> None:
         """Let a driver stand still: it takes nothing, and holds what it last wanted."""
@@ -393,6 +398,8 @@ class ArmNode:
         """Publishers that aren't the controller's: nobody takes what they send."""
         self.silent_joints: set[str] = set()
         self.frozen_stamp: Any = None
+        self.stamp_quantum_ns = 1
+        """Stamps are multiples of this, as under /clock."""
         self.offset = np.zeros(len(arm.joints))
         """What the encoders add to the pose."""
         self.published: deque[tuple[float, np.ndarray]] = deque(maxlen=20000)
@@ -449,7 +456,10 @@ class ArmNode:
         names = [j for j in arm.joints if j not in self.silent_joints]
         message = self._made(name=names)
         message.position = [float(pose[arm.joints.index(j)]) for j in names]
-        message.header.stamp = self.frozen_stamp or self.node.get_clock().now().to_msg()
+        now_ns = self.node.get_clock().now().nanoseconds
+        now_ns -= now_ns % self.stamp_quantum_ns
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(now_ns, 10**9)
+        message.header.stamp = self.frozen_stamp or message.header.stamp
         return message
 
     def publish(self) -> None:

@@ -34,10 +34,12 @@ SLACK = 1.01
 STATE_AGE = 3
 """[periods] How old the newest joint state may be that a command was made from: its own period,
 its way, and the tick's."""
-LATER_S = 0.35
+LATER_S = 1.0
 """How long after something happened all that belongs to it has come."""
 MUCH_LATER_S = 3.0
 FOLLOWS_S = 0.2
+TIMEOUT = "within the allowance of joint_state_timeout"
+TOLERANCE = "within the allowance of following_tolerance"
 GUARDED = ("the arm was moved", "doesn't follow")
 
 
@@ -122,6 +124,9 @@ class Told:
     course: Course | None = None
     as_sent: Course | None = None
     skip_until_s: float = -np.inf
+    """Until then it goes from where it was to where its arm was moved to."""
+    jitter: float = 1.0
+    """What the ticks' jitter adds to the speed between single points."""
     held: int = 0
     """Messages of this hold."""
 
@@ -148,14 +153,16 @@ class Invariants:
         self._ticks: list[Ticked] = []
         self._told = {d.name: Told(d.kind, d.columns) for d in self.arm.drivers.values()}
         self._phase: dict[tuple[str, bytes], tuple[float, float]] = {}
-        self._resets_done = 0
+        self._settled_s = -np.inf
         self._lock = threading.Lock()
         self._forget()
 
     def _forget(self) -> None:
         size = len(self.arm.joints)
         self._before = np.zeros(size)
-        """The arm's error before the hold, as the controller may have seen it, [A]."""
+        """The arm's error before the hold, as the controller may have seen it, [A]: before the
+        disturbance, and as it was."""
+        self._before_seen = np.zeros(size)
         self._errors: deque[tuple[float, np.ndarray]] = deque(maxlen=200)
         self._closed: dict[int, str] = {}
         self._lost_s = self._moved_s = np.inf
@@ -170,6 +177,9 @@ class Invariants:
     def on_sent(self, sent: Sent) -> None:
         """Note a message to a driver."""
         with self._lock:
+            if sent.at_s <= self._settled_s:
+                self.counts["messages too late to be checked"] += 1
+                return
             self._sent.append(sent)
 
     def on_executed(self, message: JointState, sent_s: float | None = None) -> None:
@@ -206,6 +216,7 @@ class Invariants:
             # On a busy machine the ticks come later than the messages.
             heard_s = max((t.at_s for t in self._ticks_in), default=now_s)
             until_s = max(min(now_s - LATER_S, heard_s), now_s - MUCH_LATER_S)
+            self._settled_s = until_s
             sent = sorted((s for s in self._sent if s.at_s <= until_s), key=lambda s: s.at_s)
             self._sent = deque(s for s in self._sent if s.at_s > until_s)
             new = sorted((t for t in self._ticks_in if t.at_s <= until_s), key=lambda t: t.at_s)
@@ -272,7 +283,7 @@ class Invariants:
         if tick.executes:
             self._moved_s = np.inf
         elif was is not None and was.executes:
-            self._before = self._error_before(tick.at_s)
+            self._before, self._before_seen = self._error_before(tick.at_s)
         lost = heard and bool((error > promises.following * 1.05 + 0.02).any())
         self._lost_s = min(self._lost_s, tick.at_s) if lost else np.inf
         grown = error - self._before - promises.resume > 0.03
@@ -348,12 +359,22 @@ class Invariants:
         step = velocity * period
         ahead_s = 1.5 * period if told.kind in TRAJECTORIES else 0.0
         own = velocity * (self.arm.lag_s[c] + ahead_s)
-        own = own + np.abs(self.arm.drop[c])
         tolerance = 1e-6 + 1e-6 * np.abs(row)
-        known = told.row is not None
-        stood = told.row if known else row
-        assert stood is not None
-        displaced = (np.maximum(stood - high, low - stood) > self._before[c] + tolerance).any()
+        reset = any(g == s.group and told.at_s < t <= s.at_s for t, g in self.arm.resets[-50:])
+        if told.kind == CHUNK and told.course is not None:
+            stood = told.course.at(np.array([s.at_s]))[0][0]
+        else:
+            stood = row if told.row is None else told.row
+        off = np.maximum(stood - high, low - stood) > self._before[c] + tolerance
+        displaced = reset or bool(off.any())
+        blind = s.at_s - news_s > age_s
+        disturbed = any(b <= s.at_s and s.at_s < e + 2.0 for _, b, e in self.disturbances)
+        # What the controller goes by where nobody hears of the arm: the last place heard of.
+        unheard = velocity * (promises.timeout_s + age_s) + promises.brake_way[c]
+        # A hand may go on while the guard looks and the arm is braked.
+        pushed, hand_speed = self._hand(s.at_s)
+        not_followed = np.maximum(promises.following[c], pushed[c]) + promises.brake_way[c]
+        not_followed = not_followed + velocity * age_s + hand_speed * (age_s + brake_s)
         if begins:
             soft = 1.0 / (promises.soft_ticks + 1) if anew else 1.0
             before = np.zeros(len(c)) if anew else self._before[c]
@@ -361,29 +382,34 @@ class Invariants:
             if told.kind == CHUNK:
                 first = np.minimum(step * soft, acceleration * period**2 * steps) * steps
             bound = first + before + tolerance
-            self._note("a: motion begins", away, bound, s, told)
-            return bool(displaced)
+            seen = first + self._before_seen[c] + tolerance
+            if (away <= bound).all() or anew or not disturbed:
+                self._note("a: motion begins", away, bound, s, told)
+            elif blind:
+                self._allow(TIMEOUT, away, bound + unheard, s, told)
+            elif (away <= seen).all():  # disturbed before it was held, and within the tolerance
+                self._allow(TOLERANCE, away, bound + not_followed, s, told)
+            else:
+                self._note("a: motion begins", away, bound, s, told)
+            return displaced
         bound = step * steps + own + tolerance
-        disturbed = any(b <= s.at_s and s.at_s < e + 2.0 for _, b, e in self.disturbances)
         if (away <= bound).all() or not disturbed:
             self._note("a: undisturbed or seen", away, bound, s, told)
+        elif blind:
+            self._allow(TIMEOUT, away, bound + unheard, s, told)
         else:
-            blind_s = min(s.at_s - news_s, promises.timeout_s + age_s + brake_s)
-            if s.at_s - news_s > age_s:
-                # From the last place that was heard of.
-                most = bound + velocity * (promises.timeout_s + age_s) + promises.brake_way[c]
-                self._note("a: allowance, no joint states (timeout)", away, most, s, told)
-                self.counts["messages within the timeout's allowance"] += 1
-                assert blind_s >= 0
-            else:
-                most = bound + promises.following[c] + velocity * age_s + promises.brake_way[c]
-                self._note("a: allowance, arm doesn't follow (tolerance)", away, most, s, told)
-                self.counts["messages within the following tolerance's allowance"] += 1
+            self._allow(TOLERANCE, away, bound + not_followed, s, told)
         # As the controller may see it: against any place of the last periods.
         error = np.zeros(len(self.arm.joints))
         error[c] = np.maximum(row - low, high - row)
         self._errors.append((s.at_s, error))
-        return bool(displaced)
+        return displaced
+
+    def _allow(
+        self, name: str, away: np.ndarray, bound: np.ndarray, s: Sent, told: Told
+    ) -> None:
+        self.counts[f"messages, {name}"] += 1
+        self._note(f"a: {name}", away, bound, s, told)
 
     # (b)
     def _in_time(self, s: Sent, told: Told, begins: bool, gap: float, displaced: bool) -> None:
@@ -448,22 +474,25 @@ class Invariants:
         before, also = told.course, told.as_sent
         assert also is not None
         velocity, acceleration = promises.velocity[c], promises.acceleration[c]
-        jitter = 1.0
-        if told.kind != CHUNK:
-            # A point is due a fixed time after it was sent: a tick that follows a late one too
-            # soon is added to what is left of the last one's way.
-            jitter += max(0.0, period - gap) / s.what.times[0]
         self._along(before, max(told.skip_until_s, before.times[0]), at_s, told, s,
-                    velocity * jitter, acceleration, "")  # fmt: skip
+                    velocity * told.jitter, acceleration)  # fmt: skip
+        if told.kind != CHUNK:
+            # A point is due a fixed time after it was sent: one that follows the last one sooner
+            # than a period, as after a late tick, is added to what is left of the last one's way.
+            first = s.what.times[0]
+            rest = 0.0 if begins else max(first - gap, 0.0) * told.jitter
+            told.jitter = max((period + rest) / first, 1.0)
         told.course = Course.after(before, at_s, s.what)
         told.as_sent = Course.after(also, s.at_s, s.what)
-        told.skip_until_s = -np.inf
-        if begins and displaced:
-            told.skip_until_s = told.course.times[1]
+        if told.skip_until_s < at_s:
+            told.skip_until_s = -np.inf
+        if displaced and (begins or reset):
+            more_s = 0.0 if told.kind == CHUNK else 6 * period  # a point a tick closes in slowly
+            told.skip_until_s = told.course.times[1] + more_s
             self.counts["begun where the arm was moved to"] += 1
         if told.kind == CHUNK:
             self._figure("chunks: sent after their own reckoning [ms]", late_s * 1e3, s, told)
-            if not (begins and displaced):
+            if told.skip_until_s < at_s:
                 # Only what joins the two, as it was really sent.
                 ends = told.as_sent.times[:2]
                 a = np.abs(told.as_sent.at(ends + [1e-9, -1e-9])[2])
@@ -472,7 +501,7 @@ class Invariants:
 
     def _along(
         self, course: Course, begin_s: float, end_s: float, told: Told, s: Sent,
-        velocity: np.ndarray, acceleration: np.ndarray, what: str,
+        velocity: np.ndarray, acceleration: np.ndarray,
     ) -> None:  # fmt: skip
         """Check a stretch of a course: the ends of each segment and places between."""
         stop_s = min(end_s, course.times[-1])
@@ -534,14 +563,22 @@ class Invariants:
         found = self._poses[first : max(int(np.searchsorted(self._times, end_s)) + 1, first + 1)]
         return found.min(axis=0), found.max(axis=0)
 
-    def _error_before(self, at_s: float) -> np.ndarray:
+    def _hand(self, at_s: float) -> tuple[np.ndarray, float]:
+        """Return how far joints that are held were pushed lately, and how fast limp ones led."""
+        hands = self.arm.hands
+        first = bisect_right([t for t, _, _ in hands], at_s - 2.0) - 1
+        lately = [(by, speed) for t, by, speed in hands[max(first, 0) :] if t <= at_s]
+        return np.abs([by for by, _ in lately]).max(axis=0), max(s for _, s in lately)
+
+    def _error_before(self, at_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the arm's error [A] before it is held at ``at_s``: undisturbed, and as it was."""
         begun = [b for _, b, e in self.disturbances if b <= at_s < e + 2.0]
-        until_s = min([at_s, *begun])
-        errors = [e for t, e in self._errors if until_s - 0.5 <= t <= until_s + 0.03]
-        if not errors and self._errors:  # it rested before
-            return np.abs(self._command(until_s) - self._pose(until_s)) + np.abs(self.arm.drop)
-        own = np.abs(self.arm.drop)
-        return np.maximum(np.max(errors, axis=0), own) if errors else own
+        now = np.abs(self._command(at_s) - self._pose(at_s))
+        found = []
+        for until_s in (min([at_s, *begun]), at_s):
+            errors = [e for t, e in self._errors if until_s - 0.5 <= t <= until_s + 0.03]
+            found.append(np.max([*errors, 0 * now], axis=0))
+        return found[0], np.maximum(found[1], now)
 
     def _figure(self, name: str, value: float, s: Sent, told: Told) -> None:
         if value > self.worst.get(name, (-np.inf, ""))[0]:
