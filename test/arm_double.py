@@ -137,7 +137,7 @@ class Trajectory:
         if not message.points or set(message.joint_names) != set(names):
             raise ValueError(f"{len(message.points)} points of {list(message.joint_names)}")
         order = [list(message.joint_names).index(n) for n in names]
-        times = np.array([_seconds(p.time_from_start) for p in message.points])
+        times = np.array([seconds(p.time_from_start) for p in message.points])
         if (np.diff([-1e-9, *times]) <= 0).any():
             raise ValueError("its times don't increase")
         if np.any(message.points[-1].velocities):
@@ -398,8 +398,8 @@ class ArmNode:
         """Publishers that aren't the controller's: nobody takes what they send."""
         self.silent_joints: set[str] = set()
         self.frozen_stamp: Any = None
-        self.stamp_quantum_ns = 1
-        """Stamps are multiples of this, as under /clock."""
+        self.forerunner: Callable[[Any], None] | None = None
+        """Is shown each joint state right before it is published."""
         self.offset = np.zeros(len(arm.joints))
         """What the encoders add to the pose."""
         self.published: deque[tuple[float, np.ndarray]] = deque(maxlen=20000)
@@ -456,10 +456,7 @@ class ArmNode:
         names = [j for j in arm.joints if j not in self.silent_joints]
         message = self._made(name=names)
         message.position = [float(pose[arm.joints.index(j)]) for j in names]
-        now_ns = self.node.get_clock().now().nanoseconds
-        now_ns -= now_ns % self.stamp_quantum_ns
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(now_ns, 10**9)
-        message.header.stamp = self.frozen_stamp or message.header.stamp
+        message.header.stamp = self.frozen_stamp or self.node.get_clock().now().to_msg()
         return message
 
     def publish(self) -> None:
@@ -469,6 +466,8 @@ class ArmNode:
             news = self.frozen_stamp is None and not self.silent_joints
             if news:
                 self.published.append((self.arm.now_s, self.arm.pose + self.offset))
+            if self.forerunner is not None:
+                self.forerunner(message)
             self._states.publish(message)
 
     def close(self) -> None:
@@ -479,5 +478,6 @@ class ArmNode:
         self.node.destroy_publisher(self._states)
 
 
-def _seconds(duration: Any) -> float:
+def seconds(duration: Any) -> float:
+    """Return a ROS duration or time in seconds."""
     return float(duration.sec + duration.nanosec * 1e-9)
