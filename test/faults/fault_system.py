@@ -425,7 +425,7 @@ class FaultSystem:
         now_s = time.time()
         self.arm.advance(now_s)
         time.sleep(LATER_S)
-        self.invariants.settle(now_s + LATER_S)
+        self.invariants.settle(now_s, everything=True)
 
     def down(self) -> None:
         """End everything that was started."""

@@ -127,6 +127,8 @@ class Told:
     """Until then it goes from where it was to where its arm was moved to."""
     jitter: float = 1.0
     """What the ticks' jitter adds to the speed between single points."""
+    slack: Any = 0.0
+    """How far its arm stood from what it was told when motion began."""
     held: int = 0
     """Messages of this hold."""
 
@@ -210,12 +212,13 @@ class Invariants:
 
     # -- the check --------------------------------------------------------------------------
 
-    def settle(self, now_s: float) -> None:
-        """Check everything up to a little before ``now_s``."""
+    def settle(self, now_s: float, *, everything: bool = False) -> None:
+        """Check all that was sent up to a little before ``now_s``, or all that came."""
         with self._lock:
             # On a busy machine the ticks come later than the messages.
             heard_s = max((t.at_s for t in self._ticks_in), default=now_s)
             until_s = max(min(now_s - LATER_S, heard_s), now_s - MUCH_LATER_S)
+            until_s = now_s if everything else until_s
             self._settled_s = until_s
             sent = sorted((s for s in self._sent if s.at_s <= until_s), key=lambda s: s.at_s)
             self._sent = deque(s for s in self._sent if s.at_s > until_s)
@@ -427,14 +430,22 @@ class Invariants:
         rounding = rounding + 1e-6 * acceleration
         rounding = np.where(np.isfinite(rounding), rounding, 1e-9)
         if told.row is None or (begins and displaced):
+            # Its first step is seen against the arm (a); how long it was, the driver didn't see.
             self.counts["begun where the arm was moved to"] += told.row is not None
-            told.step = np.zeros(len(c))
+            told.step = None
         else:
             step = row - told.row
-            stood = begins or gap > 2.05 * period or told.step is None
-            last = np.zeros(len(c)) if stood else told.step
-            assert last is not None
+            stood = begins or gap > 2.05 * period
+            last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend = np.abs(step - last)
+            if told.step is None and not stood:
+                bend = bend / 2  # of two steps
+            if begins:  # a run begins at the arm, and its driver at what it was told
+                near = np.abs(row - s.pose[c]) < velocity
+                told.slack = 1.2 * np.abs(told.row - s.pose[c]) * near
+            bend = np.maximum(bend - told.slack, 0.0)
+            if not begins:
+                told.slack = 0.0 * told.slack
             if not stood and gap > 1.3 * period:  # a late tick, or a missed one
                 self.counts["late ticks"] += 1
                 bend = np.minimum(bend, np.abs(step))
