@@ -34,6 +34,9 @@ SLACK = 1.01
 STATE_AGE = 3
 """[periods] How old the newest joint state may be that a command was made from: its own period,
 its way, and the tick's."""
+LATE = 1.05
+"""[periods] Messages that are farther apart than this may or may not be of deadlines that follow
+each other, so the driver may have stood: the next step is seen from the last one, and from rest."""
 LATER_S = 1.0
 """How long after something happened all that belongs to it has come."""
 MUCH_LATER_S = 3.0
@@ -446,7 +449,7 @@ class Invariants:
             bend = np.maximum(bend - told.slack, 0.0)
             if not begins:
                 told.slack = 0.0 * told.slack
-            if not stood and gap > 1.3 * period:  # a late tick, or a missed one
+            if not stood and gap > LATE * period:  # a late tick, or a deadline that was missed
                 self.counts["late ticks"] += 1
                 bend = np.minimum(bend, np.abs(step))
             self._note("b: speed", np.abs(step), velocity + rounding, s, told)
