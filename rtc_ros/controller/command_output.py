@@ -16,10 +16,21 @@ from trajectory_msgs.msg import JointTrajectory
 from rtc_ros.controller.command_types import CHUNK, message_class, row_maker, trajectory
 from rtc_ros.controller.group_parameters import GroupParameters
 from rtc_ros.core.command import Command
+from rtc_ros.core.controller import CONTROL_POINTS
+from rtc_ros.core.curve import knots
 from rtc_ros.core.limits import JointLimits
 
-Ahead = Callable[[], tuple[np.ndarray, np.ndarray]]
-"""What goes out if no chunk comes any more: positions and velocities, as of Controller.ahead."""
+Way = Callable[[], np.ndarray]
+"""What goes out if no chunk comes any more, down to rest, float64[PAST + R, A]: the targets of the
+``PAST`` ticks before this one, then this tick's and those to come."""
+
+Points = tuple[np.ndarray, np.ndarray | None, np.ndarray]
+"""Places and velocities [R, A], and after how long each is due [R] s."""
+
+PAST = CONTROL_POINTS - 1
+_ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 2.5, 0.25
+"""Periods after its tick: when a row is due; when it is on a curve, which is joined where the old
+and the new one are still the same; and what is too soon to be due."""
 
 
 class CommandGroup:
@@ -38,14 +49,16 @@ class CommandGroup:
         dry_run: bool = False,
     ) -> None:
         self.columns = [list(joints).index(j) for j in group.joints]
-        self._names = group.names
-        self._period_s = period_s
-        self._first_s = group.time_from_start_s or 1.5 * period_s
-        # A spline through points with velocities stays within the limits only where the change
-        # of velocity is limited, too.
-        self._with_velocities = bool(np.isfinite(limits.max_bend[self.columns]).all())
         self.plays_chunks = group.kind == CHUNK
         """Whether the driver was sent what goes on without us."""
+        self._names = group.names
+        self._period_s = period_s
+        # Where nothing limits the acceleration, lines between the rows keep all that is limited.
+        self._curved = self.plays_chunks and bool(
+            np.isfinite(limits.max_bend[self.columns]).all()
+        )
+        periods = _KNOT_DUE if self._curved else _ROW_DUE
+        self._due_s = group.time_from_start_s or periods * period_s
         message = message_class(group.kind, f"group.{group.name}.type")
         overrides = QoSOverridingOptions.with_default_policies()
         self._publisher = (
@@ -53,34 +66,36 @@ class CommandGroup:
             if dry_run
             else node.create_publisher(message, group.topic, 10, qos_overriding_options=overrides)
         )
-        self._make = row_maker(group.kind, message, self._names, group.driver_group, self._first_s)
+        self._make = row_maker(group.kind, message, self._names, group.driver_group, self._due_s)
         self.playing = False
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""
         self._outdated = False
         self._prepared: Any = None
         self._will_play = False
+        self._begun_later_s = 0.0
+        """How much later than its tick's deadline the driver began the motion that it is in."""
 
     def prepare(
-        self, command: Command | None, ahead: Ahead, stamp: Any, late_s: float = 0.0
+        self, command: Command | None, way: Way, stamp: Any, late_s: Callable[[], float]
     ) -> None:
         """Make what this tick sends, instead of what was made before; ``publish`` sends it.
 
-        ``late_s`` after the tick's deadline: that much sooner a trajectory's first point is due,
+        ``late_s()`` after the tick's deadline: that much sooner a trajectory's points are due,
         so that a late tick shifts no row against those of the next one. Without a command, or with
         one that holds, a driver of chunks is sent the way to rest once, instead of what it still
         has to execute; the others are braked tick by tick.
         """
         self._prepared = None
-        target = None if command is None else command.target
         if not self.plays_chunks:
-            if target is not None:
-                self._prepared = self._make(target[self.columns], stamp)
+            if command is not None and command.sends:
+                assert command.target is not None, "only what was commanded is sent"
+                self._prepared = self._make(command.target[self.columns], stamp)
             return
-        executes = command is not None and command.wanted is not None
+        executes = command is not None and command.executes
         swaps = command is not None and command.played.swap is not None
         if self._outdated or executes != self.playing or (executes and swaps):
             # What is left to do when the tick has looked at the clock for the last time is short.
-            self._prepared = serialize_message(self._trajectory(ahead, late_s))
+            self._prepared = serialize_message(self._trajectory(way()[:, self.columns], late_s))
             self._will_play = executes
 
     def send_anew(self) -> None:
@@ -103,11 +118,26 @@ class CommandGroup:
             with contextlib.suppress(RuntimeError):  # a middleware that can't tell
                 self._publisher.wait_for_all_acked(Duration(nanoseconds=round(seconds * 1e9)))
 
-    def _trajectory(self, ahead: Ahead, late_s: float) -> JointTrajectory:
-        rows, steps = ahead()
-        # An arm at rest has a whole period for its first step.
-        least_s = 0.0 if self.playing else min(self._first_s, self._period_s)
-        first_s = max(self._first_s - late_s, least_s, 0.1 * self._period_s)
-        velocities = steps[:, self.columns] / self._period_s if self._with_velocities else None
-        rows = rows[:, self.columns]
-        return trajectory(self._names, rows, velocities, first_s, self._period_s)
+    def _trajectory(self, way: np.ndarray, late_s: Callable[[], float]) -> JointTrajectory:
+        """Return ``way`` [PAST + R, A of the group] as points that end at rest."""
+        # The clock is looked at as late as can be: what it takes from here on shifts the curve.
+        made = self._curve if self._curved else self._lines
+        late = late_s()
+        if not self.playing:
+            self._begun_later_s = late
+        places, velocities, due_s = made(way, self._due_s - late + self._begun_later_s)
+        return trajectory(self._names, places, velocities, due_s, rests=True)
+
+    def _curve(self, way: np.ndarray, due_s: float) -> Points:
+        """Return knots, from the first on that isn't due too soon."""
+        # Its ends are no knots: with the last one twice more the curve ends where the rows do.
+        places, velocities = knots(np.concatenate([way, way[-1:], way[-1:]]))
+        times = due_s + (np.arange(len(places)) - PAST + 1) * self._period_s
+        first = int(np.argmax(times >= _LEAST_DUE * self._period_s))
+        return places[first:], velocities[first:] / self._period_s, times[first:]
+
+    def _lines(self, way: np.ndarray, due_s: float) -> Points:
+        """Return the rows from this tick's on."""
+        first_s = max(due_s, 0.1 * self._period_s)
+        rows = way[PAST:]
+        return rows, None, first_s + np.arange(len(rows)) * self._period_s

@@ -69,7 +69,7 @@ def row_maker(
 
     def point(row: np.ndarray, _: Any) -> Any:
         # Without a velocity: with 0 there, the arm would be braked within each period.
-        return trajectory(names, row[None], None, due_s, due_s, rests=False)
+        return trajectory(names, row[None], None, np.array([due_s]), rests=False)
 
     makers = {
         "joint_state": joint_state,
@@ -84,15 +84,14 @@ def trajectory(
     names: Sequence[str],
     rows: np.ndarray,
     velocities: np.ndarray | None,
-    first_s: float,
-    period_s: float,
+    due_s: np.ndarray,
     *,
-    rests: bool = True,
+    rests: bool,
 ) -> JointTrajectory:
-    """Return rows [R, A] as a trajectory that begins in ``first_s``.
+    """Return rows [R, A] as a trajectory whose points are due after ``due_s`` [R].
 
-    ``velocities`` are [robot units / s]; None: the points have none. Where it ``rests`` at its
-    end, the last point's are 0.
+    ``velocities`` [R, A] are [robot units / s]; None: the points have none. Where it ``rests`` at
+    its end, the last point's are 0.
     """
     # Stamp 0 means "now" to a joint_trajectory_controller, whatever its clock says.
     message = JointTrajectory(joint_names=list(names))
@@ -101,7 +100,7 @@ def trajectory(
             JointTrajectoryPoint(
                 positions=row.tolist(),
                 velocities=[] if velocities is None else velocities[i].tolist(),
-                time_from_start=duration(first_s + i * period_s),
+                time_from_start=duration(float(due_s[i])),
             )
         )
     if rests:

@@ -27,9 +27,12 @@ class CommandWatch:
         self._node = node
         self._topics = [node.resolve_topic_name(topic) for topic in topics]
 
-    def nobody_listens(self) -> str:
-        """Say on which topics nobody moves an arm; "" where somebody does on each."""
-        return _silent(self._listeners())
+    def obstacle(self) -> str:
+        """Say why nothing may be commanded now: a second commander, a topic without driver."""
+        if other := self._second_commander():
+            return f"{other}: stop it first"
+        silent = _silent(self._listeners())
+        return f"{silent}: start and activate the driver's controller" if silent else ""
 
     def _listeners(self) -> dict[str, int]:
         found = {t: self._node.get_subscriptions_info_by_topic(t) for t in self._topics}
@@ -39,15 +42,17 @@ class CommandWatch:
         """Return ERROR where somebody else publishes commands, WARN where nobody listens."""
         listeners = self._listeners()
         values: dict[str, object] = {f"{t} listeners": n for t, n in listeners.items()}
-        for topic, ours in Counter(self._topics).items():
-            others = self._others(topic, ours)
-            if others:
-                named = ", ".join(others)
-                sentence = f"{named} publishes on {topic} too: the arm jumps between two wills"
-                return Report(ERROR, sentence, values)
+        if other := self._second_commander():
+            return Report(ERROR, f"{other}: the arm jumps between two wills", values)
         if silent := _silent(listeners):
             return Report(WARN, silent, values)
         return Report(OK, "every command topic has a listener, and no other commander", values)
+
+    def _second_commander(self) -> str:
+        for topic, ours in Counter(self._topics).items():
+            if others := self._others(topic, ours):
+                return f"{', '.join(others)} publishes on {topic} too"
+        return ""
 
     def _others(self, topic: str, ours: int) -> list[str]:
         """Return who else publishes on a topic that this many of our groups publish on."""

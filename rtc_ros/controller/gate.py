@@ -12,14 +12,15 @@ from std_srvs.srv import Trigger
 from rtc_ros.controller.command_output import CommandGroup
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.guards import Arm
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.latch import LatchFile
 from rtc_ros.handoff.segment import next_epoch
-from rtc_ros.ros.joint_input import JointInput
 
 _LATCHED = "the stop is latched: call ~/clear when it is safe to move, then ~/start"
 _RESTARTING = "the arm is braked to rest, then started again"
 _BRAKING = "the arm is still being braked to rest: call ~/start again in a moment"
+_DRY_RUN = "dry run: nothing is sent to any driver"
 
 
 class Gate:
@@ -29,13 +30,14 @@ class Gate:
         node: offers ``~/start``, ``~/stop``, ``~/reset``, ``~/latch_stop`` and ``~/clear``.
         controller: what is started and stopped; touched under ``lock`` only.
         lock: shared with the tick.
-        joints: where the measured pose comes from.
-        timeout_s: joint states older than this are none.
         groups: drivers that may have to be told to hold.
+        pose: returns the arm as it is now.
+        obstacle: says why nothing may be commanded, whatever the arm does (no driver listens, a
+            second commander); "" where it may. Called without the lock: it asks the middleware.
         epoch: of the process; each run of the step count gets a later one.
         latch: where a latched stop is remembered.
-        nobody_listens: says on which command topics there is no driver.
-        when_ready: open as soon as joint states are there.
+        when_ready: open as soon as all that is there.
+        dry_run: said in each answer.
     """
 
     def __init__(
@@ -43,55 +45,68 @@ class Gate:
         node: Node,
         controller: Controller,
         lock: threading.Lock,
-        joints: JointInput,
-        timeout_s: float,
         groups: Sequence[CommandGroup],
+        *,
+        pose: Callable[[], Arm],
+        obstacle: Callable[[], str],
         epoch: int,
         latch: LatchFile,
-        nobody_listens: Callable[[], str],
-        when_ready: bool,
+        when_ready: bool = False,
+        dry_run: bool = False,
     ) -> None:
         self.when_ready = when_ready
         self._log = node.get_logger()
         self._controller = controller
         self._lock = lock
-        self._joints = joints
-        self._timeout_s = timeout_s
         self._groups = groups
+        self._pose = pose
+        self._obstacle = obstacle
         self._epoch = epoch
         self._latch = latch
-        self._nobody_listens = nobody_listens
+        self._dry_run = dry_run
         self._restart = False
         self._ending = False
-        node.create_service(Trigger, "~/start", _answering(self._on_start))
-        node.create_service(Trigger, "~/stop", _answering(self._on_stop))
-        node.create_service(Trigger, "~/reset", _answering(self._on_reset))
-        node.create_service(Trigger, "~/latch_stop", _answering(self._on_latch_stop))
-        node.create_service(Trigger, "~/clear", _answering(self._on_clear))
+        for name, act in {
+            "~/start": self._on_start,
+            "~/stop": self._on_stop,
+            "~/reset": self._on_reset,
+            "~/latch_stop": self._on_latch_stop,
+            "~/clear": self._on_clear,
+        }.items():
+            node.create_service(Trigger, name, self._answering(act))
+
+    # ------------------------------------------------------------------- by the node
 
     def start(self) -> str:
         """Open the gate; return "" or why it stays closed."""
         # Commands that nobody takes would run away from the arm, and a driver that comes later
         # would throw it after them.
-        silent = self._nobody_listens()
+        obstacle = self._obstacle()
         with self._lock:
-            problem = self._open(silent)
+            problem = self._open(obstacle)
         if not problem:
             self._log.info("started from the measured pose; waiting for the first chunk")
         return problem
 
     def open_if_ready(self) -> None:
-        """Open the gate if that was asked for and there is a pose to start from."""
-        if self.when_ready and self._controller.mode is Mode.STOPPED and not self.start():
+        """Open the gate if that was asked for and all is there that it takes."""
+        if self.when_ready and self._mode is Mode.STOPPED and not self.start():
             self.when_ready = False
 
     def after_tick(self) -> None:
         """Begin the run that a reset asked for, once the arm stands; within the lock."""
-        if self._restart and self._controller.stopped and self._rests:
-            self._restart = False
+        if self._restart and self._controller.state.stopped and self._rests:
             problem = self._open()
+            if problem and self._controller.still_moves:
+                return  # it comes to rest a little after its last command
+            self._restart = False
             if problem:
                 self._log.error(f"reset: not started again: {problem}")
+
+    def give_up(self, problem: str) -> None:
+        """Close the gate because of a defect; within the lock."""
+        self.when_ready = self._restart = False
+        self._controller.close(problem)
 
     def close(self, seconds: float) -> None:
         """Stop for good: brake, for as long as that takes but no longer than ``seconds``."""
@@ -104,30 +119,32 @@ class Gate:
         if not rests:
             self._log.error(f"the arm could not be braked to rest within {seconds:g} s")
 
-    def _open(self, silent: str = "") -> str:
+    # ------------------------------------------------------------------ under the lock
+
+    def _open(self, obstacle: str = "") -> str:
         controller = self._controller
         if self._ending:
             return "the controller is ending"
-        if controller.mode is Mode.LATCHED:
+        if self._mode is Mode.LATCHED:
             return _LATCHED
-        if not controller.stopped:
-            return f"already started (the controller is {controller.mode.name})"
+        if not controller.state.stopped:
+            return f"already started (the controller is {self._mode.name})"
         if not self._rests:
             return _BRAKING
-        pose, problem = self._joints.read(self._timeout_s)
-        problem = problem or (silent and f"{silent}: start and activate the driver's controller")
+        arm = self._pose()
+        problem = arm.problem or obstacle or controller.still_moves
         if not problem:
             self._epoch = next_epoch(self._epoch)
-            controller.start(self._epoch, pose)
+            controller.start(self._epoch, arm.pose)
         return problem
 
     def _stop(self, latch: bool = False) -> None:
-        controller = self._controller
         self.when_ready = self._restart = False
-        if latch:
-            controller.latch()
-        else:
-            controller.stop()
+        self._controller.stop(latch=latch)
+
+    @property
+    def _mode(self) -> Mode:
+        return self._controller.state.mode
 
     @property
     def _rests(self) -> bool:
@@ -138,8 +155,21 @@ class Gate:
         with self._lock:
             return self._rests
 
-    def _doing(self) -> str:
-        return "holding" if self._rests else "braking to rest"
+    def _stopped_after(self) -> str:
+        doing = "holding" if self._rests else "braking to rest"
+        return f"stopped after {self._controller.state.player.step} steps; {doing}"
+
+    # ----------------------------------------------------------------------- services
+
+    def _answering(
+        self, act: Callable[[], tuple[bool, str]]
+    ) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
+        def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, message = act()
+            response.message = f"{_DRY_RUN}; {message}" if self._dry_run else message
+            return response
+
+        return answer
 
     def _on_start(self) -> tuple[bool, str]:
         problem = self.start()
@@ -148,8 +178,8 @@ class Gate:
     def _on_stop(self) -> tuple[bool, str]:
         with self._lock:
             self._stop()
-            message = f"stopped after {self._controller.player.step} steps; {self._doing()}"
-            if self._controller.mode is Mode.LATCHED:
+            message = self._stopped_after()
+            if self._mode is Mode.LATCHED:
                 message += "; the stop stays latched"
         self._log.info(message)
         return True, message
@@ -157,8 +187,7 @@ class Gate:
     def _on_latch_stop(self) -> tuple[bool, str]:
         with self._lock:
             self._stop(latch=True)
-            message = f"stopped after {self._controller.player.step} steps; {self._doing()}"
-            message += "; latched: only ~/clear lets ~/start work again"
+            message = f"{self._stopped_after()}; latched: only ~/clear lets ~/start work again"
             try:
                 self._latch.write()
             except HandoffError as error:
@@ -168,7 +197,7 @@ class Gate:
 
     def _on_clear(self) -> tuple[bool, str]:
         with self._lock:
-            latched = self._controller.mode is Mode.LATCHED
+            latched = self._mode is Mode.LATCHED
             try:
                 self._latch.remove()
             except HandoffError as error:
@@ -183,25 +212,15 @@ class Gate:
     def _on_reset(self) -> tuple[bool, str]:
         """Begin a new count of steps; goes on moving if it was."""
         with self._lock:
-            if self._controller.mode is Mode.LATCHED:
+            if self._mode is Mode.LATCHED:
                 return False, _LATCHED
             if self._restart:
                 return True, _RESTARTING
-            if self._controller.stopped:
+            if self._controller.state.stopped:
                 return True, "reset; stopped"
             self._stop()
-            if not self._rests:
+            if not self._rests or self._controller.still_moves:
                 self._restart = True
                 return True, _RESTARTING
             problem = self._open()
         return not problem, problem or "reset and started again"
-
-
-def _answering(
-    act: Callable[[], tuple[bool, str]],
-) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
-    def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success, response.message = act()
-        return response
-
-    return answer

@@ -107,20 +107,22 @@ CONTROLLER = (
     Parameter(
         "resume_tolerance",
         [0.3],
-        "Once missing joint states are back, the motion goes on from the last command. A joint "
-        "whose distance from it has grown by more than this was moved meanwhile: a fault, until "
-        "it is back or `~/stop` and `~/start` begin at the measured pose. Per joint, or one for "
+        "After a hold (starved, joint states missing) the motion goes on where the arm stands: at "
+        "the last command, or beside the arm, no farther from it than its own lag was. A joint "
+        "whose distance from its command has grown by more than this was moved meanwhile: the "
+        "gate closes, and only `~/start` goes on, at the measured pose. Per joint, or one for "
         "all; .inf, for grippers, which may close on something meanwhile: any.",
         "robot units",
     ),
     Parameter(
         "following_tolerance",
-        [float("inf")],
-        "A joint that is farther than this from its command for 0.2 s doesn't follow: its "
-        "driver's controller isn't active, or something holds it. The arm is held then, until "
-        "it is back within half of this or `~/stop` and `~/start` begin at the measured pose. "
-        "Per joint, or one for all; .inf, for grippers, which close on something: any. Must be "
-        "more than the driver's lag at full speed.",
+        [0.5],
+        "A joint that is farther than this from its command doesn't follow: its driver's "
+        "controller isn't active, or something stops or holds it. The arm is braked at once; if "
+        "it isn't back within half of this in 0.2 s, the gate closes, and only `~/start` goes "
+        "on, at the measured pose. Per joint, or one for all; .inf, for grippers, which close on "
+        "something: any. Must be more than the driver's lag at full speed, and no more than an "
+        "arm may jump that is let go within that time.",
         "robot units",
     ),
     Parameter(
@@ -184,7 +186,9 @@ GROUP = (
     Parameter(
         "time_from_start",
         0.0,
-        "When a trajectory's first point is due, after it was sent; 0: 1.5 periods.",
+        "When the row of a tick is due at a trajectory driver, after it was sent; 0: 1.5 "
+        "periods, and 2.5 with joint_trajectory_chunk and max_acceleration: so long, a new "
+        "chunk joins the old one without a kink.",
         "s",
         0.0,
         10.0,

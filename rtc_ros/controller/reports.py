@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Sequence
+from queue import SimpleQueue
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
+from rclpy.time import Time
+from sensor_msgs.msg import JointState
 
+from rtc_ros.controller.tick import Done
 from rtc_ros.controller.ticker import DeadlineTicker, TimerTicker
-from rtc_ros.core.controller import Controller
+from rtc_ros.core.controller import Controller, ControllerSettings, ControllerState, settled
 from rtc_ros.core.cursor import Mode
 from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
 from rtc_ros.ros.joint_input import JointInput
+from rtc_ros.ros.provenance import executed_message, swap_message
 
 _LEVELS = {Mode.STARVED: WARN, Mode.FAULT: ERROR, Mode.LATCHED: WARN}
 _SENTENCES = {
@@ -38,26 +46,33 @@ class MotionReports:
 
     def __call__(self) -> Report:
         """Return the present report."""
-        controller = self._controller
-        report = motion_report(controller, self._joints.not_finite, self._dry_run)
-        # An age that grows is no news.
-        told, faults = re.sub(r"\b\d+\.\d+\b", "", report.message), controller.counts["faults"]
+        settings, state = self._controller.settings, self._controller.state
+        report = motion_report(settings, state, self._joints.not_finite, self._dry_run)
+        held = bool(state.problem) or state.mode is Mode.STARVED
+        # A number that grows is no news.
+        told = re.sub(r"\b\d+\.\d+\b", "", report.message) if held else ""
+        faults = state.counts.get("faults", 0)
         again = faults > self._faults
-        if (told != self._told or again) and controller.mode in (Mode.STARVED, Mode.FAULT):
+        if held and (told != self._told or again):
             self._log.warning(report.message)
         elif again:
-            self._log.warning(f"held for a moment: {controller.last_fault}")
+            self._log.warning(f"held for a moment: {state.last_problem}")
+        elif self._told and state.mode is Mode.RUNNING:
+            self._log.warning(f"the motion goes on at step {state.player.step}")
         self._told, self._faults = told, faults
         return report
 
 
-def motion_report(controller: Controller, refused_states: int, dry_run: bool) -> Report:
+def motion_report(
+    settings: ControllerSettings, state: ControllerState, refused_states: int, dry_run: bool
+) -> Report:
     """Say what the controller does, and what it counted."""
-    mode, player = controller.mode, controller.player
-    message = _SENTENCES.get(mode, mode.name)
-    if controller.fault and not controller.stopped:
-        message = controller.fault
-    if controller.stopped and not controller.settled:
+    mode, player = state.mode, state.player
+    level, message = _LEVELS.get(mode, OK), _SENTENCES.get(mode, mode.name)
+    if state.problem:
+        level = ERROR
+        message = f"stopped: {state.problem}" if mode is Mode.STOPPED else state.problem
+    if state.stopped and not settled(settings, state):
         message = f"braking to rest; {message}"
     if dry_run:
         message = f"{DRY_RUN}: {message}"
@@ -71,12 +86,60 @@ def motion_report(controller: Controller, refused_states: int, dry_run: bool) ->
         "last observed delay [steps]": "none" if swap is None else swap.delay,
         "joint states refused (not finite)": refused_states,
     }
-    if controller.jerk.window > 1:
-        values["rows in each command (jerk limit)"] = controller.jerk.window
-    values.update(sorted(controller.counts.items()))
-    if controller.last_fault:
-        values["last fault"] = controller.last_fault
-    return Report(_LEVELS.get(mode, OK), message, values)
+    if settings.window > 1:
+        values["rows in each command (jerk limit)"] = settings.window
+    values.update(sorted(state.counts.items()))
+    if state.last_problem:
+        values["last fault"] = state.last_problem
+    return Report(level, message, values)
+
+
+class ExecutedReports:
+    """Publishes ``~/executed`` and ``~/swap``, in a thread of its own.
+
+    A tick only puts what it did into a queue: nothing that is only said can make a command late,
+    or end a motion.
+    """
+
+    def __init__(self, node: Node, joints: Sequence[str], period_s: float) -> None:
+        self._joints = joints
+        self._period_ns = round(period_s * 1e9)
+        self._name, self._log = node.get_name(), node.get_logger()
+        self._executed = node.create_publisher(JointState, "~/executed", 50)
+        self._swap = node.create_publisher(DiagnosticStatus, "~/swap", 10)
+        self._queue: SimpleQueue[tuple[list[Done], int, float, int] | None] = SimpleQueue()
+        self._failed = False
+        self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
+        self._thread.start()
+
+    def put(self, done: list[Done], step_epoch: int, late_s: float, now_ns: int) -> None:
+        """Take what a tick did at ``now_ns`` of the node's clock, ``late_s`` after its time."""
+        if done:
+            self._queue.put((done, step_epoch, late_s, now_ns))
+
+    def close(self, seconds: float) -> None:
+        """Publish what is left, within so many ``seconds``, and end."""
+        self._queue.put(None)
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                self._publish(*item)
+            except Exception as error:  # noqa: BLE001 - a report; the motion goes on
+                if not self._failed:
+                    self._log.error(f"~/executed can't be published: {error}")
+                self._failed = True
+
+    def _publish(self, done: list[Done], step_epoch: int, late_s: float, now_ns: int) -> None:
+        for each in done:
+            # On simulated time the first ticks may be older than time itself.
+            at_ns = max(0, now_ns - each.ago * self._period_ns)
+            stamp = Time(nanoseconds=at_ns).to_msg()
+            message = executed_message(each.command, self._joints, step_epoch, late_s, stamp)
+            self._executed.publish(message)
+            if each.command.played.swap is not None:
+                self._swap.publish(swap_message(each.command.played.swap, self._name))
 
 
 def tick_report(

@@ -4,36 +4,49 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from rclpy.clock import Clock
-from rclpy.duration import Duration
-from rclpy.time import Time
+import numpy as np
 
-from rtc_ros.controller.chunk_input import ChunkInput
 from rtc_ros.controller.command_output import CommandGroup
+from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import Command, without
-from rtc_ros.core.controller import Controller
+from rtc_ros.core.controller import Controller, Inputs, ahead, follow, stood_still
+from rtc_ros.core.guards import Arm
 
 _TRIES = 3
 """Decisions of one tick: on a machine on which each takes longer than Δt, the last is sent."""
+_STANDS = 1.5
+"""Periods without a command after which a driver of single rows stands."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command, and how many periods before its tick it was due (0: the tick's own)."""
+
+    command: Command
+    ago: int = 0
 
 
 class ControlTick:
     """Plays one step per tick, and sends it.
 
-    A driver that was sent a chunk goes on along it while this process stands still, and can't be
-    told to stop. So the ticks that were missed are played as it played them, and what it is sent
-    next begins where it then is. A decision within which the process stood still is taken back
-    and made again: nothing goes out that is a whole period old.
+    Whoever was told nothing for some periods stands: the next row begins from rest. But a driver
+    that was sent a chunk goes on along it while this process stands still, and can't be told to
+    stop: the ticks that were missed are played as it played them, and what it is sent next begins
+    where it then is. A decision within which the process stood still is dropped and made again:
+    nothing goes out that is a whole period old.
 
     Args:
-        controller: plays, limits, holds.
+        controller: what is stepped; its state is touched under the node's lock only.
         groups: the drivers.
-        chunks: what the inference node wrote.
-        look: looks at the joint states, and sets or lifts the fault; told how many ticks were
-            missed since it last did.
+        newest: returns a chunk of the run of that epoch which wasn't returned before, or None.
+        look: returns the arm; told how many ticks were missed since it last did.
         lost: gives up the deadlines missed since it was last asked, and returns how many.
         late_s: how late the last deadline's tick is by now [s].
+        stamp: the node's time, as a message has it.
+        now_ns: CLOCK_MONOTONIC [ns].
         period_s: Δt.
     """
 
@@ -41,94 +54,90 @@ class ControlTick:
         self,
         controller: Controller,
         groups: Sequence[CommandGroup],
-        chunks: ChunkInput,
-        look: Callable[[int], None],
+        *,
+        newest: Callable[[int], ActionChunk | None],
+        look: Callable[[int], Arm],
         lost: Callable[[], int],
         late_s: Callable[[], float],
+        stamp: Callable[[], Any],
+        now_ns: Callable[[], int],
         period_s: float,
     ) -> None:
         self._controller = controller
         self._groups = groups
-        self._chunks = chunks
+        self._newest = newest
         self._look = look
         self._lost = lost
         self._late_s = late_s
-        self._unseen = 0
+        self._stamp = stamp
+        self._now_ns = now_ns
         self._period_s = period_s
+        self._sent_late_s = 0.0
         self._plays_chunks = any(group.plays_chunks for group in groups)
+        self._standing = [c for g in groups if not g.plays_chunks for c in g.columns]
 
-    def run(self, missed: int, clock: Clock) -> list[tuple[Command, Time]]:
-        """Play and send one step; return the commands since the last tick, each with its time.
+    def run(self, missed: int) -> list[Done]:
+        """Play and send one step; return the commands since the last tick.
 
         ``missed`` ticks since the last one, as far as a driver played them, come first.
         """
-        done: list[tuple[Command, int]] = []
-        self._unseen += missed
-        for left in reversed(range(_TRIES)):
-            done += self._follow(missed)
-            while missed := self._missed():  # while it waited for the lock, or followed
-                done = [(command, ago + missed) for command, ago in done] + self._follow(missed)
-            self._offer()
-            before = self._controller.snapshot() if self._plays_chunks else None
-            if not self._controller.stopped:
-                self._look(self._unseen)
-            self._unseen = 0
-            command, now = self._controller.tick(), clock.now()
-            ahead = functools.cache(self._controller.ahead)
+        controller, chunk = self._controller, None
+        done: list[Done] = []
+        stalled = 0
+        missed += self._lost()  # while it waited for the lock
+        for tries_left in reversed(range(_TRIES)):
+            stalled += missed
+            done = [Done(d.command, d.ago + missed) for d in done] + self._follow(missed)
+            before = controller.state
+            chunk = self._newest(before.player.epoch) or chunk
             late_s = self._late_s()
-            for group in self._groups:
-                group.prepare(command, ahead, now.to_msg(), late_s)
-            if before is None or not left or not (missed := self._missed()):
+            gap_s = (1 + stalled) * self._period_s + late_s - self._sent_late_s
+            command = controller.tick(self._inputs(chunk, gap_s, missed))
+            self._prepare(command)
+            missed = self._lost()
+            if not (missed and tries_left):
                 break
-            self._controller.restore(before)
-            done = [(command, ago + missed) for command, ago in done]
+            controller.state = before
         for group in self._groups:
             group.publish()
-        if ahead.cache_info().currsize:  # somebody was sent it
-            self._missed()  # until then, so no time in which it was played
+        self._sent_late_s = late_s
         if command is not None:
-            done.append((command, 0))
-        period_ns = round(self._period_s * 1e9)
-        return [(command, now - Duration(nanoseconds=ago * period_ns)) for command, ago in done]
+            done.append(Done(command))
+        return done
 
-    def _missed(self) -> int:
-        missed = self._lost()
-        self._unseen += missed
-        return missed
+    def _inputs(self, chunk: ActionChunk | None, gap_s: float, missed: int) -> Inputs:
+        """Return what a tick hears that comes ``gap_s`` after the last one."""
+        arm = self._look(missed)
+        # A driver of chunks isn't idle meanwhile: ``_follow`` went on with it.
+        stood = gap_s > _STANDS * self._period_s and not self._plays_chunks
+        return Inputs(chunk, arm, gap_s - self._period_s if stood else 0.0, self._now_ns())
 
-    def _offer(self) -> None:
-        chunk = self._chunks.newest(self._controller.player.epoch)  # each of them once
-        if chunk is not None and not self._controller.stopped:
-            self._controller.offer(chunk)
+    def _prepare(self, command: Command | None) -> None:
+        settings, state = self._controller.settings, self._controller.state
 
-    def _follow(self, missed: int) -> list[tuple[Command, int]]:
-        """Go through the ticks that were missed as far as drivers that were sent chunks did.
+        @functools.cache
+        def way() -> np.ndarray:
+            return np.concatenate([state.targets[:-1], ahead(settings, state)])
 
-        Return their commands, each with the ticks since then. Drivers of single rows beside one
-        of chunks stood still, and their joints begin there again.
+        stamp = self._stamp()
+        for group in self._groups:
+            group.prepare(command, way, stamp, self._late_s)
+
+    def _follow(self, missed: int) -> list[Done]:
+        """Go through the ticks that were missed as drivers that were sent chunks did.
+
+        Drivers of single rows beside them stood still, and their joints begin there again.
         """
-        controller = self._controller
-        done: list[tuple[Command, int]] = []
-        at, step = controller.target, controller.player.step
-        if not self._plays_chunks or at is None:
+        controller, state = self._controller, self._controller.state
+        at = state.target
+        if not missed or not self._plays_chunks or at is None:
             return []
         playing = any(group.playing for group in self._groups)
-
-        def still() -> bool:
-            return controller.settled and (controller.stopped or not controller.last_step.any())
-
-        for ago in range(missed, 0, -1):
-            if still() and not playing:
-                break
-            command = controller.play_on() if playing else controller.tick(swaps=False)
-            assert command is not None, "it is braking"
-            done.append((command, ago))
-            if command.wanted is None and still():
-                break
-        standing = [c for g in self._groups if not g.plays_chunks for c in g.columns]
-        if done and standing:
-            controller.stood_still(standing, at, step)
+        after, commands = follow(controller.settings, state, missed, playing)
+        if commands and self._standing:
+            after = stood_still(after, self._standing, at, state.player.step)
             for group in self._groups:
                 group.send_anew()
-            done = [(without(command, standing, at), ago) for command, ago in done]
-        return done
+            commands = [without(command, self._standing, at) for command in commands]
+        controller.state = after
+        return [Done(command, missed - i) for i, command in enumerate(commands)]

@@ -8,6 +8,7 @@ from enum import Enum
 import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
+from rtc_ros.core.frozen import changed
 
 
 class Offer(Enum):
@@ -59,40 +60,44 @@ class PlayedStep:
     swap: Swap | None = None
 
 
+@dataclass(frozen=True, eq=False)
 class ChunkPlayer:
-    """Executes chunks row by row; owns the step count k.
+    """Executes chunks row by row; owns the step count k. Frozen: each event makes a new one.
 
     The row is always ``k − origin_step``, so a chunk that comes late, early, twice or out of order
     can never be played at the wrong step, and k only moves when a row is executed, so no
     step is ever skipped. No clock, no ROS: a test steps it.
 
-    Args:
-        epoch: names this run of the step count; chunks for another run are refused.
-        action_dim: A.
+    ``epoch`` names this run of the step count; chunks for another run are refused. ``step`` is k,
+    ``tick_count`` counts executed and held ticks, ``held_ticks`` those held in a row up to now.
+    ``seen`` names the newest chunk that was looked at, used or not.
     """
 
-    def __init__(self, epoch: int, action_dim: int) -> None:
-        self.epoch = epoch
-        self.action_dim = action_dim
-        self.step = 0
-        self.tick_count = 0
-        self.current: ActionChunk | None = None
-        self.last_swap: Swap | None = None
-        self.swaps = 0
-        self.seen: tuple[int, int] | None = None
-        self._waiting: ActionChunk | None = None
-        self._held = 0
+    epoch: int
+    action_dim: int
+    step: int = 0
+    tick_count: int = 0
+    held_ticks: int = 0
+    current: ActionChunk | None = None
+    waiting: ActionChunk | None = None
+    seen: tuple[int, int] | None = None
+    last_swap: Swap | None = None
+    swaps: int = 0
 
-    @property
-    def held_ticks(self) -> int:
-        """Ticks held in a row, up to now."""
-        return self._held
-
-    def offer(self, chunk: ActionChunk) -> Offer:
+    def offer(self, chunk: ActionChunk) -> tuple[ChunkPlayer, Offer]:
         """Look at a chunk; where it is good it replaces the current one at the next tick."""
         if chunk.name == self.seen or (self.seen is not None and self._is_older(chunk)):
-            return Offer.SAME
-        self.seen = chunk.name
+            return self, Offer.SAME
+        refused = self._problem(chunk)
+        if refused is not None:
+            return changed(self, seen=chunk.name), refused
+        return changed(self, seen=chunk.name, waiting=chunk), Offer.TAKEN
+
+    def _is_older(self, chunk: ActionChunk) -> bool:
+        assert self.seen is not None
+        return chunk.epoch == self.seen[0] and chunk.seq < self.seen[1]
+
+    def _problem(self, chunk: ActionChunk) -> Offer | None:
         if chunk.step_epoch != self.epoch:
             return Offer.OTHER_RUN
         if chunk.action_dim != self.action_dim:
@@ -101,35 +106,30 @@ class ChunkPlayer:
             return Offer.PAST
         if not np.isfinite(chunk.actions).all():
             return Offer.NOT_FINITE
-        self._waiting = chunk
-        return Offer.TAKEN
+        return None
 
-    def _is_older(self, chunk: ActionChunk) -> bool:
-        assert self.seen is not None
-        return chunk.epoch == self.seen[0] and chunk.seq < self.seen[1]
-
-    def tick(self, *, swaps: bool = True) -> PlayedStep:
+    def tick(self, *, swaps: bool = True) -> tuple[ChunkPlayer, PlayedStep]:
         """Play one control period: swap if a chunk waits for this step, then execute or hold."""
-        swap = self._swap() if swaps else None
-        step, tick = self.step, self.tick_count
-        row = None if self.current is None else self.current.row_of(step)
-        self.tick_count += 1
-        if row is None or self.current is None:
-            self._held += 1
-            return PlayedStep(step, tick, NO_STEP, None, self.current, swap)
-        self._held = 0
-        self.step += 1
-        return PlayedStep(step, tick, row, self.current.actions[row], self.current, swap)
+        player, swap = self._swapped() if swaps else (self, None)
+        step, tick, chunk = self.step, self.tick_count, player.current
+        row = None if chunk is None else chunk.row_of(step)
+        if row is None or chunk is None:
+            held = changed(player, tick_count=tick + 1, held_ticks=self.held_ticks + 1)
+            return held, PlayedStep(step, tick, NO_STEP, None, chunk, swap)
+        player = changed(player, tick_count=tick + 1, held_ticks=0, step=step + 1)
+        return player, PlayedStep(step, tick, row, chunk.actions[row], chunk, swap)
 
-    def _swap(self) -> Swap | None:
-        chunk = self._waiting
+    def still(self) -> PlayedStep:
+        """Return a tick that isn't one of the run: k and its ticks stand still."""
+        return PlayedStep(self.step, self.tick_count, NO_STEP, None, self.current)
+
+    def _swapped(self) -> tuple[ChunkPlayer, Swap | None]:
+        chunk, previous = self.waiting, self.current
         if chunk is None or chunk.origin_step > self.step:
-            return None
-        self._waiting = None
+            return self, None
         row = chunk.row_of(self.step)
         if row is None:
-            return None
-        previous = self.current
+            return changed(self, waiting=None), None
         previous_row = None if previous is None else previous.row_of(self.step)
         swap = Swap(
             step=self.step,
@@ -138,7 +138,8 @@ class ChunkPlayer:
             chunk=chunk,
             previous=previous,
             previous_row=NO_STEP if previous_row is None else previous_row,
-            held_ticks=self._held,
+            held_ticks=self.held_ticks,
         )
-        self.current, self.last_swap, self.swaps = chunk, swap, self.swaps + 1
-        return swap
+        return changed(
+            self, waiting=None, current=chunk, last_swap=swap, swaps=self.swaps + 1
+        ), swap

@@ -24,11 +24,12 @@ REASONS = {
 class Command:
     """What one tick sends to the arm.
 
-    ``target`` float64[A] goes out, None where nothing was ever commanded (the arm keeps the pose
-    that its driver holds). ``row`` is the executed row after the limits; a jerk limit makes
-    ``target`` the mean of the last ones, otherwise both are the same. ``wanted`` is the row before
-    the limits, None on a hold, which brakes first. ``limited`` counts the joints that the limits
-    changed.
+    ``target`` float64[A] is what went out last, None where nothing was ever commanded; ``sends``
+    says whether it goes out in this tick: an arm that was braked to rest is sent nothing, since
+    who lets go of it or moves it must not find a command waiting. ``row`` is the executed row
+    after the limits; a jerk limit makes ``target`` the mean of the last ones, otherwise both are
+    the same. ``wanted`` is the row before the limits, None on a hold, which brakes first.
+    ``limited`` counts the joints that the limits changed.
     """
 
     target: np.ndarray | None
@@ -38,6 +39,12 @@ class Command:
     mode: Mode
     played: PlayedStep
     reason: str
+    sends: bool
+
+    @property
+    def executes(self) -> bool:
+        """Whether it is a row of a chunk, not a hold."""
+        return self.wanted is not None
 
 
 def without(command: Command, joints: Sequence[int], at: np.ndarray) -> Command:

@@ -1,10 +1,19 @@
-"""The controller without ROS and without a clock: gate, player, limits, and the cursor."""
+"""The controller without ROS and without a clock: ``step(settings, state, inputs)``.
+
+Whatever ends the motion (no row left, a fault, a guard, a stop), the commands slow down to rest
+within the limits while k stands still; from then on nothing is sent until motion begins again.
+It begins at the last command where the arm still stands there. Where it was moved, a guard has
+closed the gate, and ``start`` begins a new run of the step count at the measured pose: no chunk
+from before it can move the arm. The first command then lies within one (softened) velocity step of
+that pose, and the velocity limit rises to its full value over ``soft_start_ticks``.
+
+States are frozen: taking a decision back is dropping the new state.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +22,9 @@ from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import ChunkPlayer, Offer, PlayedStep
 from rtc_ros.core.command import REASONS, Command
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
-from rtc_ros.core.jerk import JerkFilter, jerk_window
+from rtc_ros.core.frozen import changed
+from rtc_ros.core.guards import Arm, Guards, Verdict, Watched
+from rtc_ros.core.jerk import RowMean, jerk_window
 from rtc_ros.core.limits import (
     JointLimits,
     at_rest,
@@ -24,87 +35,59 @@ from rtc_ros.core.limits import (
     soft_start_scale,
 )
 
+CONTROL_POINTS = 4
+"""Targets that a state keeps: the curve that a trajectory driver is on depends on so many."""
 
-class Controller:
-    """One command per tick, whatever comes in.
 
-    Whatever ends the motion (no row left, a fault, a stop), the commands slow down to rest
-    within the acceleration limits, and k stands still meanwhile.
+@dataclass(frozen=True, eq=False)
+class ControllerSettings:
+    """What doesn't change while a controller lives.
 
-    The motion gate is closed until ``start``. Each start begins a new run of the step count, so
-    no chunk from before it can move the arm. The first command lies within one (softened)
-    velocity step of the measured pose, and the velocity limit then rises to its full value over
-    ``soft_start_ticks``, so the first motion has no pop.
+    ``soft_start_ticks``: until the full velocity limit holds, 0 for at once. ``guards``: None
+    where there is no arm that could be elsewhere (a simulation in this process).
 
-    Args:
-        action_dim: A.
-        limits: of position, velocity, acceleration and jerk.
-        soft_start_ticks: ticks until the full velocity limit holds; 0 for at once.
+    Raises:
+        ValueError: a jerk limit without acceleration or velocity limit.
     """
 
-    def __init__(self, action_dim: int, limits: JointLimits, soft_start_ticks: int = 0) -> None:
-        self.action_dim = action_dim
-        self.limits = limits
-        self.soft_start_ticks = soft_start_ticks
-        self.mode = Mode.STOPPED
-        self.fault = self.last_fault = ""
-        self.counts: Counter[str] = Counter()
-        self.player = ChunkPlayer(0, action_dim)
-        self.row: np.ndarray | None = None
-        self.target: np.ndarray | None = None
-        self.last_step: np.ndarray = np.zeros(action_dim)
-        self.jerk = JerkFilter(action_dim, jerk_window(limits))
-        self._measured: np.ndarray = np.zeros(action_dim)
-        self._history = np.zeros((HISTORY_ROWS, action_dim))
+    limits: JointLimits
+    soft_start_ticks: int = 0
+    guards: Guards | None = None
+    window: int = field(init=False)
+    """Rows in each command: the jerk limit's mean."""
 
-    def start(self, epoch: int, measured: np.ndarray) -> None:
-        """Open the gate and begin the run ``epoch`` at the ``measured`` pose [A].
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "window", jerk_window(self.limits))
 
-        Raises:
-            ValueError: the pose is not finite or has another size; the arm is still being braked
-                by the stop before, or that stop is latched.
-        """
-        if self.mode is Mode.LATCHED:
-            raise ValueError("the stop is latched: clear it first")
-        if not self.settled:
-            raise ValueError("the arm is still being braked to rest: try again")
-        pose = np.asarray(measured, dtype=np.float64)
-        if pose.shape != (self.action_dim,) or not np.isfinite(pose).all():
-            raise ValueError(
-                f"the measured pose is not {self.action_dim} finite joint positions: {pose}"
-            )
-        self.player = ChunkPlayer(epoch, self.action_dim)
-        self._measured = pose
-        self.jerk.rest_at(pose)
-        self.row = self.target = None
-        self.last_step = np.zeros(self.action_dim)
-        self.fault = ""
-        self._history[:] = 0.0
-        self.mode = Mode.WAITING
+    @property
+    def action_dim(self) -> int:
+        """A."""
+        return len(self.limits.lower)
 
-    def stand_at(self, measured: np.ndarray) -> None:
-        """Take a newer finite ``measured`` pose [A] to begin at, while nothing was commanded yet.
 
-        An arm that was moved, or came to rest, between ``start`` and the first chunk is not thrown
-        back to where it was.
-        """
-        if self.row is None and not self.stopped:
-            self._measured = np.array(measured, np.float64)
-            self.jerk.rest_at(self._measured)
+@dataclass(frozen=True, eq=False)
+class ControllerState:
+    """All that a tick changes; arrays are never written to.
 
-    def stop(self) -> None:
-        """Close the gate: the arm is braked to rest and holds there; see ``settled``."""
-        if self.mode is not Mode.LATCHED:
-            self.mode = Mode.STOPPED
+    ``pose`` [A] is where the run begins as long as nothing was commanded (``row`` None).
+    ``row`` [A] is the last executed or braking row, ``last_step`` [A] the change that led to it,
+    ``mean`` what the jerk limit makes of the last ones, ``targets`` [CONTROL_POINTS, A] what went
+    out last, the newest last. ``history`` is the cursor's. ``problem`` says why motion is held or
+    why a guard closed the gate.
+    """
 
-    def latch(self) -> None:
-        """Close the gate so that only ``clear`` lets it be opened again."""
-        self.mode = Mode.LATCHED
-
-    def clear(self) -> None:
-        """Lift a latched stop; the gate stays closed."""
-        if self.mode is Mode.LATCHED:
-            self.mode = Mode.STOPPED
+    mode: Mode
+    player: ChunkPlayer
+    pose: np.ndarray
+    last_step: np.ndarray
+    mean: RowMean
+    targets: np.ndarray
+    history: np.ndarray
+    row: np.ndarray | None = None
+    problem: str = ""
+    last_problem: str = ""
+    watched: Watched = field(default_factory=Watched)
+    counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def stopped(self) -> bool:
@@ -112,163 +95,412 @@ class Controller:
         return self.mode in (Mode.STOPPED, Mode.LATCHED)
 
     @property
-    def settled(self) -> bool:
-        """Whether nothing has to be commanded for the arm to stand still."""
-        return self.row is None or (at_rest(self.last_step, self.limits) and self.jerk.settled)
-
-    def set_fault(self, reason: str) -> None:
-        """Hold because of ``reason``, or go on where it is empty. No effect while stopped."""
-        if reason and not self.fault:
-            self.counts["faults"] += 1
-        self.fault = reason
-        self.last_fault = reason or self.last_fault
-
-    def offer(self, chunk: ActionChunk) -> Offer:
-        """Offer a chunk to the player; what was refused is counted under its reason."""
-        result = self.player.offer(chunk)
-        if result not in (Offer.TAKEN, Offer.SAME):
-            self.counts[f"chunks refused: {result.value}"] += 1
-        return result
-
-    def tick(self, *, swaps: bool = True) -> Command | None:
-        """Return this period's command, or None once stopped and at rest (nothing is sent).
-
-        Without ``swaps``, a chunk that waits for its first step goes on waiting.
-        """
-        if self.stopped:
-            return None if self.settled else self._hold(self._still(), REASONS[self.mode])
-        return self._play(swaps=swaps)
-
-    def play_on(self) -> Command:
-        """Return what a driver did within a period in which nobody could tell it to stop.
-
-        That is one more tick, whether the gate was closed meanwhile or not, and without a chunk
-        that it wasn't sent.
-        """
-        mode = self.mode
-        command = self._play(swaps=False)
-        self.mode = mode if mode in (Mode.STOPPED, Mode.LATCHED) else self.mode
-        return command
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return all that a tick changes, for ``restore``."""
-        return {name: copy.copy(value) for name, value in vars(self).items()}
-
-    def restore(self, before: dict[str, Any]) -> None:
-        """Take back everything since the ``snapshot``, which is used up."""
-        vars(self).update(before)
-
-    def stood_still(self, joints: Sequence[int], at: np.ndarray, step: int) -> None:
-        """Take back what ``play_on`` said of ``joints`` from ``step`` on: they rest at ``at`` [A].
-
-        Their rows begin from there again, within the limits.
-        """
-        assert self.row is not None and self.target is not None
-        self.row, self.target = np.array(self.row), np.array(self.target)
-        self.last_step = np.array(self.last_step)
-        self.row[joints] = self.target[joints] = at[joints]
-        self.last_step[joints] = 0.0
-        self.jerk.stand(joints, at)
-        for past in range(max(step, self.player.step - HISTORY_ROWS), self.player.step):
-            self._history[past % HISTORY_ROWS, joints] = at[joints]
-
-    def _play(self, *, swaps: bool = True) -> Command:
-        if self.fault:
-            self.mode = Mode.FAULT
-            self.counts["ticks held: fault"] += 1
-            return self._hold(self._still(), f"hold: {self.fault}")
-        velocity_scale = self.velocity_scale
-        played = self.player.tick(swaps=swaps)
-        if played.action is None:
-            self.mode = Mode.WAITING if self.player.current is None else Mode.STARVED
-            self.counts[f"ticks held: {self.mode.name.lower()}"] += 1
-            return self._hold(played, REASONS[self.mode])
-        self.mode = Mode.RUNNING
-        previous = self._measured if self.row is None else self.row
-        chunk = played.chunk
-        assert chunk is not None, "there is a row to play"
-        following = chunk.actions[min(played.row + 1, chunk.rows - 1)]
-        self.row = limit_row(
-            played.action, previous, self.limits, velocity_scale, self.last_step, following
-        )
-        limited = int((self.row != self.limits.nearest(played.action, previous)).sum())
-        self.counts["steps"] += 1
-        self.counts["steps limited"] += limited > 0
-        self.last_step = self.row - previous
-        self._history[played.step % HISTORY_ROWS] = self.row
-        return self._out(played.action, limited, played, REASONS[self.mode])
-
-    def _still(self) -> PlayedStep:
-        """Return a tick that isn't one of the run: k and its ticks stand still."""
-        player = self.player
-        return PlayedStep(player.step, player.tick_count, NO_STEP, None, player.current)
-
-    def _hold(self, played: PlayedStep, reason: str) -> Command:
-        """Brake by one step, or stay."""
-        if self.row is not None:
-            previous = self.row
-            self.row = brake_row(previous, self.last_step, self.limits)
-            self.last_step = self.row - previous
-        return self._out(None, 0, played, reason)
-
-    def _out(
-        self, wanted: np.ndarray | None, limited: int, played: PlayedStep, reason: str
-    ) -> Command:
-        self.target = None if self.row is None else self.jerk.push(self.row)
-        return Command(self.target, self.row, wanted, limited, self.mode, played, reason)
-
-    def ahead(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return what goes out from the last target on if no chunk comes any more.
-
-        float64[R, A] positions, that target first: the rest of the chunk through the limits, then
-        down to rest. float64[R, A] velocities [robot units / step] in those points, 0 in the last.
-
-        Raises:
-            ValueError: nothing was commanded yet.
-        """
-        if self.row is None:
-            raise ValueError("nothing was commanded yet, so nothing goes on")
-        rows, chunk, step = self.row[None], self.player.current, self.player.step
-        if self.mode is Mode.RUNNING and chunk is not None:
-            wanted = chunk.actions[step - chunk.origin_step : chunk.rows]
-            scales = soft_start_scale(step + np.arange(len(wanted)), self.soft_start_ticks)
-            rest = limit_rows(wanted, self.row, self.limits, scales, self.last_step)
-            rows = np.concatenate([rows, rest])
-        last_step = self.last_step if len(rows) == 1 else rows[-1] - rows[-2]
-        rest = brake_rows(rows[-1], last_step, self.limits)
-        return self.jerk.ahead(np.concatenate([rows[1:], rest]))
+    def target(self) -> np.ndarray | None:
+        """What went out last [A], None where nothing did in this run."""
+        return None if self.row is None else self.targets[-1]
 
     @property
-    def velocity_scale(self) -> float:
-        """The factor on the velocity limit for the next step, rising to 1 (soft start)."""
-        return float(soft_start_scale(self.player.step, self.soft_start_ticks))
+    def starved(self) -> bool:
+        """Whether no row is left to execute: the next tick holds, unless a chunk waits."""
+        chunk = self.player.current
+        return chunk is None or chunk.row_of(self.player.step) is None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a tick hears: a ``chunk`` to offer, where the ``arm`` is, and what was missed.
+
+    For ``stalled_s`` until ``now_ns`` nobody was told anything (0: no deadline was missed): the
+    arm stands where it was last told.
+    """
+
+    chunk: ActionChunk | None = None
+    arm: Arm | None = None
+    stalled_s: float = 0.0
+    now_ns: int = 0
+
+
+NOTHING = Inputs()
+
+
+def stopped(settings: ControllerSettings) -> ControllerState:
+    """Return the state of a controller that was never started."""
+    nowhere = np.zeros(settings.action_dim)
+    return _resting(
+        ControllerState(
+            Mode.STOPPED, ChunkPlayer(0, len(nowhere)), nowhere, nowhere, RowMean(nowhere[None]),
+            nowhere[None], np.zeros((HISTORY_ROWS, len(nowhere))),
+        ),
+        settings,
+        nowhere,
+    )  # fmt: skip
+
+
+def step(
+    settings: ControllerSettings, state: ControllerState, inputs: Inputs = NOTHING
+) -> tuple[ControllerState, Command | None]:
+    """Play one control period; None once the gate is closed and the arm at rest."""
+    if inputs.stalled_s:
+        state = _after_a_stall(settings, state, inputs)
+    state, verdict = _judged(settings, state, inputs.arm)
+    if verdict.close and not state.stopped:
+        state = _closed(state, verdict.close)
+    if state.stopped:
+        state, command = _hold(settings, state)
+        return state, command if command.sends else None
+    if inputs.chunk is not None:
+        state, _ = offer(state, inputs.chunk)
+    if verdict.hold or state.problem:
+        state = _told(state, verdict.hold)
+    if state.problem:
+        state = _counted(changed(state, mode=Mode.FAULT), "ticks held: fault")
+        return _hold(settings, state)
+    if state.row is None and inputs.arm is not None:
+        # An arm that came to rest, or was moved, since ``start`` isn't thrown back.
+        state = _resting(state, settings, inputs.arm.pose)
+    return _play(settings, state, arm=inputs.arm)
+
+
+def follow(
+    settings: ControllerSettings, state: ControllerState, ticks: int, playing: bool
+) -> tuple[ControllerState, list[Command]]:
+    """Go on as a driver did that couldn't be told anything for ``ticks`` periods.
+
+    Where it was ``playing`` a chunk, it went on along it whether the gate was closed meanwhile or
+    not, and without a chunk that it wasn't sent; else it went on braking. Ends at rest.
+    """
+    gate, commands = state.mode, []
+    for _ in range(ticks):
+        if settled(settings, state) and (not playing or state.starved):
+            break
+        state, command = (
+            _play(settings, state, swaps=False) if playing else _hold(settings, state)
+        )
+        commands.append(command)
+    if gate in (Mode.STOPPED, Mode.LATCHED):
+        state = changed(state, mode=gate)
+    return state, commands
+
+
+def ahead(settings: ControllerSettings, state: ControllerState) -> np.ndarray:
+    """Return what goes out from the last target on if no chunk comes any more, float64[R, A].
+
+    That target first: the rest of the chunk, then down to rest.
+    """
+    assert state.row is not None, "nothing was commanded yet, so nothing goes on"
+    rows, chunk, k = state.row[None], state.player.current, state.player.step
+    if state.mode is Mode.RUNNING and chunk is not None and not state.starved:
+        wanted = chunk.actions[k - chunk.origin_step : chunk.rows]
+        scales = soft_start_scale(k + np.arange(len(wanted)), settings.soft_start_ticks)
+        onward = limit_rows(wanted, state.row, settings.limits, scales, state.last_step)
+        rows = np.concatenate([rows, onward])
+    last_step = state.last_step if len(rows) == 1 else rows[-1] - rows[-2]
+    rows = np.concatenate([rows, brake_rows(rows[-1], last_step, settings.limits)])
+    mean, targets = state.mean, [state.targets[-1]]
+    for row in (*rows[1:], *rows[-1:].repeat(settings.window - 1, axis=0)):
+        mean, target = mean.push(row)
+        targets.append(target)
+    return np.array(targets)
+
+
+def offer(state: ControllerState, chunk: ActionChunk) -> tuple[ControllerState, Offer]:
+    """Offer a chunk to the player; what was refused is counted under its reason."""
+    player, result = state.player.offer(chunk)
+    state = changed(state, player=player)
+    if result not in (Offer.TAKEN, Offer.SAME):
+        state = _counted(state, f"chunks refused: {result.value}")
+    return state, result
+
+
+def start(
+    settings: ControllerSettings, state: ControllerState, epoch: int, measured: np.ndarray
+) -> ControllerState:
+    """Open the gate and begin the run ``epoch`` at the ``measured`` pose [A].
+
+    Raises:
+        ValueError: the pose is not finite or has another size; the arm is still being braked by
+            the stop before, or that stop is latched.
+    """
+    if state.mode is Mode.LATCHED:
+        raise ValueError("the stop is latched: clear it first")
+    if not settled(settings, state):
+        raise ValueError("the arm is still being braked to rest: try again")
+    pose, size = np.array(measured, dtype=np.float64), settings.action_dim
+    if pose.shape != (size,) or not np.isfinite(pose).all():
+        raise ValueError(f"the measured pose is not {size} finite joint positions: {pose}")
+    begun = changed(
+        state,
+        mode=Mode.WAITING,
+        player=ChunkPlayer(epoch, size),
+        row=None,
+        history=np.zeros((HISTORY_ROWS, size)),
+        problem="",
+        watched=changed(state.watched, lag=None, received_ns=None, lost_ticks=0),
+    )
+    return _resting(begun, settings, pose)
+
+
+def stop(state: ControllerState, *, latch: bool = False) -> ControllerState:
+    """Close the gate: the arm is braked to rest. ``latch``: only ``clear`` lets it open again."""
+    if state.mode is Mode.LATCHED:
+        return state
+    return changed(state, mode=Mode.LATCHED if latch else Mode.STOPPED, problem="")
+
+
+def clear(state: ControllerState) -> ControllerState:
+    """Lift a latched stop; the gate stays closed."""
+    return changed(state, mode=Mode.STOPPED) if state.mode is Mode.LATCHED else state
+
+
+def settled(settings: ControllerSettings, state: ControllerState) -> bool:
+    """Tell whether nothing has to be commanded for the arm to stand still."""
+    return state.row is None or (
+        at_rest(state.last_step, settings.limits) and state.mean.settled
+    )
+
+
+def stood_still(
+    state: ControllerState, joints: Sequence[int], at: np.ndarray, step: int
+) -> ControllerState:
+    """Take back what ``follow`` said of ``joints`` from ``step`` on: they rest at ``at`` [A].
+
+    Their rows begin from there again, within the limits.
+    """
+    row, last_step = np.array(state.row), np.array(state.last_step)
+    targets, history = np.array(state.targets), np.array(state.history)
+    row[joints] = targets[:, joints] = at[joints]
+    last_step[joints] = 0.0
+    for past in range(max(step, state.player.step - HISTORY_ROWS), state.player.step):
+        history[past % HISTORY_ROWS, joints] = at[joints]
+    return changed(
+        state, row=row, last_step=last_step, targets=targets, history=history,
+        mean=state.mean.standing(joints, at),
+    )  # fmt: skip
+
+
+def cursor(settings: ControllerSettings, state: ControllerState, tick_ns: int) -> CursorState:
+    """Return what the inference side needs to know, as of ``tick_ns`` (CLOCK_MONOTONIC)."""
+    player, limits, swap = state.player, settings.limits, state.player.last_swap
+    chunk, seen = player.current, player.seen
+    return CursorState(
+        epoch=player.epoch,
+        step=player.step,
+        tick=player.tick_count,
+        tick_ns=tick_ns,
+        mode=state.mode,
+        command=state.pose if state.row is None else state.row,
+        history=state.history,
+        lower=limits.lower,
+        upper=limits.upper,
+        max_step=limits.max_step,
+        max_bend=limits.max_bend,
+        turn=limits.turn,
+        last_step=state.last_step,
+        coherent=limits.coherent,
+        soft_start_ticks=settings.soft_start_ticks,
+        chunk_epoch=NO_STEP if chunk is None else chunk.epoch,
+        chunk_seq=NO_STEP if chunk is None else chunk.seq,
+        chunk_origin_step=NO_STEP if chunk is None else chunk.origin_step,
+        seen_epoch=NO_STEP if seen is None else seen[0],
+        seen_seq=NO_STEP if seen is None else seen[1],
+        swap_step=NO_STEP if swap is None else swap.step,
+        swap_tick=NO_STEP if swap is None else swap.tick,
+        swaps=player.swaps,
+    )
+
+
+class Controller:
+    """Holds the state for whoever steps it: the tick, simulations, replay.
+
+    ``tick`` is ``step``; everything else is the function of that name.
+    """
+
+    def __init__(
+        self, limits: JointLimits, soft_start_ticks: int = 0, guards: Guards | None = None
+    ) -> None:
+        self.settings = ControllerSettings(limits, soft_start_ticks, guards)
+        self.state = stopped(self.settings)
+
+    def start(self, epoch: int, measured: np.ndarray) -> None:
+        """Open the gate at the ``measured`` pose [A]."""
+        self.state = start(self.settings, self.state, epoch, measured)
+
+    def stop(self, *, latch: bool = False) -> None:
+        """Close it."""
+        self.state = stop(self.state, latch=latch)
+
+    def clear(self) -> None:
+        """Lift a latched stop."""
+        self.state = clear(self.state)
+
+    def offer(self, chunk: ActionChunk) -> Offer:
+        """Offer a chunk."""
+        self.state, result = offer(self.state, chunk)
+        return result
+
+    def tick(self, inputs: Inputs = NOTHING) -> Command | None:
+        """Play one control period."""
+        self.state, command = step(self.settings, self.state, inputs)
+        return command
+
+    def close(self, problem: str) -> None:
+        """Close the gate because of ``problem``, where it isn't closed."""
+        if not self.state.stopped:
+            self.state = _closed(self.state, problem)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing has to be commanded for the arm to stand still."""
+        return settled(self.settings, self.state)
+
+    @property
+    def still_moves(self) -> str:
+        """Why the arm isn't known to stand still; "" where it is, or nobody watches it."""
+        guards = self.settings.guards
+        return "" if guards is None else guards.moves(self.state.watched)
 
     def cursor(self, tick_ns: int) -> CursorState:
-        """Return what the inference side needs to know, as of ``tick_ns`` (CLOCK_MONOTONIC)."""
-        player, swap = self.player, self.player.last_swap
-        chunk, seen = player.current, player.seen
-        return CursorState(
-            epoch=player.epoch,
-            step=player.step,
-            tick=player.tick_count,
-            tick_ns=tick_ns,
-            mode=self.mode,
-            command=self._measured if self.row is None else self.row,
-            history=self._history,
-            lower=self.limits.lower,
-            upper=self.limits.upper,
-            max_step=self.limits.max_step,
-            max_bend=self.limits.max_bend,
-            turn=self.limits.turn,
-            last_step=self.last_step,
-            coherent=self.limits.coherent,
-            soft_start_ticks=self.soft_start_ticks,
-            chunk_epoch=NO_STEP if chunk is None else chunk.epoch,
-            chunk_seq=NO_STEP if chunk is None else chunk.seq,
-            chunk_origin_step=NO_STEP if chunk is None else chunk.origin_step,
-            seen_epoch=NO_STEP if seen is None else seen[0],
-            seen_seq=NO_STEP if seen is None else seen[1],
-            swap_step=NO_STEP if swap is None else swap.step,
-            swap_tick=NO_STEP if swap is None else swap.tick,
-            swaps=player.swaps,
-        )
+        """Return what the inference side needs to know."""
+        return cursor(self.settings, self.state, tick_ns)
+
+
+# ---------------------------------------------------------------------------- parts of a step
+
+
+def _after_a_stall(
+    settings: ControllerSettings, state: ControllerState, inputs: Inputs
+) -> ControllerState:
+    """Begin from rest again: a driver that is told nothing stands where it was last told."""
+    if state.row is not None:
+        state = changed(_resting(state, settings, state.targets[-1]), row=state.targets[-1])
+    if settings.guards is None:
+        return state
+    watched = settings.guards.after_a_stall(state.watched, inputs.stalled_s, inputs.now_ns)
+    return changed(state, watched=watched)
+
+
+def _judged(
+    settings: ControllerSettings, state: ControllerState, arm: Arm | None
+) -> tuple[ControllerState, Verdict]:
+    if settings.guards is None or arm is None:
+        return state, Verdict()
+    command = None if state.stopped else state.target
+    moving = state.mode is Mode.RUNNING
+    watched, verdict = settings.guards.judge(state.watched, arm, command, moving)
+    return changed(state, watched=watched), verdict
+
+
+def _told(state: ControllerState, problem: str) -> ControllerState:
+    """Hold because of ``problem``, or go on where it is empty."""
+    if problem and not state.problem:
+        state = _counted(state, "faults")
+    return changed(state, problem=problem, last_problem=problem or state.last_problem)
+
+
+def _closed(state: ControllerState, problem: str) -> ControllerState:
+    """Close the gate because of ``problem``: only ``start`` opens it again."""
+    return _counted(
+        changed(state, mode=Mode.STOPPED, problem=problem, last_problem=problem),
+        "gate closed by a guard",
+    )
+
+
+def _resting(
+    state: ControllerState, settings: ControllerSettings, pose: np.ndarray
+) -> ControllerState:
+    """Be at rest at ``pose`` [A], whatever was before."""
+    return changed(
+        state,
+        pose=pose,
+        last_step=np.zeros(len(pose)),
+        mean=RowMean.resting(pose, settings.window),
+        targets=np.tile(pose, (CONTROL_POINTS, 1)),
+    )
+
+
+def _play(
+    settings: ControllerSettings,
+    state: ControllerState,
+    *,
+    swaps: bool = True,
+    arm: Arm | None = None,
+) -> tuple[ControllerState, Command]:
+    """Execute the next row within the limits, or brake where there is none."""
+    limits = settings.limits
+    scale = float(soft_start_scale(state.player.step, settings.soft_start_ticks))
+    player, played = state.player.tick(swaps=swaps)
+    before = state
+    if played.action is None:
+        mode = Mode.WAITING if player.current is None else Mode.STARVED
+        held = changed(state, mode=mode, player=player)
+        return _hold(settings, _counted(held, f"ticks held: {mode.name.lower()}"), played)
+    if state.mode in (Mode.STARVED, Mode.FAULT):
+        state = _beginning_again(settings, state, arm)
+    previous = state.pose if state.row is None else state.row
+    chunk = played.chunk
+    assert chunk is not None, "there is a row to play"
+    following = chunk.actions[min(played.row + 1, chunk.rows - 1)]
+    row = limit_row(played.action, previous, limits, scale, state.last_step, following)
+    limited = int((row != limits.nearest(played.action, previous)).sum())
+    history = state.history.copy()
+    history[played.step % HISTORY_ROWS] = row
+    names = ("steps", "steps limited") if limited else ("steps",)
+    state = _counted(
+        state, *names,
+        mode=Mode.RUNNING, player=player, last_step=row - previous, history=history,
+    )  # fmt: skip
+    command = Command(
+        None, row, played.action, limited, Mode.RUNNING, played, REASONS[Mode.RUNNING], True
+    )
+    state, command = _out(state, row, command)
+    if not np.isfinite(state.targets[-1]).all():
+        return _hold(settings, _closed(before, f"the limits made {state.targets[-1]} of row "
+                                       f"{played.row} of chunk {chunk.seq}"))  # fmt: skip
+    return state, command
+
+
+def _beginning_again(
+    settings: ControllerSettings, state: ControllerState, arm: Arm | None
+) -> ControllerState:
+    """Begin beside the arm, where it gave way while it was held."""
+    if settings.guards is None or arm is None or state.row is None:
+        return state
+    if not settled(settings, state):
+        return state  # it was sent something at each tick, so the motion never ended
+    begin = settings.guards.beside(state.watched, arm, state.targets[-1])
+    if (begin == state.targets[-1]).all():
+        return state
+    return changed(_resting(state, settings, begin), row=begin)
+
+
+def _hold(
+    settings: ControllerSettings, state: ControllerState, played: PlayedStep | None = None
+) -> tuple[ControllerState, Command]:
+    """Brake by one step, or stay; an arm at rest is sent nothing."""
+    sends = not settled(settings, state)
+    reason = f"hold: {state.problem}" if state.problem else REASONS[state.mode]
+    command = Command(
+        state.target, state.row, None, 0, state.mode, played or state.player.still(), reason, sends
+    )
+    if state.row is None:
+        return state, command
+    row = brake_row(state.row, state.last_step, settings.limits) if sends else state.row
+    return _out(changed(state, last_step=row - state.row), row, command)
+
+
+def _out(
+    state: ControllerState, row: np.ndarray, command: Command
+) -> tuple[ControllerState, Command]:
+    """Let the jerk limit make of ``row`` what goes out."""
+    mean, target = state.mean.push(row)
+    targets = np.concatenate([state.targets[1:], target[None]])
+    state = changed(state, row=row, mean=mean, targets=targets)
+    return state, changed(command, target=target, row=row)
+
+
+def _counted(state: ControllerState, *names: str, **fields: Any) -> ControllerState:
+    """Count ``names``, and change some other ``fields`` with them."""
+    counts = dict(state.counts)
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return changed(state, counts=counts, **fields)

@@ -9,6 +9,7 @@ planning with time- and frequency-domain specifications", Control Engineering Pr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,75 +41,46 @@ def jerk_window(limits: JointLimits) -> int:
     return int(n)
 
 
-class JerkFilter:
-    """The mean of the last ``window`` rows; the row itself, to the bit, where that is 1.
+@dataclass(frozen=True, eq=False)
+class RowMean:
+    """The mean of the last n rows; the row itself, to the bit, where n is 1. Frozen.
 
-    It is (window − 1) / 2 steps late, and comes to rest window − 1 steps after its rows.
+    It is (n − 1) / 2 steps late, and comes to rest n − 1 steps after its rows. ``rows`` is
+    float64[n, A].
     """
 
-    def __init__(self, action_dim: int, window: int) -> None:
-        self._rows: np.ndarray = np.zeros((window, action_dim))
-        self._sent = self._before = self._rows[-1]
+    rows: np.ndarray
+
+    @classmethod
+    def resting(cls, pose: np.ndarray, window: int) -> RowMean:
+        """Begin at rest at ``pose`` [A], with n = ``window``."""
+        return cls(np.tile(pose, (window, 1)))
 
     @property
     def window(self) -> int:
         """How many rows a mean is of: n."""
-        return len(self._rows)
+        return len(self.rows)
 
     @property
     def settled(self) -> bool:
         """Whether the mean stays where it is if the last row does."""
-        return bool((self._rows == self._rows[-1]).all())
+        return len(self.rows) == 1 or bool((self.rows == self.rows[-1]).all())
 
-    def rest_at(self, pose: np.ndarray) -> None:
-        """Begin at rest at ``pose`` [A]."""
-        self._rows = np.tile(pose, (self.window, 1))
-        self._sent = self._before = self._rows[-1]
-
-    def stand(self, columns: Sequence[int], at: np.ndarray) -> None:
+    def standing(self, columns: Sequence[int], at: np.ndarray) -> RowMean:
         """Let some joints rest at ``at`` [A]; the others go on."""
-        self._rows, self._sent = np.array(self._rows), np.array(self._sent)
-        self._before = np.array(self._before)
-        self._rows[:, columns] = self._sent[columns] = self._before[columns] = at[columns]
+        rows = np.array(self.rows)
+        rows[:, columns] = at[columns]
+        return RowMean(rows)
 
-    def push(self, row: np.ndarray) -> np.ndarray:
+    def push(self, row: np.ndarray) -> tuple[RowMean, np.ndarray]:
         """Take the next row [A] and return the mean that goes out [A]."""
-        self._rows = np.concatenate([self._rows[1:], row[None]])
-        self._before, self._sent = self._sent, _means(self._rows, self.window)[0]
-        return self._sent
-
-    def ahead(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what goes out from the last mean on if ``rows`` [R, A] follow and then rest.
-
-        float64[R + window, A] positions, that mean first; float64[R + window, A] velocities
-        [robot units / step] in those points, 0 in the last.
-        """
-        n = self.window
-        series = np.concatenate([self._rows, rows])
-        series = np.concatenate([series, np.repeat(series[-1:], n - 1, axis=0)])
-        out = _means(series, n)
-        steps = np.diff(out, axis=0, prepend=self._before[None])
-        velocities = np.zeros_like(out)
-        velocities[:-1] = (steps[:-1] + steps[1:]) / 2
-        return out, velocities
+        if len(self.rows) == 1:
+            return RowMean(row[None]), row
+        rows = np.concatenate([self.rows[1:], row[None]])
+        return RowMean(rows), _mean(rows)
 
 
-def _means(rows: np.ndarray, n: int) -> np.ndarray:
-    """Return the means of each n consecutive ``rows`` [R, A], float64[R − n + 1, A].
-
-    Never beyond their rows by their rounding, so rest is rest; and added one after the other, so
-    that a mean is the same to the bit however many are asked for.
-    """
-    count = len(rows) - n + 1
-    if count < n:
-        windows = [rows[i : i + n] for i in range(count)]
-        total = np.array([np.add.accumulate(w)[-1] for w in windows])
-        low, high = (np.array([f(w, axis=0) for w in windows]) for f in (np.min, np.max))
-    else:
-        total, low, high = (np.array(rows[:count]) for _ in range(3))
-        for i in range(1, n):
-            shifted = rows[i : i + count]
-            total += shifted
-            np.minimum(low, shifted, out=low)
-            np.maximum(high, shifted, out=high)
-    return np.minimum(np.maximum(total / n, low), high)
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """Return the mean [A] of ``rows`` [n, A], never beyond them by its rounding: rest is rest."""
+    total = np.add.accumulate(rows)[-1]
+    return np.minimum(np.maximum(total / len(rows), rows.min(axis=0)), rows.max(axis=0))

@@ -135,7 +135,7 @@ def shadow(
     assert pose is not None
     estimator = DelayEstimator(DELAY_WINDOW, timing.delays[0] + 1)
     run = VirtualRun(
-        Controller(len(joints), limits),
+        Controller(limits),
         InferenceLoop(policy.spec.horizon, estimator, settings),
         infer,
         lambda seq: timing.delays[(seq - 1) % len(timing.delays)],

@@ -59,7 +59,7 @@ def example_run(settings: ExampleSettings = ExampleSettings()) -> RunLog:  # noq
     velocity = np.full(len(joints), settings.max_velocity)
     infinite = np.full(len(joints), np.inf)
     limits = JointLimits(-infinite, infinite, velocity * PERIOD_S)
-    controller = Controller(len(joints), limits)
+    controller = Controller(limits)
     controller.start(settings.step_epoch, intended(np.zeros(1))[0])
     chunks: list[ActionChunk] = []
     swaps: list[SwapEvent] = []
@@ -71,9 +71,9 @@ def example_run(settings: ExampleSettings = ExampleSettings()) -> RunLog:  # noq
             controller.offer(waiting)
             waiting = None
         begun = chunks[-1].origin_step if chunks else -settings.s_min
-        if waiting is None and controller.player.step - begun >= settings.s_min:
+        if waiting is None and controller.state.player.step - begun >= settings.s_min:
             ready_at = tick + settings.delays[len(chunks) % len(settings.delays)]
-            waiting = _chunk(settings, rng, chunks, controller.player.step)
+            waiting = _chunk(settings, rng, chunks, controller.state.player.step)
             chunks.append(waiting)
         command = controller.tick()
         assert command is not None

@@ -134,7 +134,7 @@ def controller() -> Controller:
     limits = JointLimits.from_velocity(
         p["position_lower"], p["position_upper"], p["max_velocity"], PERIOD_S
     )
-    return Controller(len(p["position_lower"]), limits, round(p["soft_start"] / PERIOD_S))
+    return Controller(limits, round(p["soft_start"] / PERIOD_S))
 
 
 _LISTS: tuple[tuple[str, Callable[[str], Any], list[Any]], ...] = (

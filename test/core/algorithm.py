@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.controller import Controller
+from rtc_ros.core.controller import NOTHING, Controller
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 from rtc_ros.core.limits import JointLimits
@@ -16,7 +16,7 @@ class Bench:
     """A controller and an inference loop; each inference takes a chosen number of ticks."""
 
     def __init__(self, horizon=10, action_dim=1, initial_delay=0, limits=None, **settings):
-        self.controller = Controller(action_dim, limits or JointLimits.none(action_dim))
+        self.controller = Controller(limits or JointLimits.none(action_dim))
         self.loop = InferenceLoop(
             horizon, DelayEstimator(10, initial_delay), RtcSettings(**settings)
         )
@@ -42,7 +42,7 @@ class Bench:
         request, _ = self.running
         self.running = None
         number = len(self.chunks)
-        shape = (self.loop.horizon, self.controller.action_dim)
+        shape = (self.loop.horizon, self.controller.settings.action_dim)
         rows = np.arange(shape[0])[:, None] + 100.0 * number
         actions = np.broadcast_to(rows, shape) if values is None else values
         chunk = ActionChunk(
@@ -60,11 +60,11 @@ class Bench:
         self.written = chunk
         return chunk
 
-    def tick(self):
+    def tick(self, inputs=NOTHING):
         """Take what was written, play one control period, count down the running inference."""
         if self.written is not None:
             self.controller.offer(self.written)
-        command = self.controller.tick()
+        command = self.controller.tick(inputs)
         played = command.played
         self.log.append(None if played.action is None else (played.chunk.seq, played.row))
         if self.running is not None:

@@ -3,14 +3,21 @@
 import numpy as np
 import pytest
 from algorithm import Bench
+from arms import guards_of, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.controller import Controller
+from rtc_ros.core.controller import Controller, ahead
 from rtc_ros.core.cursor import Mode
-from rtc_ros.core.limits import JointLimits, brake_rows, limit_row, limit_rows
+from rtc_ros.core.limits import (
+    JointLimits,
+    brake_rows,
+    limit_row,
+    limit_rows,
+    soft_start_scale,
+)
 
 A = 3
 TINY = 1e-12
@@ -61,22 +68,23 @@ def within(limits, before, last_step, last_bend, row, scale=1.0):
 def test_no_sequence_of_chunks_losses_faults_stops_and_starts_breaks_a_limit(
     limits, sequence, soft
 ):
-    controller = Controller(A, limits, soft)
-    epoch, seq = 1, 0
+    controller = Controller(limits, soft, guards_of(limits))
+    epoch, seq, fault = 1, 0, ""
     pose, step, bend = np.zeros(A), np.zeros(A), np.zeros(A)
     controller.start(epoch, pose)
 
     def tick():
         nonlocal pose, step, bend
-        scale, k = controller.velocity_scale, controller.player.step
-        command = controller.tick()
-        if command is None or command.target is None:
+        k = controller.state.player.step
+        scale = soft_start_scale(k, soft)
+        command = controller.tick(seen(pose, fault))
+        if command is None or not command.sends:
             # Nothing is sent, so the arm must be able to stand still.
             step, bend = within(limits, pose, step, bend, pose)
             return
         step, bend = within(limits, pose, step, bend, command.target, scale)
         pose = command.target
-        assert controller.player.step == k + (command.wanted is not None)
+        assert controller.state.player.step == k + (command.wanted is not None)
 
     for event in sequence:
         if event[0] == "tick":
@@ -84,20 +92,22 @@ def test_no_sequence_of_chunks_losses_faults_stops_and_starts_breaks_a_limit(
                 tick()
         elif event[0] == "chunk":
             seq += 1
-            origin = max(0, controller.player.step + event[2])
+            origin = max(0, controller.state.player.step + event[2])
             controller.offer(ActionChunk(event[1], origin, step_epoch=epoch, epoch=1, seq=seq))
         elif event[0] == "fault":
-            controller.set_fault("" if controller.fault else "stale")
+            fault = "" if fault else "stale"
         elif event[0] == "start":
-            if controller.stopped and controller.settled and controller.mode is not Mode.LATCHED:
+            if controller.state.mode is Mode.STOPPED and controller.settled:
                 epoch += 1
                 controller.start(epoch, pose)
                 step = bend = np.zeros(A)
+        elif event[0] == "clear":
+            controller.clear()
         else:
-            getattr(controller, event[0])()
+            controller.stop(latch=event[0] == "latch")
     # Braking always ends, in the time that the slowest joint needs.
-    longest = int(np.ceil(np.max(np.abs(controller.last_step) / np.minimum(limits.max_bend, 1e9))))
-    longest += 1 + controller.jerk.window
+    slowest = np.abs(controller.state.last_step) / np.minimum(limits.max_bend, 1e9)
+    longest = int(np.ceil(np.max(slowest))) + 1 + controller.settings.window
     controller.stop()
     for _ in range(longest):
         tick()
@@ -108,23 +118,23 @@ def test_no_sequence_of_chunks_losses_faults_stops_and_starts_breaks_a_limit(
 @given(limits, st.lists(rows, min_size=2, max_size=4), st.integers(0, 12), st.integers(0, 6))
 def test_a_prev_is_what_the_controller_lets_out_row_by_row(limits, chunks, soft, before):
     """At every tick, the look-ahead from the cursor and the ticks that follow are the same."""
-    controller = Controller(A, limits, soft)
+    controller = Controller(limits, soft)
     controller.start(1, np.array([0.1, 0.0, 5.0]))
     for seq, actions in enumerate(chunks, 1):
-        origin = controller.player.step
+        origin = controller.state.player.step
         chunk = ActionChunk(actions, origin, step_epoch=1, epoch=1, seq=seq)
         controller.offer(chunk)
         for _ in range(before):
             controller.tick()
         cursor = controller.cursor(0)
-        ahead = Bench(A).loop._will_be_executed(cursor, min(cursor.step, chunk.end_step), chunk)
-        in_use = controller.mode is Mode.RUNNING and controller.player.current is chunk
-        told = controller.ahead()[0] if in_use else None
-        commands = [controller.tick() for _ in range(len(ahead))]
+        forecast = Bench(A).loop._will_be_executed(cursor, min(cursor.step, chunk.end_step), chunk)
+        in_use = controller.state.mode is Mode.RUNNING and controller.state.player.current is chunk
+        told = ahead(controller.settings, controller.state) if in_use else None
+        commands = [controller.tick() for _ in range(len(forecast))]
         out = [c.row for c in commands]
-        np.testing.assert_array_equal(ahead, np.reshape(out, ahead.shape))
+        np.testing.assert_array_equal(forecast, np.reshape(out, forecast.shape))
         if told is not None:  # what a driver is sent beforehand: what goes out, down to rest
-            commands += [controller.tick() for _ in range(len(told) - 1 - len(ahead))]
+            commands += [controller.tick() for _ in range(len(told) - 1 - len(forecast))]
             out = [c.target for c in commands]
             np.testing.assert_array_equal(told[1:], np.reshape(out, (-1, A)))
 
@@ -203,7 +213,7 @@ def test_one_factor_for_both_arms_keeps_their_path():
 
 def test_starved_brakes_while_k_stands_still_and_goes_on_from_there():
     limits = JointLimits(-FREE, FREE, np.full(A, 0.2), np.full(A, 0.02))
-    controller = Controller(A, limits)
+    controller = Controller(limits)
     controller.start(1, np.zeros(A))
     ramp = np.cumsum(np.full((20, A), 0.08), axis=0)
     controller.offer(ActionChunk(ramp, 0, step_epoch=1))
@@ -227,13 +237,13 @@ def test_starved_brakes_while_k_stands_still_and_goes_on_from_there():
 
 def test_a_stop_brakes_and_says_so_until_the_arm_stands():
     limits = JointLimits(-FREE, FREE, np.full(A, 0.2), np.full(A, 0.01))
-    controller = Controller(A, limits)
+    controller = Controller(limits)
     controller.start(1, np.zeros(A))
     controller.offer(ActionChunk(np.ones((30, A)), 0, step_epoch=1))
     for _ in range(6):
         controller.tick()
     controller.stop()
-    assert controller.mode is Mode.STOPPED and not controller.settled
+    assert controller.state.mode is Mode.STOPPED and not controller.settled
     with pytest.raises(ValueError, match="still being braked"):
         controller.start(2, np.zeros(A))
     reasons = []
@@ -244,33 +254,18 @@ def test_a_stop_brakes_and_says_so_until_the_arm_stands():
 
 
 def test_a_latched_stop_is_lifted_by_clear_alone():
-    controller = Controller(A, JointLimits.none(A))
+    controller = Controller(JointLimits.none(A))
     controller.start(1, np.zeros(A))
-    controller.latch()
+    controller.stop(latch=True)
     controller.stop()
     with pytest.raises(ValueError, match="latched"):
         controller.start(2, np.zeros(A))
     assert controller.tick() is None and controller.cursor(0).mode is Mode.LATCHED
     controller.clear()
-    assert controller.mode is Mode.STOPPED
+    assert controller.state.mode is Mode.STOPPED
     controller.start(2, np.zeros(A))
     controller.clear()  # nothing to lift: the gate stays as it is
-    assert controller.mode is Mode.WAITING
-
-
-def test_velocities_of_what_is_ahead_end_at_rest():
-    limits = JointLimits(-FREE, FREE, np.full(A, 0.2), np.full(A, 0.01))
-    controller = Controller(A, limits)
-    controller.start(1, np.zeros(A))
-    controller.offer(ActionChunk(np.cumsum(np.full((8, A), 0.05), axis=0), 0, step_epoch=1))
-    for _ in range(4):
-        controller.tick()
-    positions, velocities = controller.ahead()
-    assert len(positions) == len(velocities) > 5
-    assert (velocities[-1] == 0).all() and (velocities[:-1] > 0).all()
-    np.testing.assert_allclose(velocities[1:-1], (positions[2:] - positions[:-2]) / 2)
-    with pytest.raises(ValueError, match="nothing was commanded"):
-        Controller(A, limits).ahead()
+    assert controller.state.mode is Mode.WAITING
 
 
 def test_an_endless_joint_goes_the_short_way_and_a_prev_stays_in_the_chunk_s_turn():

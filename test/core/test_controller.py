@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from algorithm import Bench
+from arms import guards_of, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -21,15 +22,15 @@ def chunk(actions, seq=1, epoch=1, **fields):
 
 
 def started(pose=(0.0, 0.0), **options):
-    controller = Controller(2, LIMITS, **options)
+    controller = Controller(LIMITS, **options)
     controller.start(1, np.asarray(pose))
     return controller
 
 
 def test_nothing_moves_before_start_and_after_stop():
-    controller = Controller(2, LIMITS)
+    controller = Controller(LIMITS)
     controller.offer(chunk(np.ones((5, 2))))
-    assert controller.tick() is None and controller.mode is Mode.STOPPED
+    assert controller.tick() is None and controller.state.mode is Mode.STOPPED
     controller.start(1, np.zeros(2))
     controller.offer(chunk(np.ones((5, 2))))
     assert controller.tick().target is not None
@@ -60,7 +61,7 @@ def test_starved_holds_says_so_and_goes_on():
     held = [controller.tick() for _ in range(4)][-1]
     assert (held.mode, held.reason, held.wanted) == (Mode.STARVED, "hold: starved", None)
     np.testing.assert_array_equal(held.target, [0.1, 0])
-    assert controller.counts["ticks held: starved"] == 2
+    assert controller.state.counts["ticks held: starved"] == 2
     controller.offer(ActionChunk(np.full((3, 2), 0.2), 2, step_epoch=1, epoch=1, seq=2))
     command = controller.tick()
     assert command.mode is Mode.RUNNING and command.played.step == 2
@@ -73,18 +74,16 @@ def test_values_that_are_not_finite_never_get_out():
     rows[1, 1] = np.nan
     assert controller.offer(chunk(rows)) is Offer.NOT_FINITE
     assert controller.tick().target is None
-    assert controller.counts["chunks refused: holds values that are not finite"] == 1
+    assert controller.state.counts["chunks refused: holds values that are not finite"] == 1
 
 
 def test_a_fault_holds_and_the_same_step_follows():
-    controller = started()
+    controller = started(guards=guards_of(LIMITS))
     controller.offer(chunk(np.full((9, 2), 0.05)))
     controller.tick()
-    controller.set_fault("joint states are stale")
-    held = controller.tick()
+    held = controller.tick(seen([0, 0], "joint states are stale"))
     assert held.reason == "hold: joint states are stale" and held.mode is Mode.FAULT
-    controller.set_fault("")
-    assert controller.tick().played.step == 1
+    assert controller.tick(seen([0.05, 0.05])).played.step == 1
 
 
 def test_a_chunk_from_before_a_restart_is_refused():
@@ -100,7 +99,7 @@ def test_a_chunk_from_before_a_restart_is_refused():
 @pytest.mark.parametrize("pose", [[0.0], [0.0, np.nan]])
 def test_start_needs_a_finite_pose_of_all_joints(pose):
     with pytest.raises(ValueError, match="2 finite joint positions"):
-        Controller(2, LIMITS).start(1, np.asarray(pose))
+        Controller(LIMITS).start(1, np.asarray(pose))
 
 
 @settings(max_examples=200, deadline=None)
@@ -116,7 +115,7 @@ def test_no_command_leaves_the_limits(actions):
         np.testing.assert_array_equal(command.wanted, row)
         limited += bool((command.target != row).any())
         previous = command.target
-    assert controller.counts["steps limited"] == limited
+    assert controller.state.counts.get("steps limited", 0) == limited
 
 
 def test_an_arm_outside_its_limits_is_led_back_at_limited_speed():
@@ -159,15 +158,14 @@ def test_bad_limits_are_refused(bad, sentence):
 
 def test_an_arm_that_is_moved_before_the_first_chunk_begins_where_it_then_stands():
     limits = JointLimits.from_velocity([-9.0] * 2, [9.0] * 2, [1.0, 1.0], 0.02, max_jerk=[1e4] * 2)
-    controller = Controller(2, limits)
-    controller.stand_at(np.ones(2))  # the gate is closed
+    controller = Controller(limits, guards=guards_of(limits))
+    controller.tick(seen([1.0, 1.0]))  # the gate is closed
     controller.start(1, np.zeros(2))
-    assert controller.tick().target is None
-    controller.stand_at(np.array([1.0, -0.5]))
+    assert controller.tick(seen([0.0, 0.0])).target is None
+    controller.tick(seen([1.0, -0.5]))
     np.testing.assert_array_equal(controller.cursor(0).command, [1.0, -0.5])
     controller.offer(chunk(np.full((9, 2), 5.0)))
-    first = controller.tick().target
+    first = controller.tick(seen([1.0, -0.5])).target
     assert (np.abs(first - [1.0, -0.5]) <= 0.02 + 1e-12).all()
-    controller.stand_at(np.zeros(2))  # from now on the commands lead
-    second = controller.tick().target
+    second = controller.tick(seen([0.0, 0.0])).target  # from now on the commands lead
     assert (np.abs(second - first) <= 0.02 + 1e-12).all()

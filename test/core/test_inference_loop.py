@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from algorithm import Bench
+from arms import guards_of, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtc_ros.core.controller import ControllerSettings
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop
@@ -129,7 +131,7 @@ def test_no_inference_while_stopped_or_faulty():
 def test_a_restarted_inference_goes_on_from_the_chunk_in_use():
     bench = Bench(horizon=20, s_min=5, initial_delay=3)
     bench.run(20, duration=3)
-    in_use = bench.controller.player.current
+    in_use = bench.controller.state.player.current
     for known, continues in ((in_use, True), (None, False)):
         loop = InferenceLoop(20, DelayEstimator(5, 3), RtcSettings(s_min=1), known)
         assert loop.next_request(bench.controller.cursor(0)).continues == continues
@@ -159,15 +161,15 @@ def test_a_chunk_that_comes_during_a_fault_is_learnt_of_when_it_is_over():
         bench.tick()
     bench.tick()
     bench.finish()
-    bench.controller.set_fault("a camera's cable")
+    free = bench.controller.settings.limits
+    bench.controller.settings = ControllerSettings(free, guards=guards_of(free))
     for _ in range(4):
-        bench.tick()
+        bench.tick(seen([0.0], "a joint state's cable"))
         assert bench.begin(3) is None and bench.loop.refused_chunks == 0
-    bench.controller.set_fault("")
     learnt, bench.loop.last_delay = bench.loop.estimator.forecast(), -1
     bench.tick()
     bench.begin(3)
-    assert bench.controller.player.current is bench.chunks[-1]
+    assert bench.controller.state.player.current is bench.chunks[-1]
     assert bench.loop.refused_chunks == 0 and bench.loop.last_delay >= 1, learnt
 
 
@@ -188,7 +190,7 @@ def test_a_request_goes_by_one_set_of_settings_though_another_thread_changes_the
 
     bench = Bench(horizon=20, s_min=4, initial_delay=3)
     bench.run(20, duration=3)
-    loop = Changed(20, DelayEstimator(5, 3), RtcSettings(), bench.controller.player.current)
+    loop = Changed(20, DelayEstimator(5, 3), RtcSettings(), bench.controller.state.player.current)
     guided = set()
     for _ in range(20):
         request = loop.next_request(bench.controller.cursor(0))
@@ -218,5 +220,5 @@ def test_an_image_can_be_older_than_the_chunk_or_from_the_future(observed):
     for _ in range(8):
         bench.tick()
     request = bench.loop.next_request(bench.controller.cursor(0), observed_step=observed)
-    origin = bench.controller.player.current.origin_step
-    assert origin <= request.origin_step <= bench.controller.player.step
+    origin = bench.controller.state.player.current.origin_step
+    assert origin <= request.origin_step <= bench.controller.state.player.step

@@ -37,7 +37,7 @@ def test_any_sequence_of_chunks_losses_repeats_and_restarts(sequence):
         if event[0] == "tick":
             for _ in range(event[1]):
                 before = player.step
-                played = player.tick()
+                player, played = player.tick()
                 if played.action is None:
                     assert player.step == before == played.step
                     current = player.current
@@ -55,7 +55,7 @@ def test_any_sequence_of_chunks_losses_repeats_and_restarts(sequence):
                 actions, origin, step_epoch=event[3], epoch=writer, seq=seq, rows=event[2]
             )
             sent.append(chunk)
-            result = player.offer(chunk)
+            player, result = player.offer(chunk)
             if event[3] != EPOCH:
                 assert result is Offer.OTHER_RUN
             elif chunk.end_step <= player.step:
@@ -63,46 +63,76 @@ def test_any_sequence_of_chunks_losses_repeats_and_restarts(sequence):
             else:
                 assert result is Offer.TAKEN
         elif event[0] == "repeat" and sent:
-            assert player.offer(sent[event[1] % len(sent)]) in set(Offer)
+            again = sent[event[1] % len(sent)]
+            before = player
+            player, result = player.offer(again)
+            # The newest that was seen of this writer, and all older ones, change nothing.
+            known = player.seen is not None and again.epoch == before.seen[0]
+            if known and again.seq <= before.seen[1]:
+                assert result is Offer.SAME and player is before
+            else:
+                assert result is not Offer.SAME and player.seen == again.name
         elif event[0] == "restart":
             writer, seq = writer + 1, 0
         elif event[0] == "bad":
             seq += 1
             bad = np.full((3, 1), np.nan)
             chunk = ActionChunk(bad, player.step, step_epoch=EPOCH, epoch=writer, seq=seq)
-            assert player.offer(chunk) is Offer.NOT_FINITE
+            player, result = player.offer(chunk)
+            assert result is Offer.NOT_FINITE
     assert steps == list(range(player.step))
 
 
+def chunk(origin, horizon, seq, **fields):
+    actions = rows_that_name_their_step(origin, horizon)
+    return ActionChunk(actions, origin, step_epoch=EPOCH, epoch=1, seq=seq, **fields)
+
+
+def played(player, ticks):
+    """Return the player after so many ticks, and what they did."""
+    steps = []
+    for _ in range(ticks):
+        player, step = player.tick()
+        steps.append(step)
+    return player, steps
+
+
 def test_a_repeat_or_an_older_chunk_changes_nothing():
-    player = ChunkPlayer(EPOCH, 1)
-    old = ActionChunk(rows_that_name_their_step(0, 5), 0, step_epoch=EPOCH, epoch=1, seq=1)
-    new = ActionChunk(rows_that_name_their_step(0, 5), 0, step_epoch=EPOCH, epoch=1, seq=2)
-    assert player.offer(new) is Offer.TAKEN
-    assert player.offer(new) is Offer.SAME
-    assert player.offer(old) is Offer.SAME
-    assert player.tick().chunk is new
+    old, new = chunk(0, 5, 1), chunk(0, 5, 2)
+    player, result = ChunkPlayer(EPOCH, 1).offer(new)
+    assert result is Offer.TAKEN
+    for again in (new, old):
+        assert player.offer(again) == (player, Offer.SAME)
+    assert player.tick()[1].chunk is new
 
 
 def test_a_chunk_for_later_waits_for_its_step():
-    player = ChunkPlayer(EPOCH, 1)
-    now = ActionChunk(rows_that_name_their_step(0, 5), 0, step_epoch=EPOCH, epoch=1, seq=1)
-    later = ActionChunk(rows_that_name_their_step(3, 5), 3, step_epoch=EPOCH, epoch=1, seq=2)
-    player.offer(now)
-    player.tick()
-    player.offer(later)
-    assert [player.tick().chunk.seq for _ in range(4)] == [1, 1, 2, 2]
+    player, _ = ChunkPlayer(EPOCH, 1).offer(chunk(0, 5, 1))
+    player, _ = played(player, 1)
+    player, _ = player.offer(chunk(3, 5, 2))
+    _, steps = played(player, 4)
+    assert [step.chunk.seq for step in steps] == [1, 1, 2, 2]
+
+
+def test_a_swap_says_what_it_replaced():
+    """H = 5; the second chunk is made for step 1 and comes before step 3: d is 2."""
+    player, _ = ChunkPlayer(EPOCH, 1).offer(chunk(0, 5, 1))
+    player, steps = played(player, 3)
+    assert steps[0].swap.previous is None and steps[1].swap is None
+    player, _ = player.offer(chunk(1, 5, 2))
+    player, (step,) = played(player, 1)
+    assert (step.swap.step, step.swap.row, step.swap.previous_row, step.swap.delay) == (3, 2, 3, 2)
+    assert player.last_swap is step.swap and player.swaps == 2
 
 
 def test_another_number_of_joints_is_refused():
-    player = ChunkPlayer(EPOCH, 2)
-    chunk = ActionChunk(np.zeros((3, 1)), 0, step_epoch=EPOCH, seq=1)
-    assert player.offer(chunk) is Offer.WRONG_SHAPE
-    assert player.tick().action is None
+    player, result = ChunkPlayer(EPOCH, 2).offer(chunk(0, 3, 1))
+    assert result is Offer.WRONG_SHAPE
+    assert player.tick()[1].action is None
 
 
 def test_only_the_rows_that_may_be_executed_are():
-    player = ChunkPlayer(EPOCH, 1)
-    player.offer(ActionChunk(rows_that_name_their_step(0, 10), 0, step_epoch=EPOCH, seq=1, rows=4))
-    assert [player.tick().row for _ in range(6)] == [0, 1, 2, 3, -1, -1]
+    player, _ = ChunkPlayer(EPOCH, 1).offer(chunk(0, 10, 1, rows=4))
+    player, steps = played(player, 6)
+    assert [step.row for step in steps] == [0, 1, 2, 3, -1, -1]
     assert (player.step, player.tick_count, player.held_ticks) == (4, 6, 2)

@@ -8,13 +8,12 @@ from hypothesis.extra.numpy import arrays
 
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import without
-from rtc_ros.core.controller import Controller
+from rtc_ros.core.controller import Controller, ahead, follow, stood_still
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.limits import JointLimits
 
 A = 3
 TINY = 1e-12
-FREE = np.full(A, np.inf)
 LIMITS = JointLimits(
     np.full(A, -3.0),
     np.full(A, 3.0),
@@ -26,12 +25,21 @@ rows = arrays(float, st.tuples(st.integers(4, 30), st.just(A)), elements=st.floa
 
 
 def moving(actions, ticks, limits=LIMITS):
-    controller = Controller(A, limits)
+    controller = Controller(limits)
     controller.start(1, np.zeros(A))
     controller.offer(ActionChunk(actions, 0, step_epoch=1))
     for _ in range(ticks):
         controller.tick()
     return controller
+
+
+def told(controller):
+    return ahead(controller.settings, controller.state)
+
+
+def follows(controller, ticks):
+    controller.state, commands = follow(controller.settings, controller.state, ticks, True)
+    return commands
 
 
 @settings(max_examples=60, deadline=None)
@@ -40,19 +48,22 @@ def test_what_was_told_is_what_is_played_whether_or_not_the_gate_was_closed(
     actions, ticks, missed, event
 ):
     controller = moving(actions, ticks)
-    told, _ = controller.ahead()
+    way = told(controller)
     if event:
-        getattr(controller, event)()
-    closed = controller.mode
-    played = [controller.play_on() for _ in range(min(missed, len(told) - 1))]
-    np.testing.assert_array_equal([c.target for c in played], told[1 : 1 + len(played)])
+        controller.stop(latch=event == "latch")
+    closed = controller.state.mode
+    played = follows(controller, missed)
+    assert len(played) == min(missed, len(way) - 1)
+    assert [c.target.tolist() for c in played] == way[1 : 1 + len(played)].tolist()
     if event:
-        assert controller.mode is closed in (Mode.STOPPED, Mode.LATCHED)
+        assert controller.state.mode is closed in (Mode.STOPPED, Mode.LATCHED)
+    if not played:
+        return  # it was at rest
     # The stop begins where the driver is by then, and goes on as it went.
-    before = played[-1].target - (played[-2].target if len(played) > 1 else told[0])
-    way, _ = controller.ahead()
-    np.testing.assert_array_equal(way[0], played[-1].target)
-    assert np.abs(np.diff(way[:2], axis=0) - before).max(initial=0) <= 0.02 + TINY
+    before = played[-1].target - (played[-2].target if len(played) > 1 else way[0])
+    rest = told(controller)
+    np.testing.assert_array_equal(rest[0], played[-1].target)
+    assert np.abs(np.diff(rest[:2], axis=0) - before).max(initial=0) <= 0.02 + TINY
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,20 +74,20 @@ def test_joints_that_stood_still_begin_there_again_within_the_limits(actions, mi
         coherent=coherent, max_twist=LIMITS.max_twist,
     )  # fmt: skip
     controller = moving(actions, 3, limits)
-    at, step = controller.target, controller.player.step
-    played = [controller.play_on() for _ in range(missed)]
-    went_on = controller.target[:1].copy()
-    controller.stood_still([1, 2], at, step)
-    np.testing.assert_array_equal(controller.target[1:], at[1:])
-    np.testing.assert_array_equal(controller.target[:1], went_on)
+    at, step = controller.state.target, controller.state.player.step
+    played = follows(controller, missed)
+    went_on = controller.state.target[:1].copy()
+    controller.state = stood_still(controller.state, [1, 2], at, step)
+    np.testing.assert_array_equal(controller.state.target[1:], at[1:])
+    np.testing.assert_array_equal(controller.state.target[:1], went_on)
     for command in (without(c, [1, 2], at) for c in played):
         np.testing.assert_array_equal(command.target[1:], at[1:])
         np.testing.assert_array_equal(command.row[1:], at[1:])
     cursor = controller.cursor(0)
-    for past in range(step, controller.player.step):
+    for past in range(step, controller.state.player.step):
         executed = cursor.executed(past)
         assert executed is None or (executed[1:] == at[1:]).all()
-    controller.offer(ActionChunk(actions, controller.player.step, step_epoch=1, seq=1))
+    controller.offer(ActionChunk(actions, controller.state.player.step, step_epoch=1, seq=1))
     targets, steps = [at], [np.zeros(A)]
     for _ in range(60):
         targets.append(controller.tick().target)
@@ -89,50 +100,52 @@ def test_joints_that_stood_still_begin_there_again_within_the_limits(actions, mi
 
 def test_beyond_the_chunk_it_is_at_rest_and_k_waits():
     controller = moving(np.cumsum(np.full((8, A), 0.01), axis=0), 4)
-    told, _ = controller.ahead()
-    for _ in range(len(told) + 5):
-        last = controller.play_on()
-    assert controller.settled and controller.player.step == 8 and last.wanted is None
-    np.testing.assert_array_equal(last.target, told[-1])
-    with pytest.raises(ValueError, match="nothing was commanded"):
-        Controller(A, LIMITS).ahead()
+    way = told(controller)
+    last = follows(controller, len(way) + 5)[-1]
+    assert controller.settled and controller.state.player.step == 8 and last.wanted is None
+    np.testing.assert_array_equal(last.target, way[-1])
+    assert follows(controller, 3) == []
+    assert controller.tick().sends is False
 
 
 def test_a_chunk_that_waits_for_its_first_step_was_not_sent_and_is_not_played():
     controller = moving(np.cumsum(np.full((20, A), 0.01), axis=0), 4)
     early = ActionChunk(np.ones((20, A)), 8, step_epoch=1, seq=1)
     controller.offer(early)
-    told, _ = controller.ahead()
-    played = [controller.play_on() for _ in range(8)]
-    np.testing.assert_array_equal([c.target for c in played], told[1:9])
+    way = told(controller)
+    played = follows(controller, 8)
+    np.testing.assert_array_equal([c.target for c in played], way[1:9])
     assert controller.tick().played.chunk is early
 
 
-@settings(max_examples=60, deadline=None)
-@given(rows, st.integers(0, 30), st.sampled_from(["", "stop", "fault", "swap"]))
-def test_a_decision_that_is_taken_back_leaves_nothing_behind(actions, ticks, event):
-    taken_back, untouched = (moving(actions, ticks) for _ in range(2))
-    for controller in (taken_back, untouched):
-        if event == "swap":
-            step = controller.player.step
-            controller.offer(ActionChunk(-actions, step, step_epoch=1, seq=1))
-    before = taken_back.snapshot()
+def test_a_driver_that_brakes_is_followed_to_rest_and_no_farther():
+    controller = moving(np.cumsum(np.full((20, A), 0.05), axis=0), 10)
+    controller.stop()
+    controller.tick()
+    way = told(controller)
+    controller.state, commands = follow(controller.settings, controller.state, 99, False)
+    np.testing.assert_array_equal([c.target for c in commands], way[1:])
+    assert controller.tick() is None
+
+
+@pytest.mark.parametrize("event", ["", "stop", "swap"])
+def test_a_decision_that_is_dropped_leaves_nothing_behind(event):
+    """A step makes a new state; nothing of it is in the old one, not even in its arrays."""
+    rng = np.random.default_rng(0)
+    dropped, untouched = (moving(rng.uniform(-1, 1, (20, A)), 6) for _ in range(2))
+    untouched.state = dropped.state
+    held = {k: np.array(v) for k, v in vars(dropped.state).items() if isinstance(v, np.ndarray)}
+    before = dropped.state
     if event == "stop":
-        taken_back.stop()
-    elif event == "fault":
-        taken_back.set_fault("the arm is elsewhere")
-    taken_back.tick()
-    taken_back.restore(before)
-    for controller in (taken_back, untouched):
-        if controller.row is not None:
-            controller.play_on()
-    for _ in range(20):
-        commands = [controller.tick() for controller in (taken_back, untouched)]
-        np.testing.assert_array_equal(*(c.target for c in commands))
-        np.testing.assert_array_equal(*(c.wanted for c in commands))
-        assert commands[0].reason == commands[1].reason
-        assert commands[0].played.step == commands[1].played.step
-    assert taken_back.counts == untouched.counts
-    cursors = [controller.cursor(0) for controller in (taken_back, untouched)]
-    np.testing.assert_array_equal(*(c.history for c in cursors))
-    assert cursors[0].swaps == cursors[1].swaps and cursors[0].seen_seq == cursors[1].seen_seq
+        dropped.stop()
+    elif event == "swap":
+        dropped.offer(ActionChunk(np.ones((20, A)), 6, step_epoch=1, seq=1))
+    dropped.tick()
+    dropped.state = before
+    for name, value in held.items():
+        np.testing.assert_array_equal(getattr(before, name), value)
+    for _ in range(30):
+        one, other = dropped.tick(), untouched.tick()
+        np.testing.assert_array_equal(one.target, other.target)
+        assert (one.reason, one.played.step) == (other.reason, other.played.step)
+    assert dropped.state.counts == untouched.state.counts

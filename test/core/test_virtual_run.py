@@ -18,7 +18,7 @@ PERIOD_NS = 20_000_000
 def run(settings, delay, ticks=400, horizon=20, initial=3):
     """Follow a sine: row i of a chunk is the sine at its step, whatever was observed."""
     wide = np.full(2, 1e3)
-    controller = Controller(2, JointLimits(-wide, wide, wide))
+    controller = Controller(JointLimits(-wide, wide, wide))
     loop = InferenceLoop(horizon, DelayEstimator(10, initial), settings)
 
     def infer(request, seq):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from arm_double import TRAJECTORIES, Course, Trajectory
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import GetParameters
 from rclpy.client import Client
@@ -56,7 +57,11 @@ PARAMETERS: dict[str, Any] = {
 
 
 class RobotDouble:
-    """Publishes joint states, hears everything, and writes chunks as an inference node would."""
+    """Publishes joint states, hears everything, and writes chunks as an inference node would.
+
+    Its arm goes where it is told, at once (a row) or along what it was sent (a trajectory), unless
+    it doesn't follow. Whoever moves ``pose`` by hand finds it there until the next message.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,10 +69,16 @@ class RobotDouble:
         self.processes = Processes(folder)
         self.pose = np.zeros(len(JOINTS))
         self.publish_states = True
+        self.follows = True
+        self.deaf: set[str] = set()
+        """Command topics on which it has no driver."""
+        self._courses: dict[str, tuple[list[int], Course]] = {}
         self.executed: list[JointState] = []
         self.swaps: list[dict[str, int]] = []
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.heard: dict[str, list[Any]] = {}
+        self.stamps_s: dict[str, list[float]] = {}
+        """When each of those messages was sent."""
         self.ring: ChunkRing | None = None
         self.cursor: StepCursor | None = None
         self._spun_s = time.monotonic()
@@ -82,10 +93,50 @@ class RobotDouble:
     def listen(self, kind: Any, topic: str, into: list[Any] | None = None) -> list[Any]:
         """Collect a topic's messages."""
         into = self.heard.setdefault(topic, []) if into is None else into
-        self.node.create_subscription(kind, topic, into.append, 100)
+        stamps = self.stamps_s.setdefault(topic, [])
+
+        def take(message: Any, info: Any) -> None:
+            into.append(message)
+            stamps.append(info["source_timestamp"] * 1e-9)
+
+        self.node.create_subscription(kind, topic, take, 100)
         return into
 
+    def _obey(self, parameters: dict[str, Any], group: str) -> None:
+        """Let a command group's joints go where its messages say."""
+        joints, kind = parameters[f"group.{group}.joints"], parameters[f"group.{group}.type"]
+        topic = parameters[f"group.{group}.topic"]
+        prefix = parameters.get(f"group.{group}.joint_prefix", "")
+        names = [name.removeprefix(prefix) for name in joints]
+        columns = [parameters["joints"].index(j) for j in joints if j in parameters["joints"]]
+
+        def take(message: Any, info: Any) -> None:
+            if not self.follows:
+                return
+            if kind in TRAJECTORIES:
+                at_s = info["source_timestamp"] * 1e-9
+                _, before = self._courses.get(group, (0, Course.rest(at_s, self.pose[columns])))
+                if at_s > before.times[-1]:
+                    before = Course.rest(at_s, self.pose[columns])
+                after = Course.after(before, at_s, Trajectory.of(message, names))
+                self._courses[group] = (columns, after)
+                return
+            given = getattr(message, "position", None) or getattr(message, "data", None)
+            if given is None:
+                given = np.atleast_1d(message.cmd if hasattr(message, "cmd") else message.values)
+            order = list(message.name) if kind == "joint_state" else names
+            self.pose = np.array(self.pose)
+            self.pose[[columns[names.index(n)] for n in order]] = given
+
+        self.node.create_subscription(message_class(kind, topic), topic, take, 100)
+
     def _publish(self) -> None:
+        now_s = time.time()
+        for group, (columns, course) in list(self._courses.items()):
+            self.pose = np.array(self.pose)
+            self.pose[columns] = course.at(np.array([now_s]))[0][0]
+            if now_s > course.times[-1]:
+                del self._courses[group]
         if self.publish_states:
             # Split and shuffled: joints are matched by name.
             self._states.publish(JointState(name=["c"], position=[self.pose[2]]))
@@ -105,8 +156,11 @@ class RobotDouble:
         parameters = {**PARAMETERS, **changes}
         for group in parameters["command_groups"]:  # a robot listens
             topic = parameters[f"group.{group}.topic"]
+            if topic in self.deaf:
+                continue
             if topic not in self.heard:
                 self.listen(message_class(parameters[f"group.{group}.type"], topic), topic)
+            self._obey(parameters, group)
         self.processes.start([NodeToRun("rtc_controller", parameters=parameters)])
         for name in SERVICES:  # all of them now, and not while the arm moves
             # Longer than it waits for a robot description, so that its own sentence is seen.

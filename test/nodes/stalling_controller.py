@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rtc_ros.controller import command_output
 from rtc_ros.controller import node as controller_node
-from rtc_ros.controller.tick import ControlTick
+from rtc_ros.controller.chunk_input import ChunkInput
 
 
 def stand_still(where):
@@ -30,15 +30,15 @@ def serialize(message, real=command_output.serialize_message):
     return made
 
 
-def offer(tick, real=ControlTick._offer):
+def newest(chunks, epoch, real=ChunkInput.newest):
     """Look for a chunk, and stand still once there is a new one."""
-    seen = tick._controller.player.seen
-    real(tick)
-    if tick._controller.player.seen != seen:
+    chunk = real(chunks, epoch)
+    if chunk is not None:
         stand_still("deciding")
+    return chunk
 
 
 if __name__ == "__main__":
     command_output.serialize_message = serialize
-    ControlTick._offer = offer
+    ChunkInput.newest = newest
     controller_node.main()

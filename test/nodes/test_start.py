@@ -1,5 +1,7 @@
 """What must be so before the arm moves: a pose that can be believed, a driver that listens."""
 
+import time
+
 import numpy as np
 import pytest
 from rclpy.node import Node
@@ -67,7 +69,7 @@ def test_one_bad_message_right_before_the_first_chunk_moves_nothing(robot):
 
 
 def test_the_gate_stays_closed_while_no_driver_listens(robot, another_node):
-    robot.heard["arm/commands"] = []  # the double doesn't listen there
+    robot.deaf.add("arm/commands")
     robot.start()
     another_node("rtc_recorder").create_subscription(
         Float64MultiArray, "arm/commands", lambda _: None, 10
@@ -75,6 +77,7 @@ def test_the_gate_stays_closed_while_no_driver_listens(robot, another_node):
 
     def refusal():
         response = robot.call("start")
+        robot.call("stop")  # where the listeners of the test before weren't forgotten yet
         return "" if response.success else response.message
 
     robot.until(lambda: "nobody listens on /arm/commands" in refusal(), "the refusal")
@@ -88,7 +91,7 @@ def test_the_gate_stays_closed_while_no_driver_listens(robot, another_node):
 
 
 def test_a_dry_run_needs_no_driver(robot):
-    robot.heard["arm/commands"] = []
+    robot.deaf.add("arm/commands")
     robot.start(dry_run=True)
     robot.begin()
 
@@ -101,6 +104,7 @@ def test_joints_that_are_named_twice_are_refused(robot):
 def test_commands_dont_run_away_from_an_arm_that_does_not_follow(robot):
     """As one whose trajectory controller was deactivated while its joint states go on."""
     arm = robot.listen(Float64MultiArray, "arm/commands")
+    robot.follows = False
     robot.start(
         following_tolerance=[0.2, 0.2, float("inf")], max_velocity=[1.0], max_acceleration=[10.0],
         position_lower=[-5.0], position_upper=[5.0],
@@ -110,11 +114,49 @@ def test_commands_dont_run_away_from_an_arm_that_does_not_follow(robot):
     ramp = np.arange(1, 201)[:, None] * 0.01 * np.ones(len(JOINTS))
     robot.write(ramp)
     robot.until(lambda: "doesn't follow" in told(robot), "the sentence")
-    held = robot.cursor.read()
-    assert held.mode is Mode.FAULT and not held.last_step.any()
-    assert 0.2 < held.command[0] < 0.2 + 0.5 * (0.2 + 3 * PERIOD_S) + 0.05
-    robot.spin(0.3)
-    assert robot.cursor.read().step == held.step
-    robot.pose[:] = held.command
-    robot.until(lambda: robot.cursor.read().step > held.step + 3, "motion")
+    held, count = robot.cursor.read(), len(arm)
+    assert held.mode is Mode.STOPPED and not held.last_step.any(), "the gate is closed"
+    # Held at once: what it still goes on is the way to rest.
+    assert 0.2 < held.command[0] < 0.2 + 0.5**2 / (2 * 10.0) + 0.05
+    robot.pose = np.array(held.command)  # it is there now; whoever freed it calls ~/start
+    robot.spin(0.5)
+    assert (robot.cursor.read().step, len(arm)) == (held.step, count), "nothing is sent"
+    robot.follows = True
+    robot.begin()
+    robot.write(robot.pose + ramp)
+    robot.until(lambda: robot.cursor.read().step > 3, "motion")
     assert np.abs(np.diff([m.data for m in arm], axis=0)).max() <= 1.0 * PERIOD_S + 1e-9
+
+
+def test_start_is_refused_while_somebody_else_commands(robot, another_node):
+    robot.start()
+    robot.until_it_has_listeners()
+    other = another_node("teleop")
+    other.create_publisher(Float64MultiArray, "arm/commands", 10)
+
+    def refusal():
+        response = robot.call("start")
+        robot.call("stop")
+        return "" if response.success else response.message
+
+    robot.until(lambda: "/teleop publishes on /arm/commands too: stop it first" in refusal(), "it")
+    robot.spin(0.3)
+    assert robot.cursor.read().mode is Mode.STOPPED
+
+
+def test_start_is_refused_while_the_arm_still_moves(robot):
+    """As after a controller was killed while its driver plays what it was sent."""
+    robot.follows = False
+    robot.start(max_velocity=[1.0], soft_start=0.0)
+    robot.until_it_has_listeners()
+    begun = time.monotonic()
+    sway = robot.node.create_timer(
+        0.005,
+        lambda: robot.pose.__setitem__(0, 0.3 * np.sin(3.0 * (time.monotonic() - begun))),
+    )
+    robot.spin(0.3)
+    answers = [robot.call("start") for _ in range(3)]
+    assert not any(a.success for a in answers)
+    assert any("a still moves: " in a.message for a in answers)
+    robot.node.destroy_timer(sway)
+    robot.begin()

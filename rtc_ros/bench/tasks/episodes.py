@@ -73,7 +73,7 @@ def run_episodes(
     most = np.full(size, FORCE_LIMIT)
     limits = JointLimits(-most, most, np.full(size, np.inf))
     run = VirtualRun(
-        Controller(size, limits),
+        Controller(limits),
         InferenceLoop(horizon, DelayEstimator(10, delay), settings),
         infer,
         lambda seq: 0 if seq == 1 else delay,

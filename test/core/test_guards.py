@@ -1,0 +1,194 @@
+"""The one place that compares the command with the arm, in every mode."""
+
+import numpy as np
+import pytest
+from arms import PERIOD_S, guards_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtc_ros.core.guards import Arm, Watched
+from rtc_ros.core.limits import JointLimits
+
+COMMAND = np.array([0.5, 0.0])
+FREE = JointLimits.none(2)
+PATIENCE = 10
+"""0.2 s at 20 ms."""
+
+
+class Watch:
+    """Guards that remember; each joint state is news unless a test says otherwise."""
+
+    def __init__(self, resume=np.inf, following=np.inf, limits=FREE):
+        self.guards = guards_of(limits, resume, following)
+        self.watched = Watched()
+        self.now = 0
+
+    def __call__(self, pose, command=COMMAND, *, moving=True, news=True, problem=""):
+        self.now += news
+        arm = Arm(np.asarray(pose, float), np.full(2, self.now), problem)
+        self.watched, verdict = self.guards.judge(self.watched, arm, command, moving)
+        return verdict
+
+    def begins(self, pose, command=COMMAND):
+        arm = Arm(np.asarray(pose, float), np.full(2, self.now))
+        return self.guards.beside(self.watched, arm, command)
+
+
+# ------------------------------------------------------------------------- an arm that was moved
+
+
+@pytest.mark.parametrize("unseen", [True, False], ids=["states away", "states going on"])
+def test_an_arm_that_stands_elsewhere_after_a_hold_closes_the_gate(unseen):
+    watch = Watch(resume=0.1)
+    assert not watch(COMMAND + [0.05, 0.0]).close
+    for _ in range(5):
+        told = watch(COMMAND, moving=False, problem="stale" if unseen else "")
+        assert told.hold == ("stale" if unseen else "") and not told.close
+    assert not watch(COMMAND + [0.14, 0.0], moving=False).close
+    told = watch(COMMAND + [0.16, 0.0], moving=False).close
+    assert told.startswith("a is 0.16 from its last command, and was 0.05 before it was held")
+    assert "resume_tolerance is 0.1" in told and "call ~/start" in told
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.01, 0.5), st.integers(1, 40))
+def test_a_slow_hand_is_no_new_measure(lag, way, tolerance, ticks):
+    watch = Watch(resume=tolerance)
+    watch(COMMAND + [lag, 0])
+    closed = [
+        bool(watch(COMMAND + [lag + part * way, 0], moving=False).close)
+        for part in np.linspace(0, 1, ticks + 1)
+    ]
+    if abs(way - tolerance) > 1e-9:
+        assert closed[-1] == (way > tolerance)
+
+
+def test_commands_that_went_on_while_nobody_saw_the_arm_are_no_lag():
+    """An emergency stop at speed: the arm stands, the commands go on until the timeout."""
+    watch = Watch(resume=0.1)
+    watch(COMMAND - [0.04, 0])
+    for ahead in np.linspace(0.0, 0.5, 26):
+        watch(COMMAND - [0.04, 0], COMMAND + [ahead, 0], news=False)
+    last = COMMAND + [0.5, 0]
+    said = watch(COMMAND - [0.04, 0], last, moving=False).close
+    assert said.startswith("a is 0.54 from its last command, and was 0.0")
+    assert not watch(last - [0.04, 0], last, moving=False).close, "it followed unseen"
+
+
+def test_a_new_run_forgets_the_last_one():
+    watch = Watch(resume=0.1)
+    watch(COMMAND)
+    assert watch(COMMAND + 1, moving=False).close
+    assert not watch(COMMAND + 1, None, moving=False).close
+    assert not watch(COMMAND + 1).close and not watch(COMMAND + 1, moving=False).close
+
+
+def test_joints_without_a_tolerance_may_stand_anywhere():
+    watch = Watch(resume=[np.inf, 0.1])
+    watch(COMMAND)
+    assert not watch(COMMAND + [9.0, 0.0], moving=False).close
+    assert "b is 9" in watch(COMMAND + [9.0, 9.0], moving=False).close
+
+
+# ----------------------------------------------------------------------- where motion begins again
+
+
+def test_motion_begins_beside_the_arm_no_farther_than_its_own_lag():
+    watch = Watch(resume=[0.3, np.inf])
+    watch(COMMAND - [0.05, 0.4])  # a sags, b squeezes something
+    np.testing.assert_array_equal(watch.begins(COMMAND - [0.05, 0.4]), COMMAND)
+    np.testing.assert_allclose(watch.begins(COMMAND - [0.25, 0.9]), COMMAND - [0.2, 0.0])
+    np.testing.assert_allclose(watch.begins(COMMAND + [0.25, 0.9]), COMMAND + [0.2, 0.0])
+
+
+def test_the_lag_is_the_largest_of_the_last_second():
+    watch = Watch(resume=0.3)
+    watch(COMMAND - [0.1, 0.0])
+    for _ in range(round(1.0 / PERIOD_S)):
+        watch(COMMAND)
+    np.testing.assert_allclose(watch.watched.lag, [0.1 / np.e, 0.0], rtol=1e-9)
+
+
+# -------------------------------------------------------------------- an arm that doesn't follow
+
+
+def test_an_arm_that_does_not_follow_is_held_at_once_and_closes_the_gate_when_it_lasts():
+    watch = Watch(following=[0.4, np.inf])
+    told = [watch(COMMAND + [0.5, 7.0]) for _ in range(PATIENCE + 1)]
+    assert all(t.hold for t in told)
+    assert [bool(t.close) for t in told] == [False] * PATIENCE + [True]
+    assert told[-1].close.startswith("a is 0.5 from its command and doesn't follow (following_tol")
+    assert "call ~/start" in told[-1].close
+
+
+def test_it_has_to_come_back_within_half_of_it():
+    watch = Watch(following=[0.4, np.inf])
+    errors = (0.5, -0.3, 0.21, 0.19, 0.3, 0.39)
+    assert [bool(watch(COMMAND + [e, 0]).hold) for e in errors] == [True] * 3 + [False] * 3
+
+
+def test_a_start_forgets_that_it_was_lost():
+    watch = Watch(following=[0.4, np.inf])
+    assert watch(COMMAND + [0.5, 0]).hold
+    assert not watch(COMMAND + [9.0, 0], None).hold
+    assert not watch(COMMAND + [0.3, 0]).hold
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+def test_an_infinite_tolerance_never_binds(errors):
+    watch = Watch()
+    for error in errors:
+        told = watch(COMMAND + [error, error])
+        assert not told.hold and not told.close
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_whole_turns_of_an_endless_joint_are_no_distance(moving):
+    free = np.full(2, np.inf)
+    limits = JointLimits(-free, free, free, turn=np.array([2 * np.pi, 0.0]))
+    watch, turned = Watch(0.1, 0.1, limits), np.array([6.4, 0.0])
+    assert not watch(turned - [2 * np.pi, 0], turned).hold
+    told = watch(turned + [2 * np.pi - 0.05, 0], turned, moving=moving)
+    assert not told.hold and not told.close
+    told = watch(turned - [2 * np.pi - 2.5, 0], turned, moving=moving)
+    assert "a is 2.5 from its " in (told.close or told.hold)
+
+
+# --------------------------------------------------------------------- joint states and standstill
+
+
+def test_joint_states_that_cant_be_trusted_hold_and_judge_nothing():
+    watch = Watch(resume=0.1, following=0.1)
+    watch(COMMAND)
+    for _ in range(3 * PATIENCE):
+        told = watch(COMMAND + 9, problem="no joint state of a for 0.5 s")
+        assert told.hold == "no joint state of a for 0.5 s" and not told.close
+
+
+def test_after_a_stall_joint_states_from_before_it_count_no_more():
+    guards = guards_of(FREE, resume=0.1)
+    now = 5_000_000_000
+    short = guards.after_a_stall(Watched(), 0.06, now)
+    assert short.distrust_before_ns == 0
+    watched = guards.after_a_stall(Watched(), 0.5, now)
+    for after_ms, trusted in ((-1, False), (10, False), (50, True)):
+        arm = Arm(COMMAND, now + np.array([60, after_ms]) * 1_000_000)
+        _, verdict = guards.judge(watched, arm, COMMAND, moving=False)
+        assert bool(verdict.hold) is not trusted
+        assert trusted or "waiting for the joint state of b" in verdict.hold
+
+
+def test_an_arm_is_at_rest_once_it_was_seen_standing_for_a_tenth_of_a_second():
+    limits = JointLimits.from_velocity([-9, -9], [9, 9], [1.0, 1.0], PERIOD_S)
+    watch = Watch(limits=limits)
+    for _ in range(5):
+        assert "hasn't been seen standing still" in watch.guards.moves(watch.watched)
+        watch(COMMAND)
+    watch(COMMAND)
+    assert watch.guards.moves(watch.watched) == ""
+    for i in range(5):
+        watch(COMMAND + [0.0, 0.006 * (i + 1)])
+    assert watch.guards.moves(watch.watched).startswith("b still moves: 0.03 in the last 0.1 s")
+    watch(COMMAND, problem="stale")
+    assert "hasn't been seen" in watch.guards.moves(watch.watched)
