@@ -3,8 +3,8 @@
 Drivers by their documented rules: a position driver goes to what it was told last and holds it; a
 joint_trajectory_controller interpolates (``Course``) and holds the end. Joints follow their driver
 with a lag, at a limited speed, unless the torque is off: then they stay, sag, or go where a hand
-moves them. Everything is dated by the middleware's *source* stamps: a message that this process
-took late moves the arm from when it was sent on, so a busy test says nothing about the product.
+moves them. Each message is noted with the middleware's *source* stamp, where the arm was, and when
+the double had it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 STEP_S = 0.004
 """Of the arm's own clock: 250 Hz."""
-KEPT_S = 30.0
+KEPT_S = 300.0
 """How long the past is kept."""
 
 ROWS = (
@@ -173,7 +173,7 @@ class Driver:
     target: np.ndarray | None = None
     stands: bool = False
     """It takes nothing and moves nothing, as a process that was stopped."""
-    queue: list[tuple[float, Any]] = field(default_factory=list)
+    queue: list[Any] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     def told(self, at_s: float) -> np.ndarray | None:
@@ -205,6 +205,8 @@ class Sent:
     pose: np.ndarray
     done: str
     """``taken``, ``queued`` (the driver stands still) or ``dropped`` (its torque is off)."""
+    taken_s: float
+    """When the double had it: on a busy machine it is a slow driver."""
 
     @property
     def row(self) -> np.ndarray:
@@ -293,31 +295,31 @@ class Arm:
                 self.past.popleft()
             return pose
 
-    def _back_to(self, at_s: float) -> None:
-        """Go back to ``at_s``: a message came that was sent then."""
-        while len(self.past) > 1 and self.past[-1][0] > at_s:
-            self.past.pop()
-        self.now_s, self.pose = self.past[-1]
-
     # -- messages ---------------------------------------------------------------------------
 
-    def take(self, group: str, at_s: float, what: np.ndarray | Trajectory, source: bytes) -> Sent:
-        """Take a message that was sent at ``at_s`` [s]; the arm goes by it from then on."""
+    def take(
+        self,
+        group: str,
+        at_s: float,
+        what: np.ndarray | Trajectory,
+        source: bytes,
+        now_s: float | None = None,
+    ) -> Sent:
+        """Take a message that was sent at ``at_s`` [s]; the arm goes by it from ``now_s`` on."""
         driver = self.drivers[group]
         with self.lock:
-            if at_s < self.now_s:
-                self._back_to(at_s)
-            self.advance(at_s)
+            now_s = max(at_s if now_s is None else now_s, self.now_s)
+            self.advance(now_s)
             off = bool(self.limp[driver.columns].all())
             done = "taken"
             if driver.stands:
                 done = "queued"
-                driver.queue = [*driver.queue, (at_s, what)][-driver.depth :]
+                driver.queue = [*driver.queue, what][-driver.depth :]
             elif off and not driver.latches:
                 done = "dropped"
             else:
-                driver.take(at_s, what, self.pose[driver.columns])
-            sent = Sent(at_s, group, what, source, self.pose, done)
+                driver.take(now_s, what, self.pose[driver.columns])
+            sent = Sent(at_s, group, what, source, self.pose, done, now_s)
         return sent
 
     # -- what may happen to it ----------------------------------------------------------------
@@ -363,7 +365,7 @@ class Arm:
         with self.lock:
             driver = self.drivers[group]
             driver.stands = False
-            for _, what in driver.queue:
+            for what in driver.queue:
                 driver.take(self.now_s, what, self.pose[driver.columns])
             driver.queue = []
 
@@ -402,7 +404,9 @@ class ArmNode:
         """Is shown each joint state right before it is published."""
         self.offset = np.zeros(len(arm.joints))
         """What the encoders add to the pose."""
-        self.published: deque[tuple[float, np.ndarray]] = deque(maxlen=20000)
+        self.published: deque[tuple[float, np.ndarray]] = deque(maxlen=50000)
+        self.beats: deque[float] = deque(maxlen=50000)
+        """When it meant to publish joint states: how late this machine's processes are."""
         self._made = JointState
         self._states = node.create_publisher(JointState, "joint_states", 10)
         self._subscriptions = [
@@ -443,7 +447,8 @@ class ArmNode:
             except (ValueError, KeyError) as error:
                 driver.refused.append(str(error))
                 return
-            sent = self.arm.take(driver.name, info["source_timestamp"] * 1e-9, what, source)
+            at_s = info["source_timestamp"] * 1e-9
+            sent = self.arm.take(driver.name, at_s, what, source, time.time())
             if self._on_sent is not None:
                 self._on_sent(sent)
 
@@ -461,6 +466,7 @@ class ArmNode:
 
     def publish(self) -> None:
         """Publish the joint states, if any joint is heard of."""
+        self.beats.append(time.time())
         message = self.state()
         if message.name:
             news = self.frozen_stamp is None and not self.silent_joints

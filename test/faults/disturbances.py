@@ -111,6 +111,7 @@ class Life:
         self.arm, self.states = self.system.arm, self.system.states
         self.invariants = self.system.invariants
         self.starts = 0
+        self.context = ""
         self.stuck: list[str] = []
         self.kinds: dict[str, Callable[[], None]] = {
             "emergency stop, joint states go on": self._stop_seen,
@@ -162,7 +163,8 @@ class Life:
 
     def disturb(self, context: str) -> list[str]:
         """Disturb it once or twice at a time, and wait until it moves again; return the kinds."""
-        self.invariants.context = context
+        self.context = context
+        self.contexts.append((time.time(), context))
         chance = self.chance
         time.sleep(chance.uniform(0.0, 0.3))
         several = 2 if chance.random() < 0.3 else 1
@@ -175,8 +177,6 @@ class Life:
             thread.join()
         self._calm()
         self.until_moving()
-        self.system.watcher.settle()
-        self.invariants.settle(time.time())
         return kinds
 
     def _run(self, kind: str) -> None:
@@ -203,7 +203,7 @@ class Life:
             now = time.monotonic()
             if now - begun > PATIENCE_S:
                 self.stuck.append(
-                    f"{self.invariants.context}: no motion in {PATIENCE_S} s: "
+                    f"{self.context}: no motion in {PATIENCE_S} s: "
                     f"{self.system.diagnostics}, {json.dumps(self.order.parameters)}"
                 )
                 print(self.stuck[-1], flush=True)
@@ -250,7 +250,7 @@ class Life:
         for what in ("rtc_controller", "writer"):
             if (what, self.order.namespace) in self.farm.pids:
                 self.farm.signal(what, signal.SIGKILL, self.order.namespace)
-        self.system.settle()
+        self.system.settle(1.0)
         self.system.watcher.settle()
         self.system.down()
 
@@ -456,7 +456,8 @@ def robot(
             chance = random.Random(f"{seed} {name}")
             life = Life.drawn(name, chance, farm, folder / name, types)
             try:
-                life.invariants.context = f"seed {seed}, {name}, start"
+                life.context = f"seed {seed}, {name}, start"
+                life.invariants.contexts.append((0.0, life.context))
                 life.begin()
                 for i in range(LIFE):
                     if figures.done >= count or life.stuck:

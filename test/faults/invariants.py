@@ -17,6 +17,7 @@ left of the product's own jitter is in the figures, not in exemptions.
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -36,10 +37,7 @@ STATE_AGE = 3
 its way, and the tick's."""
 LATE = 1.05
 """[periods] Messages that are farther apart than this may or may not be of deadlines that follow
-each other, so the driver may have stood: the next step is seen from the last one, and from rest."""
-LATER_S = 1.0
-"""How long after something happened all that belongs to it has come."""
-MUCH_LATER_S = 3.0
+each other, so the driver may have stood: a step is seen from the last one, and from rest."""
 FOLLOWS_S = 0.2
 TIMEOUT = "within the allowance of joint_state_timeout"
 TOLERANCE = "within the allowance of following_tolerance"
@@ -126,6 +124,7 @@ class Told:
     recent: deque[tuple[float, np.ndarray]] = field(default_factory=lambda: deque(maxlen=8))
     course: Course | None = None
     as_sent: Course | None = None
+    late_s: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=60))
     skip_until_s: float = -np.inf
     """Until then it goes from where it was to where its arm was moved to."""
     jitter: float = 1.0
@@ -143,9 +142,10 @@ class Invariants:
     enough that all that belongs to it has come.
     """
 
-    def __init__(self, node: ArmNode, promises: Promises, context: str = "") -> None:
+    def __init__(self, node: ArmNode, promises: Promises) -> None:
         self.node, self.arm, self.promises = node, node.arm, promises
-        self.context = context
+        self.contexts: list[tuple[float, str]] = [(-np.inf, "")]
+        """(since when, what a problem then is said to be of)"""
         self.problems: list[str] = []
         self.worst: dict[str, tuple[float, str]] = {}
         self.counts: Counter[str] = Counter()
@@ -153,12 +153,13 @@ class Invariants:
         """[kind, begin_s, end_s or inf]"""
         self.stalls: list[list[float]] = []
         """[begin_s, end_s] in which the controller's process was made to stand still."""
-        self._sent: deque[Sent] = deque()
+        self.waiting: deque[Sent] = deque()
         self._ticks_in: deque[Ticked] = deque()
         self._ticks: list[Ticked] = []
         self._told = {d.name: Told(d.kind, d.columns) for d in self.arm.drivers.values()}
         self._phase: dict[tuple[str, bytes], tuple[float, float]] = {}
-        self._settled_s = -np.inf
+        self.came_s = 0.0
+        """When the last message came."""
         self._lock = threading.Lock()
         self._forget()
 
@@ -182,10 +183,8 @@ class Invariants:
     def on_sent(self, sent: Sent) -> None:
         """Note a message to a driver."""
         with self._lock:
-            if sent.at_s <= self._settled_s:
-                self.counts["messages too late to be checked"] += 1
-                return
-            self._sent.append(sent)
+            self.waiting.append(sent)
+            self.came_s = sent.taken_s
 
     def on_executed(self, message: JointState, sent_s: float | None = None) -> None:
         """Note a tick, by its stamp, or by when its message was sent where ROS time isn't ours."""
@@ -199,6 +198,7 @@ class Invariants:
         )
         with self._lock:
             self._ticks_in.append(tick)
+            self.came_s = time.time()
 
     def disturb(self, kind: str, at_s: float) -> list[Any]:
         """Note that a disturbance begins; set its third entry when it ends."""
@@ -215,24 +215,20 @@ class Invariants:
 
     # -- the check --------------------------------------------------------------------------
 
-    def settle(self, now_s: float, *, everything: bool = False) -> None:
-        """Check all that was sent up to a little before ``now_s``, or all that came."""
+    def settle(self) -> None:
+        """Check all that came since it was done last: when no more is on its way."""
         with self._lock:
-            # On a busy machine the ticks come later than the messages.
-            heard_s = max((t.at_s for t in self._ticks_in), default=now_s)
-            until_s = max(min(now_s - LATER_S, heard_s), now_s - MUCH_LATER_S)
-            until_s = now_s if everything else until_s
-            self._settled_s = until_s
-            sent = sorted((s for s in self._sent if s.at_s <= until_s), key=lambda s: s.at_s)
-            self._sent = deque(s for s in self._sent if s.at_s > until_s)
-            new = sorted((t for t in self._ticks_in if t.at_s <= until_s), key=lambda t: t.at_s)
-            self._ticks_in = deque(t for t in self._ticks_in if t.at_s > until_s)
+            sent = sorted(self.waiting, key=lambda s: s.at_s)
+            new = sorted(self._ticks_in, key=lambda t: t.at_s)
+            self.waiting.clear()
+            self._ticks_in.clear()
         self._ticks = self._ticks[-50:] + new
         stamps = [t.at_s for t in self._ticks]
         published = [at_s for at_s, _ in list(self.node.published)]
         self._align(sent)
         with self.arm.lock:
             past = list(self.arm.past)
+        self._beats = np.array(list(self.node.beats))
         self._times = np.array([at_s for at_s, _ in past])
         self._poses = np.array([pose for _, pose in past])
         events: list[tuple[float, int, Any]] = [(t.at_s, 0, t) for t in new]
@@ -286,6 +282,7 @@ class Invariants:
         pose = self._pose(tick.at_s)
         error = np.abs(command - pose)
         heard = tick.at_s - news_s < 0.06 + promises.period_s
+        machine_s = self._machine_s(tick.at_s)
         if tick.executes:
             self._moved_s = np.inf
         elif was is not None and was.executes:
@@ -298,13 +295,13 @@ class Invariants:
         moved = heard and resting and bool(grown.any())
         self._moved_s = min(self._moved_s, tick.at_s) if moved else np.inf
         open_run = tick.mode not in (Mode.STOPPED, Mode.LATCHED)
-        if tick.at_s - self._lost_s > FOLLOWS_S + 0.15:
+        if tick.at_s - self._lost_s > FOLLOWS_S + 0.15 + machine_s:
             joint = int(np.argmax(error - promises.following))
             self._closed.setdefault(
                 tick.epoch,
                 f"{self.arm.joints[joint]} was {error[joint]:.3f} from its command for 0.35 s",
             )
-        if open_run and tick.at_s - self._moved_s > 0.2:
+        if open_run and tick.at_s - self._moved_s > 0.2 + machine_s:
             joint = int(np.argmax(error - self._before - promises.resume))
             self._closed.setdefault(
                 tick.epoch,
@@ -353,7 +350,7 @@ class Invariants:
         promises, c = self.promises, told.columns
         period = promises.period_s
         brake_s = promises.brake_ticks * period
-        age_s = STATE_AGE * period
+        age_s = STATE_AGE * period + self._machine_s(s.at_s)
         since_s = min(s.at_s - age_s, news_s)
         since_s = max(since_s, s.at_s - promises.timeout_s - brake_s - age_s)
         low, high = self._during(since_s, s.at_s)
@@ -364,7 +361,11 @@ class Invariants:
         steps = max(s.what.times[0] / period, 1.0) if isinstance(s.what, Trajectory) else 1.0
         step = velocity * period
         ahead_s = 1.5 * period if told.kind in TRAJECTORIES else 0.0
-        own = velocity * (self.arm.lag_s[c] + ahead_s)
+        # A driver that has a message late is a slow one.
+        told.late_s.append((s.at_s, s.taken_s - s.at_s))
+        late_s = max(late for at_s, late in told.late_s if at_s > s.at_s - 0.5)
+        own = velocity * (self.arm.lag_s[c] + ahead_s + late_s)
+        self._figure("the test's own delay [ms]", max(late_s, age_s - 3 * period) * 1e3, s, told)
         tolerance = 1e-6 + 1e-6 * np.abs(row)
         reset = any(g == s.group and told.at_s < t <= s.at_s for t, g in self.arm.resets[-50:])
         if told.kind == CHUNK and told.course is not None:
@@ -577,6 +578,12 @@ class Invariants:
         found = self._poses[first : max(int(np.searchsorted(self._times, end_s)) + 1, first + 1)]
         return found.min(axis=0), found.max(axis=0)
 
+    def _machine_s(self, at_s: float) -> float:
+        """Return by how much this machine was late lately, as the double's own timer shows."""
+        i, j = np.searchsorted(self._beats, [at_s - 0.5, at_s + 0.02])
+        beats = self._beats[max(i - 1, 0) : j + 1]
+        return max(float(np.diff(beats).max(initial=0.0)) - 0.01, 0.0)
+
     def _hand(self, at_s: float) -> tuple[np.ndarray, float]:
         """Return how far joints that are held were pushed lately, and how fast limp ones led."""
         hands = self.arm.hands
@@ -594,9 +601,12 @@ class Invariants:
             found.append(np.max([*errors, 0 * now], axis=0))
         return found[0], np.maximum(found[1], now)
 
+    def _context(self, at_s: float) -> str:
+        return self.contexts[bisect_right([t for t, _ in self.contexts], at_s) - 1][1]
+
     def _figure(self, name: str, value: float, s: Sent, told: Told) -> None:
         if value > self.worst.get(name, (-np.inf, ""))[0]:
-            self.worst[name] = (value, f"{self.context} {told.kind}")
+            self.worst[name] = (value, f"{self._context(s.at_s)} {told.kind}")
 
     def _note(
         self, name: str, value: np.ndarray, bound: np.ndarray, s: Sent, told: Told, more: str = ""
@@ -625,6 +635,6 @@ class Invariants:
             return  # the same, message after message: they are counted
         self._said[name] = at_s
         self.problems.append(
-            f"({name}) {self.context} at {at_s:.3f}: {what}; disturbances: {now or 'none'}; "
+            f"({name}) {self._context(at_s)} at {at_s:.3f}: {what}; {now or "undisturbed"}; "
             f"tick: {'none' if last is None else (Mode(last.mode).name, last.reason[:60])}"
         )
