@@ -1,0 +1,227 @@
+"""Who may open the gate when, with a fake node, fake drivers and the real controller."""
+
+import threading
+
+import numpy as np
+import pytest
+from std_srvs.srv import Trigger
+
+from rtc_ros.controller.gate import Gate
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.controller import Controller, Inputs
+from rtc_ros.core.cursor import Mode
+from rtc_ros.core.guards import Arm, Guards
+from rtc_ros.core.limits import JointLimits
+from rtc_ros.handoff.errors import AccessError
+
+DT, A = 0.02, 2
+LIMITS = JointLimits.from_velocity([-9.0] * A, [9.0] * A, [1.0] * A, DT, [4.0] * A)
+
+
+class Log:
+    def __init__(self):
+        self.lines = []
+
+    def info(self, line):
+        self.lines.append(line)
+
+    warning = error = info
+
+
+class Node:
+    def __init__(self):
+        self.log, self.services = Log(), {}
+
+    def get_logger(self):
+        return self.log
+
+    def create_service(self, _, name, act):
+        self.services[name.removeprefix("~/")] = act
+
+
+class Latch:
+    def __init__(self, fails=False):
+        self.there, self.fails = False, fails
+
+    def _set(self, there):
+        if self.fails:
+            raise AccessError("/dev/shm/x.latch can't be written")
+        self.there = there
+
+    def write(self):
+        self._set(True)
+
+    def remove(self):
+        self._set(False)
+
+
+class Driver:
+    playing = False
+
+
+class Bench:
+    def __init__(self, latch=None, **options):
+        self.node, self.latch, self.driver = Node(), latch or Latch(), Driver()
+        free = np.full(A, np.inf)
+        self.controller = Controller(LIMITS, 0, Guards(("a", "b"), LIMITS, free, free, DT))
+        self.pose, self.problem, self.obstacle = np.zeros(A), "", ""
+        self.gate = Gate(
+            self.node, self.controller, threading.Lock(), [self.driver],
+            pose=self.arm, obstacle=lambda: self.obstacle, epoch=7, latch=self.latch, **options,
+        )  # fmt: skip
+        self.ticks(7)
+
+    def arm(self):
+        return Arm(self.pose, np.ones(A, np.int64), self.problem)
+
+    def ticks(self, count=1):
+        for _ in range(count):
+            self.controller.tick(Inputs(arm=self.arm()))
+            self.gate.after_tick()
+            if self.controller.state.target is not None:
+                self.pose = self.controller.state.target
+
+    def call(self, name):
+        answer = self.node.services[name](Trigger.Request(), Trigger.Response())
+        return answer.success, answer.message
+
+    def move(self):
+        assert self.call("start") == (True, "started")
+        chunk = ActionChunk(np.arange(1, 61)[:, None] * 0.015 * np.ones(A), 0, self.epoch)
+        self.controller.offer(chunk)
+        self.ticks(12)
+        assert self.mode is Mode.RUNNING
+
+    @property
+    def mode(self):
+        return self.controller.state.mode
+
+    @property
+    def epoch(self):
+        return self.controller.state.player.epoch
+
+
+def test_each_start_begins_a_later_run_at_the_measured_pose():
+    bench = Bench()
+    bench.pose = np.array([0.3, -0.2])
+    bench.ticks(7)
+    bench.move()
+    first = bench.epoch
+    assert first > 7
+    success, said = bench.call("start")
+    assert not success and said == "already started (the controller is RUNNING)"
+    assert bench.call("stop") == (True, "stopped after 12 steps; braking to rest")
+    assert bench.call("start") == (
+        False, "the arm is still being braked to rest: call ~/start again in a moment"
+    )  # fmt: skip
+    bench.ticks(20)
+    assert bench.call("stop")[1] == "stopped after 12 steps; holding"
+    assert bench.call("start")[0] and bench.epoch > first
+    np.testing.assert_array_equal(bench.controller.cursor(0).command, bench.pose)
+
+
+@pytest.mark.parametrize(
+    ("set_up", "said"),
+    [
+        ({"problem": "no joint state yet for a"}, "no joint state yet for a"),
+        ({"obstacle": "/teleop publishes on /arm too: stop it first"}, "/teleop publishes on"),
+    ],
+)
+def test_what_keeps_it_closed_is_said(set_up, said):
+    bench = Bench()
+    vars(bench).update(set_up)
+    success, message = bench.call("start")
+    assert not success and said in message and bench.mode is Mode.STOPPED
+
+
+def test_an_arm_that_moves_keeps_it_closed():
+    bench = Bench()
+    for _ in range(10):
+        bench.pose = bench.pose + [0.0, 0.008]
+        bench.ticks()
+    assert "b still moves: 0.04 in the last 0.1 s" in bench.call("start")[1]
+    bench.ticks(7)
+    assert bench.call("start")[0]
+
+
+def test_a_driver_that_plays_a_chunk_is_no_arm_at_rest():
+    bench = Bench()
+    bench.driver.playing = True
+    assert "still being braked" in bench.call("start")[1]
+
+
+def test_a_latched_stop_is_lifted_by_clear_alone_and_remembered():
+    bench = Bench(when_ready=True)
+    bench.move()
+    success, said = bench.call("latch_stop")
+    assert success and said.endswith("; latched: only ~/clear lets ~/start work again")
+    assert bench.latch.there and not bench.gate.when_ready
+    bench.ticks(20)
+    for name in ("start", "reset"):
+        assert bench.call(name) == (
+            False, "the stop is latched: call ~/clear when it is safe to move, then ~/start"
+        )  # fmt: skip
+    assert bench.call("stop")[1].endswith("the stop stays latched")
+    assert bench.call("clear") == (True, "cleared; the gate is closed: call ~/start")
+    assert not bench.latch.there and bench.mode is Mode.STOPPED
+    assert bench.call("clear")[1] == "nothing was latched"
+
+
+def test_a_latch_that_cant_be_kept_or_removed_is_said():
+    bench = Bench(Latch(fails=True))
+    success, said = bench.call("latch_stop")
+    assert success and "won't know of it: /dev/shm/x.latch" in said
+    success, said = bench.call("clear")
+    assert not success and said == "the stop stays latched: /dev/shm/x.latch can't be written"
+    assert bench.mode is Mode.LATCHED
+
+
+def test_a_reset_brakes_then_goes_on_by_itself():
+    bench = Bench()
+    assert bench.call("reset") == (True, "reset; stopped")
+    bench.move()
+    first = bench.epoch
+    for _ in range(2):
+        assert bench.call("reset") == (True, "the arm is braked to rest, then started again")
+    bench.ticks(40)
+    assert bench.mode is Mode.WAITING and bench.epoch > first
+
+
+def test_when_ready_opens_once_and_a_guard_keeps_it_closed():
+    bench = Bench(when_ready=True)
+    bench.problem = "stale"
+    bench.gate.open_if_ready()
+    assert bench.mode is Mode.STOPPED and bench.gate.when_ready
+    bench.problem = ""
+    bench.ticks(7)
+    bench.gate.open_if_ready()
+    assert bench.mode is Mode.WAITING and not bench.gate.when_ready
+    bench.gate.give_up("the arm was moved")
+    bench.gate.open_if_ready()
+    assert bench.mode is Mode.STOPPED and bench.controller.state.problem == "the arm was moved"
+    assert bench.call("start")[0], "whoever calls it says that it is safe"
+
+
+def test_a_dry_run_says_so_in_each_answer():
+    bench = Bench(dry_run=True)
+    for name in ("start", "stop", "reset", "latch_stop", "clear"):
+        assert bench.call(name)[1].startswith("dry run: nothing is sent to any driver; ")
+
+
+def test_a_closing_node_brakes_and_lets_nobody_in():
+    bench = Bench()
+    bench.move()
+    closing = threading.Thread(target=bench.gate.close, args=(5.0,))
+    closing.start()
+    while closing.is_alive():
+        bench.ticks()
+    closing.join()
+    assert bench.controller.settled and bench.mode is Mode.STOPPED
+    assert bench.call("start") == (False, "the controller is ending")
+
+
+def test_an_arm_that_is_never_at_rest_is_named_when_the_node_ends():
+    bench = Bench()
+    bench.driver.playing = True
+    bench.gate.close(0.01)
+    assert "the arm could not be braked to rest within 0.01 s" in bench.node.log.lines

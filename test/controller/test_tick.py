@@ -1,0 +1,247 @@
+"""One tick with fake drivers and a clock of the test: who is sent what, and when it is redone."""
+
+import numpy as np
+import pytest
+
+from rtc_ros.controller.tick import ControlTick
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.controller import Controller
+from rtc_ros.core.cursor import Mode
+from rtc_ros.core.guards import Arm, Guards
+from rtc_ros.core.limits import JointLimits
+
+DT, A = 0.02, 2
+V, ACC = 1.0, 8.0
+LIMITS = JointLimits.from_velocity([-9.0] * A, [9.0] * A, [V] * A, DT, [ACC] * A)
+
+
+class Driver:
+    """A command group that notes what it is sent; ``on_prepare`` happens within a decision."""
+
+    def __init__(self, columns, plays_chunks=False):
+        self.columns, self.plays_chunks, self.playing = columns, plays_chunks, False
+        self.sent, self.anew = [], False
+        self._prepared = None
+        self.on_prepare = lambda: None
+
+    def prepare(self, command, way, stamp, late_s):
+        self.on_prepare()
+        self._prepared = None
+        if not self.plays_chunks:
+            if command is not None and command.sends:
+                self._prepared = command.target[self.columns]
+            return
+        executes = command is not None and command.executes
+        if self.anew or executes != self.playing or (executes and command.played.swap):
+            self._prepared, self._plays = way()[3:, self.columns], executes
+
+    def send_anew(self):
+        self.anew = self.plays_chunks
+
+    def publish(self):
+        if self._prepared is not None:
+            self.sent.append(self._prepared)
+            if self.plays_chunks:
+                self.playing, self.anew = self._plays, False
+        self._prepared = None
+
+
+class Bench:
+    """A tick whose deadlines pass when the test says so; the arm follows unless it is limp."""
+
+    def __init__(self, *groups, resume=np.inf, following=np.inf):
+        tolerances = (np.full(A, resume), np.full(A, following))
+        self.controller = Controller(LIMITS, 0, Guards(("a", "b"), LIMITS, *tolerances, DT))
+        self.groups = groups or (Driver([0, 1]),)
+        self.lost, self.late_s, self.now_ns = [], 0.0, 10**9
+        self.pose, self.problem, self.limp = np.zeros(A), "", False
+        self.chunk = None
+        self.tick = ControlTick(
+            self.controller, self.groups,
+            newest=self._newest,
+            look=lambda _: Arm(self.pose, np.full(A, self.now_ns), self.problem),
+            lost=lambda: self.lost.pop(0) if self.lost else 0,
+            late_s=lambda: self.late_s,
+            stamp=lambda: None, now_ns=lambda: self.now_ns, period_s=DT,
+        )  # fmt: skip
+        self.controller.start(1, self.pose)
+
+    def _newest(self, epoch):
+        chunk, self.chunk = self.chunk, None
+        return chunk
+
+    def give(self, rows, seq=1):
+        self.chunk = ActionChunk(
+            np.broadcast_to(rows, (len(rows), A)), self.state.player.step,
+            step_epoch=1, epoch=1, seq=seq,
+        )  # fmt: skip
+
+    @property
+    def state(self):
+        return self.controller.state
+
+    def run(self, ticks=1, missed=0):
+        done = []
+        for _ in range(ticks):
+            self.now_ns += round(DT * 1e9)
+            done += self.tick.run(missed)
+            if self.state.target is not None and not self.limp:
+                self.pose = self.state.target
+        return done
+
+
+def ramp(rows=60, speed=0.9):
+    return np.arange(1, rows + 1)[:, None] * speed * DT
+
+
+def test_rows_go_to_each_driver_and_nothing_once_the_arm_rests():
+    one, other = Driver([1]), Driver([0])
+    bench = Bench(one, other)
+    bench.run(3)
+    assert not one.sent
+    bench.give(ramp(10))
+    bench.run(40)
+    assert bench.state.mode is Mode.STARVED
+    assert len(one.sent) == len(other.sent) < 25
+    np.testing.assert_array_equal(one.sent[-1], bench.state.target[[1]])
+    count = len(one.sent)
+    bench.run(50)
+    assert len(one.sent) == count
+    bench.give(bench.state.target + ramp(10), seq=2)
+    bench.run(1)
+    assert len(one.sent) == count + 1, "motion begins again"
+
+
+@pytest.mark.parametrize("missed", [1, 3, 25])
+def test_after_missed_deadlines_a_driver_of_rows_begins_from_rest(missed):
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(20)
+    (driver,) = bench.groups
+    before, steps = driver.sent[-1], np.diff(driver.sent[-2:], axis=0)
+    assert np.abs(steps).max() > 0.8 * V * DT, "it moves at speed"
+    bench.run(1, missed)
+    for _ in range(5):
+        bench.run(1)
+    after = np.array([before, *driver.sent[20:]])
+    changes = np.diff(np.concatenate([before[None], after]), 2, axis=0)
+    assert np.abs(changes).max() <= ACC * DT**2 + 1e-12
+    assert bench.state.player.step >= 21, "no row is left out"
+
+
+@pytest.mark.parametrize(("late", "stands"), [(0.4, False), (0.6, True)])
+def test_a_late_tick_counts_as_time_without_a_command(late, stands):
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(20)
+    bench.late_s = late * DT
+    bench.run(1)
+    moved = np.abs(np.diff(bench.groups[0].sent[-2:], axis=0)).max()
+    assert bool(moved <= ACC * DT**2 + 1e-12) is stands
+
+
+def test_after_a_long_stall_it_waits_for_joint_states_from_after_it():
+    bench = Bench(resume=0.1)
+    bench.give(ramp())
+    bench.run(20)
+    (driver,) = bench.groups
+    old_ns, count = bench.now_ns, len(driver.sent)
+    bench.tick._look = lambda _: Arm(bench.pose, np.full(A, old_ns))  # what was under way
+    bench.run(1, missed=25)
+    bench.run(5)
+    assert (len(driver.sent), bench.state.mode) == (count, Mode.FAULT)
+    assert "stood still: waiting for the joint state of a" in bench.state.problem
+    bench.tick._look = lambda _: Arm(bench.pose, np.full(A, bench.now_ns))
+    bench.run(5)
+    assert bench.state.mode is Mode.RUNNING and len(driver.sent) > count
+
+
+def test_an_arm_that_was_moved_while_the_process_stood_still_closes_the_gate():
+    bench = Bench(resume=0.1)
+    bench.give(ramp())
+    bench.run(20)
+    (driver,) = bench.groups
+    count = len(driver.sent)
+    bench.limp, bench.pose = True, bench.pose + [0.5, 0.0]
+    bench.run(1, missed=25)
+    bench.run(10)
+    assert bench.state.mode is Mode.STOPPED and "the arm was moved" in bench.state.problem
+    assert len(driver.sent) == count
+
+
+def test_what_it_gave_way_it_is_not_thrown_back():
+    bench = Bench(resume=0.3)
+    bench.give(ramp(10))
+    bench.run(60)
+    (driver,) = bench.groups
+    bench.pose = bench.pose - [0.2, 0.0]
+    bench.limp = True
+    bench.run(5)
+    bench.give(bench.state.target + ramp(30), seq=2)
+    bench.run(1)
+    lag = bench.state.watched.lag
+    assert (np.abs(driver.sent[-1] - bench.pose) <= ACC * DT**2 + lag + 1e-12).all()
+
+
+def test_a_decision_within_which_the_process_stood_still_is_made_again():
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(20)
+    (driver,) = bench.groups
+    tries = []
+    driver.on_prepare = lambda: tries.append(bench.state.player.step)
+    bench.lost = [0, 2, 0]  # while it waited for the lock, in the first decision, in the second
+    bench.run(1)
+    assert tries == [21, 21], "the dropped one left no step behind"
+    assert np.abs(np.diff(driver.sent[-2:], axis=0)).max() <= ACC * DT**2 + 1e-12
+    assert len(driver.sent) == 21
+
+
+def test_a_machine_that_is_always_too_slow_still_sends():
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(5)
+    bench.lost = [0, 1, 1, 1, 1]
+    (driver,) = bench.groups
+    tries = []
+    driver.on_prepare = lambda: tries.append(1)
+    bench.run(1)
+    assert len(tries) == 3 and len(driver.sent) == 6
+
+
+def test_k_follows_a_driver_that_has_the_chunk_and_says_each_row():
+    driver = Driver([0, 1], plays_chunks=True)
+    bench = Bench(driver)
+    bench.give(ramp())
+    bench.run(10)
+    assert len(driver.sent) == 1
+    done = bench.run(1, missed=12)
+    assert [d.ago for d in done] == [*range(12, 0, -1), 0]
+    steps = [d.command.played.step for d in done]
+    assert steps == list(range(10, 23)) and len(driver.sent) == 1
+    np.testing.assert_array_equal([d.command.target for d in done], driver.sent[0][10:23])
+
+
+def test_rows_beside_a_chunk_stood_still_and_begin_there():
+    chunks, rows = Driver([0], plays_chunks=True), Driver([1])
+    bench = Bench(chunks, rows)
+    bench.give(ramp())
+    bench.run(20)
+    stood = rows.sent[-1]
+    done = bench.run(1, missed=10)
+    assert all(d.command.target[1] == stood for d in done[:-1])
+    assert np.abs(rows.sent[-1] - stood).max() <= ACC * DT**2 + 1e-12
+    assert len(chunks.sent) == 2, "it is sent anew, with both joints' limits"
+
+
+def test_a_fault_in_a_driver_s_message_reaches_the_caller():
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(3)
+
+    def fails():
+        raise RuntimeError("no such publisher")
+
+    bench.groups[0].on_prepare = fails
+    with pytest.raises(RuntimeError):
+        bench.run(1)
