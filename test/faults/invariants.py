@@ -635,6 +635,6 @@ class Invariants:
             return  # the same, message after message: they are counted
         self._said[name] = at_s
         self.problems.append(
-            f"({name}) {self._context(at_s)} at {at_s:.3f}: {what}; {now or "undisturbed"}; "
+            f"({name}) {self._context(at_s)} at {at_s:.3f}: {what}; {now or 'undisturbed'}; "
             f"tick: {'none' if last is None else (Mode(last.mode).name, last.reason[:60])}"
         )
