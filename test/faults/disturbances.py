@@ -164,7 +164,7 @@ class Life:
     def disturb(self, context: str) -> list[str]:
         """Disturb it once or twice at a time, and wait until it moves again; return the kinds."""
         self.context = context
-        self.contexts.append((time.time(), context))
+        self.invariants.contexts.append((time.time(), context))
         chance = self.chance
         time.sleep(chance.uniform(0.0, 0.3))
         several = 2 if chance.random() < 0.3 else 1
