@@ -116,7 +116,7 @@ CONTROLLER = (
     ),
     Parameter(
         "following_tolerance",
-        [0.5],
+        [0.3],
         "A joint that is farther than this from its command doesn't follow: its driver's "
         "controller isn't active, or something stops or holds it. The arm is braked at once; if "
         "it isn't back within half of this in 0.2 s, the gate closes, and only `~/start` goes "
