@@ -30,7 +30,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
-from watcher import Rows, Watcher, limits_of, runs_of
+from watcher import Rows, Watcher, runs_of
 
 from rtc_ros.bringup import NodeToRun
 
@@ -117,7 +117,7 @@ class FaultSystem:
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self.parameters = {**CONTROLLER, **(controller or {})}
         joints = self.parameters["joints"]
-        self.watcher = Watcher(joints, *limits_of(self.parameters), rows)
+        self.watcher = Watcher(joints, rows)
         self.arm = arm_of(self.parameters, time.time(), **(arm or {}))
         self.diagnostics: dict[str, tuple[bytes, str]] = {}
         self.values: dict[str, dict[str, str]] = {}
@@ -190,7 +190,6 @@ class FaultSystem:
         if known is not None:
             self.states.published.extend(known)
             self.invariants.node = self.states
-        self.watcher.published = self.states.published
         self._camera = self.driver.create_publisher(Image, "camera/top", 2)
         self._clock = self.driver.create_publisher(Clock, "/clock", 10)
         self._image_due = 0.0

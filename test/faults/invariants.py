@@ -1,5 +1,6 @@
 """What must hold between the messages, the arm and time, whatever fails (docs/reliability.md).
 
+(0) No message lies outside the position limits, but on the way back of an arm that stood there.
 (a) No message lies farther from where the *arm* is than one (softened) step plus what the arm's
     own lag was before. While a guard needs time to see that the arm doesn't follow, or that nobody
     hears of it any more, the allowance is what the product documents, and how much of it was used
@@ -49,6 +50,8 @@ class Promises:
     """What the parameters promise, per joint [A] in robot units and seconds."""
 
     period_s: float
+    lower: np.ndarray
+    upper: np.ndarray
     velocity: np.ndarray
     acceleration: np.ndarray
     jerk: np.ndarray
@@ -67,6 +70,8 @@ class Promises:
         period_s = parameters["control_period"]
         return cls(
             period_s,
+            each("position_lower", -np.inf),
+            each("position_upper"),
             each("max_velocity"),
             each("max_acceleration"),
             each("max_jerk"),
@@ -104,6 +109,7 @@ class Ticked:
     reason: str
     mode: int
     epoch: int
+    step: int
 
     @property
     def executes(self) -> bool:
@@ -129,6 +135,10 @@ class Told:
     """Until then it goes from where it was to where its arm was moved to."""
     jitter: float = 1.0
     """What the ticks' jitter adds to the speed between single points."""
+    decided_s: float = -np.inf
+    """When its process decided on the last message."""
+    decided: float = np.inf
+    decisions: float = np.inf
     slack: Any = 0.0
     """How far its arm stood from what it was told when motion began."""
     held: int = 0
@@ -195,6 +205,7 @@ class Invariants:
             message.header.frame_id,
             int(fields["rtc/mode"]),
             int(fields["rtc/step_epoch"]),
+            int(fields["rtc/step"]),
         )
         with self._lock:
             self._ticks_in.append(tick)
@@ -330,12 +341,29 @@ class Invariants:
             or other_run
             or gap > 2.05 * promises.period_s
             and told.kind != CHUNK
-            or (told.held > 0 and tick is not None and tick.executes)
+            or (
+                told.held > 0
+                and (gap > 1.4 * promises.period_s or told.kind == CHUNK)
+                and tick is not None
+                and tick.executes
+            )
         )
+        # How far the process was apart in its own reckoning: what it decided on is sent later
+        # where the machine takes it off the processor in between.
+        told.decided = gap if tick is None else min(tick.at_s - told.at_s, gap)
+        told.decisions = gap if tick is None else tick.at_s - told.decided_s
+        told.decided_s = s.at_s if tick is None else tick.at_s
+        self._figure("sent after its tick [ms]", (s.at_s - told.decided_s) * 1e3, s, told)
         if tick is not None and not tick.executes:
             self._hold(s, told, tick)
-        first = self._distance(s, told, begins, other_run or s.source != told.source, news_s)
-        self._in_time(s, told, begins, gap, first)
+        anew = other_run or s.source != told.source
+        if anew and tick is not None and tick.executes and tick.step > 0:
+            # A publisher that was being discovered: the run's first messages weren't heard.
+            self.counts["runs whose beginning wasn't heard"] += 1
+            told.row = None
+        else:
+            displaced = self._distance(s, told, begins, anew, news_s)
+            self._in_time(s, told, begins, gap, displaced)
         if tick is not None and tick.executes:
             told.held = 0
         told.at_s, told.source = s.at_s, s.source
@@ -384,10 +412,15 @@ class Invariants:
         not_followed = not_followed + velocity * age_s + hand_speed * (age_s + brake_s)
         if begins:
             soft = 1.0 / (promises.soft_ticks + 1) if anew else 1.0
+            if told.held == 0 and not anew:  # it wasn't held: its process stood still
+                self._before, self._before_seen = self._error_before(told.at_s)
             before = np.zeros(len(c)) if anew else self._before[c]
             first = np.minimum(step * soft, acceleration * period**2)
             if told.kind == CHUNK:
                 first = np.minimum(step * soft, acceleration * period**2 * steps) * steps
+            # A command that is led to where the arm is throws nothing.
+            led = np.maximum(stood - high, low - stood) > away + first
+            displaced = displaced or bool(led.any())
             bound = first + before + tolerance
             seen = first + self._before_seen[c] + tolerance
             if (away <= bound).all() or anew or not disturbed:
@@ -428,6 +461,11 @@ class Invariants:
             told.row = s.row
             return
         row = s.row
+        low, high = self._during(s.at_s - 0.5, s.at_s)
+        outside = np.maximum(
+            np.minimum(promises.lower, low)[c] - row, row - np.maximum(promises.upper, high)[c]
+        )
+        self._note("0: position", np.maximum(outside, 0), np.full(len(c), 1e-6), s, told)
         rounding = 1e-9 + (3e-7 * (1 + np.abs(row)) if told.kind in FLOAT32 else 0.0)
         velocity = promises.velocity[c] * period
         acceleration = promises.acceleration[c] * period**2
@@ -441,9 +479,26 @@ class Invariants:
             step = row - told.row
             stood = begins or gap > 2.05 * period
             last = np.zeros(len(c)) if stood or told.step is None else told.step
-            bend = np.abs(step - last)
+            bend, rested = np.abs(step - last), np.abs(step)
             if told.step is None and not stood:
                 bend = bend / 2  # of two steps
+            if not stood and gap > LATE * period:  # a late tick, or a deadline that was missed
+                self.counts["late ticks"] += 1
+                bend = np.minimum(bend, rested)
+            limit = acceleration + rounding
+            if not begins and told.step is not None and (bend > limit).any():
+                # Taken off the processor between decision and sending, now or the last time.
+                seen = [rested] if told.decisions > LATE * period else []
+                if told.decided < 2.05 * period or told.decisions < 2.05 * period:
+                    seen.append(np.abs(step - told.step))
+                for other in seen:
+                    if (other <= limit).all():
+                        self.counts["sent later than decided"] += 1
+                        beyond = float((bend / limit).max())
+                        self._figure("acceleration of what was sent later than decided, relative "
+                                     "to the limit", beyond, s, told)  # fmt: skip
+                        bend = other
+                        break
             if begins:  # a run begins at the arm, and its driver at what it was told
                 near = np.abs(row - s.pose[c]) < velocity
                 told.slack = 1.2 * np.abs(told.row - s.pose[c]) * near
@@ -454,12 +509,14 @@ class Invariants:
                 self.counts["late ticks"] += 1
                 bend = np.minimum(bend, np.abs(step))
             self._note("b: speed", np.abs(step), velocity + rounding, s, told)
-            self._note("b: acceleration", bend, acceleration + rounding, s, told)
+            how = f"step {step}, before it {told.step}, {gap / period:.2f} periods later"
+            how += f" (decided {told.decided / period:.2f}, {told.decisions / period:.2f})"
+            self._note("b: acceleration", bend, acceleration + rounding, s, told, how)
             if stood and told.step is not None and gap > 2.05 * period:
-                ticks = sum(told.at_s + period / 2 < t.at_s < s.at_s - period / 2
-                            for t in self._ticks)  # fmt: skip
-                stalled = any(b < s.at_s and e > told.at_s for b, e in self.stalls)
-                if ticks >= 2 and not stalled and s.source == told.source:
+                ticks = [t.at_s for t in self._ticks if told.at_s < t.at_s < s.at_s - period / 2]
+                # Else the process stood still, and its driver with it.
+                in_time = ticks and ticks[0] < told.at_s + 1.4 * period
+                if len(ticks) >= 2 and in_time and s.source == told.source:
                     self._note(
                         "b: braked to rest", np.abs(told.step), acceleration + rounding, s, told
                     )

@@ -50,8 +50,8 @@ class Bench:
 
     def tick(self, what=None, reason="execute", mode=Mode.RUNNING, late_s=0.0):
         """One tick that sends ``what`` (a row, a trajectory, nothing), and its period."""
-        message = JointState(name=["rtc/mode", "rtc/step_epoch"])
-        message.position = [float(mode), float(self.epoch)]
+        message = JointState(name=["rtc/mode", "rtc/step_epoch", "rtc/step"])
+        message.position = [float(mode), float(self.epoch), 0.0]
         message.header.frame_id = reason
         at_s = self.now_s + late_s
         message.header.stamp.sec = int(at_s)
