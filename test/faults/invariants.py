@@ -135,6 +135,8 @@ class Told:
     """Until then it goes from where it was to where its arm was moved to."""
     jitter: float = 1.0
     """What the ticks' jitter adds to the speed between single points."""
+    step_k: int | None = None
+    """k of the last message."""
     decided_s: float = -np.inf
     """When its process decided on the last message."""
     decided: float = np.inf
@@ -357,10 +359,20 @@ class Invariants:
         if tick is not None and not tick.executes:
             self._hold(s, told, tick)
         anew = other_run or s.source != told.source
+        unheard = 0
+        if tick is not None and tick.executes:
+            unheard = 0 if anew or told.step_k is None else tick.step - told.step_k - 1
+            told.step_k = tick.step
+        elif anew:
+            told.step_k = None
         if anew and tick is not None and tick.executes and tick.step > 0:
             # A publisher that was being discovered: the run's first messages weren't heard.
             self.counts["runs whose beginning wasn't heard"] += 1
             told.row = None
+        elif unheard > 0 and told.kind != CHUNK:
+            # The controller keeps few messages for a reader that a busy machine holds up.
+            self.counts["messages not heard"] += unheard
+            told.row, told.step, told.course = s.row, None, None
         else:
             displaced = self._distance(s, told, begins, anew, news_s)
             self._in_time(s, told, begins, gap, displaced)

@@ -38,6 +38,7 @@ class Bench:
         self.watcher = Invariants(self.node, Promises.of(PARAMETERS, 2))
         self.now_s, self.row, self.epoch = BEGIN_S, np.zeros(2), 1
         self.blind = False
+        self.k = 0
 
     def pass_(self, seconds):
         end = self.now_s + seconds
@@ -51,7 +52,8 @@ class Bench:
     def tick(self, what=None, reason="execute", mode=Mode.RUNNING, late_s=0.0):
         """One tick that sends ``what`` (a row, a trajectory, nothing), and its period."""
         message = JointState(name=["rtc/mode", "rtc/step_epoch", "rtc/step"])
-        message.position = [float(mode), float(self.epoch), 0.0]
+        message.position = [float(mode), float(self.epoch), float(self.k)]
+        self.k += reason == "execute"
         message.header.frame_id = reason
         at_s = self.now_s + late_s
         message.header.stamp.sec = int(at_s)
@@ -201,6 +203,7 @@ def test_a_run_that_goes_on_after_a_guard(anew):
     bench.brake()
     bench.hold(3, mode=Mode.STOPPED, reason="hold: b is 0.4 from …: the arm was moved; call …")
     bench.epoch += anew
+    bench.k *= not anew
     bench.row = np.array(bench.arm.pose)
     bench.go(3)
     assert bench.broken() == (set() if anew else {"d"}), bench.watcher.problems
