@@ -81,10 +81,10 @@ class ActionChunk:
         """Return a chunk of all ``fields`` as they are, in a quarter of the constructor's time.
 
         For fields that were a chunk's before and ``actions`` over bytes: nothing is checked,
-        nothing copied.
+        nothing copied, and the dict is the chunk's from now on.
         """
         chunk = object.__new__(cls)
-        vars(chunk).update(fields)
+        object.__setattr__(chunk, "__dict__", fields)
         return chunk
 
 

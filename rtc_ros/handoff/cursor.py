@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import struct
-
-import numpy as np
-
-from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
+from rtc_ros.core.cursor import CursorState
 from rtc_ros.handoff.endpoint import Endpoint
 from rtc_ros.handoff.errors import HandoffError
-from rtc_ros.handoff.layout import CURSOR, SLOT_HEAD
+from rtc_ros.handoff.records import CURSOR, named
 from rtc_ros.handoff.segment import SegmentWriter
 from rtc_ros.handoff.segment_reader import Slot
 from rtc_ros.handoff.spec import HandoffSpec
 
-_META = struct.Struct("<15q")
-"""epoch, step, tick, tick_ns, mode, chunk_epoch, chunk_seq, chunk_origin_step, seen_epoch,
-seen_seq, swap_step, swap_tick, swaps, soft_start_ticks, coherent"""
-
-_ROWS = SLOT_HEAD.size + _META.size
-_VECTORS = 7
-"""command, last_step, lower, upper, max_step, max_bend, turn: [A] each, before the history"""
+_SCALARS = len(CURSOR.names) - len(CURSOR.array_names)
 
 
 class StepCursor(Endpoint[CursorState]):
@@ -30,7 +20,8 @@ class StepCursor(Endpoint[CursorState]):
     starts its count anew within a run takes ``segment.next_epoch(previous)``.
     """
 
-    _kind = CURSOR
+    _record = CURSOR
+    _shapes: list[tuple[int, ...]]
 
     @classmethod
     def create(
@@ -40,15 +31,10 @@ class StepCursor(Endpoint[CursorState]):
 
         Raises WriterPresentError where another process writes it, FullError, AccessError.
         """
-        writer = SegmentWriter(CURSOR, name, spec, cls._body_bytes, slots, directory)
-        cursor = cls(writer=writer)
-        dim = spec.action_dim
-        cursor._shapes = ((dim,),) * _VECTORS + ((HISTORY_ROWS, dim),)
-        cursor._rows = np.empty((_VECTORS + HISTORY_ROWS, dim))
+        cursor = cls(writer=SegmentWriter(CURSOR, name, spec, slots, directory))
+        body = CURSOR.body(spec)
+        cursor._shapes = [body[array].shape for array in CURSOR.array_names]
         return cursor
-
-    _shapes: tuple[tuple[int, ...], ...]
-    _rows: np.ndarray
 
     def write(self, state: CursorState) -> None:
         """Publish ``state``; made for every control tick (a few µs, no system call).
@@ -57,25 +43,14 @@ class StepCursor(Endpoint[CursorState]):
         one would otherwise be spread over all of them.
         """
         writer = self._writer()
-        vectors = (state.command, state.last_step, state.lower, state.upper, state.max_step,
-                   state.max_bend, state.turn)  # fmt: skip
-        arrays = (*vectors, state.history)
-        shapes = tuple([array.shape for array in arrays])
+        values = CURSOR.values_of(state)
+        shapes = [array.shape for array in values[_SCALARS:]]
         if shapes != self._shapes:
             raise HandoffError(
-                "command, last_step, lower, upper, max_step, max_bend, turn and history have the "
-                f"shapes {shapes}, and the cursor {writer.path} is made for {self._shapes}"
+                f"{', '.join(CURSOR.array_names)} have the shapes {shapes}, and the cursor "
+                f"{writer.path} is made for {self._shapes}"
             )
-        meta = _META.pack(
-            state.epoch, state.step, state.tick, state.tick_ns, state.mode, state.chunk_epoch,
-            state.chunk_seq, state.chunk_origin_step, state.seen_epoch, state.seen_seq,
-            state.swap_step, state.swap_tick, state.swaps, state.soft_start_ticks, state.coherent,
-        )  # fmt: skip
-        rows = self._rows
-        for i, vector in enumerate(vectors):
-            rows[i] = vector
-        rows[_VECTORS:] = state.history
-        writer.write(meta + rows.tobytes())
+        writer.write(values)
 
     def read(self) -> CursorState | None:
         """Return the newest whole state, the same one again if none is newer, None before any.
@@ -86,23 +61,5 @@ class StepCursor(Endpoint[CursorState]):
         return self._read()
 
     @staticmethod
-    def _body_bytes(spec: HandoffSpec) -> int:
-        return _ROWS + 8 * (_VECTORS + HISTORY_ROWS) * spec.action_dim
-
-    @staticmethod
     def _decode(slot: Slot, spec: HandoffSpec) -> CursorState:
-        _, _, body = slot
-        (epoch, step, tick, tick_ns, mode, chunk_epoch, chunk_seq, chunk_origin_step, seen_epoch,
-         seen_seq, swap_step, swap_tick, swaps, soft_start_ticks, coherent) = _META.unpack_from(
-            body, SLOT_HEAD.size
-        )  # fmt: skip
-        shape = (_VECTORS + HISTORY_ROWS, spec.action_dim)
-        rows: np.ndarray = np.ndarray(shape, np.float64, body, _ROWS)
-        return CursorState(
-            epoch=epoch, step=step, tick=tick, tick_ns=tick_ns, mode=Mode(mode), command=rows[0],
-            last_step=rows[1], lower=rows[2], upper=rows[3], max_step=rows[4], max_bend=rows[5],
-            turn=rows[6], history=rows[_VECTORS:], chunk_epoch=chunk_epoch, chunk_seq=chunk_seq,
-            chunk_origin_step=chunk_origin_step, seen_epoch=seen_epoch, seen_seq=seen_seq,
-            swap_step=swap_step, swap_tick=swap_tick, swaps=swaps,
-            soft_start_ticks=soft_start_ticks, coherent=bool(coherent),
-        )  # fmt: skip
+        return CursorState.of(named(CURSOR.names, slot[2:]))

@@ -10,6 +10,7 @@ from typing import ClassVar, Generic, TypeVar
 from rtc_ros.handoff.errors import AbsentError, CorruptError, HandoffError
 from rtc_ros.handoff.files import segment_path
 from rtc_ros.handoff.layout import Header
+from rtc_ros.handoff.records import Record
 from rtc_ros.handoff.segment import SegmentWriter
 from rtc_ros.handoff.segment_reader import SegmentReader, Slot
 from rtc_ros.handoff.spec import HandoffSpec
@@ -26,7 +27,7 @@ class Endpoint(Generic[T]):
     name and spec, for a restarted process to continue from; None on a reader.
     """
 
-    _kind: ClassVar[int]
+    _record: ClassVar[Record]
 
     def __init__(
         self, *, writer: SegmentWriter | None = None, reader: SegmentReader | None = None
@@ -42,11 +43,6 @@ class Endpoint(Generic[T]):
         if writer is not None and writer.inherited is not None:
             with contextlib.suppress(ValueError):
                 self.inherited = self._decode(writer.inherited, writer.header.spec)
-
-    @staticmethod
-    @abstractmethod
-    def _body_bytes(spec: HandoffSpec) -> int:
-        """Return the bytes of a slot before its digest."""
 
     @staticmethod
     @abstractmethod
@@ -69,7 +65,7 @@ class Endpoint(Generic[T]):
         many fruitless polls, to notice a replacement that the old segment doesn't tell of.
         """
         path = segment_path(name, directory)
-        reader = SegmentReader(cls._kind, path, spec, cls._body_bytes, check_every=check_every)
+        reader = SegmentReader(cls._record, path, spec, check_every=check_every)
         return cls(reader=reader)
 
     @classmethod

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import mmap
 import os
+import pwd
 import re
 import secrets
 import stat
@@ -16,6 +18,7 @@ DIRECTORY_VARIABLE = "RTC_ROS_SHM_DIR"
 DEFAULT_DIRECTORY = "/dev/shm"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_log = logging.getLogger(__name__)
 
 
 def segment_path(name: str, directory: str | None = None) -> str:
@@ -38,10 +41,7 @@ class WriterLock:
         """Take the lock; raises WriterPresentError or AccessError."""
         self.path = f"{path}.lock"
         while True:
-            try:
-                self._fd = _open_lock(self.path)
-            except OSError as error:
-                raise access_error(error, self.path, "take the writer's lock") from None
+            self._fd = open_ours(self.path, os.O_RDWR, "take the writer's lock", create=True)
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -76,21 +76,86 @@ class WriterLock:
         os.close(self._fd)
 
 
-def _open_lock(path: str) -> int:
-    flags = os.O_RDWR | OPEN_FLAGS
-    try:  # without O_CREAT first: in a sticky directory Linux refuses it for others' files
-        return os.open(path, flags)
-    except FileNotFoundError:
-        return os.open(path, flags | os.O_CREAT, 0o600)
+def open_ours(path: str, flags: int, what: str, *, create: bool = False) -> int:
+    """Open a regular file of this user's, for ``what``; returns its descriptor.
+
+    Raises FileNotFoundError, or AccessError: also where the file could be opened and is another
+    user's, who could change it, and move the robot with it. root is no exception: of all users
+    it can be made to do the most.
+    """
+    try:
+        try:  # without O_CREAT first: in a sticky directory Linux refuses it for others' files
+            fd = os.open(path, flags | OPEN_FLAGS)
+        except FileNotFoundError:
+            if not create:
+                raise
+            fd = os.open(path, flags | OPEN_FLAGS | os.O_CREAT, 0o600)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not create:
+            raise
+        raise access_error(error, path, what) from None
+    obstacle = _obstacle(path, os.fstat(fd))
+    if obstacle:
+        os.close(fd)
+        raise AccessError(f"can't {what}: {obstacle}")
+    return fd
 
 
-def remove_leftovers(path: str) -> None:
-    """Remove the temporary files of killed writers. Only the lock's holder may call this."""
+def make_way(path: str) -> None:
+    """Remove the temporary files of killed writers; only the lock's holder may call this.
+
+    Raises AccessError where ``path`` is something that a new segment may not replace. What others
+    left beside it does no harm and stays: it is logged.
+    """
+    obstacle = _obstacle(path)
+    if obstacle:
+        raise AccessError(f"can't put a segment in place: {obstacle}")
     directory, name = os.path.split(path)
-    mine = re.compile(re.escape(f".{name}.tmp-") + "[0-9a-f]{16}")
+    temporary = re.compile(re.escape(f".{name}.tmp-") + "[0-9a-f]{16}")
     for entry in os.listdir(directory):
-        if mine.fullmatch(entry):
-            os.unlink(os.path.join(directory, entry))
+        if temporary.fullmatch(entry):
+            leftover = os.path.join(directory, entry)
+            obstacle = _obstacle(leftover)
+            if obstacle:
+                _log.warning("%s (it only takes up room: this node goes on)", obstacle)
+            else:
+                os.unlink(leftover)
+
+
+def _obstacle(path: str, info: os.stat_result | None = None) -> str:
+    """Return why the file can't be used, replaced or removed as ours; "" if it can or is absent.
+
+    ``info`` is of the opened file where there is one, so that what is judged is what is used.
+    """
+    if info is None:
+        try:
+            info = os.lstat(path)
+        except OSError:
+            return ""
+    if info.st_uid != os.geteuid():
+        return (
+            f"{path} belongs to user {_user(info.st_uid)} and this process runs as user "
+            f"{_user(os.geteuid())}: run both nodes as the same user, or, if no node of "
+            f"{_user(info.st_uid)} uses it any more, remove it (sudo rm {path}); for two robots "
+            "give this one another handoff_name"
+        )
+    if not stat.S_ISREG(info.st_mode):
+        return f"{path} is {_kind(info.st_mode)} and not a regular file: remove it"
+    if info.st_nlink > 1:  # writing it would write another file of ours, that somebody chose
+        return f"{path} is a hard link to a file that has another name, too: remove it"
+    return ""
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"{uid} ({pwd.getpwuid(uid).pw_name})"
+    except KeyError:
+        return str(uid)
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a link", stat.S_IFIFO: "a FIFO"}
+    return kinds.get(stat.S_IFMT(mode), "a socket or device")
 
 
 def allocate(path: str, size: int) -> tuple[str, mmap.mmap]:
@@ -119,27 +184,17 @@ def allocate(path: str, size: int) -> tuple[str, mmap.mmap]:
 def open_segment(path: str, *, write: bool = False) -> tuple[mmap.mmap, int, int]:
     """Map an existing file; returns the mapping, its inode and its size (0: an empty mapping).
 
-    Raises AbsentError, or AccessError where the file is not this user's: whoever can write it
-    can move the robot.
+    Raises AbsentError, or AccessError where the file isn't this user's alone.
     """
     try:
-        fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | OPEN_FLAGS)
+        fd = open_ours(path, os.O_RDWR if write else os.O_RDONLY, "open the segment")
     except FileNotFoundError:
         raise AbsentError(
             f"{path} isn't there: its writer hasn't started yet, or runs under another "
             "namespace or directory"
         ) from None
-    except OSError as error:
-        raise access_error(error, path, "open the segment") from None
     try:
         info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise AccessError(f"{path} is not a regular file: remove it and start its writer")
-        if os.geteuid() not in (0, info.st_uid):
-            raise AccessError(
-                f"{path} belongs to user {info.st_uid} and this process runs as user "
-                f"{os.geteuid()}: run both nodes as the same user"
-            )
         size = info.st_size
         if size == 0:
             return mmap.mmap(-1, mmap.PAGESIZE), info.st_ino, 0
@@ -173,6 +228,9 @@ def access_error(error: OSError, path: str, what: str) -> AccessError:
             f"can't {what}: the directory {directory} doesn't exist; make it or set "
             f"{DIRECTORY_VARIABLE} to one that does"
         )
+    obstacle = _obstacle(path)
+    if obstacle:
+        return AccessError(f"can't {what}: {obstacle}")
     return AccessError(
         f"can't {what} at {path} as user {os.geteuid()} ({error.strerror}): make {directory} "
         "writable for this user, run both nodes as the same user, or set "

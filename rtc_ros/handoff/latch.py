@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rtc_ros.handoff.files import OPEN_FLAGS, access_error, segment_path
+from rtc_ros.handoff.files import access_error, open_ours, segment_path
 
 
 class LatchFile:
@@ -24,10 +24,7 @@ class LatchFile:
 
     def write(self) -> None:
         """Latch; raises AccessError where the file can't be made."""
-        try:
-            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | OPEN_FLAGS, 0o600))
-        except OSError as error:
-            raise access_error(error, self.path, "write the latched stop") from None
+        os.close(open_ours(self.path, os.O_WRONLY, "write the latched stop", create=True))
 
     def remove(self) -> None:
         """Lift it; raises AccessError where the file can't be removed."""

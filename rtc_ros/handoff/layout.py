@@ -1,81 +1,74 @@
-"""The bytes of a segment: one header page, then equal slots.
+"""The header page of a segment: what a file says of itself, and whether that can be.
 
-    0      magic, layout version, kind, H, A, slots, slot and body bytes, Δt, epoch, writer,
-           joint digest, length of the names        written once, before the file gets its name
-    120    xxh3 digest of the bytes before it and of the names
-    128    published: seq of the newest slot        a hint for readers, never trusted
-    136    retired: the writer closed, or a successor is about to take the name
-    256    joint names
-    4096   slot 0: seq, epoch, payload ..., xxh3 digest; padded to a cache line
-    ...    slot 1, ...
-
-All numbers are little-endian. Slot ``seq % slots`` holds number ``seq``; numbers start at 1.
+The records themselves are in ``records``.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
+import numpy as np
 import xxhash
 
 from rtc_ros.handoff.errors import CorruptError, VersionError
+from rtc_ros.handoff.records import HEADER, KINDS, LAYOUT_VERSION, MAGIC, Record
 from rtc_ros.handoff.spec import NAMES_BYTES, HandoffSpec
 
-MAGIC = b"rtc_ros\n"
-LAYOUT_VERSION = 2
-KINDS = {1: "ring", 2: "cursor"}
-RING, CURSOR = 1, 2
-
-HEADER_BYTES = 4096
-NAMES_OFFSET = HEADER_BYTES - NAMES_BYTES
-DIGEST_OFFSET = 120
-PUBLISHED_OFFSET = 128
-RETIRED_OFFSET = 136
+HEADER_BYTES = HEADER.itemsize
 MIN_SLOTS, MAX_SLOTS = 4, 1024
 MAX_SEGMENT_BYTES = 1 << 30
+MAX_EPOCH = 1 << 53
+"""Runs are exact in a float64, and the next one is always a number that a slot can hold."""
 
-WORD = struct.Struct("<Q")
-HINTS = struct.Struct("<QQ")
-SLOT_HEAD = struct.Struct("<qq")
-_PREFIX = struct.Struct("<8sI")
-_FIXED = struct.Struct("<8sIIIIIIIIQQQQI")
-assert _FIXED.size <= DIGEST_OFFSET
+
+def place(field: str) -> int:
+    """Return the offset of one of the header's fields."""
+    return HEADER.fields[field][1]  # type: ignore[index]
 
 
 @dataclass(frozen=True)
 class Header:
-    """A segment's constant part. ``body_bytes`` is a slot without its digest and padding."""
+    """A segment's constant part: its kind, what both sides agree on, its size and its writer."""
 
-    kind: int
+    record: Record
     spec: HandoffSpec
     slots: int
-    body_bytes: int
     epoch: int
     pid: int
 
     @property
-    def slot_bytes(self) -> int:
-        """Distance from one slot to the next."""
-        return (self.body_bytes + WORD.size + 63) // 64 * 64
+    def slot(self) -> np.dtype[np.void]:
+        """One slot, padding included."""
+        return self.record.slot(self.spec)
 
     @property
     def file_bytes(self) -> int:
         """Size of the whole segment."""
-        return HEADER_BYTES + self.slots * self.slot_bytes
+        return HEADER_BYTES + self.slots * self.slot.itemsize
 
     def pack(self) -> bytes:
         """Return the header page, with nothing published yet."""
-        page = bytearray(HEADER_BYTES)
-        names = self.spec.names_text()
-        _FIXED.pack_into(
-            page, 0, MAGIC, LAYOUT_VERSION, self.kind, self.spec.horizon, self.spec.action_dim,
-            self.slots, self.slot_bytes, self.body_bytes, len(names), self.spec.period_ns,
-            self.epoch, self.pid, self.spec.digest, HEADER_BYTES,
-        )  # fmt: skip
-        page[NAMES_OFFSET : NAMES_OFFSET + len(names)] = names
-        WORD.pack_into(page, DIGEST_OFFSET, _digest(page))
-        return bytes(page)
+        spec, names = self.spec, self.spec.names_text()
+        page = np.zeros((), HEADER)
+        for field, value in (
+            ("magic", MAGIC),
+            ("layout_version", LAYOUT_VERSION),
+            ("kind", self.record.kind),
+            ("horizon", spec.horizon),
+            ("action_dim", spec.action_dim),
+            ("slots", self.slots),
+            ("slot_bytes", self.slot.itemsize),
+            ("names_bytes", len(names)),
+            ("period_ns", spec.period_ns),
+            ("epoch", self.epoch),
+            ("pid", self.pid),
+            ("joints_digest", spec.digest),
+            ("record_digest", self.record.digest),
+            ("joint_names", names),
+        ):
+            page[field] = value
+        page["digest"] = page_digest(page.tobytes())
+        return page.tobytes()
 
 
 def parse_header(page: bytes, file_bytes: int, path: str) -> Header:
@@ -89,32 +82,38 @@ def parse_header(page: bytes, file_bytes: int, path: str) -> Header:
         raise CorruptError(
             f"{path} has {file_bytes} bytes, less than a segment's header of {HEADER_BYTES}: {fix}"
         )
-    magic, version = _PREFIX.unpack_from(page, 0)
-    if magic != MAGIC:
-        raise CorruptError(f"{path} begins with {magic!r}, not {MAGIC!r}: not a segment; {fix}")
-    if version != LAYOUT_VERSION:
+    found = np.frombuffer(page, HEADER, 1)[0]
+    if found["magic"] != MAGIC:
+        begin = page[: len(MAGIC)]
+        raise CorruptError(f"{path} begins with {begin!r}, not {MAGIC!r}: not a segment; {fix}")
+    if found["layout_version"] != LAYOUT_VERSION:
         raise VersionError(
-            f"{path} has segment layout {version} and this process knows layout {LAYOUT_VERSION}: "
+            f"{path} has segment layout {found['layout_version']} and this process knows layout "
+            f"{LAYOUT_VERSION}: run the same version of rtc_ros on both sides"
+        )
+    if found["digest"] != page_digest(page):
+        raise CorruptError(f"the header of {path} doesn't match its digest: {fix}")
+    record = KINDS.get(int(found["kind"]))
+    if record is None:
+        raise CorruptError(f"the header of {path} contradicts itself: {fix}")
+    if found["record_digest"] != record.digest:
+        raise VersionError(
+            f"{path} is a {record.name} of segment layout {LAYOUT_VERSION} with other fields "
+            f"(digest {found['record_digest']:016x}) than this process's ({record.digest:016x}): "
             "run the same version of rtc_ros on both sides"
         )
-    if WORD.unpack_from(page, DIGEST_OFFSET)[0] != _digest(page):
-        raise CorruptError(f"the header of {path} doesn't match its digest: {fix}")
-    (_, _, kind, horizon, action_dim, slots, slot_bytes, body_bytes, names_bytes, period_ns,
-     epoch, pid, joints_digest, header_bytes) = _FIXED.unpack_from(page, 0)  # fmt: skip
     try:
-        text = page[NAMES_OFFSET : NAMES_OFFSET + min(names_bytes, NAMES_BYTES)].decode()
-        spec = HandoffSpec(tuple(text.split("\n")), period_ns / 1e9, horizon)
+        names = page[place("joint_names") :][: min(int(found["names_bytes"]), NAMES_BYTES)]
+        period_s = int(found["period_ns"]) / 1e9
+        spec = HandoffSpec(tuple(names.decode().split("\n")), period_s, int(found["horizon"]))
     except ValueError as error:
         raise CorruptError(f"the header of {path} can't be: {error}; {fix}") from None
-    header = Header(kind, spec, slots, body_bytes, epoch, pid)
+    header = Header(record, spec, *(int(found[name]) for name in ("slots", "epoch", "pid")))
     if (
-        kind not in KINDS
-        or not MIN_SLOTS <= slots <= MAX_SLOTS
-        or body_bytes < SLOT_HEAD.size
-        or (spec.action_dim, spec.period_ns) != (action_dim, period_ns)
-        or (spec.digest, header.slot_bytes, HEADER_BYTES)
-        != (joints_digest, slot_bytes, header_bytes)
+        not MIN_SLOTS <= header.slots <= MAX_SLOTS
+        or not 0 < header.epoch < MAX_EPOCH
         or header.file_bytes > MAX_SEGMENT_BYTES
+        or page_digest(header.pack()) != found["digest"]
     ):
         raise CorruptError(f"the header of {path} contradicts itself: {fix}")
     if file_bytes != header.file_bytes:
@@ -125,5 +124,7 @@ def parse_header(page: bytes, file_bytes: int, path: str) -> Header:
     return header
 
 
-def _digest(page: bytes | bytearray) -> int:
-    return xxhash.xxh3_64_intdigest(bytes(page[:DIGEST_OFFSET]) + bytes(page[NAMES_OFFSET:]))
+def page_digest(page: bytes | bytearray) -> int:
+    """Return the digest of a header page: of all but itself and the hints."""
+    constant = bytes(page[: place("digest")]) + bytes(page[place("joint_names") : HEADER_BYTES])
+    return xxhash.xxh3_64_intdigest(constant)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-import struct
 
 import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk, check_counts
 from rtc_ros.handoff.endpoint import Endpoint
 from rtc_ros.handoff.errors import HandoffError
-from rtc_ros.handoff.layout import RING, SLOT_HEAD
+from rtc_ros.handoff.records import RING, named
 from rtc_ros.handoff.segment import SegmentWriter
 from rtc_ros.handoff.segment_reader import Slot
 from rtc_ros.handoff.spec import HandoffSpec
 
-_META = struct.Struct("<9q")
-"""origin_step, step_epoch, rows, delay, stride, guided, observation_ns, start_ns, end_ns"""
-
-_ACTIONS = SLOT_HEAD.size + _META.size
+_NAMES = ("seq", "epoch", *RING.names)
+"""Of a slot's values, as a chunk calls them."""
 
 
 class ChunkRing(Endpoint[ActionChunk]):
     """One side of a ring of action chunks: the inference creates it, the controller attaches."""
 
-    _kind = RING
+    _record = RING
 
     @classmethod
     def create(
@@ -36,7 +33,7 @@ class ChunkRing(Endpoint[ActionChunk]):
         """
         if spec.horizon < 1:
             raise ValueError("a ring's writer must give H: horizon is 0 in its spec")
-        return cls(writer=SegmentWriter(RING, name, spec, cls._body_bytes, slots, directory))
+        return cls(writer=SegmentWriter(RING, name, spec, slots, directory))
 
     def write(self, chunk: ActionChunk) -> ActionChunk:
         """Hand ``chunk`` over; returns it under its name, the ring's epoch and the next seq.
@@ -59,11 +56,7 @@ class ChunkRing(Endpoint[ActionChunk]):
                 f"the chunk's row {row} is {actions[row, joint]} for joint "
                 f"{spec.joint_names[joint]}: a chunk with non-finite actions is never handed over"
             )
-        meta = _META.pack(
-            chunk.origin_step, chunk.step_epoch, chunk.rows, chunk.delay, chunk.stride,
-            chunk.guided, chunk.observation_ns, chunk.start_ns, chunk.end_ns,
-        )  # fmt: skip
-        seq = writer.write(meta + actions.tobytes())
+        seq = writer.write(RING.values_of(chunk))
         return chunk.named(writer.header.epoch, seq)
 
     def read_newest(self) -> ActionChunk | None:
@@ -81,19 +74,7 @@ class ChunkRing(Endpoint[ActionChunk]):
         return [self._decoded(slot, reader.header.spec) for slot in reader.all()]
 
     @staticmethod
-    def _body_bytes(spec: HandoffSpec) -> int:
-        return _ACTIONS + 8 * spec.horizon * spec.action_dim
-
-    @staticmethod
     def _decode(slot: Slot, spec: HandoffSpec) -> ActionChunk:
-        seq, epoch, body = slot
-        (origin_step, step_epoch, rows, delay, stride, guided, observation_ns, start_ns,
-         end_ns) = _META.unpack_from(body, SLOT_HEAD.size)  # fmt: skip
-        shape = (spec.horizon, spec.action_dim)
-        actions: np.ndarray = np.ndarray(shape, np.float64, body, _ACTIONS)
-        check_counts(rows, spec.horizon, origin_step)
-        return ActionChunk.of(dict(
-            actions=actions, origin_step=origin_step, step_epoch=step_epoch, epoch=epoch, seq=seq,
-            rows=rows, delay=delay, stride=stride, guided=bool(guided),
-            observation_ns=observation_ns, start_ns=start_ns, end_ns=end_ns,
-        ))  # fmt: skip
+        fields = named(_NAMES, slot)
+        check_counts(fields["rows"], spec.horizon, fields["origin_step"])
+        return ActionChunk.of(fields)

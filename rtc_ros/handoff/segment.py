@@ -11,7 +11,9 @@ import contextlib
 import os
 import time
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import xxhash
 
 from rtc_ros.handoff import layout
@@ -20,12 +22,13 @@ from rtc_ros.handoff.files import (
     WriterLock,
     access_error,
     allocate,
+    make_way,
     open_segment,
-    remove_leftovers,
     segment_path,
 )
-from rtc_ros.handoff.layout import SLOT_HEAD, WORD, Header
-from rtc_ros.handoff.segment_reader import BodyBytes, SegmentReader, Slot, slots_of
+from rtc_ros.handoff.layout import Header
+from rtc_ros.handoff.records import MAGIC, Record
+from rtc_ros.handoff.segment_reader import SegmentMemory, SegmentReader, Slot, word
 from rtc_ros.handoff.spec import HandoffSpec
 
 _digest = xxhash.xxh3_64_intdigest
@@ -49,10 +52,9 @@ class SegmentWriter:
 
     def __init__(
         self,
-        kind: int,
+        record: Record,
         name: str,
         spec: HandoffSpec,
-        body_bytes: BodyBytes,
         slots: int,
         directory: str | None = None,
     ) -> None:
@@ -62,17 +64,16 @@ class SegmentWriter:
             raise ValueError(
                 f"slots is {slots}: it must be within {layout.MIN_SLOTS} and {layout.MAX_SLOTS}"
             )
-        body = body_bytes(spec)
-        header = Header(kind, spec, slots, body, 0, os.getpid())
+        header = Header(record, spec, slots, 0, os.getpid())
         if header.file_bytes > layout.MAX_SEGMENT_BYTES:
             raise ValueError(
-                f"{slots} slots of {body} bytes are more than the "
+                f"{slots} slots of {header.slot.itemsize} bytes are more than the "
                 f"{layout.MAX_SEGMENT_BYTES} bytes that a segment may have: use fewer slots"
             )
         self._lock = WriterLock(self.path)
         try:
-            remove_leftovers(self.path)
-            self.inherited, previous = _inherit(kind, self.path, spec, body_bytes)
+            make_way(self.path)
+            self.inherited, previous = _inherit(record, self.path, spec)
             self.header = replace(header, epoch=next_epoch(previous))
             self._place()
         except OSError as error:
@@ -86,9 +87,16 @@ class SegmentWriter:
 
     def _place(self) -> None:
         temporary, mapping = allocate(self.path, self.header.file_bytes)
-        self._view = memoryview(mapping)
-        self._view[: layout.HEADER_BYTES] = self.header.pack()
-        self._slots = slots_of(self._view, self.header)
+        view = memoryview(mapping)
+        view[: layout.HEADER_BYTES] = self.header.pack()
+        self._memory = SegmentMemory(view, self.header)
+        # The next slot is made here, of what the caller gives, and copied from here.
+        body = self.header.record.body(self.header.spec)
+        self._body = bytearray(body.itemsize)
+        fields: np.ndarray = np.ndarray((), body, self._body)
+        fields["run"] = self.header.epoch
+        self._number = word(memoryview(self._body), 0)
+        self._payload = fields[list(self.header.record.names)]
         # Before the rename: if we die in between, readers merely look at the name more often.
         _retire(self.path)
         try:
@@ -97,16 +105,20 @@ class SegmentWriter:
             os.unlink(temporary)
             raise
 
-    def write(self, payload: bytes) -> int:
-        """Put ``payload`` into the next slot and tell that it is there; returns its number."""
+    def write(self, payload: tuple[Any, ...]) -> int:
+        """Put the ``payload``'s fields into the next slot and tell that it is there.
+
+        Returns the slot's number. Arrays must have the record's shapes: a scalar would be spread.
+        """
         if not self._open:
             raise HandoffError(f"{self.path} was closed by this process: create it again")
-        seq = self.seq + 1
-        body = SLOT_HEAD.pack(seq, self.header.epoch) + payload
-        memory, seal = self._slots[seq % self.header.slots]
+        seq, body = self.seq + 1, self._body
+        self._payload[()] = payload
+        self._number[0] = seq
+        memory, seal = self._memory.slots[seq % self.header.slots]
         memory[:] = body
-        WORD.pack_into(seal, 0, _digest(body))
-        WORD.pack_into(self._view, layout.PUBLISHED_OFFSET, seq)
+        seal[0] = _digest(body)
+        self._memory.published[0] = seq
         self.seq = seq
         return seq
 
@@ -118,25 +130,22 @@ class SegmentWriter:
         if not self._open:
             return
         self._open = False
-        WORD.pack_into(self._view, layout.RETIRED_OFFSET, 1)
+        self._memory.retired[0] = 1
         if unlink:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)
-        self._slots.clear()
-        self._view = memoryview(b"")
+        del self._memory
         self._lock.release(remove=unlink)
 
 
-def _inherit(
-    kind: int, path: str, spec: HandoffSpec, body_bytes: BodyBytes
-) -> tuple[Slot | None, int]:
+def _inherit(record: Record, path: str, spec: HandoffSpec) -> tuple[Slot | None, int]:
     """Return the newest slot that a dead writer left, and its epoch (0 if unknown)."""
     try:
-        reader = SegmentReader(kind, path, spec, body_bytes)
+        reader = SegmentReader(record, path, spec)
     except HandoffError:
         return None, 0
     try:
-        whole = reader.all() if reader.header.spec == spec else []
+        whole = reader.all()
         return (whole[-1] if whole else None), reader.header.epoch
     finally:
         reader.release()
@@ -148,6 +157,7 @@ def _retire(path: str) -> None:
         mapping, _, size = open_segment(path, write=True)
     except HandoffError:
         return
-    if size >= layout.HEADER_BYTES and mapping[: len(layout.MAGIC)] == layout.MAGIC:
-        WORD.pack_into(mapping, layout.RETIRED_OFFSET, 1)
+    if size >= layout.HEADER_BYTES and mapping[: len(MAGIC)] == MAGIC:
+        at = layout.place("retired")
+        mapping[at : at + 8] = (1).to_bytes(8, "little")
     mapping.close()

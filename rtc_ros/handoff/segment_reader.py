@@ -7,23 +7,24 @@ decides whether it is whole. The published number only tells when to look.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
 
+import numpy as np
 import xxhash
 
 from rtc_ros.handoff import layout
-from rtc_ros.handoff.errors import AbsentError, CorruptError, MismatchError
+from rtc_ros.handoff.errors import AbsentError, MismatchError
 from rtc_ros.handoff.files import inode, open_segment
-from rtc_ros.handoff.layout import HINTS, SLOT_HEAD, WORD, Header
+from rtc_ros.handoff.layout import Header
+from rtc_ros.handoff.records import Record
 from rtc_ros.handoff.spec import HandoffSpec
 
 _digest = xxhash.xxh3_64_intdigest
 
-BodyBytes = Callable[[HandoffSpec], int]
-"""How many bytes a slot of a kind has before its digest, for a spec with its H."""
-
-Slot = tuple[int, int, bytes]
-"""The copy of a slot that was whole: its number, its writer's run, all its bytes but the digest"""
+Slot = tuple[Any, ...]
+"""What a slot held that was whole: its number, its writer's epoch, then the record's fields in
+order, arrays over bytes of their own"""
 
 
 class SegmentReader:
@@ -31,10 +32,9 @@ class SegmentReader:
 
     def __init__(
         self,
-        kind: int,
+        record: Record,
         path: str,
         spec: HandoffSpec,
-        body_bytes: BodyBytes,
         *,
         check_every: int = 64,
     ) -> None:
@@ -44,9 +44,8 @@ class SegmentReader:
         somebody else than a writer replaced the file.
         """
         self.path = path
-        self._kind = kind
+        self._record = record
         self._spec = spec
-        self._body_bytes = body_bytes
         self._check_every = max(1, check_every)
         self._polls = 0
         self._map_segment()
@@ -55,16 +54,12 @@ class SegmentReader:
         mapping, number, size = open_segment(self.path)
         page = mapping[: min(size, layout.HEADER_BYTES)]
         header = layout.parse_header(page, size, self.path)
-        _check(self._kind, self._spec, header, self.path)
-        if header.body_bytes != self._body_bytes(header.spec):
-            raise CorruptError(
-                f"{self.path} has slots of {header.body_bytes} bytes, and its H and A need "
-                f"{self._body_bytes(header.spec)}: remove the file and start its writer again"
-            )
+        _check(self._record, self._spec, header, self.path)
         self.header = header
         self._inode = number
-        self._view = memoryview(mapping)  # the old mapping goes with its last view
-        self._slots = slots_of(self._view, header)
+        # The old mapping goes with the last view of it.
+        self._memory = SegmentMemory(memoryview(mapping), header)
+        self._body = header.record.body(header.spec)
 
     def changed(self, seq: int) -> bool:
         """Tell whether something newer than ``seq`` seems to be there, or another writer is.
@@ -72,8 +67,7 @@ class SegmentReader:
         Some 0.2 µs. Raises a HandoffError if a new writer's segment can't be used; the old one
         stays mapped, so that the caller can go on with what it has.
         """
-        published, _ = HINTS.unpack_from(self._view, layout.PUBLISHED_OFFSET)
-        return published > seq or self.look()
+        return self._memory.published[0] > seq or self.look()
 
     def look(self) -> bool:
         """Follow the name where the writer has retired, else every so many calls."""
@@ -96,15 +90,15 @@ class SegmentReader:
 
     def newest(self, after: int) -> Slot | None:
         """Return the newest whole slot published above ``after``, None if there is none."""
-        published, _ = HINTS.unpack_from(self._view, layout.PUBLISHED_OFFSET)
+        published = self._memory.published[0]
         if published <= after:
             return None
         slot = self._verified(published % self.header.slots)
         if slot is not None and slot[0] == published:
             return slot
-        heads = [SLOT_HEAD.unpack_from(body)[0] for body, _ in self._slots]
-        for index in sorted(range(len(heads)), key=heads.__getitem__, reverse=True):
-            if heads[index] <= after:
+        numbers = self._memory.numbers()
+        for index in np.argsort(numbers)[::-1].tolist():
+            if numbers[index] <= after:
                 return None
             slot = self._verified(index)
             if slot is not None and slot[0] > after:
@@ -114,41 +108,62 @@ class SegmentReader:
     def all(self) -> list[Slot]:
         """Return every whole slot that the segment holds, oldest first."""
         slots = [self._verified(index) for index in range(self.header.slots)]
-        return sorted(slot for slot in slots if slot is not None)
+        return sorted((slot for slot in slots if slot is not None), key=itemgetter(0))
 
     def _verified(self, index: int) -> Slot | None:
-        memory, seal = self._slots[index]
+        memory, seal = self._memory.slots[index]
         # The digest may be read after the body was copied: if they agree, whatever the writer did
         # in between, the copy is what the writer sealed.
         body = bytes(memory)
-        (digest,) = WORD.unpack_from(seal)
-        seq, epoch = SLOT_HEAD.unpack_from(body)
-        if _digest(body) != digest or epoch != self.header.epoch:
+        if _digest(body) != seal[0]:
             return None
-        return (seq, epoch, body) if seq > 0 and seq % self.header.slots == index else None
+        fields: np.ndarray = np.ndarray((), self._body, body)
+        slot: Slot = fields.item()
+        seq = slot[0]
+        if slot[1] != self.header.epoch or seq <= 0 or seq % self.header.slots != index:
+            return None
+        return slot
 
     @property
     def retired(self) -> bool:
         """Whether the writer closed the segment, or a successor is taking over."""
-        return bool(HINTS.unpack_from(self._view, layout.PUBLISHED_OFFSET)[1])
+        return bool(self._memory.retired[0])
 
     def release(self) -> None:
         """Unmap. The file stays: it is the writer's."""
-        self._slots.clear()
-        self._view = memoryview(b"")
+        del self._memory
 
 
-def slots_of(view: memoryview, header: Header) -> list[tuple[memoryview, memoryview]]:
-    """Return each slot's memory: its body, head and payload, and its digest."""
-    starts = [layout.HEADER_BYTES + i * header.slot_bytes for i in range(header.slots)]
-    ends = [start + header.body_bytes for start in starts]
-    return [(view[a:b], view[b : b + WORD.size]) for a, b in zip(starts, ends, strict=True)]
+class SegmentMemory:
+    """The places of a mapped segment that are read and written, each a view that costs no call.
+
+    ``published`` and ``retired`` are the header's hints, ``slots`` each slot's body and digest.
+    """
+
+    def __init__(self, view: memoryview, header: Header) -> None:
+        self.published = word(view, layout.place("published"))
+        self.retired = word(view, layout.place("retired"))
+        slot = header.slot
+        size, seal = slot.itemsize, slot.fields["digest"][1]  # type: ignore[index]
+        starts = range(layout.HEADER_BYTES, header.file_bytes, size)
+        self.slots = [(view[at : at + seal], word(view, at + seal)) for at in starts]
+        records: np.ndarray = np.ndarray(header.slots, slot, view, layout.HEADER_BYTES)
+        self._numbers = records["body"]["seq"]
+
+    def numbers(self) -> np.ndarray:
+        """Return the number that each slot claims to hold, int64[slots]."""
+        return self._numbers.copy()
 
 
-def _check(kind: int, spec: HandoffSpec, header: Header, path: str) -> None:
+def word(view: memoryview, at: int) -> memoryview:
+    """Return the 8 bytes at ``at`` as a number that is stored and loaded at once."""
+    return view[at : at + 8].cast("Q")
+
+
+def _check(record: Record, spec: HandoffSpec, header: Header, path: str) -> None:
     found = []
-    if kind != header.kind:
-        found.append(f"it is a {layout.KINDS[header.kind]} and a {layout.KINDS[kind]} is wanted")
+    if record is not header.record:
+        found.append(f"it is a {header.record.name} and a {record.name} is wanted")
     found += spec.differences(header.spec)
     if found:
         raise MismatchError(

@@ -169,6 +169,13 @@ class InferenceWorker:
             self._wait_for("the controller's first tick")
             return None
         silent_s = (time.monotonic_ns() - state.tick_ns) * 1e-9
+        if silent_s < 0:  # or it would count as alive until then, whoever wrote it
+            self._wait_for(
+                f"the controller: by its step cursor it ticked {-silent_s:.1f} s in the future. "
+                "Run both nodes on one machine and CLOCK_MONOTONIC, without a time namespace "
+                "between them; a cursor from before a reboot goes when rtc_controller starts"
+            )
+            return None
         if silent_s > _CURSOR_STALE_PERIODS * self._spec.control_period_s:
             self._wait_for(f"the controller: it has not ticked for {silent_s:.1f} s")
             return None

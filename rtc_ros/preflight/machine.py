@@ -12,6 +12,7 @@ from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import AccessError, HandoffError
 from rtc_ros.handoff.files import DIRECTORY_VARIABLE, access_error, segment_path
 from rtc_ros.handoff.layout import HEADER_BYTES
+from rtc_ros.handoff.records import CURSOR, RING
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
@@ -47,11 +48,9 @@ def check_shared_memory(setup: Setup, horizon: int) -> Iterator[Finding]:
     """Check that there is room for both segments in a directory that we may write."""
     path = segment_path(f"{setup.handoff_base}.ring")
     directory, subject = os.path.dirname(path), "shared memory"
-    dim = len(setup.joints)
     spec = HandoffSpec(setup.joints, setup.period_s, max(1, horizon))
-    needed = 2 * HEADER_BYTES + _SLOTS * (
-        ChunkRing._body_bytes(spec) + StepCursor._body_bytes(spec) + 8 * dim
-    )
+    slots = (record.slot(spec).itemsize for record in (RING, CURSOR))
+    needed = 2 * HEADER_BYTES + _SLOTS * sum(slots)
     try:
         info = os.statvfs(directory)
         if not os.access(directory, os.W_OK | os.X_OK):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import signal
 import time
 
 import pytest
-from fault_system import HORIZON, MARGIN_TICKS, SECOND
+from fault_system import HORIZON, JOINTS, MARGIN_TICKS, PERIOD_S, SECOND
+
+from rtc_ros.core.cursor import Mode
+from rtc_ros.handoff.cursor import StepCursor
+from rtc_ros.handoff.ring import ChunkRing
+from rtc_ros.handoff.spec import HandoffSpec
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -70,6 +76,43 @@ def test_a_killed_controller_leaves_the_arm_where_it_is_and_comes_back(system, f
     held = system.until_moving()
     assert held <= SECOND
     figure(f"nothing is sent; the new run moves {held} ticks after it was started")
+
+
+@pytest.mark.parametrize("ahead_s", [5.0, 3600.0])
+def test_a_step_cursor_from_the_future_is_not_believed(system, figure, ahead_s):
+    """One of another clock, or of before a reboot; it ticks and asks for chunks like any other."""
+    system.signal("rtc_controller", signal.SIGKILL)
+    begun, spec = time.time_ns(), HandoffSpec(tuple(JOINTS), PERIOD_S)
+    ring = ChunkRing.attach("faults.ring", spec)
+    try:
+        with StepCursor.create("faults.cursor", spec) as cursor:
+            state = cursor.inherited
+
+            def tick() -> None:
+                nonlocal state
+                chunk, step = ring.read_newest(), state.step + 1
+                state = dataclasses.replace(
+                    state, step=step, tick=state.tick + 1, mode=Mode.RUNNING,
+                    tick_ns=time.monotonic_ns() + round(ahead_s * 1e9),
+                    seen_epoch=chunk.epoch, seen_seq=chunk.seq,
+                    chunk_epoch=chunk.epoch, chunk_seq=chunk.seq,
+                    chunk_origin_step=chunk.origin_step, swap_step=step, swap_tick=state.tick,
+                )  # fmt: skip
+                cursor.write(state)
+                time.sleep(PERIOD_S)
+
+            for _ in range(SECOND // 2):  # the inference that ran at the kill ends
+                tick()
+            before = ring.read_newest().name
+            for _ in range(2 * SECOND):
+                tick()
+            assert ring.read_newest().name == before, "it was believed"
+            system.until_said("rtc_inference: inference", "s in the future. Run both", begun)
+    finally:
+        ring.close()
+        system.start("rtc_controller")
+    held = system.until_moving()
+    figure(f"no chunk for a cursor {ahead_s:g} s ahead; moves {held} ticks after its successor")
 
 
 @pytest.mark.parametrize("what", ["rtc_controller", "rtc_inference"])

@@ -36,10 +36,10 @@ class Workers:
         )
         self._alive: set[int] = set()
 
-    def start(self, what: str, name: str) -> int:
+    def start(self, what: str, *arguments: object) -> int:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        self._server.stdin.write(f"{what} {name}\n")
+        self._server.stdin.write(" ".join(map(str, (what, *arguments))) + "\n")
         self._server.stdin.flush()
         pid = int(self._server.stdout.readline())
         self._alive.add(pid)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
+from rtc_ros.core.cursor import CursorState, Mode
+from rtc_ros.handoff.records import CURSOR, RING
 from rtc_ros.handoff.spec import HandoffSpec
 
 JOINTS = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in "abcdefg")
@@ -35,39 +36,26 @@ def chunk(number: int, spec: HandoffSpec = SPEC) -> ActionChunk:
 
 def same_chunk(got: ActionChunk, wanted: ActionChunk) -> bool:
     """Compare all but the chunk's name."""
-    return bool(np.array_equal(got.actions, wanted.actions)) and all(
-        getattr(got, key) == getattr(wanted, key)
-        for key in (
-            "origin_step", "step_epoch", "rows", "delay", "stride", "guided", "observation_ns",
-            "start_ns", "end_ns",
-        )
-    )  # fmt: skip
+    return _same(got, wanted, RING.names)
 
 
 def state(number: int, spec: HandoffSpec = SPEC) -> CursorState:
     """Return the state that a controller's ``number``-th tick has."""
-    dim = spec.action_dim
-    rows = np.arange((HISTORY_ROWS + 7) * dim).reshape(-1, dim) + number * 1e6
-    whole = ("step", "tick", "tick_ns", "chunk_epoch", "chunk_seq", "chunk_origin_step",
-             "seen_epoch", "seen_seq", "swap_step", "swap_tick", "swaps",
-             "soft_start_ticks")  # fmt: skip
-    numbers = {name: number + offset for offset, name in enumerate(whole)}
-    return CursorState(
-        epoch=number + 50,
-        mode=Mode(number % len(Mode)),
-        coherent=bool(number % 2),
-        command=rows[0],
-        lower=rows[1],
-        upper=rows[2],
-        max_step=rows[3],
-        max_bend=rows[4],
-        turn=rows[5],
-        last_step=rows[6],
-        history=rows[7:],
-        **numbers,
-    )
+    first, fields = CURSOR.names.index("step"), {}
+    for offset, name in enumerate(CURSOR.names):
+        kind = CURSOR.body(spec)[name]
+        if kind.shape:
+            values = np.arange(np.prod(kind.shape)).reshape(kind.shape)
+            fields[name] = values + number * 1e6 + offset * 1e9
+        else:
+            fields[name] = bool(number % 2) if kind.kind == "b" else number + offset - first
+    return CursorState(**{**fields, "mode": Mode(number % len(Mode))})
 
 
 def same_state(got: CursorState, wanted: CursorState) -> bool:
     """Compare every field."""
-    return all(np.array_equal(value, getattr(wanted, key)) for key, value in vars(got).items())
+    return _same(got, wanted, CURSOR.names)
+
+
+def _same(got: object, wanted: object, names: tuple[str, ...]) -> bool:
+    return all(np.array_equal(getattr(got, name), getattr(wanted, name)) for name in names)

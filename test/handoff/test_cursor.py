@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import HandoffError, MismatchError
+from rtc_ros.handoff.records import CURSOR
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.segment import next_epoch
 from rtc_ros.handoff.spec import HandoffSpec
-
-VECTORS = ("command", "last_step", "lower", "upper", "max_step", "max_bend", "turn")
 
 
 def test_nothing_then_newest_then_the_same_again(shm: Path) -> None:
@@ -35,24 +34,25 @@ def test_nothing_then_newest_then_the_same_again(shm: Path) -> None:
 @given(data=st.data())
 def test_every_field_and_bit_crosses(data: st.DataObject, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     dim = data.draw(st.integers(1, 5))
-    anything = st.floats(width=64)
-    row = st.lists(anything, min_size=dim, max_size=dim).map(np.array)
-    history = np.zeros((HISTORY_ROWS, dim))
-    history[data.draw(st.integers(0, HISTORY_ROWS - 1))] = data.draw(row)
+    spec, directory = HandoffSpec(JOINTS[:dim], 0.02), str(tmp_path_factory.getbasetemp())
+    row = st.lists(st.floats(width=64), min_size=dim, max_size=dim).map(np.array)
     values = {}
     for field in dataclasses.fields(CursorState):
-        if field.name in VECTORS:
+        kind = CURSOR.body(spec)[field.name]
+        if kind.shape == (dim,):
             values[field.name] = data.draw(row)
-        elif field.name == "history":
-            values[field.name] = history
+        elif kind.shape:
+            values[field.name] = np.zeros(kind.shape)
+            values[field.name][data.draw(st.integers(0, len(values[field.name]) - 1))] = data.draw(
+                row
+            )
         elif field.name == "mode":
             values[field.name] = data.draw(st.sampled_from(Mode))
-        elif field.name == "coherent":
+        elif kind.kind == "b":
             values[field.name] = data.draw(st.booleans())
         else:
             values[field.name] = data.draw(st.integers(-(2**63), 2**63 - 1))
     made = CursorState(**values)
-    spec, directory = HandoffSpec(JOINTS[:dim], 0.02), str(tmp_path_factory.getbasetemp())
     cursor = StepCursor.create("every_field", spec, directory=directory)
     reader = StepCursor.attach("every_field", spec, directory=directory)
     cursor.write(made)
@@ -64,6 +64,7 @@ def test_every_field_and_bit_crosses(data: st.DataObject, tmp_path_factory) -> N
             assert not getattr(got, name).flags.writeable
         else:
             assert getattr(got, name) == value, name
+            assert type(getattr(got, name)) is type(value), name
     reader.close()
     cursor.unlink()
 

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.handoff import layout
+from rtc_ros.handoff import layout, segment_reader
+from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import AbsentError, CorruptError, HandoffError, MismatchError
+from rtc_ros.handoff.records import RING
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 
@@ -126,6 +128,19 @@ def test_a_writer_that_comes_back_has_a_new_epoch_and_inherits(shm: Path) -> Non
     again.unlink()
 
 
+@pytest.mark.parametrize("period_s", [1 / 30, 1 / 60, 0.02, 0.1 + 0.2])
+def test_a_period_that_is_no_whole_nanoseconds_inherits_too(shm: Path, period_s: float) -> None:
+    spec = HandoffSpec(JOINTS, period_s, 50)
+    for kind, made, same in (
+        (ChunkRing, chunk(3), same_chunk),
+        (StepCursor, samples.state(3), samples.same_state),
+    ):
+        with kind.create("segment", spec) as writer:
+            writer.write(made)
+        with kind.create("segment", spec) as heir:
+            assert same(heir.inherited, made)
+
+
 def test_other_spec_inherits_nothing(shm: Path) -> None:
     with ChunkRing.create("ring", SPEC) as ring:
         ring.write(chunk(1))
@@ -147,12 +162,27 @@ def test_a_file_replaced_behind_the_writers_back_is_noticed(shm: Path) -> None:
     assert same_chunk(reader.read_newest(), chunk(2))  # type: ignore[arg-type]
 
 
+def test_the_name_is_looked_up_no_oftener_than_asked(
+    shm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    ring = ChunkRing.create("ring", SPEC)
+    reader = ChunkRing.attach("ring", SPEC, check_every=5)
+    look_up = segment_reader.inode
+    monkeypatch.setattr(segment_reader, "inode", lambda p: looked.append(p) or look_up(p))
+    for polls in range(1, 24):
+        assert not reader.poll()
+        assert len(looked) == polls // 5
+    ring.close()
+    assert not reader.poll() and len(looked) == 5, "the writer left: who comes next is looked for"
+
+
 def test_a_hint_that_leads_nowhere_does_not_bind_the_reader(shm: Path) -> None:
     ring = ChunkRing.create("ring", SPEC)
     reader = ChunkRing.attach("ring", SPEC)
     ring.write(chunk(1))
     with open(shm / "ring", "r+b") as file:
-        file.seek(layout.PUBLISHED_OFFSET)
+        file.seek(layout.place("published"))
         file.write(b"\xff" * 8)
     for _ in range(3):
         assert reader.poll()
@@ -169,7 +199,7 @@ def test_the_newest_slot_torn_gives_the_one_before(shm: Path) -> None:
     reader = ChunkRing.attach("ring", SPEC)
     for number in range(1, 7):
         ring.write(chunk(number))
-    slots = [body for body, _ in ring._writer()._slots]
+    slots = [body for body, _ in ring._writer()._memory.slots]
     slots[7 % 4][:500] = slots[6 % 4][:500]  # dies here: slot of 7, which held 3
     assert [c.seq for c in reader.recent()] == [4, 5, 6]
     slots[6 % 4][500:900] = b"\x01" * 400
@@ -193,11 +223,21 @@ def test_a_slot_from_an_earlier_run_is_never_taken(shm: Path) -> None:
         assert reader.recent() == []
 
 
+def test_a_whole_slot_without_a_number_is_never_taken(shm: Path) -> None:
+    """Numbers begin at 1: 0 is what memory is full of that nobody wrote."""
+    ring, reader = ChunkRing.create("ring", SPEC), ChunkRing.attach("ring", SPEC)
+    ring._writer().seq = -1
+    ring.write(chunk(1))
+    assert reader.recent() == [] and reader.read_newest() is None
+    assert ring.write(chunk(2)).seq == 1
+    assert [c.seq for c in reader.recent()] == [1]
+
+
 def test_a_slot_in_another_ones_place_is_never_taken(shm: Path) -> None:
     with ChunkRing.create("ring", SPEC) as ring, ChunkRing.attach("ring", SPEC) as reader:
         for number in range(1, 4):
             ring.write(chunk(number))
-        size = ring._writer().header.slot_bytes
+        size = ring._writer().header.slot.itemsize
         with open(shm / "ring", "r+b") as file:
             file.seek(layout.HEADER_BYTES + 3 * size)
             slot = file.read(size)
@@ -310,7 +350,7 @@ def test_impossible_rings_are_refused(shm: Path) -> None:
 def test_whole_slots_with_impossible_content_are_a_sentence(shm: Path) -> None:
     ring = ChunkRing.create("ring", SPEC)
     reader = ChunkRing.attach("ring", SPEC)
-    ring._writer().write(bytes(8 * (9 + 50 * 14)))  # rows 0
+    ring._writer().write(RING.values_of(ActionChunk.of(dict(vars(chunk(1)), rows=0))))
     with pytest.raises(CorruptError, match="rows is 0"):
         reader.read_newest()
     ring.write(samples.chunk(2))
