@@ -21,7 +21,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +110,14 @@ class Ticked:
     mode: int
     epoch: int
     step: int
+    late_us: float = 0.0
+
+    def stands_for(self, later: Ticked, period_s: float) -> bool:
+        """Tell whether this is what a driver did by itself before the tick ``later``."""
+        apart = (later.at_s - self.at_s) / period_s
+        return (
+            later.late_us == self.late_us and apart > 0.5 and abs(apart - round(apart)) < 1e-4
+        )
 
     @property
     def executes(self) -> bool:
@@ -135,6 +143,8 @@ class Told:
     """Until then it goes from where it was to where its arm was moved to."""
     jitter: float = 1.0
     """What the ticks' jitter adds to the speed between single points."""
+    due_s: float = 0.0
+    """When the first point of this motion was due."""
     step_k: int | None = None
     """k of the last message."""
     decided_s: float = -np.inf
@@ -169,7 +179,6 @@ class Invariants:
         self._ticks_in: deque[Ticked] = deque()
         self._ticks: list[Ticked] = []
         self._told = {d.name: Told(d.kind, d.columns) for d in self.arm.drivers.values()}
-        self._phase: dict[tuple[str, bytes], tuple[float, float]] = {}
         self.came_s = 0.0
         """When the last message came."""
         self._lock = threading.Lock()
@@ -208,6 +217,7 @@ class Invariants:
             int(fields["rtc/mode"]),
             int(fields["rtc/step_epoch"]),
             int(fields["rtc/step"]),
+            fields["rtc/lateness_us"],
         )
         with self._lock:
             self._ticks_in.append(tick)
@@ -235,10 +245,12 @@ class Invariants:
             new = sorted(self._ticks_in, key=lambda t: t.at_s)
             self.waiting.clear()
             self._ticks_in.clear()
-        self._ticks = self._ticks[-50:] + new
+        period_s = self.promises.period_s
+        real = [t for t, u in zip(new, [*new[1:], None], strict=True)
+                if u is None or not t.stands_for(u, period_s)]  # fmt: skip
+        self._ticks = self._ticks[-50:] + real
         stamps = [t.at_s for t in self._ticks]
         published = [at_s for at_s, _ in list(self.node.published)]
-        self._align(sent)
         with self.arm.lock:
             past = list(self.arm.past)
         self._beats = np.array(list(self.node.beats))
@@ -257,26 +269,17 @@ class Invariants:
                 i = bisect_right(stamps, event.at_s + 0.0005) - 1
                 self._on_message(event, self._ticks[i] if i >= 0 else None, news_s)
 
-    def _align(self, sent: Sequence[Sent]) -> None:
-        """Find the grid on which the points of each process are due: the earliest phase."""
-        period = self.promises.period_s
-        for s in sent:
-            if self._told[s.group].kind != CHUNK or not isinstance(s.what, Trajectory):
-                continue
-            due = s.at_s + s.what.times[0]
-            origin, least = self._phase.get((s.group, s.source), (due, 0.0))
-            phase = (due - origin + period / 2) % period - period / 2
-            self._phase[s.group, s.source] = (origin, min(least, phase))
+    def _late_s(self, s: Sent, told: Told) -> float:
+        """Return how much later than it reckoned a chunk's message was sent.
 
-    def _late_s(self, s: Sent) -> float:
-        """Return how long after its own reckoning a chunk's message was sent."""
+        Its process reckons with when the motion's first message was sent: from then on its points
+        are due whole periods apart.
+        """
         assert isinstance(s.what, Trajectory)
-        period = self.promises.period_s
-        if s.what.times[0] <= 0.11 * period:
-            return 0.0
-        origin, least = self._phase[s.group, s.source]
-        late = ((s.at_s + s.what.times[0] - origin + period / 2) % period) - period / 2 - least
-        return late if late < period / 2 else 0.0
+        period, due_s = self.promises.period_s, s.at_s + s.what.times[0]
+        if told.course is None or s.at_s >= told.course.times[-1] or s.source != told.source:
+            told.due_s = due_s
+        return (due_s - told.due_s + period / 2) % period - period / 2
 
     def _on_tick(self, tick: Ticked, news_s: float) -> None:
         promises, was = self.promises, self._was
@@ -330,18 +333,24 @@ class Invariants:
     def _on_message(self, s: Sent, tick: Ticked | None, news_s: float) -> None:
         told, promises = self._told[s.group], self.promises
         c = told.columns
-        if tick is None or s.at_s - tick.at_s > 3 * promises.period_s:
+        gap = s.at_s - told.at_s
+        twice = tick is not None and tick.at_s == told.decided_s and s.source == told.source
+        if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s:
             self.counts["messages of unknown ticks"] += 1
-            tick = None
+            tick, told.step = None, None
         self.counts["messages"] += 1
         if s.source != told.source:
             told.recent.clear()
-        gap = s.at_s - told.at_s
         other_run = tick is not None and tick.epoch != told.epoch
+        # How far the process was apart in its own reckoning: what it decided on is sent later
+        # where the machine takes it off the processor in between.
+        told.decided = gap if tick is None else min(tick.at_s - told.at_s, gap)
+        told.decisions = gap if tick is None else tick.at_s - told.decided_s
+        told.decided_s = s.at_s if tick is None else tick.at_s
         begins = (
             s.source != told.source
             or other_run
-            or gap > 2.05 * promises.period_s
+            or told.decided > 2.05 * promises.period_s
             and told.kind != CHUNK
             or (
                 told.held > 0
@@ -350,11 +359,6 @@ class Invariants:
                 and tick.executes
             )
         )
-        # How far the process was apart in its own reckoning: what it decided on is sent later
-        # where the machine takes it off the processor in between.
-        told.decided = gap if tick is None else min(tick.at_s - told.at_s, gap)
-        told.decisions = gap if tick is None else tick.at_s - told.decided_s
-        told.decided_s = s.at_s if tick is None else tick.at_s
         self._figure("sent after its tick [ms]", (s.at_s - told.decided_s) * 1e3, s, told)
         if tick is not None and not tick.executes:
             self._hold(s, told, tick)
@@ -489,7 +493,7 @@ class Invariants:
             told.step = None
         else:
             step = row - told.row
-            stood = begins or gap > 2.05 * period
+            stood = begins
             last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend, rested = np.abs(step - last), np.abs(step)
             if told.step is None and not stood:
@@ -547,7 +551,7 @@ class Invariants:
         assert isinstance(s.what, Trajectory)
         promises, c = self.promises, told.columns
         period = promises.period_s
-        late_s = self._late_s(s) if told.kind == CHUNK else 0.0
+        late_s = self._late_s(s, told) if told.kind == CHUNK else 0.0
         at_s = s.at_s - late_s
         resets = self.arm.resets
         reset = any(g == s.group and told.at_s < t <= s.at_s for t, g in resets[-50:])
@@ -575,7 +579,7 @@ class Invariants:
             told.skip_until_s = told.course.times[1] + more_s
             self.counts["begun where the arm was moved to"] += 1
         if told.kind == CHUNK:
-            self._figure("chunks: sent after their own reckoning [ms]", late_s * 1e3, s, told)
+            self._figure("chunks: sent off their own reckoning [ms]", abs(late_s) * 1e3, s, told)
             if told.skip_until_s < at_s:
                 # Only what joins the two, as it was really sent.
                 ends = told.as_sent.times[:2]
@@ -605,20 +609,34 @@ class Invariants:
                    np.abs(v).max(axis=0), SLACK * velocity + 1e-6, s, told)  # fmt: skip
         if chunk and np.isfinite(acceleration).all():
             self._note("b: acceleration between a chunk's points",
-                       np.abs(a).max(axis=0), SLACK * acceleration + 1e-4, s, told)  # fmt: skip
+                       np.abs(a).max(axis=0), SLACK * acceleration + 1e-4, s, told,
+                   self._where(a, acceleration, places, course))  # fmt: skip
+
+    def _where(
+        self, a: np.ndarray, limit: np.ndarray, places: np.ndarray, course: Course
+    ) -> str:
+        i = int(np.argmax((np.abs(a) / limit).max(axis=1)))
+        segment = int(np.searchsorted(course.times, places[i])) - 1
+        span = np.diff(course.times)[min(segment, len(course.times) - 2)] * 1e3
+        return (
+            f"in segment {segment} ({span:.2f} ms), {places[i] - course.times[0]:.4f} s after its "
+            f"message, whose points begin {course.times[1] - course.times[0]:.4f} s after it"
+        )
 
     # (c)
     def _hold(self, s: Sent, told: Told, tick: Ticked) -> None:
         told.held += 1
-        most = 2 if told.kind == CHUNK else self.promises.brake_ticks + 2
+        most = self.promises.brake_ticks + 2
         self._note("c: messages of a hold", np.array([float(told.held)]), np.array([float(most)]),
                    s, told, f"{tick.reason[:70]!r}")  # fmt: skip
-        if told.kind == CHUNK:
-            return
+        moving = [t for t in self._told.values() if t.course is not None and t.kind == CHUNK]
+        moves = any(s.at_s < t.course.times[-1] for t in moving if t.course is not None)
         if tick.at_s != self._idle_tick:
             self._idle += not self._idle_changed
             self._idle_tick, self._idle_changed = tick.at_s, False
-        self._idle_changed |= told.row is None or bool((s.row != told.row).any())
+        self._idle_changed |= moves
+        if told.kind != CHUNK:
+            self._idle_changed |= told.row is None or bool((s.row != told.row).any())
         self._note("c: messages at rest", np.array([float(self._idle)]), np.array([2.0]), s, told,
                    f"{tick.reason[:70]!r}")  # fmt: skip
 

@@ -38,7 +38,7 @@ class Bench:
         self.watcher = Invariants(self.node, Promises.of(PARAMETERS, 2))
         self.now_s, self.row, self.epoch = BEGIN_S, np.zeros(2), 1
         self.blind = False
-        self.k = 0
+        self.k = self.ticks = 0
 
     def pass_(self, seconds):
         end = self.now_s + seconds
@@ -51,9 +51,11 @@ class Bench:
 
     def tick(self, what=None, reason="execute", mode=Mode.RUNNING, late_s=0.0):
         """One tick that sends ``what`` (a row, a trajectory, nothing), and its period."""
-        message = JointState(name=["rtc/mode", "rtc/step_epoch", "rtc/step"])
-        message.position = [float(mode), float(self.epoch), float(self.k)]
+        message = JointState(name=["rtc/mode", "rtc/step_epoch", "rtc/step", "rtc/lateness_us"])
+        late_us = 1e6 * late_s + self.ticks
+        message.position = [float(mode), float(self.epoch), float(self.k), late_us]
         self.k += reason == "execute"
+        self.ticks += 1
         message.header.frame_id = reason
         at_s = self.now_s + late_s
         message.header.stamp.sec = int(at_s)

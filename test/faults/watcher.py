@@ -120,7 +120,8 @@ class Watcher:
             # While its publisher was being discovered we may have missed the run's first ticks.
             self.lost += tick.tick
             return
-        lost = tick.tick - last.tick - last.counted
+        # What a driver did by itself isn't counted among the ticks while it was braked.
+        lost = max(tick.tick - last.tick - last.counted, 0)
         due = last.step + last.executes
         if not due <= tick.step <= due + lost:
             self._wrong(f"step {tick.step} ({tick.reason}) where {due} was due, {lost} not heard")
