@@ -36,6 +36,8 @@ SLACK = 1.01
 STATE_AGE = 3
 """[periods] How old the newest joint state may be that a command was made from: its own period,
 its way, and the tick's."""
+JOIN_S = 1e-3
+"""How well two messages of chunks must be in time with each other to say what joins them."""
 LATE = 1.05
 """[periods] Messages that are farther apart than this may or may not be of deadlines that follow
 each other, so the driver may have stood: a step is seen from the last one, and from rest."""
@@ -143,6 +145,8 @@ class Told:
     """Until then it goes from where it was to where its arm was moved to."""
     jitter: float = 1.0
     """What the ticks' jitter adds to the speed between single points."""
+    prompt: bool = True
+    late_chunk_s: float = 0.0
     due_s: float = 0.0
     """When the first point of this motion was due."""
     step_k: int | None = None
@@ -246,8 +250,8 @@ class Invariants:
             self.waiting.clear()
             self._ticks_in.clear()
         period_s = self.promises.period_s
-        real = [t for t, u in zip(new, [*new[1:], None], strict=True)
-                if u is None or not t.stands_for(u, period_s)]  # fmt: skip
+        real = [t for t, u in zip(new, new[1:], strict=False) if not t.stands_for(u, period_s)]
+        real += new[-1:]
         self._ticks = self._ticks[-50:] + real
         stamps = [t.at_s for t in self._ticks]
         published = [at_s for at_s, _ in list(self.node.published)]
@@ -577,6 +581,17 @@ class Invariants:
         if displaced and (begins or reset):
             more_s = 0.0 if told.kind == CHUNK else 6 * period  # a point a tick closes in slowly
             told.skip_until_s = told.course.times[1] + more_s
+        if told.kind == CHUNK:
+            # Where two curves meet is known as well as when they were sent, by their reckoning:
+            # not where the machine took the process off the processor in between.
+            prompt = s.at_s - told.decided_s < period / 2
+            close = prompt and told.prompt and abs(late_s - told.late_chunk_s) < JOIN_S
+            if before.times[-1] > at_s and not close:
+                told.skip_until_s = max(told.skip_until_s, told.course.times[1])
+                self.counts["joins sent off their reckoning: not checked"] += 1
+            else:
+                self.counts["joins checked"] += 1
+            told.prompt, told.late_chunk_s = prompt, late_s
             self.counts["begun where the arm was moved to"] += 1
         if told.kind == CHUNK:
             self._figure("chunks: sent off their own reckoning [ms]", abs(late_s) * 1e3, s, told)
