@@ -53,11 +53,11 @@ setup(
     entry_points={
         "console_scripts": [
             "rtc_ros = rtc_ros.tools.cli:main",
-            "rtc_inference = rtc_ros.inference.node:main",
-            "rtc_controller = rtc_ros.controller.node:main",
-            "rtc_recorder = rtc_ros.recorder.node:main",
-            "rtc_monitor = rtc_ros.monitor.node:main",
-            "rtc_sim = rtc_ros.sim.node:main",
+            "rtc_inference = rtc_ros.inference.__main__:main",
+            "rtc_controller = rtc_ros.controller.__main__:main",
+            "rtc_recorder = rtc_ros.recorder.__main__:main",
+            "rtc_monitor = rtc_ros.monitor.__main__:main",
+            "rtc_sim = rtc_ros.sim.__main__:main",
         ],
     },
 )

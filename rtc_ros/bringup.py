@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,19 @@ import yaml
 
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.overrides import override_file, read_sections
+from rtc_ros.paths import expanded
+from rtc_ros.spelling import nearest_name
 
 PACKAGE = "rtc_ros"
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 MODULES = {
-    "rtc_inference": "rtc_ros.inference.node",
-    "rtc_controller": "rtc_ros.controller.node",
-    "rtc_recorder": "rtc_ros.recorder.node",
-    "rtc_monitor": "rtc_ros.monitor.node",
-    "rtc_sim": "rtc_ros.sim.node",
+    "rtc_inference": "rtc_ros.inference",
+    "rtc_controller": "rtc_ros.controller",
+    "rtc_recorder": "rtc_ros.recorder",
+    "rtc_monitor": "rtc_ros.monitor",
+    "rtc_sim": "rtc_ros.sim",
 }
 """Executables by name, and the module that each runs."""
 
@@ -37,7 +39,8 @@ class Argument:
     """One launch argument: a string, empty where the parameter files decide.
 
     It sets ``parameter`` of ``node`` (of every node where that is empty); ``kind`` is the type.
-    An argument without a parameter is read by ``nodes_to_run`` itself.
+    An argument without a parameter is read by ``nodes_to_run`` itself. In a ``path``, ``~`` and
+    environment variables are expanded.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Argument:
     node: str = ""
     parameter: str = ""
     kind: type = str
+    path: bool = False
 
 
 _INFERENCE = "rtc_inference"
@@ -54,12 +58,15 @@ COMMON_ARGUMENTS = (
     Argument(
         "params_file",
         "YAML file with the parameters of the nodes; simulated: config/sim.yaml unless given",
+        path=True,
     ),
     Argument("namespace", "namespace of all nodes"),
     Argument(
         "use_sim_time", "follow /clock instead of the system's clock", "", "", "use_sim_time", bool
     ),
-    Argument("policy_path", "folder of the SmolVLA checkpoint", "", _INFERENCE, "policy_path"),
+    Argument(
+        "policy_path", "folder of the SmolVLA checkpoint", "", _INFERENCE, "policy_path", path=True
+    ),
     Argument("task", "the task sentence", "", _INFERENCE, "task"),
     Argument("strategy", ", ".join(STRATEGIES), "", _INFERENCE, "strategy"),
     Argument("s_min", "least steps between two inference starts", "", _INFERENCE, "s_min", int),
@@ -90,7 +97,7 @@ COMMON_ARGUMENTS = (
         "dry_run",
         bool,
     ),
-    Argument("record", "folder of the rosbag2 bag to record; empty: no recording"),
+    Argument("record", "folder of the rosbag2 bag to record; empty: no recording", path=True),
     Argument(
         "record_cameras",
         "with record: also the images that the policy sees, for rtc_ros replay",
@@ -201,6 +208,21 @@ def parse(argument: Argument, text: str) -> Any:
     return argument.kind(value)
 
 
+def unknown_arguments(names: Iterable[str], *, simulated: bool) -> str:
+    """Say which names are no launch arguments, and what may have been meant; "" where all are."""
+    known = [a.name for a in (SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS)]
+    told = []
+    for name in sorted(set(names) - set(known)):
+        nearest = nearest_name(name, known)
+        if not simulated and name in {a.name for a in SIM_ARGUMENTS}:
+            told.append(f"unknown argument {name}; it is one of the simulation only")
+        elif nearest:
+            told.append(f"unknown argument {name}; did you mean {nearest}:=…?")
+        else:
+            told.append(f"unknown argument {name}; there are {', '.join(sorted(known))}")
+    return " ".join(told)
+
+
 def _check_words(namespace: str, log_level: str) -> None:
     """Refuse what the nodes would only answer with a traceback."""
     if not re.fullmatch(r"/?|/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", namespace, re.ASCII):
@@ -219,13 +241,13 @@ def nodes_to_run(values: Mapping[str, str], *, simulated: bool) -> list[NodeToRu
             recording is there already.
     """
     arguments = SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS
-    known = {a.name for a in arguments}
-    unknown = set(values) - known
-    if unknown:
-        raise ValueError(
-            f"unknown argument {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
-        )
-    given = {a.name: values.get(a.name) or a.default for a in arguments}
+    if told := unknown_arguments(values, simulated=simulated):
+        raise ValueError(told)
+    given = {
+        a.name: expanded(text) if a.path else text
+        for a in arguments
+        for text in [values.get(a.name) or a.default]
+    }
     _check_words(given["namespace"], given["log_level"])
     params_file = given["params_file"] or (config_file("sim.yaml") if simulated else "")
     if not params_file:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from rtc_ros.bringup import COMMON_ARGUMENTS, PACKAGE, SIM_ARGUMENTS, nodes_to_run
+from rtc_ros.bringup import (
+    COMMON_ARGUMENTS,
+    PACKAGE,
+    SIM_ARGUMENTS,
+    nodes_to_run,
+    unknown_arguments,
+)
+from rtc_ros.spelling import letters
 
 
 def describe(*, simulated: bool) -> LaunchDescription:
@@ -15,6 +26,7 @@ def describe(*, simulated: bool) -> LaunchDescription:
     arguments = SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS
 
     def start(context: LaunchContext) -> list[Node]:
+        refuse_undeclared(context, [a.name for a in arguments], simulated=simulated)
         values = {a.name: LaunchConfiguration(a.name).perform(context) for a in arguments}
         return [
             Node(
@@ -34,3 +46,32 @@ def describe(*, simulated: bool) -> LaunchDescription:
         for a in arguments
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def refuse_undeclared(context: LaunchContext, names: list[str], *, simulated: bool) -> None:
+    """End the launch by a misspelt argument, which launch itself drops without a word.
+
+    Every argument is in the context, but so are those of a launch file that includes ours. What
+    isn't declared here is refused where ours is the file that was launched, and elsewhere only
+    where it differs from one of ours by case, ``_`` or ``-`` alone.
+
+    Raises:
+        ValueError: names the argument, and the one that may have been meant.
+    """
+    given = set(context.launch_configurations) - set(names)
+    if not is_launched(sys.argv, "sim.launch.py" if simulated else "rtc.launch.py"):
+        ours = {letters(name) for name in names}
+        given = {name for name in given if letters(name) in ours}
+    if told := unknown_arguments(given, simulated=simulated):
+        raise ValueError(told)
+
+
+def is_launched(words: Sequence[str], file: str) -> bool:
+    """Tell whether a command line is ``ros2 launch rtc_ros FILE …``, or has FILE's whole path."""
+    pairs = zip(words, words[1:], strict=False)
+    here = Path(__file__).resolve().parent.parent / "launch" / file
+    paths = [Path(word) for word in words if word.endswith(file)]
+    return (PACKAGE, file) in pairs or any(
+        path.resolve() == here or path.parts[-4:-1] == ("share", PACKAGE, "launch")
+        for path in paths
+    )

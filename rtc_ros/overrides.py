@@ -7,6 +7,7 @@ against, say, ``/**/node``. So the values are written under each section name th
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -40,7 +41,8 @@ def read_sections(path: str) -> dict[str, Any]:
     """Return the tree of a parameter file.
 
     Raises:
-        ValueError: it can't be read, isn't YAML, or has no ``ros__parameters`` anywhere.
+        ValueError: it can't be read, isn't YAML, has no ``ros__parameters`` anywhere, or a list of
+            values of different types.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -51,6 +53,8 @@ def read_sections(path: str) -> dict[str, Any]:
         raise ValueError(
             f"{path} is not a parameter file: it has no {_LEAF}; start from one in config/"
         )
+    if mixed := "; ".join(_mixed(tree)):
+        raise ValueError(f"{path}: {mixed}")
     return tree
 
 
@@ -60,9 +64,63 @@ def _section_names(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
         if key == _LEAF:
             yield above
         elif isinstance(below, dict):
-            name = str(key)
-            joined = above and not (above.endswith("/") or name.startswith("/"))
-            yield from _section_names(below, f"{above}/{name}" if joined else above + name)
+            yield from _section_names(below, _joined(above, str(key)))
+
+
+def _joined(above: str, name: str) -> str:
+    slash = above and not (above.endswith("/") or name.startswith("/"))
+    return f"{above}/{name}" if slash else above + name
+
+
+def section_parameters(
+    tree: Mapping[str, Any], above: str = ""
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield each section's name and the full names of the parameters in it."""
+    for key, below in tree.items():
+        if key == _LEAF:
+            yield above, [name for name, _ in _leaves(below)]
+        elif isinstance(below, dict):
+            yield from section_parameters(below, _joined(above, str(key)))
+
+
+def _leaves(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the full name and the value of each parameter; nested names are joined by dots."""
+    for key, below in tree.items() if isinstance(tree, dict) else ():
+        name = f"{above}.{key}" if above else str(key)
+        if isinstance(below, dict):
+            yield from _leaves(below, name)
+        else:
+            yield name, below
+
+
+def _mixed(tree: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each list that has whole numbers among others; rcl takes no such."""
+    for key, below in tree.items():
+        if key == _LEAF:
+            for name, value in _leaves(below):
+                values = value if isinstance(value, list) else []
+                kinds = {type(x) for x in values if not _may_be_any(x)}
+                if kinds == {int, float}:
+                    whole = next(x for x in values if isinstance(x, int))
+                    yield (
+                        f"{name} has whole numbers among others, which ROS 2 doesn't take: write "
+                        f"{whole}.0 for {whole}"
+                    )
+                elif len(kinds) > 1 and kinds <= {bool, int, float, str}:
+                    words = ", ".join(sorted(kind.__name__ for kind in kinds))
+                    yield f"{name} has values of different types ({words})"
+        elif isinstance(below, dict):
+            yield from _mixed(below)
+
+
+def _may_be_any(value: object) -> bool:
+    """Tell whether rcl may read another type than PyYAML did: 1e-3 is no number by YAML 1.1."""
+    if not isinstance(value, str):
+        return False
+    with contextlib.suppress(ValueError):
+        float(value)
+        return True
+    return False
 
 
 def override_text(params_files: Iterable[str], parameters: Mapping[str, Any]) -> str:

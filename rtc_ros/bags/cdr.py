@@ -163,6 +163,15 @@ def _joint_states_like_first(
     )
 
 
+def stamp_ns(data: bytes) -> int:
+    """Return the stamp [ns] of a message that begins with a header; 0: it has none.
+
+    Raises:
+        CdrError: it is damaged.
+    """
+    return Reader(data).stamp_ns()
+
+
 def trajectory(data: bytes) -> Trajectory:
     """Read a trajectory_msgs/JointTrajectory.
 

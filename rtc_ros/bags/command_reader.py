@@ -106,21 +106,27 @@ class _Commands:
             self._keep(times, np.array(rows))
         elif self._type == COMMANDS[1]:
             for part in joint_states(data):
-                self._called(part.names)
-                self._keep(times[part.index], part.position)
+                self._keep(times[part.index], self._by_name(part.names, part.position))
         else:
             for time_ns, message in zip(times, data, strict=True):
                 found = trajectory(message)
                 if len(found.positions):
-                    self._called(found.names)
-                    self._keep(time_ns[None], found.positions[:1])
+                    self._keep(time_ns[None], self._by_name(found.names, found.positions[:1]))
+
+    def _by_name(self, names: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
+        """Return ``rows`` with their columns in the order of the first message's names."""
+        alike = names if rows.shape[1] != len(names) or not self.names else self.names
+        if sorted(names) != sorted(alike) or len(set(names)) < len(names):
+            alike = names
+        self._called(alike)
+        return rows if alike == names else rows[:, [names.index(n) for n in alike]]
 
     def _called(self, names: tuple[str, ...]) -> None:
         if self.names and names != self.names:
             raise BagError(
                 f"the commands of {self._topic} change within the recording, from "
-                f"{len(self.names)} values ({', '.join(self.names)}) to {len(names)}: this can't "
-                "be one run"
+                f"{len(self.names)} values ({', '.join(self.names)}) to {len(names)} "
+                f"({', '.join(names)}): this can't be one run"
             )
         self.names = names
 

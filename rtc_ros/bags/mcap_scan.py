@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
 
-from rosbags.rosbag2.storage_mcap import decompress
+from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.rosbag2.storage_mcap import McapReader, decompress
 
 MAGIC = b"\x89MCAP0\r\n"
 SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 0x03, 0x04, 0x05, 0x06, 0x0F
-LOOSE_BYTES = 1 << 20
+PRIVATE = 0x80
+"""From here on records may be of anybody's; below, up to DATA_END, all are known."""
+
+BLOCK_BYTES = 1 << 20
 """Messages outside chunks are batched up to this size."""
 
-_HEAD, _MESSAGE = struct.Struct("<BQ"), struct.Struct("<HIQQ")
+SET_BACK_NS = 10**9
+"""Times that go back by less are the threads of the recorder."""
+
+_HEAD, _MESSAGE, _TIMES = struct.Struct("<BQ"), struct.Struct("<HIQQ"), struct.Struct("<QQ")
 
 
 @dataclass(frozen=True)
-class ScannedChannel:
+class Channel:
     """A topic with its type, and the type's definition with its encoding (``ros2msg``)."""
 
     topic: str
@@ -29,75 +36,98 @@ class ScannedChannel:
     definition: str
 
 
+Batch = tuple[Channel, list[int], list[bytes]]
+"""A channel's messages of one part of a file: times [ns] and serialized data."""
+
+
 class McapScan:
-    """One pass over a file. ``cut`` says, after the pass, why it ended early; None: it didn't.
+    """One mcap file.
+
+    ``types`` are its (topic, type) pairs, ``first_ns`` and ``last_ns`` the times of its first and
+    last message (None: it has none). ``counts`` are the messages of each topic by its index,
+    where it has one. ``problems`` say what is missing in it, complete once it was read.
 
     Args:
-        path: the .mcap file.
+        path: the file.
+        name: what it is called in ``problems``.
 
     Raises:
         ValueError: it isn't an mcap file at all.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.cut: str | None = None
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self.types: set[tuple[str, str]] = set()
+        self.counts: dict[str, int] = {}
+        self.first_ns: int | None = None
+        self.last_ns: int | None = None
+        self.problems: list[str] = []
         self._schemas: dict[int, tuple[str, str, str]] = {}
-        self._channels: dict[int, ScannedChannel] = {}
+        self._channels: dict[int, Channel] = {}
+        self._in_order = True
         with path.open("rb") as stream:
             if stream.read(len(MAGIC)) != MAGIC:
-                raise ValueError(f"{path} is not an mcap file: it doesn't begin like one")
+                raise ValueError("it doesn't begin like an mcap file")
+        if not self._read_index():
+            for _ in self.blocks(()):
+                pass
+            self.types = {(c.topic, c.msgtype) for c in self._channels.values()}
 
-    def messages(self) -> Iterator[tuple[ScannedChannel, int, bytes]]:
-        """Yield channel, log time [ns] and serialized data, in the order of the file."""
-        self.cut = None
-        with self.path.open("rb") as stream:
-            stream.seek(len(MAGIC))
-            try:
-                for code, body in self._records(stream):
-                    if code == DATA_END:
-                        return
-                    if code == CHUNK:
-                        for record in list(self._records(BytesIO(_unpack_chunk(body)))):
-                            yield from self._read(*record)
-                    else:
-                        yield from self._read(code, body)
-            except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
-                self.cut = f"damaged before byte {stream.tell()} ({error})"
+    def blocks(self, topics: Collection[str]) -> Iterator[list[Batch]]:
+        """Yield the messages of ``topics``, for each chunk of the file a batch of each topic.
 
-    def batches(
-        self, topics: Collection[str]
-    ) -> Iterator[tuple[ScannedChannel, list[int], list[bytes]]]:
-        """Yield, for each chunk of the file, channel, log times [ns] and data of ``topics``.
-
-        In a batch the messages are in the order of the file; the batches of one chunk are not
-        ordered among each other.
+        They are in the order in which they were written: where the clock was set back that is
+        the truth. Only a file that was written topic by topic is read in the order of time. A
+        part that is damaged is passed over.
         """
-        self.cut = None
+        if not self._in_order:
+            yield from self._by_index(topics)
+            return
+        lost: list[str] = []
         loose = bytearray()
         with self.path.open("rb") as stream:
-            stream.seek(len(MAGIC))
-            try:
-                for code, body in self._records(stream):
+            size, at = os.fstat(stream.fileno()).st_size, stream.seek(len(MAGIC))
+            while True:
+                head = stream.read(_HEAD.size)
+                code, length = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
+                # A length from damaged bytes isn't believed before it is known to be there.
+                if not code or at + _HEAD.size + length > size:
+                    self._say(
+                        f"{self.name} was read up to the cut: it ends inside a record at byte {at}"
+                        if head
+                        else f"{self.name} ends at byte {at} without its closing records: it was "
+                        "not closed, or its end is missing"
+                    )
+                    break
+                body = stream.read(length)
+                if code == DATA_END and length == 4:
+                    break
+                block: list[Batch] = []
+                try:
                     if code == CHUNK:
-                        yield from self._batch(_unpack_chunk(body), topics)
+                        block = self._block(_unpacked(body), topics)
+                        self._see(*_TIMES.unpack_from(body))
                     elif code == MESSAGE:
-                        loose += _HEAD.pack(code, len(body)) + body
-                        if len(loose) > LOOSE_BYTES:
-                            yield from self._batch(bytes(loose), topics)
-                            loose.clear()
-                    elif code == DATA_END:
-                        break
+                        loose += head + body
+                    elif DATA_END <= code < PRIVATE:
+                        raise ValueError(f"unknown record {code}")
                     else:
                         self._learn(code, body)
-            except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
-                self.cut = f"damaged before byte {stream.tell()} ({error})"
-            if loose:
-                yield from self._batch(bytes(loose), topics)
+                    if len(loose) > BLOCK_BYTES or (loose and code == CHUNK):
+                        block = [*self._block(bytes(loose), topics, loose=True), *block]
+                        loose.clear()
+                except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
+                    lost.append(f"at byte {at}: {error}")
+                if block:
+                    yield block
+                at += _HEAD.size + length
+        if loose:
+            yield self._block(bytes(loose), topics, loose=True)
+        if lost:
+            parts = "1 damaged part" if len(lost) == 1 else f"{len(lost)} damaged parts"
+            self._say(f"{parts} of {self.name} left out, {lost[0]}")
 
-    def _batch(
-        self, raw: bytes, topics: Collection[str]
-    ) -> Iterator[tuple[ScannedChannel, list[int], list[bytes]]]:
+    def _block(self, raw: bytes, topics: Collection[str], loose: bool = False) -> list[Batch]:
         found: dict[int, tuple[list[int], list[bytes]] | None] = {}
         position, end = 0, len(raw)
         while position + _HEAD.size <= end:
@@ -109,6 +139,8 @@ class McapScan:
                 self._learn(code, raw[begin:position])
                 continue
             number, _, log_time, _ = _MESSAGE.unpack_from(raw, begin)
+            if loose:
+                self._see(log_time, log_time)
             if number not in found:
                 known = self._channels.get(number)
                 found[number] = ([], []) if known and known.topic in topics else None
@@ -116,33 +148,68 @@ class McapScan:
             if group is not None:
                 group[0].append(log_time)
                 group[1].append(raw[begin + _MESSAGE.size : position])
-        for number, group in found.items():
-            if group is not None:
-                yield self._channels[number], *group
+        return [(self._channels[n], *group) for n, group in found.items() if group is not None]
 
-    def _records(self, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-        while head := stream.read(_HEAD.size):
-            if len(head) == _HEAD.size:
-                code, size = _HEAD.unpack(head)
-                begin = stream.tell()
-                # A size from damaged bytes must not be believed before it is known to be there.
-                end = stream.seek(0, 2)
-                stream.seek(begin)
-                if begin + size <= end:
-                    yield code, stream.read(size)
-                    continue
-            self.cut = f"the file ends inside a record at byte {stream.tell()}"
-            return
-        if self.cut is None and not isinstance(stream, BytesIO):
-            self.cut = f"the file ends at byte {stream.tell()} without the closing records"
+    def _read_index(self) -> bool:
+        """Take what the file's index says; return whether there is a whole one."""
+        reader = McapReader(self.path)
+        try:
+            reader.open()
+        except Exception:  # noqa: BLE001 - whatever broken bytes lead to
+            return False
+        about, starts = reader.metadata, [c.message_start_time for c in reader.chunks]
+        self.types = {(c.topic, c.msgtype) for c in reader.connections}
+        for c in reader.connections:
+            self.counts[c.topic] = self.counts.get(c.topic, 0) + c.msgcount
+        if about.message_count:
+            self.first_ns, self.last_ns = about.start_time, about.end_time - 1
+        reader.close()
+        if any(b < a - SET_BACK_NS for a, b in pairwise(starts)):
+            self._in_order = self._set_back()
+        return True
 
-    def _read(self, code: int, body: bytes) -> Iterator[tuple[ScannedChannel, int, bytes]]:
-        if code == MESSAGE:
-            channel, _, log_time, _ = _MESSAGE.unpack_from(body)
-            if channel in self._channels:
-                yield self._channels[channel], log_time, body[_MESSAGE.size :]
-        else:
-            self._learn(code, body)
+    def _set_back(self) -> bool:
+        """Return whether a topic's own times go back: then the clock did."""
+        last: dict[str, int] = {}
+        for block in self.blocks({topic for topic, _ in self.types}):
+            for channel, times, _ in block:
+                for time_ns in times:
+                    if time_ns < last.get(channel.topic, time_ns) - SET_BACK_NS:
+                        return True
+                    last[channel.topic] = time_ns
+        return False
+
+    def _by_index(self, topics: Collection[str]) -> Iterator[list[Batch]]:
+        """Read in the order of time by the index: the file's own order is another."""
+        reader = McapReader(self.path)
+        try:
+            reader.open()
+            wanted = [c for c in reader.connections if c.topic in topics]
+            channels = {c.id: _channel_of(c) for c in wanted}
+            block: dict[Channel, tuple[list[int], list[bytes]]] = {}
+            size = 0
+            for connection, time_ns, data in reader.messages(wanted):
+                times, messages = block.setdefault(channels[connection.id], ([], []))
+                times.append(time_ns)
+                messages.append(data)
+                size += len(data)
+                if size > BLOCK_BYTES:
+                    yield [(channel, *group) for channel, group in block.items()]
+                    block, size = {}, 0
+            yield [(channel, *group) for channel, group in block.items()]
+        except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
+            self._say(f"{self.name} was read up to a damaged part ({error})")
+        finally:
+            if reader.bio is not None:
+                reader.close()
+
+    def _see(self, first_ns: int, last_ns: int) -> None:
+        self.first_ns = min(first_ns, first_ns if self.first_ns is None else self.first_ns)
+        self.last_ns = max(last_ns, last_ns if self.last_ns is None else self.last_ns)
+
+    def _say(self, text: str) -> None:
+        if text not in self.problems:
+            self.problems.append(text)
 
     def _learn(self, code: int, body: bytes) -> None:
         if code == SCHEMA:
@@ -151,21 +218,28 @@ class McapScan:
         elif code == CHANNEL:
             channel, schema = struct.unpack_from("<HH", body)
             topic, _ = _strings(body, 4, 2)
-            self._channels[channel] = ScannedChannel(
-                topic, *self._schemas.get(schema, ("", "", ""))
-            )
+            self._channels[channel] = Channel(topic, *self._schemas.get(schema, ("", "", "")))
 
 
-def _unpack_chunk(body: bytes) -> bytes:
+def _channel_of(connection: object) -> Channel:
+    definition = connection.msgdef  # type: ignore[attr-defined]
+    encoding = "ros2msg" if definition.format == MessageDefinitionFormat.MSG else "ros2idl"
+    topic, msgtype = connection.topic, connection.msgtype  # type: ignore[attr-defined]
+    return Channel(topic, msgtype, encoding, definition.data)
+
+
+def _unpacked(body: bytes) -> bytes:
     _, _, size, crc = struct.unpack_from("<QQQI", body)
     (compression,) = _strings(body, 28, 1)
-    return decompress(body[28 + 4 + len(compression) + 8 :], compression, size, crc)
+    return bytes(decompress(body[28 + 4 + len(compression) + 8 :], compression, size, crc))
 
 
 def _strings(body: bytes, offset: int, count: int) -> tuple[str, ...]:
     found = []
     for _ in range(count):
         (size,) = struct.unpack_from("<I", body, offset)
+        if offset + 4 + size > len(body):
+            raise ValueError("a record ends inside a text")
         found.append(body[offset + 4 : offset + 4 + size].decode())
         offset += 4 + size
     return tuple(found)

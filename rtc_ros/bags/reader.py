@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import functools
+import heapq
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
-from rosbags.highlevel import AnyReader
-from rosbags.rosbag2.storage_mcap import McapReader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from rtc_ros.bags.mcap_scan import McapScan, ScannedChannel
+from rtc_ros.bags import bag_files
+from rtc_ros.bags.bag_files import BagFile, Contents, zstd
+from rtc_ros.bags.mcap_scan import BLOCK_BYTES, Batch, Channel
 from rtc_ros.bags.message_types import standard_types
 
-BATCH = 2000
-"""Messages read at a time where the storage doesn't say."""
+_ZSTD = b"\x28\xb5\x2f\xfd"
+"""Begins a message that was compressed by itself; CDR begins otherwise."""
 
 
 class BagError(Exception):
@@ -26,14 +29,15 @@ class BagError(Exception):
 
 
 class Bag:
-    """A recording, opened for reading with ``with``.
+    """A recording, opened for reading with ``with``. Nothing in it is changed.
 
-    ``topics`` maps topic names to message types. ``notes`` are sentences about the recording
-    that a report has to pass on, complete once the messages were read.
+    ``topics`` maps topic names to message types; a topic that has several isn't among them but
+    in ``mixed``. ``notes`` are sentences about the recording, what is missing in it first of
+    all, that a report has to pass on: complete once the messages were read.
 
     Args:
-        path: a rosbag2 folder (mcap or sqlite3, compressed or not), or one .mcap or .db3 file.
-            An unfinished mcap is read up to where it was cut off.
+        path: a rosbag2 folder (mcap or sqlite3, compressed or not, split or not), or one of its
+            files. Of files that were cut off, damaged or lost the rest is read.
 
     Raises:
         BagError: there is no such recording, or it holds nothing readable.
@@ -42,19 +46,21 @@ class Bag:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.topics: dict[str, str] = {}
+        self.mixed: dict[str, set[str]] = {}
         self.notes: list[str] = []
         self._stack = ExitStack()
-        self._sources: list[AnyReader | McapScan] = []
+        self._groups: list[list[BagFile]] = []
+        self._counts: dict[str, int] = {}
 
     def __enter__(self) -> Bag:
-        for part in self._parts():
-            try:
-                reader = AnyReader([part], default_typestore=standard_types())
-                self._stack.enter_context(reader)
-                self._sources.append(reader)
-                self._learn((c.topic, c.msgtype) for c in reader.connections)
-            except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
-                self._salvage(part, error)
+        try:
+            self._open()
+        except OSError as error:
+            self._stack.close()
+            raise BagError(f"{self.path} can't be read: {error}") from error
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
     def __exit__(
@@ -68,26 +74,20 @@ class Bag:
     def messages(self, *topics: str) -> Iterator[tuple[str, int, Any]]:
         """Yield topic, receive time [ns] and message of ``topics``, one message at a time.
 
-        Those of one topic come in their order.
+        Those of one topic come in their order; of those that can't be read ``notes`` says how
+        many they were.
         """
-        for source in self._sources:
-            scans = [source] if isinstance(source, McapScan) else _mcap_files(source)
-            # rosbags goes by the index, which not every profile of `ros2 bag` writes.
-            for scan in scans:
-                yield from self._scanned(scan, set(topics))
-                self._note_cut(scan)
-            if scans or isinstance(source, McapScan):
-                continue
-            connections = [c for c in source.connections if c.topic in topics]
-            if not connections:
-                continue
-            try:
-                for connection, time_ns, data in source.messages(connections=connections):
-                    yield connection.topic, time_ns, source.deserialize(data, connection.msgtype)
-            except GeneratorExit:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
-                self._note(f"reading {self.path} ended early: {error}")
+        damaged: Counter[str] = Counter()
+        for channel, times, data in self._batches(topics):
+            for time_ns, raw in zip(times, data, strict=True):
+                try:
+                    message = _store(channel).deserialize_cdr(raw, channel.msgtype)
+                except Exception:  # noqa: BLE001 - whatever broken bytes lead to
+                    damaged[channel.topic] += 1
+                    continue
+                yield channel.topic, time_ns, message
+        for topic, count in damaged.items():
+            self._note(f"{count} damaged messages on {topic} left out")
 
     def batches(self, *topics: str) -> Iterator[tuple[str, list[int], list[bytes]]]:
         """Yield topic, receive times [ns] and serialized messages of ``topics``, many at a time.
@@ -98,44 +98,103 @@ class Bag:
         Raises:
             BagError: a topic's type is defined otherwise than in ROS.
         """
-        for source in self._sources:
-            scans = [source] if isinstance(source, McapScan) else _mcap_files(source)
-            for scan in scans:
-                for channel, times, data in scan.batches(topics):
-                    self._check_definition(channel)
-                    yield channel.topic, times, [_little(d, channel.msgtype) for d in data]
-                self._note_cut(scan)
-            if not scans and isinstance(source, AnyReader):
-                yield from self._stored(source, topics)
+        for channel, times, data in self._batches(topics):
+            self._check_definition(channel)
+            yield channel.topic, times, data
 
-    def _stored(
-        self, source: AnyReader, topics: Sequence[str]
-    ) -> Iterator[tuple[str, list[int], list[bytes]]]:
-        connections = [c for c in source.connections if c.topic in topics]
-        if not connections:
-            return
-        waiting: dict[str, tuple[list[int], list[bytes]]] = {}
-        count = 0
-        try:
-            for connection, time_ns, data in source.messages(connections=connections):
-                times, messages = waiting.setdefault(connection.topic, ([], []))
-                times.append(time_ns)
-                messages.append(_little(bytes(data), connection.msgtype))
-                count += 1
-                if count == BATCH:
-                    yield from ((topic, *group) for topic, group in waiting.items())
-                    waiting, count = {}, 0
-        except GeneratorExit:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
-            self._note(f"reading {self.path} ended early: {error}")
-        yield from ((topic, *group) for topic, group in waiting.items())
+    def _open(self) -> None:
+        found = self._contents()
+        self.notes += found.notes
+        self._counts = dict(found.counts)
+        scratch = Path(self._stack.enter_context(TemporaryDirectory(prefix="rtc_ros_bag_")))
+        files: dict[str, BagFile] = {}
+        paths: dict[str, Path] = {}
+        broken: list[str] = []
+        self._stack.callback(lambda: bag_files.closed(list(files.values())))
+        for path in sorted(found.files):
+            try:
+                file = bag_files.opened(path, scratch)
+            except (ValueError, OSError, MemoryError) as error:
+                broken.append(f"{path.name} can't be read: {' '.join(str(error).split())}")
+                continue
+            files[file.name], paths[file.name] = file, path
+        problems = [*broken, *(p for f in files.values() for p in f.problems)]
+        if problems and all(f.first_ns is None for f in files.values()):
+            first = "; ".join(problems[:3]) + (" …" if len(problems) > 3 else "")
+            raise BagError(f"{self.path} holds nothing that can be read: {first}")
+        for text in broken:
+            self._note(f"{text}; what it held is missing")
+        kept, doubles = bag_files.without_doubles(list(files.values()))
+        self._groups, unclear = bag_files.in_order(kept, [paths[f.name] for f in kept])
+        for text in (*doubles, unclear, *(p for f in kept for p in f.problems)):
+            self._note(text)
+        self._learn(kept)
 
-    def _note_cut(self, scan: McapScan) -> None:
-        if scan.cut is not None and "closing records" not in scan.cut:
-            self._note(f"{scan.path.name} was read up to the cut: {scan.cut}")
+    def _contents(self) -> Contents:
+        path = self.path
+        if not path.exists():
+            raise BagError(f"there is no {path}")
+        if path.is_file():
+            if not bag_files.is_recording(path):
+                raise BagError(f"{path} is not a rosbag2 recording: name a folder, .mcap or .db3")
+            beside = [p for p in path.parent.iterdir() if bag_files.is_recording(p)]
+            if len(beside) < 2 or bag_files.numbers_of(beside) is None:
+                return Contents([path])
+            said = f"only {path.name} was read, of the {len(beside)} files of its recording"
+            return Contents([path], notes=[said])
+        found = bag_files.contents(path)
+        if not found.files:
+            lacks = (
+                "no .mcap or .db3 file beside its metadata.yaml"
+                if (path / bag_files.METADATA).exists()
+                else "neither metadata.yaml nor an .mcap or .db3 file"
+            )
+            raise BagError(f"{path} holds {lacks}")
+        return found
 
-    def _check_definition(self, channel: ScannedChannel) -> None:
+    def _learn(self, files: Sequence[BagFile]) -> None:
+        types: dict[str, set[str]] = {}
+        counts: Counter[str] = Counter()
+        for file in files:
+            counts.update(file.counts)
+            for topic, msgtype in file.types:
+                types.setdefault(topic, set()).add(msgtype)
+        for topic, known in sorted(types.items()):
+            if len(known) > 1:
+                self.mixed[topic] = known
+            else:
+                self.topics[topic] = next(iter(known))
+        for topic, count in counts.items():
+            self._counts[topic] = max(count, self._counts.get(topic, 0))
+
+    def _batches(self, topics: Sequence[str]) -> Iterator[Batch]:
+        """Yield the messages as they were sent, and note what is missing."""
+        seen: Counter[str] = Counter()
+        damaged: Counter[str] = Counter()
+        for group in self._groups:
+            blocks = group[0].blocks(topics) if len(group) == 1 else _merged(group, topics)
+            for block in blocks:
+                for channel, times, data in block:
+                    seen[channel.topic] += len(times)
+                    plain = [_plain(d, channel) for d in data]
+                    if None in plain:
+                        damaged[channel.topic] += plain.count(None)
+                        times = [t for t, d in zip(times, plain, strict=True) if d is not None]
+                    yield channel, times, [d for d in plain if d is not None]
+            for file in group:
+                for text in file.problems:
+                    self._note(text)
+        for topic in topics:
+            if damaged[topic]:
+                self._note(f"{damaged[topic]} damaged messages on {topic} left out")
+            expected = self._counts.get(topic, 0)
+            if seen[topic] < expected:
+                self._note(
+                    f"of the {expected} messages that were recorded on {topic} "
+                    f"{expected - seen[topic]} are missing"
+                )
+
+    def _check_definition(self, channel: Channel) -> None:
         try:
             same = _is_standard(channel)
         except Exception as error:  # noqa: BLE001 - whatever broken text leads to
@@ -148,95 +207,54 @@ class Bag:
                 "ROS 2 has"
             )
 
-    def _parts(self) -> list[Path]:
-        path = self.path
-        if not path.exists():
-            raise BagError(f"there is no {path}")
-        if path.is_file():
-            if path.suffix not in (".mcap", ".db3"):
-                raise BagError(f"{path} is not a rosbag2 recording: name a folder, .mcap or .db3")
-            return [path]
-        if (path / "metadata.yaml").is_file():
-            return [path]
-        files = sorted([*path.glob("*.mcap"), *path.glob("*.db3")])
-        if not files:
-            raise BagError(f"{path} holds neither metadata.yaml nor an .mcap or .db3 file")
-        self._note(f"{path} has no metadata.yaml: the recording was not finished")
-        return files
-
-    def _salvage(self, part: Path, error: Exception) -> None:
-        files = sorted(part.glob("*.mcap")) if part.is_dir() else [part]
-        readable = 0
-        for file in files:
-            if file.suffix != ".mcap":
-                continue
-            try:
-                scan = McapScan(file)
-                found = {(c.topic, c.msgtype) for c, _, _ in scan.messages()}
-            except (ValueError, OSError):
-                continue
-            if found:
-                readable += 1
-                self._sources.append(scan)
-                self._learn(iter(found))
-            if scan.cut is not None:
-                self._note(f"{file.name} is not complete, read up to the cut: {scan.cut}")
-        if not readable:
-            why = " ".join(str(error).split()) or type(error).__name__
-            raise BagError(f"{part} can't be read: {why}") from error
-
-    def _scanned(self, scan: McapScan, topics: set[str]) -> Iterator[tuple[str, int, Any]]:
-        for channel, time_ns, data in scan.messages():
-            if channel.topic not in topics:
-                continue
-            try:
-                message = _store(channel).deserialize_cdr(data, channel.msgtype)
-            except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
-                self._note(f"reading {scan.path.name} ended early: {error}")
-                return
-            yield channel.topic, time_ns, message
-
-    def _learn(self, pairs: Iterator[tuple[str, str]]) -> None:
-        for topic, msgtype in pairs:
-            known = self.topics.setdefault(topic, msgtype)
-            if known != msgtype:
-                raise BagError(f"{self.path}: {topic} has two types, {known} and {msgtype}")
-
     def _note(self, text: str) -> None:
-        if text not in self.notes:
+        if text and text not in self.notes:
             self.notes.append(text)
 
 
-def _mcap_files(reader: AnyReader) -> list[McapScan]:
-    """Return the files that can be read without rosbags: mcap, messages not compressed singly."""
-    scans = []
-    for part in reader.readers:
-        if getattr(part, "compression_mode", None) == "message":
-            return []
-        storage = getattr(part, "storage", None)
-        for file in getattr(storage, "storages", [storage]):
-            if not isinstance(file, McapReader):
-                return []
-            try:
-                scans.append(McapScan(Path(str(file.path))))
-            except (ValueError, OSError):
-                return []
-    return scans
+def _merged(files: Sequence[BagFile], topics: Sequence[str]) -> Iterator[list[Batch]]:
+    """Yield the messages of files that overlap, in the order of time."""
+    block: dict[Channel, tuple[list[int], list[bytes]]] = {}
+    size = 0
+    singles = [_singly(f, topics) for f in files]
+    for time_ns, channel, data in heapq.merge(*singles, key=lambda m: m[0]):
+        times, messages = block.setdefault(channel, ([], []))
+        times.append(time_ns)
+        messages.append(data)
+        size += len(data)
+        if size > BLOCK_BYTES:
+            yield [(c, *group) for c, group in block.items()]
+            block, size = {}, 0
+    yield [(c, *group) for c, group in block.items()]
 
 
-def _little(data: bytes, msgtype: str) -> bytes:
-    """Return the message as little endian CDR."""
+def _singly(file: BagFile, topics: Sequence[str]) -> Iterator[tuple[int, Channel, bytes]]:
+    for block in file.blocks(topics):
+        yield from sorted(
+            ((t, c, d) for c, times, data in block for t, d in zip(times, data, strict=True)),
+            key=lambda m: m[0],
+        )
+
+
+def _plain(data: bytes, channel: Channel) -> bytes | None:
+    """Return the message as little endian CDR, None where it is damaged."""
     if data[:2] == b"\x00\x01":
         return data
-    store = standard_types()
     try:
-        return bytes(store.serialize_cdr(store.deserialize_cdr(data, msgtype), msgtype))
-    except Exception:  # noqa: BLE001 - damaged: whoever reads it says so
-        return data
+        if data.startswith(_ZSTD):
+            data = zstd.decompress(data)
+            if data[:2] == b"\x00\x01":
+                return data
+        store = _store(channel)
+        return bytes(
+            store.serialize_cdr(store.deserialize_cdr(data, channel.msgtype), channel.msgtype)
+        )
+    except Exception:  # noqa: BLE001 - whatever broken bytes lead to
+        return None
 
 
 @functools.lru_cache(maxsize=64)
-def _is_standard(channel: ScannedChannel) -> bool:
+def _is_standard(channel: Channel) -> bool:
     store = standard_types()
     if not channel.definition or channel.msgtype not in store.fielddefs:
         return True
@@ -244,15 +262,18 @@ def _is_standard(channel: ScannedChannel) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def _store(channel: ScannedChannel) -> Typestore:
+def _store(channel: Channel) -> Typestore:
     """Return the types for one channel, from the definition that the file carries."""
     if not channel.definition:
         return standard_types()
     store = get_typestore(Stores.EMPTY)
-    parse = (
-        get_types_from_msg(channel.definition, channel.msgtype)
-        if channel.encoding == "ros2msg"
-        else get_types_from_idl(channel.definition)
-    )
-    store.register(parse)
+    if channel.encoding == "ros2msg":
+        store.register(get_types_from_msg(channel.definition, channel.msgtype))
+        return store
+    types: dict[str, Any] = {}
+    # Several definitions come one after the other, each with a headline.
+    for text in channel.definition.split("=" * 80 + "\n"):
+        if text.strip():
+            types |= get_types_from_idl(text.split("\n", 1)[1] if text[:5] == "IDL: " else text)
+    store.register(types)
     return store

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
-from rtc_ros.bags.cdr import CdrError
+from rtc_ros.bags.cdr import CdrError, stamp_ns
 from rtc_ros.bags.columns import CommandColumns, chunk_of, settings_of, swap_of
 from rtc_ros.bags.command_reader import read_commands
 from rtc_ros.bags.joint_columns import JointColumns
@@ -17,6 +18,12 @@ from rtc_ros.core.continuity.run_log import RunLog, SwapEvent
 
 AT_ONCE = SPAN + LEAD
 """Records that are read before some are judged."""
+
+TIMED = 50
+"""Messages of a topic whose stamps are held against the times of their receipt."""
+
+OTHER_CLOCK_S = 0.5
+"""Stamps of two topics that differ by more against their receipt are of two clocks."""
 
 KEPT = 1000
 """Chunks and events that are kept where none of them belongs to a record at hand."""
@@ -76,6 +83,8 @@ class RunColumns:
         self._chunks: list[tuple[tuple[str, ...], ActionChunk]] = []
         self._settings: list[tuple[int, Mapping[str, object]]] = []
         self._strange = self._refused = self._dropped = 0
+        # How much later than its stamp a message came [ns], of the first ones on each topic.
+        self._delays: dict[str, list[int]] = {}
 
     def __len__(self) -> int:
         return len(self._commands)
@@ -87,6 +96,11 @@ class RunColumns:
             BagError: they can't be of one run.
         """
         try:
+            if topic == self._topics.executed or topic in self._topics.joint_states:
+                delays = self._delays.setdefault(topic, [])
+                few = slice(max(0, TIMED - len(delays)))
+                pairs = zip(times_ns[few], data[few], strict=True)
+                delays += [at - (stamp_ns(message) or at) for at, message in pairs]
             if topic == self._topics.executed:
                 self._commands.add(data, times_ns)
                 return
@@ -128,15 +142,32 @@ class RunColumns:
                 f"{self._refused} chunks are for other joints than {self._topics.executed}, "
                 "left out"
             )
+        unmeasured = self._other_clock()
         return RunLog(
             log,
             None if self._topics.swap is None else self._swaps,
             None if self._topics.chunk is None else chunks,
-            self._measured.log(log.joints) if self._topics.joint_states else None,
+            self._measured.log(log.joints)
+            if self._topics.joint_states and not unmeasured
+            else None,
             tuple(said),
             tuple(self._settings),
             self._dropped + len(chunks),
+            unmeasured=unmeasured,
         )
+
+    def _other_clock(self) -> str:
+        """Return the sentence about joint states whose stamps can't be held to the commands'."""
+        ours = median(self._delays.get(self._topics.executed) or [0])
+        for topic in self._topics.joint_states:
+            ahead = (ours - median(self._delays.get(topic) or [ours])) * 1e-9
+            if abs(ahead) > OTHER_CLOCK_S:
+                where = "ahead of" if ahead > 0 else "behind"
+                return (
+                    f"the joint states on {topic} are stamped by another clock, "
+                    f"{abs(ahead):.1f} s {where} that of {self._topics.executed}"
+                )
+        return ""
 
     def drop(self, count: int) -> None:
         """Forget the ``count`` oldest records, and what belongs only to them."""

@@ -75,6 +75,12 @@ def find_topic(
     Raises:
         BagError: the named one isn't there or has another type, or the choice isn't clear.
     """
+    mixed = [
+        t for t in bag.mixed if t == named or (named is None and f"/{t}".endswith(f"/{usual}"))
+    ]
+    if mixed and (named is not None or space is None or f"{space}{usual}" in mixed):
+        kinds = " and ".join(sorted(bag.mixed[mixed[0]]))
+        raise BagError(f"{bag.path}: {mixed[0]} has two types, {kinds}")
     if named is not None:
         if named not in bag.topics:
             raise BagError(f"{bag.path} has no topic {named}; it has {', '.join(bag.topics)}")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rtc_ros.controller.joint_limits_file import yaml_limits
+from rtc_ros.controller.joint_limits_file import LimitsFile, yaml_limits
 from rtc_ros.core.jerk import jerk_window, jerk_windows
-from rtc_ros.core.limits import JointLimits
+from rtc_ros.core.limits import BRAKE_ROWS, JointLimits
 from rtc_ros.core.urdf import StatedLimits, urdf_limits
 from rtc_ros.ros.parameters import ConfigurationError, per_joint
 
@@ -29,8 +29,8 @@ _WORDS = {
     "jerk": "jerk limit",
 }
 _NEEDED = ("lower", "upper", "velocity")
-_NONE = ""
-"""The origin of a limit that a joint doesn't have."""
+_POSITIONS = ("lower", "upper")
+_ENDS = {"lower": "-.inf", "upper": ".inf"}
 BRAKE_S = 3.0
 """Braking at the end of the process is given up after this: a launch kills it after 5 s."""
 _MOST_S = 1.0
@@ -45,6 +45,11 @@ def joint_limits(
 ) -> tuple[JointLimits, list[str]]:
     """Return the limits, and sentences that say where each of them comes from.
 
+    A source that states no limit (NaN, and an infinite velocity) leaves it to the next: parameter,
+    file, description. So every joint has a finite velocity limit, and with it a soft start. A
+    position limit may be none where that was said: by an infinite parameter, by a continuous
+    joint, by ``wrap_joints``; an acceleration or jerk limit where none states one.
+
     Args:
         p: the controller's parameters.
         joints: the A joints.
@@ -53,104 +58,243 @@ def joint_limits(
             for limits that neither parameter nor file has.
 
     Raises:
-        ConfigurationError: a limit is missing, with the joint's name; or they can't be.
+        ConfigurationError: a limit is missing, with the joint's name and what each source has in
+            its place; or they can't be.
     """
-    stated: dict[str, list[float]] = {}
-    origin: dict[str, list[str]] = {}
-    for name, parameter in PARAMETERS.items():
-        stated[name] = per_joint(dict(p), parameter, list(joints), unset=True)
-        origin[name] = [f"parameter {parameter}"] * len(joints)
-    file, unused = p["joint_limits_file"], []
-    if file:
-        filed = yaml_limits(file)
-        _fill(stated, origin, joints, filed, file)
-        unused = _unused(joints, filed, file)
-    description = p["robot_description"]
-    needed = any(math.isnan(x) for name in _NEEDED for x in stated[name])
-    if needed and not description:
-        description = await_description()
-    if needed and description:
+    sources = Sources(p, joints)
+    if path := p["joint_limits_file"]:
+        file = yaml_limits(path, joints)
+        sources.fill(file.joints, path)
+    else:
+        file = LimitsFile({})
+    description = p["robot_description"].strip()
+    if not description and sources.needed:
+        description = await_description().strip()
+    if description and (sources.needed or sources.unlimited):
         try:
-            described = urdf_limits(description)
+            described = urdf_limits(description, joints)
         except ValueError as error:
             raise ConfigurationError(f"the joint limits can't be used: {error}") from error
-        _fill(stated, origin, joints, described, "robot_description")
-    for i, joint in enumerate(joints):
-        for name in _NEEDED:
-            if math.isnan(stated[name][i]):
-                raise ConfigurationError(_missing(joint, name, p, bool(description)))
-        for name in ("acceleration", "jerk"):
-            if math.isnan(stated[name][i]):
-                stated[name][i], origin[name][i] = math.inf, _NONE
-        if math.isinf(stated["jerk"][i]):
-            origin["jerk"][i] = _NONE
-    limits = _made(p, joints, stated, period_s)
-    return limits, [*_sentences(joints, origin), *_delayed(limits, joints, period_s), *unused]
+        sources.fill(described, "robot_description")
+    sources.wrapped()
+    for name in _NEEDED:
+        sources.refuse_missing(name, bool(description))
+    doubts = [f"{path} {doubt}" for doubt in file.doubts]
+    doubts += sources.scaled(file, path) + sources.doubts()
+    limits = _made(p, joints, sources, period_s)
+    doubts += _loose(joints, sources, limits)
+    _refuse_slow_brakes(joints, sources, limits, period_s)
+    facts = [*sources.sentences(), *_delayed(limits, joints, period_s), *sources.unused()]
+    facts += _abrupt(joints, limits)
+    return limits, [*facts, *(Doubt(sentence) for sentence in doubts)]
 
 
-def _fill(
-    stated: dict[str, list[float]],
-    origin: dict[str, list[str]],
-    joints: Sequence[str],
-    found: Mapping[str, StatedLimits],
-    where: str,
-) -> None:
-    """Take from ``found`` what isn't stated yet."""
-    for name in PARAMETERS:
-        for i, joint in enumerate(joints):
+class Doubt(str):
+    """A sentence on the limits that somebody should look at: it is logged as a warning."""
+
+
+class Sources:
+    """Each limit of each joint, with its origin, filled from one source after the other."""
+
+    def __init__(self, p: Mapping[str, Any], joints: Sequence[str]) -> None:
+        self._p, self._joints = p, joints
+        self.stated: dict[str, list[float]] = {}
+        self._origin: dict[str, list[str]] = {}
+        self._instead: dict[str, list[list[str]]] = {}
+        self._found: list[tuple[str, Mapping[str, StatedLimits]]] = []
+        for name, parameter in PARAMETERS.items():
+            values = per_joint(dict(p), parameter, list(joints), unset=True)
+            self._instead[name] = [[] for _ in joints]
+            if name == "velocity":
+                for i, value in enumerate(values):
+                    if value == math.inf:
+                        values[i] = math.nan
+                        self._instead[name][i].append(f"parameter {parameter} is inf")
+            self.stated[name] = values
+            self._origin[name] = [f"parameter {parameter}"] * len(joints)
+
+    def fill(self, found: Mapping[str, StatedLimits], where: str) -> None:
+        """Take from ``found`` what isn't stated yet."""
+        self._found.append((where, found))
+        for name, values in self.stated.items():
+            for i, joint in enumerate(self._joints):
+                limits = found.get(joint, StatedLimits())
+                value = getattr(limits, name)
+                if not math.isnan(values[i]):
+                    continue
+                if math.isnan(value):
+                    if said := limits.instead.get(name):
+                        self._instead[name][i].append(
+                            said if where == "robot_description" else f"{where} says {said}"
+                        )
+                    continue
+                part = limits.within.get(name)
+                values[i] = value
+                self._origin[name][i] = f"{where} ({part})" if part else where
+
+    def wrapped(self) -> None:
+        """Do without position limits where a joint was said to turn endlessly and has none."""
+        for i, joint in enumerate(self._joints):
+            for name, none in (("lower", -math.inf), ("upper", math.inf)):
+                if joint in self._p["wrap_joints"] and math.isnan(self.stated[name][i]):
+                    self.stated[name][i], self._origin[name][i] = none, "wrap_joints"
+
+    @property
+    def needed(self) -> bool:
+        """Whether a limit is missing that there must be."""
+        return any(math.isnan(x) for name in _NEEDED for x in self.stated[name])
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether a joint has no position limit because a parameter says so."""
+        return any(math.isinf(x) for name in _POSITIONS for x in self.stated[name])
+
+    def refuse_missing(self, name: str, described: bool) -> None:
+        """Refuse the first joint without that limit, with what each source has in its place."""
+        for i, joint in enumerate(self._joints):
+            if not math.isnan(self.stated[name][i]):
+                continue
+            said = list(self._instead[name][i])
+            if described and not said:
+                said.append("the robot description has none either")
+            elif not described:
+                said.append(_nothing_came(self._p))
+            none = "" if name == "velocity" else f" ({_ENDS[name]}: none)"
+            raise ConfigurationError(
+                f"joint {joint} has no {_WORDS[name]}: parameter {PARAMETERS[name]} must be set"
+                f"{none}, or joint_limits_file or the robot description must have it "
+                f"({'; '.join(said)})"
+            )
+
+    def scaled(self, file: LimitsFile, path: str) -> list[str]:
+        """Slow down by the file's factor, as MoveIt does; say so, and what isn't scaled."""
+        lines = []
+        values, origin = self.stated["velocity"], self._origin["velocity"]
+        mine = [i for i, at in enumerate(origin) if not at.startswith("parameter ")]
+        if file.velocity_scale != 1 and mine:
+            for i in mine:
+                values[i] *= file.velocity_scale
+                origin[i] += f" × {file.velocity_scale:g}"
+            slow = ", ".join(f"{self._joints[i]} {values[i]:.3g}" for i in mine)
+            lines.append(
+                f"default_velocity_scaling_factor {file.velocity_scale:g} of {path} holds, as in "
+                f"MoveIt: the velocity limits are {slow}. For more set it to 1, or max_velocity"
+            )
+        filed = any(at == path for at in self._origin["acceleration"])
+        if file.acceleration_scale != 1 and filed:
+            lines.append(
+                f"default_acceleration_scaling_factor {file.acceleration_scale:g} of {path} is "
+                "not applied: the arm is braked by this limit, too, and would stop later"
+            )
+        return lines
+
+    def doubts(self) -> list[str]:
+        """Say what was said of limits and doesn't hold, or may not be meant."""
+        lines = []
+        for i, joint in enumerate(self._joints):
+            if f"parameter {PARAMETERS['velocity']} is inf" in self._instead["velocity"][i]:
+                lines.append(
+                    f"parameter {PARAMETERS['velocity']} of {joint} is inf, which is no limit: "
+                    f"{self.stated['velocity'][i]:g} from {self.of('velocity', i)} holds"
+                )
+            for name in _POSITIONS:
+                parameter = f"parameter {PARAMETERS[name]}"
+                other = self._elsewhere(name, joint)
+                if other and math.isinf(self.stated[name][i]) and self.of(name, i) == parameter:
+                    lines.append(
+                        f"{parameter} says that {joint} has no {_WORDS[name]}, though {other}"
+                    )
+        for _, found in self._found:
+            for joint in self._joints:
+                lines += found.get(joint, StatedLimits()).doubts
+        return lines
+
+    def _elsewhere(self, name: str, joint: str) -> str:
+        for where, found in self._found:
             value = getattr(found.get(joint, StatedLimits()), name)
-            if math.isnan(stated[name][i]) and not math.isnan(value):
-                stated[name][i], origin[name][i] = value, where
+            if math.isfinite(value):
+                return f"{where} has {value:g}"
+        return ""
+
+    def unused(self) -> list[str]:
+        """Say which limits the sources state in vain."""
+        lines = []
+        for where, found in self._found:
+            whose: dict[str, list[str]] = {}
+            for joint in self._joints:
+                for key in found.get(joint, StatedLimits()).unused:
+                    whose.setdefault(key, []).append(joint)
+            lines += [
+                f"{key} of {', '.join(mine)} in {where} is not kept: there is no such limit here"
+                for key, mine in whose.items()
+            ]
+        return lines
+
+    def of(self, name: str, i: int) -> str:
+        """Return where a limit comes from."""
+        return self._origin[name][i]
+
+    def sentences(self) -> list[str]:
+        """Return, for each limit, where it comes from, joints of one origin together."""
+        lines = []
+        for name, places in self._origin.items():
+            whose: dict[str, list[str]] = {}
+            without: dict[str, list[str]] = {}
+            for i, place in enumerate(places):
+                value = self.stated[name][i]
+                said = name in _POSITIONS or place.startswith("parameter ")
+                if math.isfinite(value):
+                    whose.setdefault(place, []).append(self._joints[i])
+                elif math.isnan(value) or not said:
+                    without.setdefault("", []).append(self._joints[i])
+                else:
+                    without.setdefault(f" ({place})", []).append(self._joints[i])
+            if not whose and name == "jerk":
+                continue
+            none = [f"none for {', '.join(mine)}{why}" for why, mine in without.items()]
+            if not whose and list(without) == [""]:
+                lines.append(
+                    f"no {_WORDS[name]}s: neither parameter {PARAMETERS[name]} nor a "
+                    "joint_limits_file has them"
+                )
+                continue
+            one = len(whose) == 1 and not without
+            parts = [at + ("" if one else f" ({', '.join(mine)})") for at, mine in whose.items()]
+            have = f"{_WORDS[name]}s from {'; '.join(parts)}" if parts else f"{_WORDS[name]}s"
+            lines.append("; ".join([have, *none]) if parts else f"{have}: {'; '.join(none)}")
+        return lines
 
 
-def _unused(joints: Sequence[str], found: Mapping[str, StatedLimits], where: str) -> list[str]:
-    """Say which limits a file states in vain."""
-    whose: dict[str, list[str]] = {}
-    for joint in joints:
-        for key in found.get(joint, StatedLimits()).unused:
-            whose.setdefault(key, []).append(joint)
-    return [
-        f"{key} of {', '.join(mine)} in {where} is not kept: there is no such limit here"
-        for key, mine in whose.items()
-    ]
-
-
-def _missing(joint: str, name: str, p: Mapping[str, Any], described: bool) -> str:
-    if described:
-        seen = "the robot description has none either"
-    elif p["robot_description_topic"]:
-        seen = (
-            f"nothing came on {p['robot_description_topic']} within "
-            f"{p['robot_description_timeout']:g} s"
-        )
-    else:
-        seen = "no robot_description_topic is set"
-    file = f", {p['joint_limits_file']} doesn't have it" if p["joint_limits_file"] else ""
+def _nothing_came(p: Mapping[str, Any]) -> str:
+    if not p["robot_description_topic"]:
+        return "no robot_description_topic is set"
     return (
-        f"joint {joint} has no {_WORDS[name]}: parameter {PARAMETERS[name]} must be set, or "
-        f"joint_limits_file or the robot description must have it ({seen}{file})"
+        f"nothing came on {p['robot_description_topic']} within "
+        f"{p['robot_description_timeout']:g} s"
     )
 
 
 def _made(
-    p: Mapping[str, Any], joints: Sequence[str], stated: dict[str, list[float]], period_s: float
+    p: Mapping[str, Any], joints: Sequence[str], sources: Sources, period_s: float
 ) -> JointLimits:
     margin = np.array(per_joint(dict(p), "position_margin", list(joints)))
     if (margin < 0).any():
         raise ConfigurationError("a position_margin is negative; it is kept from both limits")
-    lower, upper = np.array(stated["lower"]), np.array(stated["upper"])
+    stated = {name: np.array(values) for name, values in sources.stated.items()}
+    lower, upper = stated["lower"], stated["upper"]
     for i, joint in enumerate(joints):
         if not lower[i] + margin[i] < upper[i] - margin[i]:
             within = f" with the margin {margin[i]:g}" if margin[i] else ""
             raise ConfigurationError(
                 f"the joint limits can't be used: the lower limit of {joint}, {lower[i]:g}, is "
-                f"not below its upper limit {upper[i]:g}{within}"
+                f"not below its upper limit {upper[i]:g}{within} (from {sources.of('lower', i)} "
+                f"and {sources.of('upper', i)})"
             )
         for name in ("velocity", "acceleration", "jerk"):
             if stated[name][i] <= 0:
                 raise ConfigurationError(
                     f"the joint limits can't be used: the {_WORDS[name]} of {joint} is "
-                    f"{stated[name][i]:g}; it could never move"
+                    f"{stated[name][i]:g}; it could never move (from {sources.of(name, i)})"
                 )
     endless = p["wrap_joints"]
     for joint in endless:
@@ -160,18 +304,69 @@ def _made(
         if math.isfinite(lower[i]) or math.isfinite(upper[i]):
             raise ConfigurationError(
                 f"wrap_joints names {joint}, which has position limits ({lower[i]:g} to "
-                f"{upper[i]:g}): the short way may lead past them"
+                f"{upper[i]:g}): the short way may lead past them; if it has none, say so with "
+                "position_lower -.inf and position_upper .inf"
             )
-    return JointLimits.from_velocity(
-        (lower + margin).tolist(),
-        (upper - margin).tolist(),
-        stated["velocity"],
-        period_s,
-        stated["acceleration"],
-        [2 * math.pi if j in endless else 0.0 for j in joints],
-        p["limit_mode"] == "path",
-        stated["jerk"],
+    try:
+        return JointLimits.from_velocity(
+            (lower + margin).tolist(),
+            (upper - margin).tolist(),
+            stated["velocity"].tolist(),
+            period_s,
+            _or_none(stated["acceleration"]),
+            [2 * math.pi if j in endless else 0.0 for j in joints],
+            p["limit_mode"] == "path",
+            _or_none(stated["jerk"]),
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"the joint limits can't be used: {error}") from error
+
+
+def _or_none(values: np.ndarray) -> list[float]:
+    return np.where(np.isnan(values), np.inf, values).tolist()  # type: ignore[no-any-return]
+
+
+def _loose(joints: Sequence[str], sources: Sources, limits: JointLimits) -> list[str]:
+    """Refuse, or doubt where a parameter says it, a velocity limit that limits nothing."""
+    lines = []
+    span = np.where(limits.turn > 0, 0.5 * limits.turn, limits.upper - limits.lower)
+    for i in np.flatnonzero(limits.max_step >= span):
+        said = (
+            f"the velocity limit of {joints[i]}, {sources.stated['velocity'][i]:g} from "
+            f"{sources.of('velocity', i)}, lets it cross {span[i]:.3g}, all its way, within one "
+            "period: it limits nothing"
+        )
+        if not sources.of("velocity", i).startswith("parameter "):
+            raise ConfigurationError(
+                f"the joint limits can't be used: {said}. Set max_velocity to what the arm may do"
+            )
+        lines.append(said)
+    return lines
+
+
+def _refuse_slow_brakes(
+    joints: Sequence[str], sources: Sources, limits: JointLimits, period_s: float
+) -> None:
+    steps = limits.max_step / limits.max_bend
+    worst = int(np.argmax(steps))
+    if steps[worst] <= BRAKE_ROWS:
+        return
+    speed, braked = (sources.stated[name][worst] for name in ("velocity", "acceleration"))
+    raise ConfigurationError(
+        f"the joint limits can't be used: with the acceleration limit {braked:g} of "
+        f"{joints[worst]} (from {sources.of('acceleration', worst)}) braking from its velocity "
+        f"limit {speed:g} takes {steps[worst] * period_s:.4g} s (at most "
+        f"{BRAKE_ROWS * period_s:g}): raise max_acceleration or lower max_velocity"
     )
+
+
+def _abrupt(joints: Sequence[str], limits: JointLimits) -> list[str]:
+    """Say where an acceleration limit (1000 is often found) is as good as none."""
+    loose = np.isfinite(limits.max_bend) & (limits.max_bend >= limits.max_step)
+    if not loose.any():
+        return []
+    named = ", ".join(joints[i] for i in np.flatnonzero(loose))
+    return [f"the acceleration limit of {named} lets it stop from full speed within one period"]
 
 
 def slow_to_brake(limits: JointLimits, period_s: float) -> str:
@@ -212,26 +407,3 @@ def _delayed(limits: JointLimits, joints: Sequence[str], period_s: float) -> lis
         f"because of the jerk limits each command is the mean of the last {n:g} rows, "
         f"{longer_s / 2 * 1e3:g} ms late; a stop takes {longer_s * 1e3:g} ms longer"
     ]
-
-
-def _sentences(joints: Sequence[str], origin: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return, for each limit, where it comes from, joints of one origin together."""
-    lines = []
-    for name, places in origin.items():
-        whose: dict[str, list[str]] = {}
-        for joint, place in zip(joints, places, strict=True):
-            whose.setdefault(place, []).append(joint)
-        without = whose.pop(_NONE, [])
-        if not whose and name == "jerk":
-            continue
-        if not whose:
-            lines.append(
-                f"no {_WORDS[name]}s: neither parameter {PARAMETERS[name]} nor a "
-                "joint_limits_file has them"
-            )
-            continue
-        one = len(whose) == 1 and not without
-        parts = [at + ("" if one else f" ({', '.join(mine)})") for at, mine in whose.items()]
-        none = f"; none for {', '.join(without)}" if without else ""
-        lines.append(f"{_WORDS[name]}s from {'; '.join(parts)}{none}")
-    return lines

@@ -20,8 +20,7 @@ from rtc_ros.controller.command_output import CommandGroup
 from rtc_ros.controller.command_watch import CommandWatch
 from rtc_ros.controller.gate import Gate
 from rtc_ros.controller.group_parameters import read_groups
-from rtc_ros.controller.limit_sources import BRAKE_S, joint_limits, slow_to_brake
-from rtc_ros.controller.parameters import CONTROLLER
+from rtc_ros.controller.limit_sources import BRAKE_S, Doubt, joint_limits, slow_to_brake
 from rtc_ros.controller.reports import DRY_RUN, ExecutedReports, MotionReports, tick_report
 from rtc_ros.controller.robot_description import await_description
 from rtc_ros.controller.tick import ControlTick
@@ -37,9 +36,9 @@ from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.ros.diagnostics import Diagnostics, Report, logged
 from rtc_ros.ros.joint_input import JointInput
 from rtc_ros.ros.parameter_record import announce_parameters
-from rtc_ros.ros.parameter_table import COMMON
-from rtc_ros.ros.parameters import declare, handoff_base, named_once, per_joint, require
+from rtc_ros.ros.parameters import declare_all, handoff_base, named_once, per_joint, require
 from rtc_ros.ros.runner import run_node
+from rtc_ros.running.entry import leave_after
 
 
 class ControllerNode(Node):
@@ -48,7 +47,7 @@ class ControllerNode(Node):
     def __init__(self) -> None:
         """Declare, check and connect everything; the tick begins with ``run``."""
         super().__init__("rtc_controller")
-        p = declare(self, COMMON) | declare(self, CONTROLLER)
+        p = declare_all(self, "rtc_controller")
         require(p, "joints", "command_groups")
         named_once(p["joints"], "joints")
         self._joints: list[str] = p["joints"]
@@ -122,7 +121,11 @@ class ControllerNode(Node):
             ),
         )
         for sentence in origins:
-            self.get_logger().info(sentence)
+            # Two lines on purpose: rclpy refuses one line that logs at two severities.
+            if isinstance(sentence, Doubt):
+                self.get_logger().warning(sentence)
+            else:
+                self.get_logger().info(sentence)
         if slow := slow_to_brake(limits, self._period_s):
             self.get_logger().warning(f"{slow}: call ~/stop first")
         return limits
@@ -239,9 +242,9 @@ class ControllerNode(Node):
 
 
 def main() -> None:
-    """Run the node until SIGINT or SIGTERM."""
-    run_node(ControllerNode)
+    """Run the node until a signal asks to end."""
+    run_node(ControllerNode, alone_as="rtc_controller")
 
 
 if __name__ == "__main__":
-    main()
+    leave_after(main)

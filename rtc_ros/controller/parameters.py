@@ -15,8 +15,9 @@ CONTROLLER = (
         "position_lower",
         UNSET,
         "Lower position limit per joint, in the order of `joints`, or one for all (-.inf: none). "
-        "Not set, or .nan for a joint: from joint_limits_file, else from the robot description. "
-        "A joint without limit is refused.",
+        "Not set, or .nan for a joint: from joint_limits_file, else from the robot description, "
+        "where a continuous joint has none, nor has one of wrap_joints that nobody limits. "
+        "Any other joint without limit is refused.",
         "robot units",
     ),
     Parameter(
@@ -35,7 +36,8 @@ CONTROLLER = (
         "max_velocity",
         UNSET,
         "Velocity limit per joint: no step changes a command by more than this times Δt. "
-        "Not set: as position_lower.",
+        "Not set, or .inf, which is no limit: from joint_limits_file, else from the robot "
+        "description. A joint without a finite one is refused.",
         "robot units / s",
     ),
     Parameter(
@@ -43,8 +45,8 @@ CONTROLLER = (
         UNSET,
         "Acceleration limit per joint: the velocity of the commands changes by no more than this "
         "times Δt in a step, and whatever ends the motion, the arm is braked by it. Not set: from "
-        "joint_limits_file, else none (.inf), and the arm stops within a step (with max_jerk "
-        "later).",
+        "joint_limits_file, else from the robot description if it is needed anyway, else none "
+        "(.inf), and the arm stops within a step (with max_jerk later).",
         "robot units / s²",
     ),
     Parameter(
@@ -69,13 +71,17 @@ CONTROLLER = (
         "",
         "A joint_limits.yaml as MoveIt has it (max_velocity, max_acceleration, max_jerk, "
         "min_position and max_position by joint), for limits that no parameter sets. The lesser "
-        "of max_acceleration and max_deceleration holds for both.",
+        "of max_acceleration and max_deceleration holds for both. A limit whose has_… is false "
+        "or that is .inf is not stated: the robot description's holds. Its "
+        "default_velocity_scaling_factor scales all velocity limits that no parameter sets.",
+        path=True,
     ),
     Parameter(
         "robot_description",
         "",
         "The URDF as text, for limits that neither parameter nor file has (continuous joints have "
-        "no position limit). Empty: from robot_description_topic, if it is needed.",
+        "no position limit). The narrowest of its limits, its safety_controller's and its "
+        "ros2_control's counts. Empty: from robot_description_topic, if it is needed.",
     ),
     Parameter(
         "robot_description_topic",

@@ -16,7 +16,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
-from rtc_ros.ros.runner import ask_for_realtime
+from rtc_ros.ros.runner import ask_for_realtime, end_with_failure
 
 _KEPT = 3000
 """Ticks that the lateness figures cover: a minute at 50 Hz."""
@@ -79,6 +79,32 @@ class _Ticker(ABC):
         self._period_ns = round(period_s * 1e9)
         self._deadline_ns = 0
         self._on_tick = on_tick
+        self._failures = 0
+
+    def _do(self, late_s: float, missed: int) -> bool:
+        """Tick once; return whether to go on.
+
+        The first tick that fails lets the node close; the ticks after it brake the arm, and end
+        where one of them fails, too.
+        """
+        try:
+            self._on_tick(late_s, missed)
+        except Exception:  # noqa: BLE001 - a defect; a node that doesn't tick must not live on
+            self._failures += 1
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                traceback.print_exc()
+                print(
+                    "the control tick failed: ending; "
+                    + ("the driver has the last command" if self._failed else "braking first"),
+                    file=sys.stderr,
+                    flush=True,
+                )
+            end_with_failure()
+        return not self._failed
+
+    @property
+    def _failed(self) -> bool:
+        return self._failures > 1
 
     @abstractmethod
     def _now_ns(self) -> int:
@@ -101,10 +127,7 @@ class _Ticker(ABC):
 
 
 class DeadlineTicker(_Ticker):
-    """Ticks on absolute deadlines of CLOCK_MONOTONIC, in a thread of its own.
-
-    An exception in a tick shuts the ROS context down, which ends the process with exit code 1.
-    """
+    """Ticks on absolute deadlines of CLOCK_MONOTONIC, in a thread of its own."""
 
     def __init__(
         self, period_s: float, on_tick: Callable[[float, int], None], priority: int = 0
@@ -141,13 +164,7 @@ class DeadlineTicker(_Ticker):
                 time.sleep(wait_ns * 1e-9)
             late_ns = time.monotonic_ns() - self._deadline_ns
             self.lateness.add(late_ns * 1e-9)
-            try:
-                self._on_tick(late_ns * 1e-9, self.lost())
-            except Exception:  # noqa: BLE001 - a defect; a node that ticks no more must not live on
-                traceback.print_exc()
-                print("the control tick failed: ending; the driver has the last command",
-                      file=sys.stderr, flush=True)  # fmt: skip
-                rclpy.try_shutdown()
+            if not self._do(late_ns * 1e-9, self.lost()):
                 return
             self._deadline_ns += self._period_ns
 
@@ -181,7 +198,7 @@ class TimerTicker(_Ticker):
     @property
     def alive(self) -> bool:
         """Whether it ticks."""
-        return rclpy.ok(context=self._node.context)
+        return not self._failed and bool(rclpy.ok(context=self._node.context))
 
     def _now_ns(self) -> int:
         return int(self._clock.now().nanoseconds)
@@ -196,5 +213,6 @@ class TimerTicker(_Ticker):
         missed = self.lost()
         late_s = self.late_s()
         self.lateness.add(late_s)
-        self._on_tick(late_s, missed)
+        if not self._do(late_s, missed):
+            self._timer.cancel()
         self._deadline_ns += self._period_ns

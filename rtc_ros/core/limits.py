@@ -7,8 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+BRAKE_ROWS = 2000
+"""More rows than this no braking takes: 40 s at 50 Hz."""
 _FAR = 1e12
 """Stands for an infinite way to a limit, so that nothing divides infinities."""
+_BEYOND = 1e290
+"""No row is asked for farther out: so far below the largest float64 (1.8e308) that a difference
+of two positions can't overflow, whatever finite numbers a policy or a joint state has."""
+_LEAST, _MOST = 1e-100, 1e100
+"""What a finite limit may be: within these nothing that is made of limits over- or underflows."""
+_TURNS = 2.0**40
+"""An angle this many turns away is too coarse a number to say where in a turn it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +42,11 @@ class JointLimits:
     """Whether any joint's acceleration is limited."""
     turns: bool = field(init=False)
     _free: np.ndarray = field(init=False)
+    _any_free: bool = field(init=False)
     _bend: np.ndarray = field(init=False)
+    _least: np.ndarray = field(init=False)
+    _most: np.ndarray = field(init=False)
+    _half_turn: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("max_bend", "turn", "max_twist"):
@@ -53,8 +66,13 @@ class JointLimits:
                 f"not below its upper limit {self.upper[bad]:g}"
             )
         for name, values in zip(("velocity", "acceleration", "jerk"), sizes, strict=True):
-            if (np.asarray(values) <= 0).any():
-                raise ValueError(f"a {name} limit is zero or negative; the arm could never move")
+            if (np.asarray(values) < _LEAST).any():
+                raise ValueError(
+                    f"a {name} limit is zero or negative (or less than {_LEAST:g}); "
+                    "the arm could never move"
+                )
+        if (np.isfinite(numbers) & (np.abs(numbers) > _MOST)).any():
+            raise ValueError(f"a joint limit is beyond {_MOST:g}; use .inf for no limit")
         bounded = np.isfinite(self.lower) | np.isfinite(self.upper)
         if (both := bounded & (np.asarray(self.turn) != 0)).any():
             bad = int(np.argmax(both))
@@ -63,7 +81,12 @@ class JointLimits:
         object.__setattr__(self, "bends", not free.all())
         object.__setattr__(self, "turns", bool(np.any(self.turn)))
         object.__setattr__(self, "_free", free)
+        object.__setattr__(self, "_any_free", bool(free.any()))
         object.__setattr__(self, "_bend", np.where(free, 1.0, self.max_bend))
+        object.__setattr__(self, "_least", np.maximum(self.lower, -_BEYOND))
+        object.__setattr__(self, "_most", np.minimum(self.upper, _BEYOND))
+        half = np.where(np.asarray(self.turn) > 0, 0.5 * self.turn, np.inf)
+        object.__setattr__(self, "_half_turn", half)
 
     @classmethod
     def from_velocity(
@@ -99,11 +122,21 @@ class JointLimits:
         return cls(-infinite, infinite, infinite)
 
     def nearest(self, wanted: np.ndarray, to: np.ndarray) -> np.ndarray:
-        """Return ``wanted`` with endless joints moved by whole turns, as near ``to`` as can be."""
+        """Return ``wanted`` with endless joints moved by whole turns, as near ``to`` as can be.
+
+        An angle so far out that its float64 can't tell where in a turn it is, is ``to`` itself.
+        """
         if not self.turns:
             return wanted
-        turns = np.round((to - wanted) / np.where(self.turn > 0, self.turn, np.inf))
-        return wanted + turns * self.turn
+        # Halves: the difference of two finite numbers may be none.
+        turns = np.round((0.5 * to - 0.5 * wanted) / self._half_turn)
+        most = np.maximum.reduce(np.abs(turns), axis=None, initial=0.0)
+        if most == 0:
+            return wanted
+        if most <= _TURNS:
+            return wanted + turns * self.turn
+        far = np.abs(turns) > _TURNS
+        return np.where(far, to, wanted + np.where(far, 0.0, turns) * self.turn)
 
     def bounded_speed(self, control_period_s: float) -> np.ndarray:
         """Return the velocity limits [A] per s; infinite for a joint that turns on and on.
@@ -122,7 +155,8 @@ class JointLimits:
         """
         bend, far = self._bend, np.minimum(distance, _FAR)
         more = np.maximum(np.ceil(np.sqrt(2.0 * far / bend + 0.25) - 0.5) - 1.0, 0.0)
-        return np.where(self._free, distance, far / (more + 1.0) + 0.5 * bend * more)
+        stoppable = far / (more + 1.0) + 0.5 * bend * more
+        return np.where(self._free, distance, stoppable) if self._any_free else stoppable
 
 
 def soft_start_scale(step: np.ndarray | int, ticks: int) -> np.ndarray | float:
@@ -147,7 +181,7 @@ def limit_row(
     Near a position limit it is no faster than it can still stop. An arm that stands outside its
     position limits is led back at limited speed instead of being thrown back.
     """
-    target = _within(limits.nearest(wanted, previous), limits.lower, limits.upper)
+    target = _within(limits.nearest(wanted, previous), limits._least, limits._most)
     reach = limits.max_step * velocity_scale
     if not (limits.bends or limits.coherent):
         return _within(target, previous - reach, previous + reach)
@@ -155,17 +189,18 @@ def limit_row(
     low, high = -reach, reach
     if limits.bends:
         ahead = target if following is None else limits.nearest(following, target)
-        onward = _within(ahead, limits.lower, limits.upper) - target
+        onward = _within(ahead, limits._least, limits._most) - target
         gap = error - onward
         size = np.abs(gap)
         chase, down, up = _stoppable(size, previous, limits)
         step = np.where(size <= limits.max_bend, error, onward + np.copysign(chase, gap))
         rest = 0.0 if last_step is None else last_step
-        low = np.maximum(np.maximum(low, -down), rest - limits.max_bend)
-        high = np.minimum(np.minimum(high, up), rest + limits.max_bend)
+        # Speed and position before acceleration: a step of 0 keeps them, wherever the arm is.
+        slowest, fastest = np.maximum(low, -down), np.minimum(high, up)
+        low = _within(rest - limits.max_bend, slowest, fastest)
+        high = _within(rest + limits.max_bend, slowest, fastest)
     if limits.coherent:
         step = step * _share(step, low, high)
-    # There always is a step between the bounds: from one that was, braking is.
     return _moved(previous, _within(step, low, high), error, target, limits)
 
 
@@ -183,7 +218,9 @@ def brake_row(previous: np.ndarray, last_step: np.ndarray, limits: JointLimits) 
         least = speed * np.max(least / np.where(speed > 0, speed, 1.0))
     _, down, up = _stoppable(speed, previous, limits)
     step = _within(np.copysign(least, last_step), -down, up)
-    return _moved(previous, step, np.zeros_like(previous), previous, limits)
+    row = _moved(previous, step, np.zeros_like(previous), previous, limits)
+    # So far out that the numbers there are coarser than what is to be braked: it stands.
+    return np.where(np.abs(row - previous) < speed, row, previous)
 
 
 def at_rest(last_step: np.ndarray, limits: JointLimits) -> bool:
@@ -216,9 +253,13 @@ def limit_rows(
 
 
 def brake_rows(previous: np.ndarray, last_step: np.ndarray, limits: JointLimits) -> np.ndarray:
-    """Return the commands [R, A] from ``previous`` to rest; none where it may stop at once."""
+    """Return the commands [R, A] from ``previous`` to rest; none where it may stop at once.
+
+    R ≤ ⌈|last_step| / max_bend⌉ of the joint that needs most, and at most ``BRAKE_ROWS``, after
+    which the arm stops at once.
+    """
     rows: list[np.ndarray] = []
-    while not at_rest(last_step, limits):
+    while len(rows) < BRAKE_ROWS and not at_rest(last_step, limits):
         row = brake_row(previous, last_step, limits)
         rows.append(row)
         last_step, previous = row - previous, row
@@ -227,7 +268,7 @@ def brake_rows(previous: np.ndarray, last_step: np.ndarray, limits: JointLimits)
 
 def _stoppable(distance: np.ndarray, previous: np.ndarray, limits: JointLimits) -> np.ndarray:
     """Return ``stoppable`` of ``distance``, and of the ways to both position limits, [3, A]."""
-    ways = np.array((distance, previous - limits.lower, limits.upper - previous))
+    ways = np.array((distance, previous - limits._least, limits._most - previous))
     return limits.stoppable(np.maximum(ways, 0.0))
 
 
@@ -241,8 +282,9 @@ def _share(step: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
     bound = np.where(step < 0, -low, high)
     size = np.abs(step)
     binds = (size > bound) & (size > 0)
-    # A joint that wants no step, and may not stop at once, has none that could be shortened.
-    return float(np.clip((bound[binds] / size[binds]).min(initial=1.0), 0.0, 1.0))
+    # A joint that wants no step, and may not stop at once, has none that could be shortened; one
+    # that must go the other way for now (a bound below 0) has none to go on with.
+    return float((np.maximum(bound[binds], 0.0) / size[binds]).min(initial=1.0))
 
 
 def _moved(

@@ -16,7 +16,7 @@ from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.inference.parameters import INFERENCE
-from rtc_ros.ros.parameters import ConfigurationError, check_words
+from rtc_ros.ros.parameters import ConfigurationError, check_words, taken
 
 if TYPE_CHECKING:
     from rtc_ros.policy.protocol import PolicySpec
@@ -89,6 +89,11 @@ class LiveSettings:
                     f"{name} can be changed while the node is unconfigured: deactivate it and "
                     "clean it up first"
                 )
+            if known and known.path and not problem:
+                try:
+                    taken(known, value)
+                except ValueError as error:
+                    problem = f"parameter {name}: {error}"
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
         changes = {k: v for k, v in values.items() if k in _SETTINGS}
@@ -109,7 +114,7 @@ class LiveSettings:
         """Take over a change that was accepted; the next inference uses it."""
         values = {p.name: p.value for p in parameters}
         self.task = values.get("task", self.task)
-        self._values.update({k: v for k, v in values.items() if k in _RELOAD})
+        self._values.update({k: taken(_RELOAD[k], v) for k, v in values.items() if k in _RELOAD})
         settings = self.settings.changed(**{k: v for k, v in values.items() if k in _SETTINGS})
         if self.loop is not None:
             if settings.inject_latency_ms > self.settings.inject_latency_ms:

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from rtc_ros.core.inference_loop import InferenceLoop
@@ -18,17 +17,17 @@ from rtc_ros.inference.live_settings import LiveSettings
 from rtc_ros.inference.memory import MemoryWatch, give_back
 from rtc_ros.inference.observation import ObservationSource
 from rtc_ros.inference.output import InferenceOutput
-from rtc_ros.inference.parameters import INFERENCE
 from rtc_ros.inference.policy_loading import first_estimator, load_policy
 from rtc_ros.inference.reports import delay_report, inference_report
 from rtc_ros.inference.worker import InferenceWorker
 from rtc_ros.ros.diagnostics import Diagnostics, Report, logged
+from rtc_ros.ros.guarded_executor import GuardedThreads
 from rtc_ros.ros.joint_input import JointInput
 from rtc_ros.ros.joint_units import PolicyUnits
 from rtc_ros.ros.parameter_record import announce_parameters
-from rtc_ros.ros.parameter_table import COMMON
-from rtc_ros.ros.parameters import declare, handoff_base, require
+from rtc_ros.ros.parameters import declare_all, handoff_base, require
 from rtc_ros.ros.runner import run_node
+from rtc_ros.running.entry import leave_after
 
 if TYPE_CHECKING:
     from rtc_ros.policy.protocol import Policy
@@ -44,7 +43,7 @@ class InferenceNode(LifecycleNode):
     def __init__(self) -> None:
         """Declare and check the parameters; nothing heavy happens before configure."""
         super().__init__("rtc_inference")
-        p = declare(self, COMMON) | declare(self, INFERENCE)
+        p = declare_all(self, "rtc_inference")
         require(p, "joints", "policy_path", "cameras")
         self._p: dict[str, Any] = p
         self._joints: list[str] = p["joints"]
@@ -240,9 +239,9 @@ class InferenceNode(LifecycleNode):
 
 
 def main() -> None:
-    """Run the node until SIGINT or SIGTERM."""
-    run_node(InferenceNode, lambda: MultiThreadedExecutor(num_threads=3))
+    """Run the node until a signal asks to end."""
+    run_node(InferenceNode, lambda: GuardedThreads(num_threads=3), "rtc_inference")
 
 
 if __name__ == "__main__":
-    main()
+    leave_after(main)

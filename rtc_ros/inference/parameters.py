@@ -16,6 +16,7 @@ INFERENCE = (
         "Folder of a LeRobot SmolVLA checkpoint, or `package:NAME` for one that ships with "
         "rtc_ros. Must be set.",
         reload=True,
+        path=True,
     ),
     Parameter(
         "backbone_path",
@@ -23,6 +24,7 @@ INFERENCE = (
         "Folder of the vision-language backbone's configuration and tokenizer. Empty: the "
         "checkpoint's `backbone` folder, else what its configuration names.",
         reload=True,
+        path=True,
     ),
     Parameter(
         "weak_policy_path",
@@ -30,6 +32,7 @@ INFERENCE = (
         "Folder of a weaker checkpoint of the same shape, an early one of the same training, for "
         "the forward contrast of `bid`. Empty: none.",
         reload=True,
+        path=True,
     ),
     Parameter("device", "auto", "Torch device: auto, cpu, cuda, cuda:0 …", reload=True),
     Parameter(

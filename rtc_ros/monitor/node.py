@@ -15,12 +15,12 @@ from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.bags.topics import Topics, states_of
 from rtc_ros.core.continuity import Thresholds
-from rtc_ros.monitor.parameters import MONITOR
 from rtc_ros.report.facts import facts
 from rtc_ros.report.live_run import LiveRun, LiveState, nothing_yet
 from rtc_ros.ros.diagnostics import OK, WARN, Diagnostics, Report
-from rtc_ros.ros.parameters import declare
+from rtc_ros.ros.parameters import declare_all
 from rtc_ros.ros.runner import run_node
+from rtc_ros.running.entry import leave_after
 
 SILENT_S = 1.0
 """Without a tick for longer than this, nothing moves: that is said."""
@@ -37,7 +37,7 @@ class MonitorNode(Node):
 
     def __init__(self, name: str = "rtc_monitor", **node_options: Any) -> None:
         super().__init__(name, **node_options)
-        p = declare(self, MONITOR)
+        p = declare_all(self, "rtc_monitor")
         full = self.resolve_topic_name
         executed, swap, chunk, settings = (
             full("rtc_controller/executed"),
@@ -143,9 +143,9 @@ def now_values(state: LiveState) -> dict[str, object]:
 
 
 def main() -> None:
-    """Run the node until SIGINT or SIGTERM."""
-    run_node(MonitorNode)
+    """Run the node until a signal asks to end."""
+    run_node(MonitorNode, alone_as="rtc_monitor")
 
 
 if __name__ == "__main__":
-    main()
+    leave_after(main)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rtc_ros.controller.limit_sources import jerk_delay_s, joint_limits, slow_to_brake
+from rtc_ros.controller.limit_sources import Doubt, jerk_delay_s, joint_limits, slow_to_brake
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.joints import pose
@@ -35,7 +35,12 @@ def check_limits(setup: Setup, probe: Probe, patience_s: float) -> Iterator[Find
     except ConfigurationError as error:
         yield bad("limits", str(error), "set it; rtc_controller refuses to start like this")
         return
-    yield good("limits", "; ".join(said))
+    yield good("limits", "; ".join(s for s in said if not isinstance(s, Doubt)))
+    for sentence in said:
+        if isinstance(sentence, Doubt):
+            yield doubt(
+                "limits stated", sentence, "put right what says it, or set the parameter itself"
+            )
     if not limits.bends:
         yield doubt(
             "acceleration limits",

@@ -9,21 +9,21 @@ from typing import Any
 from rclpy.context import Context
 from rclpy.node import Node
 
-from rtc_ros.bringup import NodeToRun, nodes_to_run
+from rtc_ros.bringup import nodes_to_run
 from rtc_ros.controller.command_types import MESSAGE_TYPES
 from rtc_ros.controller.group_parameters import read_groups
-from rtc_ros.controller.parameters import CONTROLLER
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.inference.parameters import CAMERA, INFERENCE
+from rtc_ros.inference.parameters import CAMERA
 from rtc_ros.ros.joint_input import prefixed
 from rtc_ros.ros.joint_units import PolicyUnits
-from rtc_ros.ros.parameter_table import COMMON
 from rtc_ros.ros.parameters import (
     ConfigurationError,
     declare,
+    declare_all,
     handoff_base,
     named_once,
     per_joint,
+    rcl_words,
     require,
 )
 
@@ -103,12 +103,17 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
     parts: dict[str, dict[str, Any]] = {}
     problems = []
     for name, read in (("rtc_inference", _inference), ("rtc_controller", _controller)):
-        node = _node(known[name], context)
+        words = known[name].ros_arguments()
         try:
-            parts[name] = read(node)
+            node = _node(name, words, context)
+        except RuntimeError as error:
+            raise ConfigurationError(f"{params_file} can't be used: {rcl_words(error)}") from error
+        try:
+            parts[name] = read(node, words)
             parts[name]["sim_time"] = bool(node.get_parameter("use_sim_time").value)
         except ConfigurationError as error:
-            problems.append(f"{name}: {error}")
+            told = str(error)
+            problems.append(told if told.startswith(name) else f"{name}: {told}")
         finally:
             node.destroy_node()
     if problems:
@@ -151,20 +156,20 @@ def _meet(inference: Mapping[str, Any], controller: Mapping[str, Any]) -> None:
         raise ConfigurationError("; ".join(told) + ": they would never meet; set it under /**")
 
 
-def _node(run: NodeToRun, context: Context) -> Node:
+def _node(name: str, words: Sequence[str], context: Context) -> Node:
     """Make a node with a process's own arguments, which the others hardly see."""
     return Node(
-        run.executable,
+        name,
         context=context,
-        cli_args=run.ros_arguments(),
+        cli_args=list(words),
         use_global_arguments=False,
         enable_rosout=False,
         start_parameter_services=False,
     )
 
 
-def _inference(node: Node) -> dict[str, Any]:
-    values = declare(node, COMMON) | declare(node, INFERENCE)
+def _inference(node: Node, words: Sequence[str]) -> dict[str, Any]:
+    values = declare_all(node, "rtc_inference", words)
     require(values, "joints", "policy_path", "cameras")
     cameras = []
     for name in values["cameras"]:
@@ -185,8 +190,8 @@ def _inference(node: Node) -> dict[str, Any]:
     }
 
 
-def _controller(node: Node) -> dict[str, Any]:
-    values = declare(node, COMMON) | declare(node, CONTROLLER)
+def _controller(node: Node, words: Sequence[str]) -> dict[str, Any]:
+    values = declare_all(node, "rtc_controller", words)
     require(values, "joints", "command_groups")
     named_once(values["joints"], "joints")
     for name in ("resume_tolerance", "following_tolerance"):

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import rclpy
@@ -29,11 +27,13 @@ from std_msgs.msg import String
 from rtc_ros.bags.columns import settings_of
 from rtc_ros.bags.writer import BagFolderError, BagWriter, exists_already
 from rtc_ros.recorder import ros2_bag
-from rtc_ros.recorder.parameters import RECORDER
 from rtc_ros.recorder.qos import bag_qos, receives_alike, receiving_qos
+from rtc_ros.ros.guarded_executor import GuardedExecutor
 from rtc_ros.ros.parameter_record import PARAMETER_TOPICS
-from rtc_ros.ros.parameters import ConfigurationError, declare
-from rtc_ros.ros.runner import leave, tear_down
+from rtc_ros.ros.parameters import ConfigurationError, declare_all
+from rtc_ros.ros.runner import tear_down
+from rtc_ros.running.entry import leave_after
+from rtc_ros.running.signals import noted
 
 POLL_PERIOD_S = 0.1
 """How often the graph is asked for publishers: topics' types are unknown until there is one."""
@@ -57,7 +57,7 @@ class Recorder(Node):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("rtc_recorder", **node_options)
-        self._p = p = declare(self, RECORDER)
+        self._p = p = declare_all(self, "rtc_recorder")
         topics = (*p["topics"], *PARAMETER_TOPICS)
         self._pending = {self.resolve_topic_name(t): False for t in topics}
         self._pending.update({self.resolve_topic_name(t): True for t in p["camera_topics"]})
@@ -231,65 +231,53 @@ class Recorder(Node):
 def main(argv: Sequence[str] | None = None) -> int:
     """Record until a signal; return 0, 1 past a disk error, 2 for a bad folder or parameter."""
     faulthandler.enable()
-    stopping = 0
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping += 1
-
-    def ended() -> bool:
-        return stopping > 0
-
     # Our own handlers: rclpy's shut the context down under the node, and the bag's end is
     # written by this function whatever ROS does.
-    restore: list[tuple[int, Callable[..., Any] | int | None]] = [
-        (s, signal.signal(s, stop)) for s in (signal.SIGINT, signal.SIGTERM)
-    ]
-    try:
+    with noted() as signals:
         try:
-            rclpy.init(
-                args=None if argv is None else list(argv),
-                signal_handler_options=SignalHandlerOptions.NO,
-            )
-            node = Recorder()
-            words = node.other_program(ended)
-            if words is not None and not ended():
-                node.destroy_node()
-                rclpy.try_shutdown()
-                if ended():
-                    return 0
-                ros2_bag.become(words)
-            node.begin()
-        except (
-            BagFolderError,
-            ConfigurationError,
-            NameValidationException,
-            RuntimeError,
-        ) as error:
-            print(f"rtc_recorder: {error}", file=sys.stderr)
-            return 2
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not stopping and rclpy.ok() and node.writer.failure is None:
-            executor.spin_once(timeout_sec=POLL_PERIOD_S)
-        # Whoever ends everything at once wants to see the arm come to rest, too.
-        since, signals = time.monotonic(), stopping
-        while (
-            time.monotonic() < since + LINGER_S
-            and signals == stopping
-            and node.controller_acts(since)
-        ):
-            executor.spin_once(timeout_sec=POLL_PERIOD_S)
-        code = node.finish()
-        # The bag is whole: whatever hangs from now on changes nothing.
-        tear_down(code, executor.shutdown, node.destroy_node, rclpy.try_shutdown)
-        leave(code)
-        return code
-    finally:
-        rclpy.try_shutdown()
-        for number, handler in restore:
-            signal.signal(number, handler)
+            return _record(argv, signals)
+        finally:
+            rclpy.try_shutdown()
+
+
+def _record(argv: Sequence[str] | None, signals: list[int]) -> int:
+    def ended() -> bool:
+        return bool(signals)
+
+    try:
+        rclpy.init(
+            args=None if argv is None else list(argv),
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
+        node = Recorder()
+        words = node.other_program(ended)
+        if words is not None and not ended():
+            node.destroy_node()
+            rclpy.try_shutdown()
+            if ended():
+                return 0
+            ros2_bag.become(words)
+        node.begin()
+    except (BagFolderError, ConfigurationError, NameValidationException, RuntimeError) as error:
+        print(f"rtc_recorder: {error}", file=sys.stderr)
+        return 2
+    executor = GuardedExecutor()
+    executor.add_node(node)
+    while not ended() and rclpy.ok() and node.writer.failure is None:
+        executor.spin_once(timeout_sec=POLL_PERIOD_S)
+    # Whoever ends everything at once wants to see the arm come to rest, too.
+    since, count = time.monotonic(), len(signals)
+    while (
+        time.monotonic() < since + LINGER_S
+        and len(signals) == count
+        and node.controller_acts(since)
+    ):
+        executor.spin_once(timeout_sec=POLL_PERIOD_S)
+    code = node.finish()
+    # The bag is whole: whatever hangs from now on changes nothing.
+    tear_down(code, executor.shutdown, node.destroy_node, rclpy.try_shutdown)
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave_after(main)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rtc_ros.recorder import ros2_bag
 from rtc_ros.ros.parameter_table import Parameter
+
+AUTO, ROS2_BAG, OWN = "auto", "ros2_bag", "rtc_recorder"
 
 DEFAULT_TOPICS = (
     "rtc_controller/executed",
@@ -21,16 +22,17 @@ DEFAULT_TOPICS = (
 RECORDER = (
     Parameter(
         "record_with",
-        ros2_bag.AUTO,
+        AUTO,
         "What records: `ros2_bag` (`ros2 bag record -s mcap`, which this process becomes), "
         "`rtc_recorder` (this package's own, into the same format), or `auto`: ros2 bag where "
         "there is one that can.",
-        choices=ros2_bag.CHOICES,
+        choices=(AUTO, ROS2_BAG, OWN),
     ),
     Parameter(
         "output",
         "",
         "Folder of the bag; must not exist. Empty: rtc_DATE_TIME in the current folder.",
+        path=True,
     ),
     Parameter(
         "topics",

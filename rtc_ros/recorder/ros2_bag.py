@@ -10,11 +10,9 @@ from pathlib import Path
 
 import yaml
 
+from rtc_ros.recorder.parameters import AUTO, OWN, ROS2_BAG
 from rtc_ros.recorder.qos import CAMERA_DEPTH, DEPTH
 from rtc_ros.ros.parameter_record import PARAMETER_TOPICS
-
-ROS2_BAG, OWN, AUTO = "ros2_bag", "rtc_recorder", "auto"
-CHOICES = (AUTO, ROS2_BAG, OWN)
 
 _OPTIONS = (
     "--topics",

@@ -9,11 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 
 from rtc_ros.bags.columns import chunk_of
-from rtc_ros.bags.images import IMAGE_TYPES, decode_bgr
+from rtc_ros.bags.images import IMAGE_TYPES, Decoder
 from rtc_ros.bags.joint_columns import JointColumns
 from rtc_ros.bags.reader import Bag, BagError
 from rtc_ros.bags.run_reader import RunColumns
@@ -28,7 +27,8 @@ class Recording:
     """A recording of a run with its cameras, opened with ``with``.
 
     Images lie decoded in a temporary file, so memory doesn't grow with the recording.
-    ``chunks`` has each chunk's header fields and when it came, by its name.
+    ``chunks`` has each chunk's header fields and when it came, by its name. ``notes`` are the
+    sentences about what the recording lacks.
 
     Args:
         path: the bag.
@@ -42,6 +42,7 @@ class Recording:
         self.path = Path(path)
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._images: dict[str, ImageTrack] = {}
+        self.notes: list[str] = []
         self.chunks: dict[tuple[int, int], tuple[ActionChunk, dict[str, str], int]] = {}
         with Bag(path) as bag:
             topics = Topics.in_bag(bag, names or TopicNames())
@@ -53,6 +54,7 @@ class Recording:
             self.run = self._read_run(bag, topics)
             if not self.run.settings:
                 raise BagError(f"{path} can't be replayed: no settings were recorded")
+            self.notes = [*self.run.notes, *self.run.missing()]
             self.settings: Mapping[str, Any] = self.run.settings[-1][1]
             missing = {"cameras", "joints", "policy_path"} - set(self.settings)
             if missing:
@@ -83,12 +85,15 @@ class Recording:
                 f"{self.path} has no images on {', '.join(absent)}: record with "
                 "record_cameras:=true"
             )
-        self._images = {t: ImageTrack(self._file) for t in topics}
+        self._images = {t: ImageTrack(self._file, t) for t in topics}
         for topic, time_ns, message in bag.messages(*topics):
             self._images[topic].add(message, time_ns)
+        images = [note for t in sorted(topics) if (note := self._images[t].note)]
+        self.notes += [n for n in (*images, *bag.notes) if n not in self.notes]
         empty = sorted(t for t, track in self._images.items() if not track.times)
         if empty:
-            raise BagError(f"{self.path} has not one image on {', '.join(empty)}")
+            why = "; ".join(["", *(self._images[t].note for t in empty if self._images[t].note)])
+            raise BagError(f"{self.path} has not one image on {', '.join(empty)}{why}")
         states = JointColumns()
         topics_of_joints = self.settings["joint_state_topics"]
         # Recordings of before there were prefixes don't have them.
@@ -188,7 +193,12 @@ class Recording:
         for (feature, topic), stamp in zip(cameras.items(), image_stamps, strict=True):
             image = self._images[topic].stamped(stamp)
             if image is None:
-                return None, f"its image on {topic} wasn't recorded"
+                undecoded = self._images[topic].is_left_out(stamp)
+                return None, (
+                    f"its image on {topic} can't be decoded"
+                    if undecoded
+                    else f"its image on {topic} wasn't recorded"
+                )
             images[feature] = image
         joints = self._shown.position.shape[1]
         stamps = joint_stamps * joints if len(joint_stamps) == 1 else joint_stamps
@@ -213,24 +223,35 @@ def _newest(log: JointLog, time_ns: int) -> np.ndarray | None:
 class ImageTrack:
     """The images of one topic, decoded, in a file."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, topic: str = "") -> None:
         self.times: list[int] = []
-        self._file = file
+        self._file, self._decoder = file, Decoder(topic)
         self._places: list[tuple[int, tuple[int, int, int]]] = []
-        self._by_stamp: dict[int, int] = {}
+        # None: there is no picture in it.
+        self._by_stamp: dict[int, int | None] = {}
 
     def add(self, message: Any, time_ns: int) -> None:
-        """Take a message received at ``time_ns``; one that can't be decoded is passed over."""
-        image = decode_bgr(message)
-        if image is None:
-            return
-        image = np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        """Take a message received at ``time_ns``; one without a picture is left out."""
         stamp = message.header.stamp
-        self._by_stamp[stamp.sec * 10**9 + stamp.nanosec] = len(self.times)
+        stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+        image = self._decoder(message)
+        if image is None:
+            self._by_stamp.setdefault(stamp_ns, None)
+            return
+        self._by_stamp[stamp_ns] = len(self.times)
         self._file.seek(0, 2)
         self._places.append((self._file.tell(), (image.shape[0], image.shape[1], 3)))
         self.times.append(time_ns)
         self._file.write(image.tobytes())
+
+    @property
+    def note(self) -> str:
+        """How many messages were left out, and why; "" where none was."""
+        return self._decoder.note
+
+    def is_left_out(self, stamp_ns: int) -> bool:
+        """Return whether the message with this stamp had no picture in it."""
+        return stamp_ns in self._by_stamp and self._by_stamp[stamp_ns] is None
 
     def at(self, time_ns: int) -> np.ndarray | None:
         """Return the newest image at ``time_ns``."""

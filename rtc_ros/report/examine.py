@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from rtc_ros.bags.run_reader import judge_stream
 from rtc_ros.bags.topics import TopicNames
 from rtc_ros.core.continuity import ContinuityReport, Judge, RunLog, Thresholds
@@ -30,8 +32,10 @@ def examine(
         BagError: nothing to judge in there, or something that can't be one run.
     """
     judging = Judge(thresholds)
-    run = judge_stream(path, judging, names)
-    return _judged(Path(path).name or str(path), judging, run)
+    # Damaged numbers are as large as they are: figures that can't be had are null.
+    with np.errstate(all="ignore"):
+        run = judge_stream(path, judging, names)
+        return _judged(Path(path).name or str(path), judging, run)
 
 
 def examined(name: str, run: RunLog, thresholds: Thresholds | None = None) -> JudgedBag:

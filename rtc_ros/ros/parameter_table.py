@@ -14,7 +14,8 @@ class Parameter:
 
     ``low``/``high`` bound numbers (inclusive). ``live`` says that it may change while the node
     runs, ``reload`` that it may change while the node is unconfigured; all others are read-only.
-    ``choices`` are the words that are allowed.
+    ``choices`` are the words that are allowed; in a ``path``, ``~`` and environment variables are
+    expanded.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     live: bool = False
     reload: bool = False
+    path: bool = False
 
 
 UNSET = [math.nan]
@@ -41,8 +43,8 @@ COMMON = (
     Parameter(
         "handoff_name",
         "rtc_ros",
-        "Names the shared memory between the two nodes, followed by their namespace; give each "
-        "robot on a machine one or the other of its own.",
+        "Names the shared memory between the two nodes, followed by their namespace. Of several "
+        "robots each needs a namespace of its own, whatever this is.",
     ),
     Parameter(
         "joint_state_topics",

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+import rclpy
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
 from rtc_ros.handoff.files import segment_path
+from rtc_ros.parameter_catalogue import NODES, given_to_several, without_effect
+from rtc_ros.paths import expanded
 from rtc_ros.ros.parameter_table import Parameter
 
 
@@ -52,15 +63,61 @@ def declare(node: Node, table: Iterable[Parameter], prefix: str = "") -> dict[st
             if not node.has_parameter(name):
                 node.declare_parameter(name, parameter.default, _descriptor(parameter))
             value = node.get_parameter(name).value
+            value = taken(parameter, value)
         except (ParameterException, ValueError) as error:
             raise ConfigurationError(f"parameter {name}: {error}") from error
-        if isinstance(parameter.default, list):
-            value = [x for x in value if x != ""]
         problem = check_words(parameter, name, value)
         if problem:
             raise ConfigurationError(problem)
         values[parameter.name] = value
     return values
+
+
+def taken(parameter: Parameter, value: Any) -> Any:
+    """Return a parameter's value as the node uses it: lists without "", paths expanded.
+
+    Raises:
+        ValueError: a path names an environment variable that isn't set.
+    """
+    if isinstance(parameter.default, list):
+        return [x for x in value if x != ""]
+    return expanded(value) if parameter.path else value
+
+
+def declare_all(node: Node, executable: str, words: Sequence[str] | None = None) -> dict[str, Any]:
+    """Declare what a node has, but KIND.NAME.…, and refuse what it was given beside that.
+
+    ``words`` is the command line that it was made with, by default this process's.
+
+    Raises:
+        ConfigurationError: as ``declare``, or a parameter was given that would have no effect.
+    """
+    given = {name: p.value for name, p in node._parameter_overrides.items()}  # noqa: SLF001
+    shared = given_to_several(sys.argv if words is None else words, node.get_name())
+    if told := without_effect(executable, given, shared):
+        raise ConfigurationError("; ".join(told))
+    values = declare(node, NODES[executable].table)
+    node.add_on_set_parameters_callback(partial(_keep_the_clock, node))
+    return values
+
+
+def _keep_the_clock(node: Node, parameters: list[rclpy.Parameter]) -> SetParametersResult:
+    """Refuse another clock: ages and deadlines are differences of two readings of one clock."""
+    now = node.get_parameter("use_sim_time").value
+    if any(p.name == "use_sim_time" and p.value != now for p in parameters):
+        word = str(now).lower()
+        return SetParametersResult(
+            successful=False,
+            reason=f"use_sim_time is {word} since the node's start, and only a start can change "
+            f"the clock: end the node and start it with use_sim_time:={str(not now).lower()}",
+        )
+    return SetParametersResult(successful=True)
+
+
+def rcl_words(error: Exception) -> str:
+    """Return what rcl says of words or files that it can't take, without its own source lines."""
+    words = re.sub(r",? at /[^,]*?\.c(pp)?:\d+", "", str(error))
+    return words.replace("failed to initialize rcl: ", "")
 
 
 def check_words(parameter: Parameter, name: str, value: object) -> str | None:

@@ -1,7 +1,7 @@
 """Runs a node until a signal and ends it cleanly.
 
-Exit codes: 0 after SIGINT or SIGTERM; 1 where the node ended itself, by an error, or not within
-``END_S``; 2 with a sentence where it could not begin.
+Exit codes: 0 after SIGINT, SIGTERM or SIGHUP; 1 where the node ended itself, by an error, or not
+within ``END_S``; 2 with a sentence where it could not begin.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
-import re
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import NoReturn, Protocol
 
 import rclpy
 from rclpy.exceptions import NameValidationException
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from rtc_ros import early_signals
 from rtc_ros.handoff.errors import HandoffError
-from rtc_ros.ros.parameters import ConfigurationError
+from rtc_ros.ros.guarded_executor import Guard, GuardedExecutor
+from rtc_ros.ros.own_name import NameTakenError, OwnName, claim_name
+from rtc_ros.ros.parameters import ConfigurationError, rcl_words
+from rtc_ros.running.entry import leave
+from rtc_ros.running.signals import ignore, note
 
 END_S = 9.0
 """How long a node may take to end: 3 s for arm or inference, the rest is the middleware's."""
@@ -64,18 +64,8 @@ def tear_down(code: int, *steps: Callable[[], object]) -> None:
     thread.join(END_S)
     if thread.is_alive():
         faulthandler.dump_traceback()
-        _exit(code)
+        leave(code)
     faulthandler.cancel_dump_traceback_later()
-
-
-def leave(code: int) -> None:
-    """End a node's process, once it is closed, with ``code``; in any other do nothing.
-
-    Without the finalisers of Python and of the libraries: on a loaded machine one of the
-    middleware's has been seen to hang, where no signal is heard any more.
-    """
-    if early_signals.runs_a_node(sys.orig_argv):
-        _exit(code)
 
 
 def ask_for_realtime(priority: int) -> str:
@@ -92,10 +82,15 @@ def ask_for_realtime(priority: int) -> str:
     return ""
 
 
-def _exit(code: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+_failed = threading.Event()
+
+
+def end_with_failure() -> None:
+    """Let the node that ``run_node`` runs close, which brakes the arm, and end with exit code 1.
+
+    From any thread. Unlike one whose context is shut down it can still publish until then.
+    """
+    _failed.set()
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -105,44 +100,46 @@ def _refuse(sentence: str) -> NoReturn:
     sys.exit(2)
 
 
-def run_node(
-    make: Callable[[], Runnable],
-    executor_type: Callable[[], Executor] = SingleThreadedExecutor,
-) -> None:
-    """Run ``make()`` until SIGINT or SIGTERM, then return; further signals change nothing.
-
-    The executor spins in its own thread, which gets the node's ``executor_priority``; the main
-    thread only waits for signals. A node ends itself by shutting its context down: exit code 1.
-    """
-    faulthandler.enable()  # a crash, or SIGABRT, says where each thread was
-    ended = threading.Event()
-    signalled: list[int] = []
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        # Nothing that takes a lock: a second signal may interrupt the first one's handler.
-        signalled.append(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+def _begin(
+    make: Callable[[], Runnable], alone_as: str, stop: Callable[[], bool]
+) -> tuple[Runnable, OwnName]:
+    """Return the node and its name, or end the process where it can't be made."""
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # whatever rcl doesn't understand of the command line
-        words = re.sub(r",? at /[^,]*?\.c(pp)?:\d+", "", str(error))  # rcl's own source lines
-        _refuse(
-            f"the command line can't be used: {words.replace('failed to initialize rcl: ', '')}"
-        )
+        _refuse(f"the command line can't be used: {rcl_words(error)}")
     try:
-        node = make()
-    except (ConfigurationError, HandoffError) as error:
+        name = claim_name(alone_as, stop) if alone_as else OwnName(None)
+        return make(), name
+    except (ConfigurationError, HandoffError, NameTakenError) as error:
         _refuse(str(error))
     except NameValidationException as error:
         _refuse(str(error).rstrip("^ "))
+
+
+def run_node(
+    make: Callable[[], Runnable],
+    executor_type: Callable[[], Executor] = GuardedExecutor,
+    alone_as: str = "",
+) -> None:
+    """Run ``make()`` until a signal asks to end, then return; further signals change nothing.
+
+    For a process that is the node's alone. The executor spins in its own thread, which gets the
+    node's ``executor_priority``; the main thread only waits for signals. A node ends itself by
+    ``end_with_failure``, or by shutting its context down: exit code 1. Where a name is given as
+    ``alone_as``, no other node may have it.
+    """
+    faulthandler.enable()  # a crash, or SIGABRT, says where each thread was
+    _failed.clear()
+    signalled = note()
+    node, name = _begin(make, alone_as, lambda: bool(signalled))
     # A waiting thread gets the GIL back after this long, even from a busy callback.
     sys.setswitchinterval(2e-4)
     assert isinstance(node, Node)
     executor = executor_type()
     executor.add_node(node)
     failure: list[BaseException] = []
+    ended = threading.Event()
     closing = threading.Event()
 
     def spin() -> None:
@@ -164,28 +161,30 @@ def run_node(
         gc.collect()
         gc.freeze()
         # Not one long wait: of two signals in a row, Python may leave it waiting.
-        while not (signalled or ended.wait(0.05)):
+        while not (signalled or ended.wait(0.05) or _failed.is_set()):
             pass
     finally:
         closing.set()
         # A node that can't end says where it hangs, and ends.
         faulthandler.dump_traceback_later(END_S, exit=True)
         node.close()
+        if isinstance(executor, Guard):
+            executor.say_no_more()
         if not getattr(node, "abandoned", False):  # else it would wait for what was given up
             executor.shutdown(timeout_sec=2.0)
         thread.join(timeout=2.0)
         node.destroy_node()
         rclpy.try_shutdown()
+        name.release()
         faulthandler.cancel_dump_traceback_later()
         # Python takes its handlers down at exit; an impatient ^C would end in a signal's code.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        ignore()
+    well = bool(signalled) and not failure and not _failed.is_set()
     if getattr(node, "abandoned", False):
         if failure:
             traceback.print_exception(failure[0])
-        _exit(0 if signalled and not failure else 1)
+        leave(0 if well else 1)
     if failure:
         raise failure[0]
-    leave(0 if signalled else 1)
-    if not signalled:
+    if not well:
         sys.exit(1)

@@ -23,8 +23,9 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, Header
 from std_srvs.srv import Trigger
 
-from rtc_ros.ros.parameters import ConfigurationError, declare
+from rtc_ros.ros.parameters import ConfigurationError, declare, declare_all
 from rtc_ros.ros.runner import run_node
+from rtc_ros.running.entry import leave_after
 from rtc_ros.sim.cameras import Cameras, choose_gl
 from rtc_ros.sim.driver_messages import (
     image_message,
@@ -32,7 +33,7 @@ from rtc_ros.sim.driver_messages import (
     jpeg_message,
     task_message,
 )
-from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters
+from rtc_ros.sim.driver_parameters import camera_parameters
 
 _PHYSICS_STEP_S = 0.002
 _MOST_BEHIND_S = 0.1
@@ -46,7 +47,7 @@ class SimDriver(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("rtc_sim", **options)
-        values = declare(self, DRIVER)
+        values = declare_all(self, "rtc_sim")
         self._values = values
         self._sizes, self._rates = {}, {}
         for name in values["cameras"]:
@@ -237,9 +238,9 @@ class SimDriver(Node):
 
 
 def main() -> None:
-    """Run the driver until SIGINT or SIGTERM."""
-    run_node(SimDriver)
+    """Run the driver until a signal asks to end."""
+    run_node(SimDriver, alone_as="rtc_sim")
 
 
 if __name__ == "__main__":
-    main()
+    leave_after(main)

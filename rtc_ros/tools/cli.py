@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
 import sys
@@ -101,7 +102,8 @@ def _run(command: str, module: str, options: list[str]) -> int:
             tool = _import(command, module)
             return 2 if tool is None else int(tool.main(options) or 0)
     except KeyboardInterrupt:
-        print(f"rtc_ros {command}: interrupted", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"rtc_ros {command}: interrupted", file=sys.stderr, flush=True)
         return 128 + signal.SIGINT
 
 

@@ -10,6 +10,7 @@ PNG) and a film, and one picture of all.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import time
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         phases = _run(options, out, console)
         passed = write_reports(phases, options.latency_ms, console)
     except KeyboardInterrupt:
-        print(f"demo: interrupted; what was recorded is in {out}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"demo: interrupted; what was recorded is in {out}", file=sys.stderr, flush=True)
         return 128 + signal.SIGINT
     except (RobotError, BagError, OSError) as error:
         print(f"demo: {error}\nThe nodes' logs are in {out / 'logs'}.", file=sys.stderr)

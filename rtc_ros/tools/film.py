@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from rtc_ros.bags.columns import settings_of
-from rtc_ros.bags.images import IMAGE_TYPES, decode_bgr
+from rtc_ros.bags.images import IMAGE_TYPES, Decoder
 from rtc_ros.bags.reader import Bag, BagError
 
 MAX_HEIGHT = 480
@@ -47,11 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def images(bag_path: Path, topic: str | None = None) -> Iterator[tuple[int, np.ndarray]]:
+def images(
+    bag_path: Path, topic: str | None = None, *, say: bool = False
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield time [ns] and uint8[height, width, 3] in BGR order for each image of a topic.
 
+    Messages without a picture are left out; with ``say`` stderr tells how many.
+
     Raises:
-        BagError: no such topic, no images, or an encoding that isn't known.
+        BagError: no such topic, or not one message on it has a picture.
     """
     with Bag(bag_path) as bag:
         found = sorted(t for t, kind in bag.topics.items() if kind in IMAGE_TYPES)
@@ -61,10 +65,16 @@ def images(bag_path: Path, topic: str | None = None) -> Iterator[tuple[int, np.n
                 f"{bag_path} has no image topic{f' {topic}' if topic else ''}; "
                 + (f"it has {', '.join(found)}" if found else "no camera was recorded")
             )
+        decoder, shown = Decoder(chosen), 0
         for _, time_ns, message in bag.messages(chosen):
-            image = decode_bgr(message)
+            image = decoder(message)
             if image is not None:
-                yield time_ns, image
+                shown += 1
+                yield time_ns, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        if decoder.note and not shown:
+            raise BagError(f"{bag_path}: {decoder.note}")
+        if decoder.note and say:
+            print(f"film: {decoder.note}", file=sys.stderr)
 
 
 class Captions:
@@ -113,7 +123,7 @@ def write_film(
     Raises:
         BagError: fewer than two images, or the encoder failed.
     """
-    times = np.array([t for t, _ in images(bag_path, topic)])
+    times = np.array([t for t, _ in images(bag_path, topic, say=True)])
     if len(times) < 2:
         raise BagError(f"{bag_path} has {len(times)} images: a film needs two at least")
     period = max(float(np.median(np.diff(times))), 1e6)
@@ -152,7 +162,7 @@ def write_strip(bag_path: Path, path: Path, topic: str | None = None, frames: in
     Raises:
         BagError: no images.
     """
-    times = [t for t, _ in images(bag_path, topic)]
+    times = [t for t, _ in images(bag_path, topic, say=True)]
     if not times:
         raise BagError(f"{bag_path} has an image topic without a single image")
     captions = Captions(bag_path)

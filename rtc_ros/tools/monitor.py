@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -17,6 +15,7 @@ from rich.live import Live
 
 from rtc_ros.monitor.node import MonitorNode
 from rtc_ros.ros.parameters import ConfigurationError
+from rtc_ros.running.signals import noted
 from rtc_ros.tools.monitor_view import line, view
 
 REFRESH_S = 0.5
@@ -35,16 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     split = words.index("--ros-args") if "--ros-args" in words else len(words)
     options = parser.parse_args(words[:split])
-    stopping = False
+    with noted() as signals:
+        return _show(options.seconds, words[split:], signals)
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+def _show(seconds: float | None, ros_words: list[str], signals: list[int]) -> int:
     try:
-        rclpy.init(args=words[split:], signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=ros_words, signal_handler_options=SignalHandlerOptions.NO)
         node = MonitorNode("rtc_monitor_view")
     except (ConfigurationError, RuntimeError) as error:
         print(f"monitor: {error}", file=sys.stderr)
@@ -52,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    end = None if options.seconds is None else time.monotonic() + options.seconds
+    end = None if seconds is None else time.monotonic() + seconds
 
-    def spin(seconds: float) -> bool:
+    def spin(for_s: float) -> bool:
         """Listen for a while; return whether to go on."""
-        until = time.monotonic() + seconds
-        while not stopping and (left := until - time.monotonic()) > 0:
+        until = time.monotonic() + for_s
+        while not signals and (left := until - time.monotonic()) > 0:
             executor.spin_once(timeout_sec=min(left, 0.1))
-        return not stopping and rclpy.ok() and (end is None or time.monotonic() < end)
+        return not signals and rclpy.ok() and (end is None or time.monotonic() < end)
 
     console = Console()
     try:

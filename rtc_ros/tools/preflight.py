@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             setup = read_setup(options.params_file, values, probe.context)
         except (ValueError, FileNotFoundError, ConfigurationError) as error:
-            print(error, file=sys.stderr)
+            print(f"✗ {error}", file=sys.stderr)
             return 2
         findings = examine(
             setup,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rtc_ros.bags.reader import BagError
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _replay(options: argparse.Namespace, recording: Recording, console: Console) -> int:
+    for sentence in recording.notes:
+        console.print(f"[yellow]note:[/yellow] {escape(sentence)}", highlight=False)
     thresholds = Thresholds(options.max_starved, 0, options.max_seam_excess, -1.0)
     policy = load_policy(recording, options.policy)
     check_policy(recording, policy)
@@ -47,7 +50,7 @@ def _replay(options: argparse.Namespace, recording: Recording, console: Console)
     if options.reproduce:
         found = reproduce(recording, policy, options.chunks)
         _say_reproduction(found, console)
-        _write_json(options.json, {"reproduction": asdict(found)})
+        _write_json(options.json, {"reproduction": asdict(found), "notes": recording.notes})
         if not found.same + found.others:
             return UNUSABLE
         return DIFFERS if found.others else DONE
@@ -154,6 +157,7 @@ def _write(
         options.json,
         {
             "bag": str(recording.path),
+            "notes": recording.notes,
             "ticks": timing.ticks,
             "delays": list(timing.delays),
             "seed": options.seed,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import contextlib
 import sys
-import threading
+import time
 from collections.abc import Sequence
 
 from rtc_ros.bringup import SIM_ARGUMENTS, nodes_to_run
 from rtc_ros.running.processes import Processes, explain
+from rtc_ros.running.signals import noted
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Start the nodes and wait for ^C; 0 where all ended cleanly, 1 where one did not, 2 usage."""
+    """Start the nodes and wait for a signal; 0: all ended cleanly, 1: one did not, 2: usage."""
     options = _parser().parse_args(argv)
     simulated = options.what == "sim"
     values = {}
@@ -41,15 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    with Processes() as processes:
+    with noted() as signals, Processes() as processes:
         processes.start(nodes)
         alone: dict[str, int] = {}
-        while not ended.wait(0.2) and not alone:
+        while not signals and not alone:
+            time.sleep(0.1)
             alone = processes.ended()
-        for name, code in alone.items():
-            print(f"{explain(name, code)}; ending the others", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            for name, code in alone.items():
+                print(f"{explain(name, code)}; ending the others", file=sys.stderr, flush=True)
         codes = processes.stop()
     return 1 if any(codes.values()) or alone else 0

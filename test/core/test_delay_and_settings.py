@@ -36,6 +36,24 @@ def test_a_delay_is_a_whole_number_of_steps(bad):
 def test_the_window_holds_at_least_one():
     with pytest.raises(ValueError, match="window is 0"):
         DelayEstimator(0, 0)
+    assert DelayEstimator(1, 0).window == 1
+
+
+@pytest.mark.parametrize("bad", [-1, 2.5])
+def test_the_first_forecast_is_a_delay_too(bad):
+    with pytest.raises(ValueError, match="whole number"):
+        DelayEstimator(3, bad)
+
+
+def test_a_restart_forgets_all_and_keeps_the_window_unless_told():
+    q = DelayEstimator(3, 2)
+    for delay in (9, 8, 7, 6):
+        q.observe(delay)
+    assert q.observed == (8, 7, 6) and q.window == 3
+    q.restart(4)
+    assert (q.observed, q.forecast(), q.window) == ((), 4, 3)
+    q.restart(5, window=2)
+    assert (q.forecast(), q.window) == (5, 2)
 
 
 @given(st.integers(2, 60), st.integers(1, 60), st.integers(0, 60))
@@ -48,6 +66,35 @@ def test_refusal_is_the_inequality(horizon, s_min, delay):
 def test_a_refusal_names_the_numbers():
     assert "s_min must be at most H - d = 35" in refusal(50, 40, 15)
     assert "d must be at most H / 2 = 25" in refusal(50, 5, 30)
+
+
+def test_a_refusal_s_numbers_at_the_edge_of_what_works():
+    # 11 rows are needed and 10 there are; with one s less it works, with one d more nothing does.
+    assert "need 11 rows, but a chunk has H = 10" in refusal(10, 6, 5)
+    assert refusal(10, 6, 5).endswith("s_min must be at most H - d = 5")
+    assert "no s_min works" in refusal(10, 6, 6)
+    assert refusal(10, 5, 5) is None and refusal(10, 9, 1) is None
+    assert "only H = 10 rows" in refusal(10, 10, 0) and "at most 9" in refusal(10, 10, 0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sentence"),
+    [
+        ((0, 0, 0), "H is 0"),
+        ((10, -1, 0), "d is -1"),
+        ((10, 0, 11), "s is 11; .* H = 10"),
+        ((10, 0, -1), "s is -1"),
+    ],
+)
+def test_horizons_that_can_not_be_are_refused(numbers, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Horizons(*numbers)
+    Horizons(1, 0, 1), Horizons(1, 0, 0)  # the least there is
+
+
+def test_what_just_fits_is_not_over_budget():
+    horizons = Horizons(horizon=10, delay=6, stride=4)
+    assert not horizons.over_budget and horizons.frozen == horizons.overlap == 6
 
 
 def test_over_budget_shrinks_the_frozen_region():
@@ -71,6 +118,11 @@ def test_over_budget_shrinks_the_frozen_region():
         ({"anchor": "x"}, "anchor is 'x'"),
         ({"num_steps": -1}, "num_steps is -1"),
         ({"inject_latency_ms": -1.0}, "inject_latency_ms is -1"),
+        ({"ensemble_decay": float("inf")}, "ensemble_decay is inf"),
+        ({"average_new": 1.01}, "average_new is 1.01"),
+        ({"average_new": -0.01}, "average_new is -0.01"),
+        ({"bid_candidates": 0}, "bid_candidates is 0"),
+        ({"bid_contrast": 17}, "within 0 and bid_candidates = 16"),
     ],
 )
 def test_each_bad_setting_is_refused_with_a_sentence(change, sentence):

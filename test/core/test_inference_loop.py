@@ -222,3 +222,50 @@ def test_an_image_can_be_older_than_the_chunk_or_from_the_future(observed):
     request = bench.loop.next_request(bench.controller.cursor(0), observed_step=observed)
     origin = bench.controller.state.player.current.origin_step
     assert origin <= request.origin_step <= bench.controller.state.player.step
+
+
+@pytest.mark.parametrize(("s_min", "begins"), [(9, 7), (8, 7), (7, 7), (6, 6)])
+def test_an_inference_begins_while_its_d_rows_are_still_there(s_min, begins):
+    """H = 10, d = 3: at step 7 there are just 3 rows left, however large s_min is."""
+    bench = Bench(horizon=10, s_min=s_min, initial_delay=3)
+    bench.begin(0)
+    bench.finish()
+    while (request := bench.begin(3)) is None:
+        bench.tick()
+    assert request.start_step == begins and request.horizons.stride == begins
+
+
+def test_a_chunk_that_a_newer_one_overtook_is_forgotten_with_it():
+    """The controller looked again only when the second was there: the first is never played."""
+    bench = Bench(horizon=20, s_min=1, initial_delay=1)
+    bench.begin(0)
+    bench.finish()
+    bench.tick()
+    bench.begin(0)
+    overtaken = bench.finish()
+    bench.written = None
+    bench.tick()
+    bench.begin(0)
+    newer = bench.finish()
+    bench.tick()
+    assert bench.controller.state.player.current is newer
+    request = bench.begin(0)
+    assert request.previous == newer.name != overtaken.name
+    np.testing.assert_array_equal(request.prev, newer.actions[request.horizons.stride :])
+    assert bench.loop.refused_chunks == 0
+
+
+def test_what_was_on_its_way_to_a_run_that_is_over_holds_up_nothing():
+    bench = Bench(horizon=20, s_min=1, initial_delay=1)
+    for _ in range(3):  # the controller hears of the first alone
+        bench.begin(0)
+        bench.finish()
+        if len(bench.chunks) > 1:
+            bench.written = None
+        bench.tick()
+    assert bench.begin(0) is None, "two are on their way"
+    bench.controller.stop()
+    bench.controller.start(2, np.zeros(1))
+    request = bench.begin(0)
+    assert (request.step_epoch, request.origin_step, request.prev) == (2, 0, None)
+    assert bench.loop.refused_chunks == 0

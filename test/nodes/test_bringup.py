@@ -22,7 +22,7 @@ OVERRIDES = {
     "strategy": "naive_async",
     "autostart": False,
     "joint_scale": [57.3, 2e-05],
-    "cameras": ["top"],
+    "cameras": ["top", "side"],
     "camera.top.transport": "compressed",
 }
 SAME_NAMES = {

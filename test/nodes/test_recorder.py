@@ -74,9 +74,13 @@ REAL_ROS2_BAG = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    "record_with", ["rtc_recorder", pytest.param("ros2_bag", marks=REAL_ROS2_BAG)]
+    ("record_with", "number"),
+    [("rtc_recorder", s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    + [
+        pytest.param("ros2_bag", s, marks=REAL_ROS2_BAG)  # to which SIGHUP means its default
+        for s in (signal.SIGINT, signal.SIGTERM)
+    ],
 )
 def test_what_was_published_is_in_the_bag(tmp_path, number, record_with):
     recording = recorder(tmp_path / "bag", record_with=record_with)

@@ -67,7 +67,7 @@ def test_stop_brakes_says_so_and_then_sends_nothing(robot, mode):
     robot.begin()  # from rest it may start again
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_brakes_before_the_process_ends_with_0(robot, number):
     heard = moving(robot)
     os.kill(robot.processes.pid("rtc_controller"), number)

@@ -44,7 +44,29 @@ def test_a_failing_tick_ends_the_process():
     )
     assert done.returncode == 1
     assert "ZeroDivisionError: a defect" in done.stderr
-    assert "the control tick failed: ending" in done.stderr
+    assert done.stderr.count("the control tick failed: ending; braking first") == 1
+
+
+@pytest.mark.parametrize("source", ["DeadlineTicker(0.01,", "TimerTicker(self, 0.01,"])
+@pytest.mark.parametrize("always", [False, True])
+def test_the_ticks_after_a_failed_one_brake_unless_they_fail_too(source, always):
+    script = FAILING.replace("DeadlineTicker(0.01,", source).replace(
+        "import DeadlineTicker", "import DeadlineTicker, TimerTicker"
+    )
+    script = script.replace("self.ticks == 3", f"self.ticks {'>=' if always else '=='} 3").replace(
+        "        self.ticker.stop()",
+        "        ticks, end = self.ticks, time.monotonic() + 1.0\n"
+        "        while self.ticker.alive and self.ticks < ticks + 20 and time.monotonic() < end:\n"
+        "            time.sleep(0.01)\n"
+        "        print(self.ticker.alive, flush=True)\n"
+        "        self.ticker.stop()",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import time" + script], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, f"{not always}\n"), done.stderr
+    last_words = "ending; the driver has the last command"
+    assert done.stderr.count(last_words) == int(always)
 
 
 def run(ticker, ticks, count):

@@ -222,6 +222,22 @@ def test_limits_from_a_robot_description_and_what_they_cost(robot):
     doubt(findings, "^jerk limits$", "they make every command 190 ms late")
 
 
+def test_what_a_limits_file_says_and_does_not_mean_is_doubted(robot):
+    file = robot.folder / "joint_limits.yaml"
+    file.write_text(
+        "default_velocity_scaling_factor: 0.1\n"
+        f"joint_limits: {{{JOINTS[0]}: {{has_velocity_limits: true, max_velocity: 3.0}}}}"
+    )
+    speeds = [1.0] * len(JOINTS)
+    speeds[0] = float("inf")
+    robot.change(CONTROLLER, max_velocity=speeds, joint_limits_file=str(file))
+    robot.up()
+    findings = robot.findings()
+    doubt(findings, "^limits stated$", rf"factor 0\.1 of .*{JOINTS[0]} 0\.3\.")
+    doubt(findings, "^limits stated$", rf"max_velocity of {JOINTS[0]} is inf, .* 0\.3 from {file}")
+    found(findings, Level.GOOD, "^limits$", rf"velocity limits from {file} × 0\.1 \({JOINTS[0]}\)")
+
+
 def test_a_robot_without_acceleration_limits_stops_with_a_jolt(robot):
     robot.change(CONTROLLER, max_acceleration=[float("inf")])
     robot.up()

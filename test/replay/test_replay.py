@@ -258,6 +258,22 @@ def test_images_are_found_by_time_and_by_stamp(tmp_path):
         assert track.stamped(10**9 + 8) is None
 
 
+def test_images_without_a_picture_are_left_out_of_a_track_and_counted(tmp_path):
+    header, time_type = TYPES["std_msgs/msg/Header"], TYPES["builtin_interfaces/msg/Time"]
+    image = TYPES["sensor_msgs/msg/Image"]
+    with (tmp_path / "file").open("w+b") as file:
+        track = ImageTrack(file, "/top")
+        for k, (height, width) in enumerate([(2, 4), (0, 0), (2, 4)]):
+            pixels = np.full(height * width * 2, 128, dtype=np.uint8)
+            track.add(
+                image(header(time_type(k, 7), ""), height, width, "yuv422_yuy2", 0, 2 * width,
+                      pixels), 100 * k
+            )  # fmt: skip
+        assert track.times == [0, 200] and track.at(150).shape == (2, 4, 3)
+        assert track.stamped(10**9 + 7) is None
+    assert "1 of 3 images on /top" in track.note and "0 × 0 yuv422_yuy2" in track.note
+
+
 # Recommending
 
 

@@ -79,7 +79,7 @@ time.sleep(30)
 
 
 @pytest.mark.parametrize("where", ["finaliser", "callback_of_a_weak_reference"])
-@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_that_python_drops_ends_the_command_all_the_same(number: str, where: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHIN, number, where], capture_output=True, text=True, timeout=20
@@ -104,3 +104,48 @@ def test_a_node_that_was_just_started_is_ended_and_impatience_kills_none(
     assert (tmp_path / "braked").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(node, 0)
+
+
+CLOSED_TERMINAL = """
+import os, pty, sys, time
+# A command on a terminal of its own, which is then closed under it.
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+end, heard = time.monotonic() + 60, b""
+while b"ready:" not in heard and time.monotonic() < end:
+    heard += os.read(terminal, 4096)
+os.close(terminal)
+_, status = os.waitpid(pid, 0)
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.ros
+def test_a_closed_terminal_ends_the_nodes_of_a_command_as_sigterm_does(tmp_path: Path) -> None:
+    script = tmp_path / "start.py"
+    script.write_text(
+        "import sys\n"
+        "from rtc_ros import bringup\n"
+        "from rtc_ros.tools import cli, start\n"
+        "run = bringup.nodes_to_run\n"
+        "start.nodes_to_run = lambda *a, **k: ["
+        "n for n in run(*a, **k) if n.executable == 'rtc_controller']\n"
+        "started = start.Processes.start\n"
+        "def note(self, nodes):\n"
+        "    started(self, nodes)\n"
+        f"    open({str(tmp_path / 'pid')!r}, 'w').write(str(self.pid('rtc_controller')))\n"
+        "start.Processes.start = note\n"
+        "sys.exit(cli.main(['start', 'sim', *sys.argv[1:]]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED_TERMINAL, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env={**os.environ, "RTC_ROS_SHM_DIR": str(tmp_path)},
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")  # each node ended with 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert not list(tmp_path.glob("node*"))  # the controller went through all of its end

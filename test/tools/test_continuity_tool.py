@@ -312,13 +312,13 @@ def module(name):
 
 @pytest.mark.parametrize("sqlite", [False, True])
 def test_a_long_bag_is_judged_in_pieces_as_in_one(tmp_path, monkeypatch, sqlite):
-    from rtc_ros.bags import reader, run_reader
+    from rtc_ros.bags import run_reader, sqlite_file
 
     monkeypatch.setattr(module("judge"), "SPAN", 150)
     monkeypatch.setattr(module("judge"), "LEAD", 80)
     monkeypatch.setattr(run_reader, "AT_ONCE", 230)
     monkeypatch.setattr(run_reader, "KEPT", 5)
-    monkeypatch.setattr(reader, "BATCH", 40)
+    monkeypatch.setattr(sqlite_file, "ROWS", 40)
     run = example_run(dataclasses.replace(STARVED, ticks=1500))
     if sqlite:
         bag = write_bag(tmp_path / "bag", messages_of(run), sqlite=True)

@@ -150,11 +150,36 @@ def test_nothing_to_show(tmp_path, capsys):
     assert main([str(tmp_path / "none"), "--strip", str(tmp_path / "s.png")]) == 2
 
 
-def test_an_unknown_encoding_is_named(tmp_path, capsys):
-    message = raw(picture(3), 1, "bayer_rggb16")
-    bag = write_bag(tmp_path / "bag", [("/image", 1, message)])
+def test_a_recording_without_one_picture_says_why(tmp_path, capsys):
+    message = raw(picture(3), 1, "32FC3")
+    bag = write_bag(tmp_path / "bag", [("/image", 1, message)] * 3)
     assert main([str(bag), "--strip", str(tmp_path / "s.png")]) == 2
-    assert "bayer_rggb16" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3 of 3 images on /image" in said and "64 × 48 32FC3" in said and "rgb8" in said
+
+
+def test_messages_without_a_picture_are_left_out_and_counted(tmp_path, capsys):
+    stamps = [10**18 + k * PERIOD_NS for k in range(9)]
+    messages = [raw(picture(k), t) for k, t in enumerate(stamps)]
+    image = TYPES["sensor_msgs/msg/Image"]
+    messages[2] = image(header(stamps[2]), 0, 0, "rgb8", 0, 0, np.zeros(0, np.uint8))
+    messages[6] = image(header(stamps[6]), 48, 64, "rgb8", 0, 192, np.zeros(10, np.uint8))
+    recorded = [("/i", t, m) for t, m in zip(stamps, messages, strict=True)]
+    bag = write_bag(tmp_path / "bag", recorded)
+    shown = [time_ns for time_ns, _ in images(bag)]
+    assert shown == [t for k, t in enumerate(stamps) if k not in (2, 6)]
+    assert main([str(bag), "--strip", str(tmp_path / "s.png")]) == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "2 of 9 images on /i" in said and "0 × 0" in said
+
+
+@pytest.mark.parametrize("encoding", ["yuv422_yuy2", "bayer_rggb8", "bgr16"])
+def test_what_the_node_shows_the_policy_is_filmed(tmp_path, encoding):
+    """Grey of 128 looks alike in all of them."""
+    size = {"bayer_rggb8": 1, "yuv422_yuy2": 2}.get(encoding, 6)
+    grey = raw(np.full((48, 64, size), 128, np.uint8), 1, encoding)
+    ((_, image),) = images(write_bag(tmp_path / "bag", [("/image", 1, grey)]))
+    assert image.shape == (48, 64, 3) and np.ptp(image) <= 1 and 125 <= image.min() <= 131
 
 
 def test_a_film_that_cannot_be_written(tmp_path, capsys):

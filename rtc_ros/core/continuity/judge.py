@@ -158,6 +158,10 @@ class Judge:
         unknown = run.missing()
         if seams.count and excess is None:
             unknown = (*unknown, "too few ordinary steps to compare the seams with")
+        tracked = self._tracking is None or any(r is not None for r in self._tracking.rms())
+        if run.measured is not None and not tracked:
+            said = "no joint state at the time of a command: how the arm followed can't be told"
+            unknown = (*unknown, said)
         late = sum(n for (f, o), n in seams.delays.items() if o > f)
         return ContinuityReport(
             joints=self._joint_figures(run, per_s),

@@ -116,7 +116,8 @@ class RunLog:
     ``chunks`` have their columns in the order of ``commands.joints``. ``notes`` are sentences
     about the recording itself (cut off, messages left out). ``settings`` are the inference
     side's settings with the time from which they held [ns]. ``inferred`` is the share of commands
-    that were found in a chunk, where the provenance was not recorded.
+    that were found in a chunk, where the provenance was not recorded. ``unmeasured`` is the
+    sentence on why there are joint states that ``measured`` can't have.
     """
 
     commands: CommandLog
@@ -127,6 +128,7 @@ class RunLog:
     settings: tuple[tuple[int, Mapping[str, object]], ...] = ()
     chunks_seen: int | None = None
     inferred: float | None = None
+    unmeasured: str = ""
 
     @property
     def chunk_count(self) -> int | None:
@@ -167,5 +169,6 @@ class RunLog:
                 "neither swap events nor chunks: delay forecasts and strides can't be told"
             )
         if self.measured is None:
-            said.append("no joint states: how the arm followed its commands can't be told")
+            why = self.unmeasured or "no joint states"
+            said.append(f"{why}: how the arm followed its commands can't be told")
         return tuple(said)

@@ -1,0 +1,227 @@
+"""Nothing that a person sets is dropped without a word: parameters, paths, a live clock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.parameter import Parameter
+from robot_double import PARAMETERS
+
+from rtc_ros.bringup import MODULES, NodeToRun, config_file, nodes_to_run
+from rtc_ros.parameter_catalogue import NODES, given_to_several, without_effect
+from rtc_ros.tools import preflight
+
+CONFIGURATIONS = ("sim.yaml", "so101_pair.yaml", "viperx_pair.yaml", "openarm_pair.yaml")
+
+
+def told(executable: str, *names: str, shared: bool = False, **lists: list[str]) -> str:
+    given = {**dict.fromkeys(names, 0), **lists}
+    return "; ".join(without_effect(executable, given, lambda _: shared))
+
+
+@pytest.mark.parametrize(
+    ("executable", "name", "said"),
+    [
+        ("rtc_controller", "dry_runn", "did you mean dry_run?"),
+        ("rtc_controller", "dryRun", "did you mean dry_run?"),
+        ("rtc_controller", "following_tolerence", "did you mean following_tolerance?"),
+        ("rtc_controller", "max_accelaration", "did you mean max_acceleration?"),
+        ("rtc_inference", "smin", "did you mean s_min?"),
+        ("rtc_inference", "dry_run", "one of rtc_controller: set it there"),
+        ("rtc_controller", "s_min", "one of rtc_inference: set it there"),
+        ("rtc_controller", "handofname", "did you mean handoff_name?"),
+        ("rtc_monitor", "dry_runn", "did you mean dry_run of rtc_controller?"),
+        ("rtc_recorder", "zzzzzzzz", "see docs/parameters.md"),
+        ("rtc_sim", "sed", "did you mean seed?"),
+    ],
+)
+def test_a_parameter_that_no_one_declares_is_named_with_the_nearest(
+    executable: str, name: str, said: str
+) -> None:
+    sentence = told(executable, name)
+    assert sentence.startswith(f"{executable} has no parameter {name}") and said in sentence
+
+
+def test_sub_parameters_are_held_against_the_list_of_their_owners() -> None:
+    groups = {"command_groups": ["left", "right"]}
+    near = told("rtc_controller", "group.left.tpoic", **groups)
+    assert "group.left.tpoic; did you mean group.left.topic?" in near
+    absent = told("rtc_controller", "group.arm.topic", **groups)
+    assert "group.arm.topic: command_groups names left, right only" in absent
+    assert not told("rtc_controller", "group.left.topic", "group.right.joints", **groups)
+    assert "camera.top.tpic; did you mean camera.top.topic?" in told(
+        "rtc_inference", "camera.top.tpic", cameras=["top"]
+    )
+    assert "one of rtc_sim" in told("rtc_inference", "camera.top.rate_hz", cameras=["top"])
+
+
+def test_what_rclpy_declares_and_what_is_shared_is_fine() -> None:
+    for name in (
+        "use_sim_time",
+        "start_type_description_service",
+        "qos_overrides./joint_states.subscription.reliability",
+    ):
+        assert not told("rtc_controller", name)
+    for name in ("dry_run", "s_min", "camera.top.topic", "group.any.topic", "seed", "window"):
+        assert not told("rtc_inference", name, shared=True)
+    assert "dry_runn; did you mean dry_run" in told("rtc_inference", "dry_runn", shared=True)
+
+
+def test_what_is_shared_is_read_from_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "robot.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "/**": {"ros__parameters": {"dry_run": True, "group": {"a": {"topic": "x"}}}},
+                "robot1": {"*": {"ros__parameters": {"window": 1.0}}},
+                "/**/rtc_inference": {"ros__parameters": {"seed": 3}},
+            }
+        )
+    )
+    shared = given_to_several(["x", "--params-file", str(path)], "rtc_inference")
+    assert shared("dry_run") and shared("group.a.topic") and shared("window")
+    assert not shared("seed") and not shared("s_min")
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_the_shipped_files_name_nothing_that_is_not(name: str) -> None:
+    tree = yaml.safe_load(Path(config_file(name)).read_text())
+    for section, below in tree.items():
+        executable = section.rpartition("/")[2]
+        if executable in NODES:
+            values = dict(_flat(below["ros__parameters"]))
+            assert not without_effect(executable, values, lambda _: False)
+
+
+def _flat(tree, above=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def run(executable: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", MODULES[executable], "--ros-args", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("executable", sorted(NODES))
+def test_every_node_refuses_it_before_anything_else(executable: str) -> None:
+    done = run(executable, "-p", "dry_runn:=true", "-p", "smin:=10")
+    assert done.returncode == 2, done.stderr
+    for name, meant in (("dry_runn", "dry_run"), ("smin", "s_min")):
+        assert f"{executable} has no parameter {name}; did you mean {meant}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def parameter_file(folder: Path, **controller: object) -> str:
+    path = folder / "robot.yaml"
+    common = {k: v for k, v in PARAMETERS.items() if k in ("joints", "control_period")}
+    own = {k: v for k, v in PARAMETERS.items() if k not in (*common, "handoff_name")}
+    tree = {
+        "/**": {"ros__parameters": {**common, "max_queue_mb": 5}},
+        "/**/rtc_inference": {
+            "ros__parameters": {
+                "policy_path": "/nowhere",
+                "cameras": ["top"],
+                "camera.top.topic": "cam",
+            }
+        },
+        "/**/rtc_controller": {"ros__parameters": {**own, **controller}},
+    }
+    path.write_text(yaml.safe_dump(tree, default_flow_style=None))
+    return str(path)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"dry_runn": True}, "dry_runn; did you mean dry_run?"),
+        ({"task": "fold it"}, "rtc_controller has no parameter task; it is one of rtc_inference"),
+        ({"group.arm.tpoic": "x"}, "group.arm.tpoic; did you mean group.arm.topic?"),
+        ({"group.leg.topic": "x"}, "group.leg.topic: command_groups names arm, hand only"),
+        ({"max_velocity": [1.0, 2, 3]}, "max_velocity has whole numbers among others"),
+        ({"joints": ["a", 1, "c"]}, "joints has values of different types (int, str)"),
+        ({"joint_limits_file": "$RTC_NOT_SET/x"}, "RTC_NOT_SET, which isn't set"),
+    ],
+)
+def test_preflight_says_so_in_one_line(tmp_path, capsys, wrong, said):
+    assert preflight.main([parameter_file(tmp_path, **wrong)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("✗ ") and said in error and error.count("\n") == 1
+
+
+def test_lists_that_ros_takes_are_no_mixture(tmp_path):
+    path = tmp_path / "robot.yaml"
+    path.write_text("/**:\n  ros__parameters: {a: [1.0, 1e-3], b: [1, 2], c: [yes, true]}\n")
+    assert nodes_to_run({"params_file": str(path)}, simulated=False)
+
+
+@pytest.mark.ros
+def test_use_sim_time_is_not_changed_while_the_node_runs(robot):
+    robot.start()
+    for value, successful in ((True, False), (False, True)):
+        change = [Parameter("use_sim_time", value=value).to_parameter_msg()]
+        request = SetParameters.Request(parameters=change)
+        (answer,) = robot.ask(SetParameters, "rtc_controller/set_parameters", request).results
+        assert answer.successful is successful
+        assert successful or "start it with use_sim_time:=true" in answer.reason
+    names = GetParameters.Request(names=["use_sim_time"])
+    (now,) = robot.ask(GetParameters, "rtc_controller/get_parameters", names).values
+    assert now.bool_value is False
+
+
+# --------------------------------------------------------------------------------------- paths
+
+
+def test_launch_arguments_that_are_paths_are_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
+    file = parameter_file(tmp_path)
+    values = {
+        "params_file": "~/robot.yaml",
+        "record": "$RUNS/bag",
+        "policy_path": "~/${RTC_MODEL}",
+    }
+    with pytest.raises(ValueError, match="RTC_MODEL, which isn't set"):
+        nodes_to_run(values, simulated=False)
+    monkeypatch.setenv("RTC_MODEL", "fold")
+    nodes = {n.executable: n for n in nodes_to_run(values, simulated=False)}
+    assert nodes["rtc_inference"].parameters["policy_path"] == str(tmp_path / "fold")
+    assert nodes["rtc_recorder"].parameters["output"] == str(tmp_path / "runs" / "bag")
+    assert nodes["rtc_controller"].params_files == (file,)
+    (tmp_path / "runs" / "bag").mkdir(parents=True)
+    with pytest.raises(ValueError, match="runs/bag exists already"):
+        nodes_to_run(values, simulated=False)
+
+
+@pytest.mark.ros
+def test_parameters_that_are_paths_are_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    node = NodeToRun(
+        "rtc_controller", parameters={**PARAMETERS, "joint_limits_file": "~/limits.yaml"}
+    )
+    done = run("rtc_controller", *node.ros_arguments()[1:])
+    assert done.returncode == 2 and f"{tmp_path}/limits.yaml" in done.stderr
+    assert {p.name for n in NODES.values() for p in n.table if p.path} == {
+        "policy_path",
+        "weak_policy_path",
+        "backbone_path",
+        "joint_limits_file",
+        "output",
+    }
+    assert os.path.isdir(tmp_path) and not (tmp_path / "~").exists()
