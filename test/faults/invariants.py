@@ -77,7 +77,7 @@ class Promises:
             each("max_velocity"),
             each("max_acceleration"),
             each("max_jerk"),
-            each("following_tolerance", 0.5),
+            each("following_tolerance", 0.3),
             each("resume_tolerance", 0.3),
             parameters["joint_state_timeout"],
             round(parameters.get("soft_start", 1.0) / period_s),
@@ -145,6 +145,8 @@ class Told:
     """Until then it goes from where it was to where its arm was moved to."""
     jitter: float = 1.0
     """What the ticks' jitter adds to the speed between single points."""
+    unheard: bool = False
+    """Whether the step before the next message isn't known."""
     prompt: bool = True
     late_chunk_s: float = 0.0
     due_s: float = 0.0
@@ -341,7 +343,7 @@ class Invariants:
         twice = tick is not None and tick.at_s == told.decided_s and s.source == told.source
         if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s:
             self.counts["messages of unknown ticks"] += 1
-            tick, told.step = None, None
+            tick, told.step, told.unheard = None, None, True
         self.counts["messages"] += 1
         if s.source != told.source:
             told.recent.clear()
@@ -380,7 +382,8 @@ class Invariants:
         elif unheard > 0 and told.kind != CHUNK:
             # The controller keeps few messages for a reader that a busy machine holds up.
             self.counts["messages not heard"] += unheard
-            told.row, told.step, told.course = s.row, None, None
+            told.row, told.step, told.course, told.unheard = s.row, None, None, True
+            told.skip_until_s = s.at_s + 8 * promises.period_s
         else:
             displaced = self._distance(s, told, begins, anew, news_s)
             self._in_time(s, told, begins, gap, displaced)
@@ -501,7 +504,9 @@ class Invariants:
             last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend, rested = np.abs(step - last), np.abs(step)
             if told.step is None and not stood:
-                bend = bend / 2  # of two steps
+                # Of two steps; or of none that is known.
+                bend = 0.0 * bend if told.unheard else bend / 2
+            told.unheard = False
             if not stood and gap > LATE * period:  # a late tick, or a deadline that was missed
                 self.counts["late ticks"] += 1
                 bend = np.minimum(bend, rested)
