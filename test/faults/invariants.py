@@ -353,8 +353,10 @@ class Invariants:
         told.decided = gap if tick is None else min(tick.at_s - told.at_s, gap)
         told.decisions = gap if tick is None else tick.at_s - told.decided_s
         told.decided_s = s.at_s if tick is None else tick.at_s
+        rested = told.course is None or s.at_s >= told.course.times[-1]
         begins = (
             s.source != told.source
+            or (told.kind == CHUNK and rested and tick is not None and tick.executes)
             or other_run
             or told.decided > 2.05 * promises.period_s
             and told.kind != CHUNK
