@@ -3,12 +3,13 @@
 Drivers by their documented rules: a position driver goes to what it was told last and holds it; a
 joint_trajectory_controller interpolates (``Course``) and holds the end. Joints follow their driver
 with a lag, at a limited speed, unless the torque is off: then they stay, sag, or go where a hand
-moves them. Everything is dated by the middleware's *source* stamps: a message that this process
-took late moves the arm from when it was sent on, so a busy test says nothing about the product.
+moves them. Each message is noted with the middleware's *source* stamp, where the arm was, and when
+the double had it.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -18,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-STEP_S = 0.002
-"""Of the arm's own clock: 500 Hz."""
-KEPT_S = 15.0
+STEP_S = 0.004
+"""Of the arm's own clock: 250 Hz."""
+KEPT_S = 300.0
 """How long the past is kept."""
 
 ROWS = (
@@ -39,7 +40,7 @@ class Course:
     """A trajectory as joint_trajectory_controller follows it, from the state at its message on.
 
     Between two points: a quintic where both have velocities and accelerations, a cubic where both
-    have velocities, else a line. Before the first point it is there, after the last it rests.
+    have velocities, else a line. After the last point it rests there.
 
     Args:
         times: [R] s, increasing; the first is when the message came.
@@ -136,7 +137,7 @@ class Trajectory:
         if not message.points or set(message.joint_names) != set(names):
             raise ValueError(f"{len(message.points)} points of {list(message.joint_names)}")
         order = [list(message.joint_names).index(n) for n in names]
-        times = np.array([_seconds(p.time_from_start) for p in message.points])
+        times = np.array([seconds(p.time_from_start) for p in message.points])
         if (np.diff([-1e-9, *times]) <= 0).any():
             raise ValueError("its times don't increase")
         if np.any(message.points[-1].velocities):
@@ -172,7 +173,7 @@ class Driver:
     target: np.ndarray | None = None
     stands: bool = False
     """It takes nothing and moves nothing, as a process that was stopped."""
-    queue: list[tuple[float, Any]] = field(default_factory=list)
+    queue: list[Any] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     def told(self, at_s: float) -> np.ndarray | None:
@@ -204,6 +205,8 @@ class Sent:
     pose: np.ndarray
     done: str
     """``taken``, ``queued`` (the driver stands still) or ``dropped`` (its torque is off)."""
+    taken_s: float
+    """When the double had it: on a busy machine it is a slow driver."""
 
     @property
     def row(self) -> np.ndarray:
@@ -237,6 +240,8 @@ class Arm:
         self.lag_s = np.broadcast_to(np.asarray(lag_s, float), size)
         self.speed = np.broadcast_to(np.asarray(speed, float), size)
         self.pose = np.zeros(size) if pose is None else np.array(pose, float)
+        self.rest = self.pose
+        """Where the joints stand whose drivers weren't told anything yet."""
         self.now_s = now_s
         self.limp = np.zeros(size, bool)
         self.drop = np.zeros(size)
@@ -244,73 +249,77 @@ class Arm:
         self.hand = np.full(size, np.nan)
         """Where a hand moves the joints that are limp, at ``hand_speed``."""
         self.hand_speed = 1.0
-        self.sent: deque[Sent] = deque(maxlen=20000)
         self.resets: list[tuple[float, str]] = []
         """When a driver forgot what it was told, and which one."""
+        self.hands: list[tuple[float, np.ndarray, float]] = [(-np.inf, self.drop, 0.0)]
+        """(since when, ``drop``, speed of a hand at limp joints or 0)"""
         self.past: deque[tuple[float, np.ndarray]] = deque([(now_s, self.pose)])
         self.lock = threading.RLock()
 
     # -- time -------------------------------------------------------------------------------
 
-    def wanted(self, at_s: float) -> np.ndarray:
-        """Return where the drivers want the joints."""
-        wanted = np.array(self.pose)
+    def wanted(self, times: np.ndarray) -> np.ndarray:
+        """Return where the drivers want the joints at ``times`` [T], [T, A]."""
+        wanted = np.tile(self.rest, (len(times), 1))
         for driver in self.drivers.values():
-            told = driver.told(at_s) if not driver.stands else driver.target
-            if told is not None:
-                wanted[driver.columns] = told
+            if driver.course is not None and not driver.stands:
+                wanted[:, driver.columns] = driver.course.at(times)[0]
+            elif driver.target is not None:
+                wanted[:, driver.columns] = driver.target
         return wanted
 
     def advance(self, now_s: float) -> np.ndarray:
         """Let time pass until ``now_s`` and return the pose [A]."""
         with self.lock:
-            while self.now_s < now_s - 1e-9:
-                step = min(STEP_S, now_s - self.now_s)
-                self.now_s += step
-                self._move(step)
-                self.past.append((self.now_s, self.pose))
+            steps = math.ceil((now_s - self.now_s - 1e-6) / STEP_S)
+            if steps <= 0:
+                return self.pose
+            times = self.now_s + STEP_S * np.arange(1, steps + 1)
+            times[-1] = now_s
+            spans = np.diff(times, prepend=self.now_s)
+            wanted = self.wanted(times) + self.drop
+            safe = np.maximum(self.lag_s, 1e-9)
+            pose, limp, any_limp = self.pose, self.limp, self.limp.any()
+            for i in range(steps):
+                gain = -np.expm1(-spans[i] / safe)
+                most = self.speed * spans[i]
+                moved = np.minimum(np.maximum(gain * (wanted[i] - pose), -most), most)
+                if any_limp:
+                    by = self.hand_speed * spans[i]
+                    led = np.clip(np.where(np.isnan(self.hand), 0.0, self.hand - pose), -by, by)
+                    moved = np.where(limp, led, moved)
+                pose = pose + moved
+                self.past.append((float(times[i]), pose))
+            self.now_s, self.pose = now_s, pose
             while len(self.past) > 2 and self.past[1][0] < now_s - KEPT_S:
                 self.past.popleft()
-            return self.pose
-
-    def _move(self, step: float) -> None:
-        gain = np.where(self.lag_s > 0, -np.expm1(-step / np.maximum(self.lag_s, 1e-9)), 1.0)
-        wanted = self.wanted(self.now_s)
-        told = ~np.isclose(wanted, self.pose, rtol=0, atol=0) | (self.drop != 0)
-        change = np.where(told, gain * (wanted + self.drop - self.pose), 0.0)
-        most = self.speed * step
-        led = np.where(np.isnan(self.hand), 0.0, self.hand - self.pose)
-        by_hand = np.clip(led, -self.hand_speed * step, self.hand_speed * step)
-        self.pose = self.pose + np.where(self.limp, by_hand, np.clip(change, -most, most))
-
-    def _back_to(self, at_s: float) -> None:
-        """Go back to ``at_s``: a message came that was sent then."""
-        while len(self.past) > 1 and self.past[-1][0] > at_s:
-            self.past.pop()
-        self.now_s, self.pose = self.past[-1]
+            return pose
 
     # -- messages ---------------------------------------------------------------------------
 
-    def take(self, group: str, at_s: float, what: np.ndarray | Trajectory, source: bytes) -> Sent:
-        """Take a message that was sent at ``at_s`` [s]; the arm goes by it from then on."""
+    def take(
+        self,
+        group: str,
+        at_s: float,
+        what: np.ndarray | Trajectory,
+        source: bytes,
+        now_s: float | None = None,
+    ) -> Sent:
+        """Take a message that was sent at ``at_s`` [s]; the arm goes by it from ``now_s`` on."""
         driver = self.drivers[group]
         with self.lock:
-            now_s = self.now_s
-            if at_s < now_s:
-                self._back_to(at_s)
-            self.advance(at_s)
+            now_s = max(at_s if now_s is None else now_s, self.now_s)
+            self.advance(now_s)
             off = bool(self.limp[driver.columns].all())
             done = "taken"
             if driver.stands:
                 done = "queued"
-                driver.queue = [*driver.queue, (at_s, what)][-driver.depth :]
+                driver.queue = [*driver.queue, what][-driver.depth :]
             elif off and not driver.latches:
                 done = "dropped"
             else:
-                driver.take(at_s, what, self.pose[driver.columns])
-            sent = Sent(at_s, group, what, source, self.pose, done)
-            self.sent.append(sent)
-            self.advance(now_s)
+                driver.take(now_s, what, self.pose[driver.columns])
+            sent = Sent(at_s, group, what, source, self.pose, done, now_s)
         return sent
 
     # -- what may happen to it ----------------------------------------------------------------
@@ -323,10 +332,12 @@ class Arm:
     def release(self) -> None:
         """Give the joints their torque back."""
         with self.lock:
+            self.rest = self.pose
             for driver in self.drivers.values():
                 if not driver.latches and self.limp[driver.columns].any():
                     driver.hold(self.now_s, self.pose[driver.columns])
                     self.resets.append((self.now_s, driver.name))
+            self.hands.append((self.now_s, self.drop, 0.0))
             self.limp = np.zeros(len(self.joints), bool)
             self.hand = np.full(len(self.joints), np.nan)
 
@@ -334,14 +345,16 @@ class Arm:
         """Let a hand move the limp joints to ``to`` [A] (NaN: not this one)."""
         with self.lock:
             self.hand, self.hand_speed = np.array(to, float), speed
+            self.hands.append((self.now_s, self.drop, speed))
 
     def push(self, by: np.ndarray) -> None:
         """Let something push joints that are held off their commands by ``by`` [A]; 0: no more."""
         with self.lock:
             self.drop = np.array(by, float)
+            self.hands.append((self.now_s, self.drop, self.hands[-1][2]))
 
     def stand_still(self, group: str) -> None:
-        """Let a driver stand still: it takes nothing and its joints stay."""
+        """Let a driver stand still: it takes nothing, and holds what it last wanted."""
         with self.lock:
             driver = self.drivers[group]
             driver.target = driver.told(self.now_s)
@@ -352,7 +365,7 @@ class Arm:
         with self.lock:
             driver = self.drivers[group]
             driver.stands = False
-            for _, what in driver.queue:
+            for what in driver.queue:
                 driver.take(self.now_s, what, self.pose[driver.columns])
             driver.queue = []
 
@@ -387,9 +400,13 @@ class ArmNode:
         """Publishers that aren't the controller's: nobody takes what they send."""
         self.silent_joints: set[str] = set()
         self.frozen_stamp: Any = None
+        self.forerunner: Callable[[Any], None] | None = None
+        """Is shown each joint state right before it is published."""
         self.offset = np.zeros(len(arm.joints))
         """What the encoders add to the pose."""
-        self.published: deque[tuple[float, np.ndarray]] = deque(maxlen=20000)
+        self.published: deque[tuple[float, np.ndarray]] = deque(maxlen=50000)
+        self.beats: deque[float] = deque(maxlen=50000)
+        """When it meant to publish joint states: how late this machine's processes are."""
         self._made = JointState
         self._states = node.create_publisher(JointState, "joint_states", 10)
         self._subscriptions = [
@@ -430,7 +447,8 @@ class ArmNode:
             except (ValueError, KeyError) as error:
                 driver.refused.append(str(error))
                 return
-            sent = self.arm.take(driver.name, info["source_timestamp"] * 1e-9, what, source)
+            at_s = info["source_timestamp"] * 1e-9
+            sent = self.arm.take(driver.name, at_s, what, source, time.time())
             if self._on_sent is not None:
                 self._on_sent(sent)
 
@@ -441,18 +459,21 @@ class ArmNode:
         arm = self.arm
         pose = arm.advance(time.time()) + self.offset
         names = [j for j in arm.joints if j not in self.silent_joints]
-        positions = [float(pose[arm.joints.index(j)]) for j in names]
-        message = self._made(name=names, position=positions)
+        message = self._made(name=names)
+        message.position = [float(pose[arm.joints.index(j)]) for j in names]
         message.header.stamp = self.frozen_stamp or self.node.get_clock().now().to_msg()
         return message
 
     def publish(self) -> None:
         """Publish the joint states, if any joint is heard of."""
+        self.beats.append(time.time())
         message = self.state()
         if message.name:
             news = self.frozen_stamp is None and not self.silent_joints
             if news:
                 self.published.append((self.arm.now_s, self.arm.pose + self.offset))
+            if self.forerunner is not None:
+                self.forerunner(message)
             self._states.publish(message)
 
     def close(self) -> None:
@@ -463,5 +484,6 @@ class ArmNode:
         self.node.destroy_publisher(self._states)
 
 
-def _seconds(duration: Any) -> float:
+def seconds(duration: Any) -> float:
+    """Return a ROS duration or time in seconds."""
     return float(duration.sec + duration.nanosec * 1e-9)

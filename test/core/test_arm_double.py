@@ -84,12 +84,12 @@ def test_it_goes_no_faster_than_it_can():
     np.testing.assert_allclose(made.advance(0.25), [0.5, 0.0], atol=1e-9)
 
 
-def test_a_message_counts_from_when_it_was_sent_however_late_it_is_taken():
+def test_a_message_counts_from_when_it_was_taken():
     early, late = arm(), arm()
     early.take("g", 0.1, np.array([1.0, 0.0]), b"")
-    late.advance(0.3)
-    late.take("g", 0.1, np.array([1.0, 0.0]), b"")
-    np.testing.assert_allclose(late.advance(0.3), early.advance(0.3), atol=1e-6)
+    sent = late.take("g", 0.1, np.array([1.0, 0.0]), b"", 0.3)
+    assert (sent.at_s, sent.taken_s, late.now_s) == (0.1, 0.3, 0.3)
+    np.testing.assert_allclose(late.advance(0.5), early.advance(0.3), atol=1e-6)
 
 
 @pytest.mark.parametrize(("latches", "ends"), [(True, 0.8), (False, -0.4)])

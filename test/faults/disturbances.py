@@ -13,7 +13,10 @@ a violation's line says the seed, robot, life and disturbance, which name the dr
 from __future__ import annotations
 
 import argparse
+import faulthandler
+import functools
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -22,7 +25,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +52,12 @@ LIFE = 12
 PATIENCE_S = 30.0
 
 
-def draw_parameters(chance: random.Random) -> dict[str, Any]:
+def draw_parameters(chance: random.Random, kinds: Sequence[str] = KINDS) -> dict[str, Any]:
     """Return a controller's parameters: groups, limits and tolerances, within reason."""
     groups: dict[str, tuple[str, list[str]]] = {}
     joints: list[str] = []
     for i in range(chance.choice((1, 2, 2, 3))):
-        kind = chance.choice(KINDS)
+        kind = chance.choice(kinds)
         size = 1 if kind == "joint_single_command" else chance.choice((1, 2, 3))
         own = [f"j{len(joints) + k}" for k in range(size)]
         joints += own
@@ -86,27 +91,27 @@ def draw_parameters(chance: random.Random) -> dict[str, Any]:
 
 
 class Life:
-    """One robot, its controller and its writer, from their start to their end."""
+    """One robot, its controller and its writer, from their start to their end.
 
-    def __init__(self, name: str, chance: random.Random, farm: Farm, folder: Path) -> None:
+    ``arm`` are options of the arm; everything by chance comes from ``chance``.
+    """
+
+    def __init__(
+        self, order: Order, farm: Farm, folder: Path, chance: random.Random, **arm: Any
+    ) -> None:
         self.chance, self.farm = chance, farm
         folder.mkdir()
         self.word_file = folder / "word"
         self.word_file.write_text("")
-        parameters = draw_parameters(chance)
-        self.order = Order(
-            name, parameters, str(self.word_file),
-            chance.uniform(0.2, 0.8), chance.choice((120.0, 200.0, 400.0)),
-        )  # fmt: skip
+        self.order = replace(order, word_file=str(self.word_file))
         self.system = FaultSystem(
-            folder, lambda chunk, step: self.order.row(*chunk, step), name, parameters,
-            {"lag_s": chance.choice((0.0, 0.02, 0.05)), "speed": chance.uniform(3.0, 8.0)},
+            folder, lambda chunk, step: order.row(*chunk, step), order.namespace,
+            order.parameters, arm,
         )  # fmt: skip
         self.arm, self.states = self.system.arm, self.system.states
-        for driver in self.arm.drivers.values():
-            driver.latches = chance.random() < 0.5
         self.invariants = self.system.invariants
         self.starts = 0
+        self.context = ""
         self.stuck: list[str] = []
         self.kinds: dict[str, Callable[[], None]] = {
             "emergency stop, joint states go on": self._stop_seen,
@@ -133,17 +138,33 @@ class Life:
         self.weights = [1.0] * len(self.kinds)
         self.weights[list(self.kinds).index("the controller is killed")] = 0.5
 
+    @classmethod
+    def drawn(
+        cls, name: str, chance: random.Random, farm: Farm, folder: Path, types: Sequence[str]
+    ) -> Life:
+        """Return one as chance has it."""
+        order = Order(
+            name, draw_parameters(chance, types), "",
+            chance.uniform(0.2, 0.8), chance.choice((120.0, 200.0, 400.0)),
+        )  # fmt: skip
+        lag_s, speed = chance.choice((0.0, 0.02, 0.05)), chance.uniform(3.0, 8.0)
+        made = cls(order, farm, folder, chance, lag_s=lag_s, speed=speed)
+        for driver in made.arm.drivers.values():
+            driver.latches = chance.random() < 0.5
+        return made
+
     # -- the life ---------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Start it, and wait until it moves."""
         for what in ("rtc_controller", "writer"):
             self.farm.start(what, self.order)
-        self._until_moving()
+        self.until_moving()
 
     def disturb(self, context: str) -> list[str]:
         """Disturb it once or twice at a time, and wait until it moves again; return the kinds."""
-        self.invariants.context = context
+        self.context = context
+        self.invariants.contexts.append((time.time(), context))
         chance = self.chance
         time.sleep(chance.uniform(0.0, 0.3))
         several = 2 if chance.random() < 0.3 else 1
@@ -155,9 +176,7 @@ class Life:
         for thread in threads:
             thread.join()
         self._calm()
-        self._until_moving()
-        self.system.watcher.settle()
-        self.invariants.settle(time.time())
+        self.until_moving()
         return kinds
 
     def _run(self, kind: str) -> None:
@@ -176,30 +195,37 @@ class Life:
         for what in ("rtc_controller", "writer"):
             self.farm.signal(what, signal.SIGCONT, self.order.namespace)
 
-    def _until_moving(self) -> None:
+    def until_moving(self) -> None:
         """Wait for motion; where a guard closed the gate, open it."""
         begun, since = time.monotonic(), time.time_ns()
         asked = begun
         while not any(t.executes for t in self.system.watcher.since(since)):
             now = time.monotonic()
             if now - begun > PATIENCE_S:
-                said = dict(self.system.diagnostics)
-                self.stuck.append(f"{self.invariants.context}: no motion in {PATIENCE_S} s: {said}")
+                self.stuck.append(
+                    f"{self.context}: no motion in {PATIENCE_S} s: "
+                    f"{self.system.diagnostics}, {json.dumps(self.order.parameters)}"
+                )
+                print(self.stuck[-1], flush=True)
                 return
             if now - asked > (0.6 if now - begun < 3.0 else 0.2):
                 asked = now
                 self._start()
             time.sleep(0.01)
 
-    def _start(self) -> None:
-        answer = self._call("start")
-        self.starts += answer is not None and answer.success
-        last = self.system.watcher.ticks[-1] if self.system.watcher.ticks else None
-        if last and any(g in last.reason for g in GUARDED) and answer and not answer.success:
-            if "already started" in answer.message:  # a guard that leaves the gate open
-                self._call("stop")
+    def until(self, condition: Callable[[], Any], what: str, patience_s: float = 20.0) -> None:
+        """Wait until ``condition()`` holds."""
+        self.system.until(condition, what, patience_s)
 
-    def _call(self, name: str) -> Any:
+    def _start(self) -> None:
+        answer = self.call("start")
+        self.starts += answer is not None and answer.success
+        last = self.system.watcher.ticks[-1].reason if self.system.watcher.ticks else ""
+        refused = answer is not None and "already started" in answer.message
+        if refused and any(guard in last for guard in GUARDED):  # and the gate is open
+            self.call("stop")
+
+    def call(self, name: str) -> Any:
         from std_srvs.srv import Trigger
 
         client = self._clients.get(name)
@@ -224,7 +250,7 @@ class Life:
         for what in ("rtc_controller", "writer"):
             if (what, self.order.namespace) in self.farm.pids:
                 self.farm.signal(what, signal.SIGKILL, self.order.namespace)
-        self.system.settle()
+        self.system.settle(1.0)
         self.system.watcher.settle()
         self.system.down()
 
@@ -296,7 +322,7 @@ class Life:
         time.sleep(self._time(0.3, 0.8))
         self.arm.push(np.zeros(len(self.arm.joints)))
 
-    def _stall(self, what: str, seconds: float) -> None:
+    def stall(self, what: str, seconds: float) -> None:
         if what == "rtc_controller":
             self.invariants.stall(True, time.time())
         self.farm.signal(what, signal.SIGSTOP, self.order.namespace)
@@ -306,11 +332,11 @@ class Life:
             self.invariants.stall(False, time.time())
 
     def _stall_controller(self) -> None:
-        self._stall("rtc_controller", self.chance.choice((0.03, 0.06, 0.1, 0.3, 0.8))
+        self.stall("rtc_controller", self.chance.choice((0.03, 0.06, 0.1, 0.3, 0.8))
                     * self._time(0.7, 1.3))  # fmt: skip
 
     def _stall_writer(self) -> None:
-        self._stall("writer", self._time(0.1, 1.0))
+        self.stall("writer", self._time(0.1, 1.0))
 
     def _stall_driver(self) -> None:
         name = self.chance.choice(list(self.arm.drivers))
@@ -354,102 +380,115 @@ class Life:
         self.states.frozen_stamp = None
 
     def _stop_service(self) -> None:
-        self._call("stop")
+        self.call("stop")
         time.sleep(self._time(0.0, 0.4))
-        self._call("start")
+        self.call("start")
 
 
-class Disturbances:
-    """Several robots at a time, until so many disturbances are done."""
+@dataclass
+class Figures:
+    """What came of it; that of several robots can be added."""
 
-    def __init__(self, count: int, seed: int, folder: Path, robots: int = 4) -> None:
-        self.count, self.seed, self.folder, self.robots = count, seed, folder, robots
-        self.done = 0
-        self.kinds: Counter[str] = Counter()
-        self.types: Counter[str] = Counter()
-        self.counts: Counter[str] = Counter()
-        self.problems: list[str] = []
-        self.stuck: list[str] = []
-        self.worst: dict[str, tuple[float, str]] = {}
-        self._lock = threading.Lock()
-        self._farm = Farm(folder)
+    seed: int
+    done: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    worst: dict[str, tuple[float, str]] = field(default_factory=dict)
 
-    def run(self) -> None:
-        """Do them all."""
-        threads = [threading.Thread(target=self._robot, args=(r,)) for r in range(self.robots)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self._farm.close()
+    def __add__(self, other: Figures) -> Figures:
+        worst = {
+            name: max(side.worst.get(name, (-np.inf, "")) for side in (self, other))
+            for name in {**self.worst, **other.worst}
+        }
+        return Figures(
+            self.seed, self.done + other.done, self.kinds + other.kinds,
+            self.types + other.types, self.counts + other.counts,
+            self.problems + other.problems, self.stuck + other.stuck, worst,
+        )  # fmt: skip
 
-    def _robot(self, robot: int) -> None:
-        life = 0
-        while self.done < self.count:
-            name = f"r{robot}_{life}"
-            try:
-                self._live(name, random.Random(f"{self.seed} {name}"))
-            except Exception as error:  # a robot that can't even be made is no pass
-                with self._lock:
-                    self.stuck.append(f"{name}: {type(error).__name__}: {error}")
-                    self.done += 1
-            life += 1
-
-    def _live(self, name: str, chance: random.Random) -> None:
-        life = Life(name, chance, self._farm, self.folder / name)
-        invariants = life.invariants
-        try:
-            invariants.context = f"seed {self.seed}, {name}, start"
-            life.begin()
-            for number in range(LIFE):
-                if self.done >= self.count or life.stuck:
-                    break
-                kinds = life.disturb(f"seed {self.seed}, {name}, disturbance {number}")
-                with self._lock:
-                    self.kinds.update(kinds)
-                    self.done += len(kinds)
-        finally:
-            life.end()
-            with self._lock:
-                self._add(life)
-
-    def _add(self, life: Life) -> None:
+    def add(self, life: Life) -> None:
+        """Add what a life that is over has seen."""
         invariants = life.invariants
         problems = invariants.problems + life.system.watcher.problems
         self.stuck += life.stuck
         self.counts.update(invariants.counts)
         self.counts["rows compared bit by bit"] += life.system.watcher.compared
         self.counts["starts after a guard or a stop"] += life.starts
-        parameters = life.order.parameters
         for driver in life.arm.drivers.values():
             self.types[driver.kind] += 1
             if driver.refused:
                 problems.append(f"{driver.kind} refused {driver.refused[:3]}")
         if problems:
+            parameters = life.order.parameters
             known = {k: v for k, v in parameters.items() if k not in COMMON or k == "joints"}
             lag = f"lag {life.arm.lag_s[0]:g} s"
             self.problems += [*problems, f"  of {json.dumps(known)}, {lag}"]
         for name, (value, where) in invariants.worst.items():
-            if value > self.worst.get(name, (-np.inf, ""))[0]:
-                self.worst[name] = (value, where)
+            self.worst[name] = max((value, where), self.worst.get(name, (-np.inf, "")))
 
-    def summary(self) -> str:
-        """Return the figures."""
+    def __str__(self) -> str:
         lines = [f"{self.done} disturbances, seed {self.seed}, {sum(self.types.values())} drivers"]
         lines += [f"  {n:5d} {kind}" for kind, n in sorted(self.kinds.items())]
         lines += [f"  {n:5d} {kind}" for kind, n in sorted(self.types.items())]
         lines += [f"  {n:7d} {what}" for what, n in sorted(self.counts.items())]
         lines.append("the worst of each, relative to its bound (figures: as they are)")
-        lines += [f"  {v:8.3f} {name} [{where}]" for name, (v, where) in sorted(self.worst.items())]
-        lines.append(f"{len(self.problems)} violations, {len(self.stuck)} robots stuck")
+        for name, (value, where) in sorted(self.worst.items()):
+            lines.append(f"  {value:8.3f} {name} [{where}]")
+        broken = sum(n for what, n in self.counts.items() if what.startswith("violations"))
+        lines.append(f"{max(broken, len(self.problems))} violations, {len(self.stuck)} stuck")
         return "\n".join(lines)
 
 
-def disturb(count: int, seed: int, folder: Path, robots: int = 4) -> Disturbances:
-    """Run a campaign and return it."""
-    made = Disturbances(count, seed, folder, robots)
-    made.run()
-    return made
+def robot(
+    number: int, count: int, seed: int, folder: Path, types: Sequence[str] = KINDS
+) -> Figures:
+    """Let one robot live again and again, until ``count`` disturbances are done."""
+    figures = Figures(seed)
+    farm = Farm(folder)
+    lives = 0
+    try:
+        while figures.done < count:
+            name = f"r{number}_{lives}"
+            lives += 1
+            chance = random.Random(f"{seed} {name}")
+            life = Life.drawn(name, chance, farm, folder / name, types)
+            try:
+                life.context = f"seed {seed}, {name}, start"
+                life.invariants.contexts.append((0.0, life.context))
+                life.begin()
+                for i in range(LIFE):
+                    if figures.done >= count or life.stuck:
+                        break
+                    kinds = life.disturb(f"seed {seed}, {name}, disturbance {i}")
+                    figures.kinds.update(kinds)
+                    figures.done += len(kinds)
+                figures.done += bool(life.stuck)
+            finally:
+                life.end()
+                figures.add(life)
+            print(f"robot {number}: {figures.done} disturbances", flush=True)
+    finally:
+        farm.close()
+    return figures
+
+
+def disturb(
+    count: int, seed: int, folder: Path, robots: int = 4, types: Sequence[str] = KINDS
+) -> Figures:
+    """Run a campaign: each robot with a process of its own, so that none waits for another."""
+    folders = [folder / f"robot{r}" for r in range(robots)]
+    for made in folders:
+        made.mkdir()
+    with ProcessPoolExecutor(robots, multiprocessing.get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(robot, r, -(-count // robots), seed, made, types)
+            for r, made in enumerate(folders)
+        ]
+        figures = [job.result() for job in jobs]
+    return functools.reduce(lambda a, b: a + b, figures)
 
 
 def main() -> int:
@@ -459,15 +498,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--robots", type=int, default=4, help="how many live at a time")
     parser.add_argument("--show", type=int, default=40, help="how many violations to print")
+    parser.add_argument("--types", nargs="+", choices=KINDS, default=KINDS)
     options = parser.parse_args()
+    faulthandler.register(signal.SIGUSR1)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rtc_ros_disturbances_", dir="/dev/shm") as folder:
         os.environ["RTC_ROS_SHM_DIR"] = folder
         os.environ.update([TRANSPORT])
-        made = disturb(options.count, options.seed, Path(folder), options.robots)
+        made = disturb(options.count, options.seed, Path(folder), options.robots, options.types)
     for problem in (made.stuck + made.problems)[: options.show]:
         print(problem)
-    print(made.summary())
+    print(made)
     print(f"in {(time.monotonic() - begun) / 60:.1f} minutes")
     return 1 if made.problems or made.stuck else 0
 

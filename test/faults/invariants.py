@@ -1,5 +1,6 @@
 """What must hold between the messages, the arm and time, whatever fails (docs/reliability.md).
 
+(0) No message lies outside the position limits, but on the way back of an arm that stood there.
 (a) No message lies farther from where the *arm* is than one (softened) step plus what the arm's
     own lag was before. While a guard needs time to see that the arm doesn't follow, or that nobody
     hears of it any more, the allowance is what the product documents, and how much of it was used
@@ -17,9 +18,10 @@ left of the product's own jitter is in the figures, not in exemptions.
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,9 +36,14 @@ SLACK = 1.01
 STATE_AGE = 3
 """[periods] How old the newest joint state may be that a command was made from: its own period,
 its way, and the tick's."""
-LATER_S = 0.35
-"""How long after something happened all that belongs to it has come."""
+JOIN_S = 1e-3
+"""How well two messages of chunks must be in time with each other to say what joins them."""
+LATE = 1.05
+"""[periods] Messages that are farther apart than this may or may not be of deadlines that follow
+each other, so the driver may have stood: a step is seen from the last one, and from rest."""
 FOLLOWS_S = 0.2
+TIMEOUT = "within the allowance of joint_state_timeout"
+TOLERANCE = "within the allowance of following_tolerance"
 GUARDED = ("the arm was moved", "doesn't follow")
 
 
@@ -45,6 +52,8 @@ class Promises:
     """What the parameters promise, per joint [A] in robot units and seconds."""
 
     period_s: float
+    lower: np.ndarray
+    upper: np.ndarray
     velocity: np.ndarray
     acceleration: np.ndarray
     jerk: np.ndarray
@@ -63,10 +72,12 @@ class Promises:
         period_s = parameters["control_period"]
         return cls(
             period_s,
+            each("position_lower", -np.inf),
+            each("position_upper"),
             each("max_velocity"),
             each("max_acceleration"),
             each("max_jerk"),
-            each("following_tolerance", 0.5),
+            each("following_tolerance", 0.3),
             each("resume_tolerance", 0.3),
             parameters["joint_state_timeout"],
             round(parameters.get("soft_start", 1.0) / period_s),
@@ -100,6 +111,15 @@ class Ticked:
     reason: str
     mode: int
     epoch: int
+    step: int
+    late_us: float = 0.0
+
+    def stands_for(self, later: Ticked, period_s: float) -> bool:
+        """Tell whether this is what a driver did by itself before the tick ``later``."""
+        apart = (later.at_s - self.at_s) / period_s
+        return (
+            later.late_us == self.late_us and apart > 0.5 and abs(apart - round(apart)) < 1e-4
+        )
 
     @property
     def executes(self) -> bool:
@@ -120,7 +140,25 @@ class Told:
     recent: deque[tuple[float, np.ndarray]] = field(default_factory=lambda: deque(maxlen=8))
     course: Course | None = None
     as_sent: Course | None = None
+    late_s: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=60))
     skip_until_s: float = -np.inf
+    """Until then it goes from where it was to where its arm was moved to."""
+    jitter: float = 1.0
+    """What the ticks' jitter adds to the speed between single points."""
+    unheard: bool = False
+    """Whether the step before the next message isn't known."""
+    prompt: bool = True
+    late_chunk_s: float = 0.0
+    due_s: float = 0.0
+    """When the first point of this motion was due."""
+    step_k: int | None = None
+    """k of the last message."""
+    decided_s: float = -np.inf
+    """When its process decided on the last message."""
+    decided: float = np.inf
+    decisions: float = np.inf
+    slack: Any = 0.0
+    """How far its arm stood from what it was told when motion began."""
     held: int = 0
     """Messages of this hold."""
 
@@ -132,9 +170,10 @@ class Invariants:
     enough that all that belongs to it has come.
     """
 
-    def __init__(self, node: ArmNode, promises: Promises, context: str = "") -> None:
+    def __init__(self, node: ArmNode, promises: Promises) -> None:
         self.node, self.arm, self.promises = node, node.arm, promises
-        self.context = context
+        self.contexts: list[tuple[float, str]] = [(-np.inf, "")]
+        """(since when, what a problem then is said to be of)"""
         self.problems: list[str] = []
         self.worst: dict[str, tuple[float, str]] = {}
         self.counts: Counter[str] = Counter()
@@ -142,19 +181,21 @@ class Invariants:
         """[kind, begin_s, end_s or inf]"""
         self.stalls: list[list[float]] = []
         """[begin_s, end_s] in which the controller's process was made to stand still."""
-        self._sent: deque[Sent] = deque()
+        self.waiting: deque[Sent] = deque()
         self._ticks_in: deque[Ticked] = deque()
         self._ticks: list[Ticked] = []
         self._told = {d.name: Told(d.kind, d.columns) for d in self.arm.drivers.values()}
-        self._phase: dict[tuple[str, bytes], tuple[float, float]] = {}
-        self._resets_done = 0
+        self.came_s = 0.0
+        """When the last message came."""
         self._lock = threading.Lock()
         self._forget()
 
     def _forget(self) -> None:
         size = len(self.arm.joints)
         self._before = np.zeros(size)
-        """The arm's error before the hold, as the controller may have seen it, [A]."""
+        """The arm's error before the hold, as the controller may have seen it, [A]: before the
+        disturbance, and as it was."""
+        self._before_seen = np.zeros(size)
         self._errors: deque[tuple[float, np.ndarray]] = deque(maxlen=200)
         self._closed: dict[int, str] = {}
         self._lost_s = self._moved_s = np.inf
@@ -169,7 +210,8 @@ class Invariants:
     def on_sent(self, sent: Sent) -> None:
         """Note a message to a driver."""
         with self._lock:
-            self._sent.append(sent)
+            self.waiting.append(sent)
+            self.came_s = sent.taken_s
 
     def on_executed(self, message: JointState, sent_s: float | None = None) -> None:
         """Note a tick, by its stamp, or by when its message was sent where ROS time isn't ours."""
@@ -180,9 +222,12 @@ class Invariants:
             message.header.frame_id,
             int(fields["rtc/mode"]),
             int(fields["rtc/step_epoch"]),
+            int(fields["rtc/step"]),
+            fields["rtc/lateness_us"],
         )
         with self._lock:
             self._ticks_in.append(tick)
+            self.came_s = time.time()
 
     def disturb(self, kind: str, at_s: float) -> list[Any]:
         """Note that a disturbance begins; set its third entry when it ends."""
@@ -199,20 +244,22 @@ class Invariants:
 
     # -- the check --------------------------------------------------------------------------
 
-    def settle(self, now_s: float) -> None:
-        """Check everything up to a little before ``now_s``."""
-        until_s = now_s - LATER_S
+    def settle(self) -> None:
+        """Check all that came since it was done last: when no more is on its way."""
         with self._lock:
-            sent = sorted((s for s in self._sent if s.at_s <= until_s), key=lambda s: s.at_s)
-            self._sent = deque(s for s in self._sent if s.at_s > until_s)
-            new = sorted((t for t in self._ticks_in if t.at_s <= until_s), key=lambda t: t.at_s)
-            self._ticks_in = deque(t for t in self._ticks_in if t.at_s > until_s)
-        self._ticks = self._ticks[-50:] + new
+            sent = sorted(self.waiting, key=lambda s: s.at_s)
+            new = sorted(self._ticks_in, key=lambda t: t.at_s)
+            self.waiting.clear()
+            self._ticks_in.clear()
+        period_s = self.promises.period_s
+        real = [t for t, u in zip(new, new[1:], strict=False) if not t.stands_for(u, period_s)]
+        real += new[-1:]
+        self._ticks = self._ticks[-50:] + real
         stamps = [t.at_s for t in self._ticks]
         published = [at_s for at_s, _ in list(self.node.published)]
-        self._align(sent)
         with self.arm.lock:
             past = list(self.arm.past)
+        self._beats = np.array(list(self.node.beats))
         self._times = np.array([at_s for at_s, _ in past])
         self._poses = np.array([pose for _, pose in past])
         events: list[tuple[float, int, Any]] = [(t.at_s, 0, t) for t in new]
@@ -228,26 +275,17 @@ class Invariants:
                 i = bisect_right(stamps, event.at_s + 0.0005) - 1
                 self._on_message(event, self._ticks[i] if i >= 0 else None, news_s)
 
-    def _align(self, sent: Sequence[Sent]) -> None:
-        """Find the grid on which the points of each process are due: the earliest phase."""
-        period = self.promises.period_s
-        for s in sent:
-            if self._told[s.group].kind != CHUNK or not isinstance(s.what, Trajectory):
-                continue
-            due = s.at_s + s.what.times[0]
-            origin, least = self._phase.get((s.group, s.source), (due, 0.0))
-            phase = (due - origin + period / 2) % period - period / 2
-            self._phase[s.group, s.source] = (origin, min(least, phase))
+    def _late_s(self, s: Sent, told: Told) -> float:
+        """Return how much later than it reckoned a chunk's message was sent.
 
-    def _late_s(self, s: Sent) -> float:
-        """Return how long after its own reckoning a chunk's message was sent."""
+        Its process reckons with when the motion's first message was sent: from then on its points
+        are due whole periods apart.
+        """
         assert isinstance(s.what, Trajectory)
-        period = self.promises.period_s
-        if s.what.times[0] <= 0.11 * period:
-            return 0.0
-        origin, least = self._phase[s.group, s.source]
-        late = ((s.at_s + s.what.times[0] - origin + period / 2) % period) - period / 2 - least
-        return late if late < period / 2 else 0.0
+        period, due_s = self.promises.period_s, s.at_s + s.what.times[0]
+        if told.course is None or s.at_s >= told.course.times[-1] or s.source != told.source:
+            told.due_s = due_s
+        return (due_s - told.due_s + period / 2) % period - period / 2
 
     def _on_tick(self, tick: Ticked, news_s: float) -> None:
         promises, was = self.promises, self._was
@@ -266,10 +304,11 @@ class Invariants:
         pose = self._pose(tick.at_s)
         error = np.abs(command - pose)
         heard = tick.at_s - news_s < 0.06 + promises.period_s
+        machine_s = self._machine_s(tick.at_s)
         if tick.executes:
             self._moved_s = np.inf
         elif was is not None and was.executes:
-            self._before = self._error_before(tick.at_s)
+            self._before, self._before_seen = self._error_before(tick.at_s)
         lost = heard and bool((error > promises.following * 1.05 + 0.02).any())
         self._lost_s = min(self._lost_s, tick.at_s) if lost else np.inf
         grown = error - self._before - promises.resume > 0.03
@@ -278,13 +317,13 @@ class Invariants:
         moved = heard and resting and bool(grown.any())
         self._moved_s = min(self._moved_s, tick.at_s) if moved else np.inf
         open_run = tick.mode not in (Mode.STOPPED, Mode.LATCHED)
-        if tick.at_s - self._lost_s > FOLLOWS_S + 0.15:
+        if tick.at_s - self._lost_s > FOLLOWS_S + 0.15 + machine_s:
             joint = int(np.argmax(error - promises.following))
             self._closed.setdefault(
                 tick.epoch,
                 f"{self.arm.joints[joint]} was {error[joint]:.3f} from its command for 0.35 s",
             )
-        if open_run and tick.at_s - self._moved_s > 0.2:
+        if open_run and tick.at_s - self._moved_s > 0.2 + machine_s:
             joint = int(np.argmax(error - self._before - promises.resume))
             self._closed.setdefault(
                 tick.epoch,
@@ -300,25 +339,56 @@ class Invariants:
     def _on_message(self, s: Sent, tick: Ticked | None, news_s: float) -> None:
         told, promises = self._told[s.group], self.promises
         c = told.columns
-        if tick is None or s.at_s - tick.at_s > 3 * promises.period_s:
+        gap = s.at_s - told.at_s
+        twice = tick is not None and tick.at_s == told.decided_s and s.source == told.source
+        if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s:
             self.counts["messages of unknown ticks"] += 1
-            tick = None
+            tick, told.step, told.unheard = None, None, True
         self.counts["messages"] += 1
         if s.source != told.source:
             told.recent.clear()
-        gap = s.at_s - told.at_s
         other_run = tick is not None and tick.epoch != told.epoch
+        # How far the process was apart in its own reckoning: what it decided on is sent later
+        # where the machine takes it off the processor in between.
+        told.decided = gap if tick is None else min(tick.at_s - told.at_s, gap)
+        told.decisions = gap if tick is None else tick.at_s - told.decided_s
+        told.decided_s = s.at_s if tick is None else tick.at_s
+        rested = told.course is None or s.at_s >= told.course.times[-1]
         begins = (
             s.source != told.source
+            or (told.kind == CHUNK and rested and tick is not None and tick.executes)
             or other_run
-            or gap > 2.05 * promises.period_s
+            or told.decided > 2.05 * promises.period_s
             and told.kind != CHUNK
-            or (told.held > 0 and tick is not None and tick.executes)
+            or (
+                told.held > 0
+                and (gap > 1.4 * promises.period_s or told.kind == CHUNK)
+                and tick is not None
+                and tick.executes
+            )
         )
+        self._figure("sent after its tick [ms]", (s.at_s - told.decided_s) * 1e3, s, told)
         if tick is not None and not tick.executes:
             self._hold(s, told, tick)
-        first = self._distance(s, told, begins, other_run or s.source != told.source, news_s)
-        self._in_time(s, told, begins, gap, first)
+        anew = other_run or s.source != told.source
+        unheard = 0
+        if tick is not None and tick.executes:
+            unheard = 0 if anew or told.step_k is None else tick.step - told.step_k - 1
+            told.step_k = tick.step
+        elif anew:
+            told.step_k = None
+        if anew and tick is not None and tick.executes and tick.step > 0:
+            # A publisher that was being discovered: the run's first messages weren't heard.
+            self.counts["runs whose beginning wasn't heard"] += 1
+            told.row = None
+        elif unheard > 0 and told.kind != CHUNK:
+            # The controller keeps few messages for a reader that a busy machine holds up.
+            self.counts["messages not heard"] += unheard
+            told.row, told.step, told.course, told.unheard = s.row, None, None, True
+            told.skip_until_s = s.at_s + 8 * promises.period_s
+        else:
+            displaced = self._distance(s, told, begins, anew, news_s)
+            self._in_time(s, told, begins, gap, displaced)
         if tick is not None and tick.executes:
             told.held = 0
         told.at_s, told.source = s.at_s, s.source
@@ -333,7 +403,7 @@ class Invariants:
         promises, c = self.promises, told.columns
         period = promises.period_s
         brake_s = promises.brake_ticks * period
-        age_s = STATE_AGE * period
+        age_s = STATE_AGE * period + self._machine_s(s.at_s)
         since_s = min(s.at_s - age_s, news_s)
         since_s = max(since_s, s.at_s - promises.timeout_s - brake_s - age_s)
         low, high = self._during(since_s, s.at_s)
@@ -344,43 +414,67 @@ class Invariants:
         steps = max(s.what.times[0] / period, 1.0) if isinstance(s.what, Trajectory) else 1.0
         step = velocity * period
         ahead_s = 1.5 * period if told.kind in TRAJECTORIES else 0.0
-        own = velocity * (self.arm.lag_s[c] + ahead_s)
-        own = own + np.abs(self.arm.drop[c])
+        # A driver that has a message late is a slow one.
+        told.late_s.append((s.at_s, s.taken_s - s.at_s))
+        late_s = max(late for at_s, late in told.late_s if at_s > s.at_s - 0.5)
+        own = velocity * (self.arm.lag_s[c] + ahead_s + late_s)
+        self._figure("the test's own delay [ms]", max(late_s, age_s - 3 * period) * 1e3, s, told)
         tolerance = 1e-6 + 1e-6 * np.abs(row)
-        known = told.row is not None
-        stood = told.row if known else row
-        assert stood is not None
-        displaced = (np.maximum(stood - high, low - stood) > self._before[c] + tolerance).any()
+        reset = any(g == s.group and told.at_s < t <= s.at_s for t, g in self.arm.resets[-50:])
+        if told.kind == CHUNK and told.course is not None:
+            stood = told.course.at(np.array([s.at_s]))[0][0]
+        else:
+            stood = row if told.row is None else told.row
+        off = np.maximum(stood - high, low - stood) > self._before[c] + tolerance
+        displaced = reset or bool(off.any())
+        blind = s.at_s - news_s > age_s
+        disturbed = any(b <= s.at_s and s.at_s < e + 2.0 for _, b, e in self.disturbances)
+        # What the controller goes by where nobody hears of the arm: the last place heard of.
+        unheard = velocity * (promises.timeout_s + age_s) + promises.brake_way[c]
+        # A hand may go on while the guard looks and the arm is braked.
+        pushed, hand_speed = self._hand(s.at_s)
+        not_followed = np.maximum(promises.following[c], pushed[c]) + promises.brake_way[c]
+        not_followed = not_followed + velocity * age_s + hand_speed * (age_s + brake_s)
         if begins:
             soft = 1.0 / (promises.soft_ticks + 1) if anew else 1.0
+            if told.held == 0 and not anew:  # it wasn't held: its process stood still
+                self._before, self._before_seen = self._error_before(told.at_s)
             before = np.zeros(len(c)) if anew else self._before[c]
             first = np.minimum(step * soft, acceleration * period**2)
             if told.kind == CHUNK:
                 first = np.minimum(step * soft, acceleration * period**2 * steps) * steps
+            # A command that is led to where the arm is throws nothing.
+            led = np.maximum(stood - high, low - stood) > away + first
+            displaced = displaced or bool(led.any())
             bound = first + before + tolerance
-            self._note("a: motion begins", away, bound, s, told)
-            return bool(displaced)
+            seen = first + self._before_seen[c] + tolerance
+            if (away <= bound).all() or anew or not disturbed:
+                self._note("a: motion begins", away, bound, s, told)
+            elif blind:
+                self._allow(TIMEOUT, away, bound + unheard, s, told)
+            elif (away <= seen).all():  # disturbed before it was held, and within the tolerance
+                self._allow(TOLERANCE, away, bound + not_followed, s, told)
+            else:
+                self._note("a: motion begins", away, bound, s, told)
+            return displaced
         bound = step * steps + own + tolerance
-        disturbed = any(b <= s.at_s and s.at_s < e + 2.0 for _, b, e in self.disturbances)
         if (away <= bound).all() or not disturbed:
             self._note("a: undisturbed or seen", away, bound, s, told)
+        elif blind:
+            self._allow(TIMEOUT, away, bound + unheard, s, told)
         else:
-            blind_s = min(s.at_s - news_s, promises.timeout_s + age_s + brake_s)
-            if s.at_s - news_s > age_s:
-                # From the last place that was heard of.
-                most = bound + velocity * (promises.timeout_s + age_s) + promises.brake_way[c]
-                self._note("a: allowance, no joint states (timeout)", away, most, s, told)
-                self.counts["messages within the timeout's allowance"] += 1
-                assert blind_s >= 0
-            else:
-                most = bound + promises.following[c] + velocity * age_s + promises.brake_way[c]
-                self._note("a: allowance, arm doesn't follow (tolerance)", away, most, s, told)
-                self.counts["messages within the following tolerance's allowance"] += 1
+            self._allow(TOLERANCE, away, bound + not_followed, s, told)
         # As the controller may see it: against any place of the last periods.
         error = np.zeros(len(self.arm.joints))
         error[c] = np.maximum(row - low, high - row)
         self._errors.append((s.at_s, error))
-        return bool(displaced)
+        return displaced
+
+    def _allow(
+        self, name: str, away: np.ndarray, bound: np.ndarray, s: Sent, told: Told
+    ) -> None:
+        self.counts[f"messages, {name}"] += 1
+        self._note(f"a: {name}", away, bound, s, told)
 
     # (b)
     def _in_time(self, s: Sent, told: Told, begins: bool, gap: float, displaced: bool) -> None:
@@ -392,30 +486,64 @@ class Invariants:
             told.row = s.row
             return
         row = s.row
+        low, high = self._during(s.at_s - 0.5, s.at_s)
+        outside = np.maximum(
+            np.minimum(promises.lower, low)[c] - row, row - np.maximum(promises.upper, high)[c]
+        )
+        self._note("0: position", np.maximum(outside, 0), np.full(len(c), 1e-6), s, told)
         rounding = 1e-9 + (3e-7 * (1 + np.abs(row)) if told.kind in FLOAT32 else 0.0)
         velocity = promises.velocity[c] * period
         acceleration = promises.acceleration[c] * period**2
         rounding = rounding + 1e-6 * acceleration
         rounding = np.where(np.isfinite(rounding), rounding, 1e-9)
         if told.row is None or (begins and displaced):
+            # Its first step is seen against the arm (a); how long it was, the driver didn't see.
             self.counts["begun where the arm was moved to"] += told.row is not None
-            told.step = np.zeros(len(c))
+            told.step = None
         else:
             step = row - told.row
-            stood = begins or gap > 2.05 * period or told.step is None
-            last = np.zeros(len(c)) if stood else told.step
-            assert last is not None
-            bend = np.abs(step - last)
-            if not stood and gap > 1.3 * period:  # a late tick, or a missed one
+            stood = begins
+            last = np.zeros(len(c)) if stood or told.step is None else told.step
+            bend, rested = np.abs(step - last), np.abs(step)
+            if told.step is None and not stood:
+                # Of two steps; or of none that is known.
+                bend = 0.0 * bend if told.unheard else bend / 2
+            told.unheard = False
+            if not stood and gap > LATE * period:  # a late tick, or a deadline that was missed
+                self.counts["late ticks"] += 1
+                bend = np.minimum(bend, rested)
+            limit = acceleration + rounding
+            if not begins and told.step is not None and (bend > limit).any():
+                # Taken off the processor between decision and sending, now or the last time.
+                seen = [rested] if told.decisions > LATE * period else []
+                if told.decided < 2.05 * period or told.decisions < 2.05 * period:
+                    seen.append(np.abs(step - told.step))
+                for other in seen:
+                    if (other <= limit).all():
+                        self.counts["sent later than decided"] += 1
+                        beyond = float((bend / limit).max())
+                        self._figure("acceleration of what was sent later than decided, relative "
+                                     "to the limit", beyond, s, told)  # fmt: skip
+                        bend = other
+                        break
+            if begins:  # a run begins at the arm, and its driver at what it was told
+                near = np.abs(row - s.pose[c]) < velocity
+                told.slack = 1.2 * np.abs(told.row - s.pose[c]) * near
+            bend = np.maximum(bend - told.slack, 0.0)
+            if not begins:
+                told.slack = 0.0 * told.slack
+            if not stood and gap > LATE * period:  # a late tick, or a deadline that was missed
                 self.counts["late ticks"] += 1
                 bend = np.minimum(bend, np.abs(step))
             self._note("b: speed", np.abs(step), velocity + rounding, s, told)
-            self._note("b: acceleration", bend, acceleration + rounding, s, told)
+            how = f"step {step}, before it {told.step}, {gap / period:.2f} periods later"
+            how += f" (decided {told.decided / period:.2f}, {told.decisions / period:.2f})"
+            self._note("b: acceleration", bend, acceleration + rounding, s, told, how)
             if stood and told.step is not None and gap > 2.05 * period:
-                ticks = sum(told.at_s + period / 2 < t.at_s < s.at_s - period / 2
-                            for t in self._ticks)  # fmt: skip
-                stalled = any(b < s.at_s and e > told.at_s for b, e in self.stalls)
-                if ticks >= 2 and not stalled and s.source == told.source:
+                ticks = [t.at_s for t in self._ticks if told.at_s < t.at_s < s.at_s - period / 2]
+                # Else the process stood still, and its driver with it.
+                in_time = ticks and ticks[0] < told.at_s + 1.4 * period
+                if len(ticks) >= 2 and in_time and s.source == told.source:
                     self._note(
                         "b: braked to rest", np.abs(told.step), acceleration + rounding, s, told
                     )
@@ -434,7 +562,7 @@ class Invariants:
         assert isinstance(s.what, Trajectory)
         promises, c = self.promises, told.columns
         period = promises.period_s
-        late_s = self._late_s(s) if told.kind == CHUNK else 0.0
+        late_s = self._late_s(s, told) if told.kind == CHUNK else 0.0
         at_s = s.at_s - late_s
         resets = self.arm.resets
         reset = any(g == s.group and told.at_s < t <= s.at_s for t, g in resets[-50:])
@@ -445,22 +573,36 @@ class Invariants:
         before, also = told.course, told.as_sent
         assert also is not None
         velocity, acceleration = promises.velocity[c], promises.acceleration[c]
-        jitter = 1.0
-        if told.kind != CHUNK:
-            # A point is due a fixed time after it was sent: a tick that follows a late one too
-            # soon is added to what is left of the last one's way.
-            jitter += max(0.0, period - gap) / s.what.times[0]
         self._along(before, max(told.skip_until_s, before.times[0]), at_s, told, s,
-                    velocity * jitter, acceleration, "")  # fmt: skip
+                    velocity * told.jitter, acceleration)  # fmt: skip
+        if told.kind != CHUNK:
+            # A point is due a fixed time after it was sent: one that follows the last one sooner
+            # than a period, as after a late tick, is added to what is left of the last one's way.
+            first = s.what.times[0]
+            rest = 0.0 if begins else max(first - gap, 0.0) * told.jitter
+            told.jitter = max((period + rest) / first, 1.0)
         told.course = Course.after(before, at_s, s.what)
         told.as_sent = Course.after(also, s.at_s, s.what)
-        told.skip_until_s = -np.inf
-        if begins and displaced:
-            told.skip_until_s = told.course.times[1]
+        if told.skip_until_s < at_s:
+            told.skip_until_s = -np.inf
+        if displaced and (begins or reset):
+            more_s = 0.0 if told.kind == CHUNK else 6 * period  # a point a tick closes in slowly
+            told.skip_until_s = told.course.times[1] + more_s
+        if told.kind == CHUNK:
+            # Where two curves meet is known as well as when they were sent, by their reckoning:
+            # not where the machine took the process off the processor in between.
+            prompt = s.at_s - told.decided_s < period / 2
+            close = prompt and told.prompt and abs(late_s - told.late_chunk_s) < JOIN_S
+            if before.times[-1] > at_s and not close:
+                told.skip_until_s = max(told.skip_until_s, told.course.times[1])
+                self.counts["joins sent off their reckoning: not checked"] += 1
+            else:
+                self.counts["joins checked"] += 1
+            told.prompt, told.late_chunk_s = prompt, late_s
             self.counts["begun where the arm was moved to"] += 1
         if told.kind == CHUNK:
-            self._figure("chunks: sent after their own reckoning [ms]", late_s * 1e3, s, told)
-            if not (begins and displaced):
+            self._figure("chunks: sent off their own reckoning [ms]", abs(late_s) * 1e3, s, told)
+            if told.skip_until_s < at_s:
                 # Only what joins the two, as it was really sent.
                 ends = told.as_sent.times[:2]
                 a = np.abs(told.as_sent.at(ends + [1e-9, -1e-9])[2])
@@ -469,7 +611,7 @@ class Invariants:
 
     def _along(
         self, course: Course, begin_s: float, end_s: float, told: Told, s: Sent,
-        velocity: np.ndarray, acceleration: np.ndarray, what: str,
+        velocity: np.ndarray, acceleration: np.ndarray,
     ) -> None:  # fmt: skip
         """Check a stretch of a course: the ends of each segment and places between."""
         stop_s = min(end_s, course.times[-1])
@@ -489,20 +631,34 @@ class Invariants:
                    np.abs(v).max(axis=0), SLACK * velocity + 1e-6, s, told)  # fmt: skip
         if chunk and np.isfinite(acceleration).all():
             self._note("b: acceleration between a chunk's points",
-                       np.abs(a).max(axis=0), SLACK * acceleration + 1e-4, s, told)  # fmt: skip
+                       np.abs(a).max(axis=0), SLACK * acceleration + 1e-4, s, told,
+                   self._where(a, acceleration, places, course))  # fmt: skip
+
+    def _where(
+        self, a: np.ndarray, limit: np.ndarray, places: np.ndarray, course: Course
+    ) -> str:
+        i = int(np.argmax((np.abs(a) / limit).max(axis=1)))
+        segment = int(np.searchsorted(course.times, places[i])) - 1
+        span = np.diff(course.times)[min(segment, len(course.times) - 2)] * 1e3
+        return (
+            f"in segment {segment} ({span:.2f} ms), {places[i] - course.times[0]:.4f} s after its "
+            f"message, whose points begin {course.times[1] - course.times[0]:.4f} s after it"
+        )
 
     # (c)
     def _hold(self, s: Sent, told: Told, tick: Ticked) -> None:
         told.held += 1
-        most = 2 if told.kind == CHUNK else self.promises.brake_ticks + 2
+        most = self.promises.brake_ticks + 2
         self._note("c: messages of a hold", np.array([float(told.held)]), np.array([float(most)]),
                    s, told, f"{tick.reason[:70]!r}")  # fmt: skip
-        if told.kind == CHUNK:
-            return
+        moving = [t for t in self._told.values() if t.course is not None and t.kind == CHUNK]
+        moves = any(s.at_s < t.course.times[-1] for t in moving if t.course is not None)
         if tick.at_s != self._idle_tick:
             self._idle += not self._idle_changed
             self._idle_tick, self._idle_changed = tick.at_s, False
-        self._idle_changed |= told.row is None or bool((s.row != told.row).any())
+        self._idle_changed |= moves
+        if told.kind != CHUNK:
+            self._idle_changed |= told.row is None or bool((s.row != told.row).any())
         self._note("c: messages at rest", np.array([float(self._idle)]), np.array([2.0]), s, told,
                    f"{tick.reason[:70]!r}")  # fmt: skip
 
@@ -531,18 +687,35 @@ class Invariants:
         found = self._poses[first : max(int(np.searchsorted(self._times, end_s)) + 1, first + 1)]
         return found.min(axis=0), found.max(axis=0)
 
-    def _error_before(self, at_s: float) -> np.ndarray:
+    def _machine_s(self, at_s: float) -> float:
+        """Return by how much this machine was late lately, as the double's own timer shows."""
+        i, j = np.searchsorted(self._beats, [at_s - 0.5, at_s + 0.02])
+        beats = self._beats[max(i - 1, 0) : j + 1]
+        return max(float(np.diff(beats).max(initial=0.0)) - 0.01, 0.0)
+
+    def _hand(self, at_s: float) -> tuple[np.ndarray, float]:
+        """Return how far joints that are held were pushed lately, and how fast limp ones led."""
+        hands = self.arm.hands
+        first = bisect_right([t for t, _, _ in hands], at_s - 2.0) - 1
+        lately = [(by, speed) for t, by, speed in hands[max(first, 0) :] if t <= at_s]
+        return np.abs([by for by, _ in lately]).max(axis=0), max(s for _, s in lately)
+
+    def _error_before(self, at_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the arm's error [A] before it is held at ``at_s``: undisturbed, and as it was."""
         begun = [b for _, b, e in self.disturbances if b <= at_s < e + 2.0]
-        until_s = min([at_s, *begun])
-        errors = [e for t, e in self._errors if until_s - 0.5 <= t <= until_s + 0.03]
-        if not errors and self._errors:  # it rested before
-            return np.abs(self._command(until_s) - self._pose(until_s)) + np.abs(self.arm.drop)
-        own = np.abs(self.arm.drop)
-        return np.maximum(np.max(errors, axis=0), own) if errors else own
+        now = np.abs(self._command(at_s) - self._pose(at_s))
+        found = []
+        for until_s in (min([at_s, *begun]), at_s):
+            errors = [e for t, e in self._errors if until_s - 0.5 <= t <= until_s + 0.03]
+            found.append(np.max([*errors, 0 * now], axis=0))
+        return found[0], np.maximum(found[1], now)
+
+    def _context(self, at_s: float) -> str:
+        return self.contexts[bisect_right([t for t, _ in self.contexts], at_s) - 1][1]
 
     def _figure(self, name: str, value: float, s: Sent, told: Told) -> None:
         if value > self.worst.get(name, (-np.inf, ""))[0]:
-            self.worst[name] = (value, f"{self.context} {told.kind}")
+            self.worst[name] = (value, f"{self._context(s.at_s)} {told.kind}")
 
     def _note(
         self, name: str, value: np.ndarray, bound: np.ndarray, s: Sent, told: Told, more: str = ""
@@ -571,6 +744,6 @@ class Invariants:
             return  # the same, message after message: they are counted
         self._said[name] = at_s
         self.problems.append(
-            f"({name}) {self.context} at {at_s:.3f}: {what}; disturbances: {now or 'none'}; "
+            f"({name}) {self._context(at_s)} at {at_s:.3f}: {what}; {now or 'undisturbed'}; "
             f"tick: {'none' if last is None else (Mode(last.mode).name, last.reason[:60])}"
         )

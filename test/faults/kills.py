@@ -57,7 +57,6 @@ class Campaign:
             what = ("rtc_controller", self.inference)[number % 2]
             self._kill(what, anywhere=number % 3 == 2)
             self.system.watcher.settle()
-            self.system.invariants.settle(time.time())
             if number % 4 == 3:
                 self._stop(self.chance.choice(("rtc_controller", self.inference)))
             if number % 100 == 99:

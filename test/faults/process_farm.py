@@ -85,14 +85,14 @@ def writer(order: Order) -> None:
             continue
         if word.startswith("late "):
             time.sleep(float(word[5:]))
-        seq, last = seq + 1, (state.epoch, state.step)
+        last = (state.epoch, state.step)
         if word == "lost" and random.random() < 0.8:
             continue
         steps = range(state.step, state.step + HORIZON)
-        actions = np.array([order.row(ring.epoch, seq, step) for step in steps])
         for _ in range(3 if word == "repeat" else 1):
-            written = ring.write(ActionChunk(actions, state.step, step_epoch=state.epoch))
-            seq = written.seq
+            seq += 1
+            actions = np.array([order.row(ring.epoch, seq, step) for step in steps])
+            ring.write(ActionChunk(actions, state.step, step_epoch=state.epoch))
 
 
 def node(what: str, order: Order) -> None:

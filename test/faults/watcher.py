@@ -1,18 +1,16 @@
 """Checks every message of a controller against what must hold whatever fails.
 
 Nothing torn or misplaced: each executed row is, bit by bit, the row ``step − origin_step`` of the
-chunk that it names; steps follow each other by one. No command outside position and velocity
-limits, over restarts too. The command topics carry what was executed, in the driver's order.
+chunk that it names; steps follow each other by one. The command topics carry what was executed, in
+the driver's order. What holds between messages, arm and time is in ``invariants.py``.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import JointState
@@ -20,7 +18,6 @@ from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.core.cursor import Mode
 
-ROUNDING = 1e-9
 Rows = Callable[[tuple[int, int], int], "np.ndarray | None"]
 """(chunk's name, step) → the row [A] that the chunk has for that step; None: not known (yet)"""
 
@@ -48,10 +45,6 @@ class Watcher:
     def __init__(
         self,
         joints: Sequence[str],
-        lower: float,
-        upper: float,
-        max_step: float,
-        max_bend: float = np.inf,
         rows: Rows | None = None,
     ) -> None:
         self.joints = list(joints)
@@ -67,14 +60,8 @@ class Watcher:
         """What was commanded last."""
         self.chunks: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
         self._rows = rows or self._published_rows
-        self._limits = (lower, upper, max_step, max_bend)
         self._open: list[tuple[tuple[int, int], int, np.ndarray]] = []
         self._rows_out: set[tuple[float, ...]] = set()
-        self.published: deque[tuple[float, np.ndarray]] = deque(maxlen=2000)
-        """When (system's clock [s]) the drivers published which pose."""
-        self._last = self.pose.copy()
-        self._velocity: Any = np.zeros(len(self.joints))
-        """Of the last tick of this run, None: not known; a new run begins at rest."""
         self._heard: set[tuple[str, tuple[float, ...]]] = set()
         self.lock = threading.Lock()
 
@@ -109,13 +96,12 @@ class Watcher:
             int(fields["rtc/step_epoch"]),
             int(fields["rtc/step"]),
             int(fields["rtc/tick"]),
-            fields["rtc/mode"] != Mode.FAULT,
+            fields["rtc/mode"] not in (Mode.FAULT, Mode.STOPPED, Mode.LATCHED),
             int(fields["rtc/chunk_epoch"]),
         )
-        lost = self._order(tick)
+        self._order(tick)
         self.ticks.append(tick)
         if np.isfinite(row).all():
-            self._limit(row, tick, lost)
             self._rows_out.add(tuple(row))
         if not tick.executes:
             return
@@ -125,57 +111,21 @@ class Watcher:
         name = (int(fields["rtc/chunk_epoch"]), int(fields["rtc/chunk_seq"]))
         self._open.append((name, tick.step, wanted))
 
-    def _order(self, tick: Tick) -> int:
-        """Check the step against the last tick's; return the ticks that we didn't hear."""
+    def _order(self, tick: Tick) -> None:
+        """Check the step against the last tick's; count the ticks that we didn't hear."""
         last = self.ticks[-1] if self.ticks else None
         if last is None or last.step_epoch != tick.step_epoch:
             if last is not None and tick.step_epoch < last.step_epoch:
                 self._wrong(f"run {tick.step_epoch} after run {last.step_epoch}")
-            # What a killed process sent last we know from where its driver stood then. While its
-            # publisher was being discovered we may have missed the run's first ticks.
-            first = tick.tick == 0 and not tick.executes
-            self._velocity = np.zeros(len(self.joints)) if first else None
-            self._last = self._stood_at(tick.at_ns)
+            # While its publisher was being discovered we may have missed the run's first ticks.
             self.lost += tick.tick
-            return tick.tick
-        lost = tick.tick - last.tick - last.counted
+            return
+        # What a driver did by itself isn't counted among the ticks while it was braked.
+        lost = max(tick.tick - last.tick - last.counted, 0)
         due = last.step + last.executes
         if not due <= tick.step <= due + lost:
             self._wrong(f"step {tick.step} ({tick.reason}) where {due} was due, {lost} not heard")
         self.lost += lost
-        return lost
-
-    def _stood_at(self, at_ns: int) -> np.ndarray:
-        """Return what the drivers published last before ``at_ns``."""
-        if not self.by_stamp:
-            return self._last
-        before = [pose for at_s, pose in list(self.published) if at_s * 1e9 <= at_ns]
-        return before[-1] if before else self._last
-
-    def _limit(self, row: np.ndarray, tick: Tick, lost: int) -> None:
-        lower, upper, max_step, max_bend = self._limits
-        if (row < lower - ROUNDING).any() or (row > upper + ROUNDING).any():
-            self._wrong(f"step {tick.step}: {row} is outside {lower} and {upper}")
-        before = self._last
-        if tick.executes and len(self.ticks) > 1 and not self.ticks[-2].executes:
-            # It goes on between its last command and where the arm was moved to; how near to the
-            # arm that has to be is for invariants.py to say.
-            stood = self._stood_at(tick.at_ns)
-            before = np.clip(row, np.minimum(before, stood), np.maximum(before, stood))
-            self._velocity = np.zeros(len(row))
-        if (np.abs(row - before) > max_step * (lost + 1) + ROUNDING).any():
-            self._wrong(
-                f"step {tick.step} of run {tick.step_epoch}: from {before} to {row} is more "
-                f"than {max_step} a step"
-            )
-        velocity = row - before
-        known = not lost and self._velocity is not None
-        if known and (np.abs(velocity - self._velocity) > max_bend + ROUNDING).any():
-            self._wrong(
-                f"step {tick.step} of run {tick.step_epoch} ({tick.reason}): the change in a step "
-                f"goes from {self._velocity} to {velocity}, by more than {max_bend}"
-            )
-        self._last, self._velocity = row, None if lost else velocity
 
     def on_command(self, names: Sequence[str], values: Sequence[float]) -> None:
         """Check one message to a driver: ``values`` for the joints ``names``."""
@@ -243,14 +193,3 @@ def runs_of(ticks: Sequence[Tick]) -> list[tuple[str, int]]:
         else:
             found.append((tick.reason, 1))
     return found
-
-
-def limits_of(parameters: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    """Return (lower, upper, velocity a step, acceleration a step²): one number for all joints."""
-    period_s = parameters["control_period"]
-    return (
-        parameters["position_lower"][0],
-        parameters["position_upper"][0],
-        parameters["max_velocity"][0] * period_s,
-        parameters["max_acceleration"][0] * period_s**2,
-    )

@@ -8,10 +8,17 @@ interpolate. Each notes what it refused, where the real one only logs it.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for those who run pair_doubles.py
+
+from arm_double import Course, Trajectory, seconds
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -101,68 +108,35 @@ class TrajectoryController(Driver):
         self._body, self._joints, self._desired = body, list(joints), desired
         self.lengths: list[int] = []
         """How many points each accepted trajectory had."""
-        self._times = np.zeros(1)
-        self._rows: np.ndarray = np.array([[body.position[j] for j in joints]])
-        self._speeds: np.ndarray = np.zeros_like(self._rows)
+        self._course = Course.rest(0.0, np.array([body.position[j] for j in joints]))
         self.node.create_subscription(JointTrajectory, "~/joint_trajectory", self._take, 10)
 
     def _now_s(self) -> float:
         return self.node.get_clock().now().nanoseconds * 1e-9
 
-    def _problem(self, message: JointTrajectory) -> str:
-        if not message.points:
-            return "an empty trajectory"
-        if set(message.joint_names) != set(self._joints):
-            return f"joints {list(message.joint_names)}, not those of the controller"
-        times = [_seconds(p.time_from_start) for p in message.points]
-        stamp_s = _seconds(message.header.stamp)
-        if stamp_s and stamp_s + times[-1] < self._now_s():
-            return "it ends in the past"
-        if (np.diff([-1e-9, *times]) <= 0).any():
-            return "its times don't increase"
-        if any(np.any(np.abs(p.velocities)) for p in message.points[-1:]):
-            return "its last point has a velocity"
-        size = len(self._joints)
-        if any(len(p.positions) != size or len(p.velocities) not in (0, size)
-               for p in message.points):  # fmt: skip
-            return "a point has another number of joints"
-        return ""
-
     def _take(self, message: JointTrajectory) -> None:
-        problem = self._problem(message)
-        if problem:
-            self.refused.append(problem)
+        stamp_s = seconds(message.header.stamp)
+        try:
+            points = Trajectory.of(message, self._joints)
+            if stamp_s and stamp_s + points.times[-1] < self._now_s():
+                raise ValueError("it ends in the past")
+        except ValueError as problem:
+            self.refused.append(str(problem))
             return
         self.accepted += 1
-        self.lengths.append(len(message.points))
-        order = [list(message.joint_names).index(j) for j in self._joints]
-        begin_s = _seconds(message.header.stamp) or self._now_s()
-        row, speed = self._sample(self._now_s())
+        self.lengths.append(len(points.times))
+        now_s = self._now_s()
+        before = self._course
         if not self._desired:
-            row, speed = np.array([self._body.position[j] for j in self._joints]), 0.0 * speed
-        rows = [row, *(np.array(p.positions)[order] for p in message.points)]
-        given = [
-            np.array(p.velocities)[order] if len(p.velocities) else np.full(len(order), np.nan)
-            for p in message.points
-        ]
-        self._times = begin_s + np.array(
-            [0.0, *(_seconds(p.time_from_start) for p in message.points)]
-        )
-        self._rows, self._speeds = np.array(rows), np.array([speed, *given])
+            measured = np.array([self._body.position[j] for j in self._joints])
+            before = Course.rest(now_s, measured)
+        later_s = (stamp_s or now_s) - now_s
+        self._course = Course.after(before, now_s, replace(points, times=points.times + later_s))
 
     def _sample(self, at_s: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return position and velocity: a cubic where both ends have velocities, else a line."""
-        i = int(np.searchsorted(self._times, at_s, side="right"))
-        if i == 0 or i == len(self._times):
-            return self._rows[min(i, len(self._rows) - 1)], np.zeros(len(self._joints))
-        span = self._times[i] - self._times[i - 1]
-        x = (at_s - self._times[i - 1]) / span
-        p, q = self._rows[i - 1 : i + 1]
-        u, v = self._speeds[i - 1 : i + 1] * span
-        if np.isnan(u).any() or np.isnan(v).any():
-            return p + x * (q - p), (q - p) / span
-        a, b = 2 * (p - q) + u + v, 3 * (q - p) - 2 * u - v
-        return ((a * x + b) * x + u) * x + p, ((3 * a * x + 2 * b) * x + u) / span
+        """Return position and velocity."""
+        position, velocity, _ = self._course.at(np.array([at_s]))
+        return position[0], velocity[0]
 
     def update(self) -> None:
         """Write the present point to the joints."""
@@ -236,7 +210,3 @@ class StateBroadcaster(Driver):
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._states.publish(message)
-
-
-def _seconds(time: Any) -> float:
-    return float(time.sec + time.nanosec * 1e-9)
