@@ -17,20 +17,27 @@ from rtc_ros.ros.parameters import ConfigurationError
 
 if TYPE_CHECKING:
     from rtc_ros.policy.protocol import Policy
+    from rtc_ros.policy.task_length import TaskReader
 
 
 def load_policy(
     p: Mapping[str, Any], units: PolicyUnits, features: Sequence[str], task: str
-) -> tuple[Policy, float, StateSpread | None]:
-    """Return the policy of the parameters ``p``, how long a guided chunk takes [s], its states.
+) -> tuple[Policy, float, StateSpread | None, TaskReader | None]:
+    """Return the policy of the parameters ``p``, and of it how long a guided chunk takes [s].
+
+    Then its training's states, and what tells how much of a sentence it reads.
 
     Raises:
-        ConfigurationError: it doesn't fit the joints, or the image ``features`` of the cameras.
+        ConfigurationError: it doesn't fit the joints, or the image ``features`` of the cameras,
+            or doesn't read all of ``task``.
         ValueError, OSError: the checkpoint can't be loaded; the message says where.
     """
     path = checkpoint_path(p["policy_path"])
     checkpoint = read_checkpoint(path)
     problems = policy_problems(checkpoint.spec, units, features)
+    reader = checkpoint.task_reader(p["backbone_path"] or None)
+    if reader is not None and reader.problem(task):
+        problems.append(reader.problem(task))
     if problems:
         raise ConfigurationError("; ".join(problems))
     # Imported here: torch takes seconds, and the node answers meanwhile.
@@ -46,11 +53,12 @@ def load_policy(
         **options,
         torch_threads=p["torch_threads"] or None,
         fast=p["fast"],
+        image_positions=p["image_positions"],
     )
     if p["weak_policy_path"]:
         weak = SmolVLAAdapter.load(checkpoint_path(p["weak_policy_path"]), **options, fast=False)
         policy.contrast_with(weak)
-    return policy, policy.warm_up(task), checkpoint.state_spread
+    return policy, policy.warm_up(task), checkpoint.state_spread, reader
 
 
 def first_estimator(p: Mapping[str, Any], warm_s: float, settings: RtcSettings) -> DelayEstimator:

@@ -18,6 +18,8 @@ class PolicySpec:
 
     The size of an image feature is the one the policy was trained with; other sizes are resized.
     ``max_candidates`` is how many chunks of one observation it can make in one batch.
+    ``image_positions`` says at which positions it sees the patches of its images, where it has
+    any: "right" or "shifted".
     """
 
     horizon: int
@@ -27,6 +29,7 @@ class PolicySpec:
     image_features: Mapping[str, tuple[int, int]]
     description: str = ""
     max_candidates: int = 1
+    image_positions: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ def measured_latency_s(setup: Setup) -> float:
         dtype=p["dtype"],
         torch_threads=p["torch_threads"] or None,
         fast=p["fast"],
+        image_positions=p["image_positions"],
     )
     policy.warm_up()
     spec = policy.spec

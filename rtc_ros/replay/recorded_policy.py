@@ -33,6 +33,7 @@ def load_policy(recording: Recording, path: str | None) -> Policy:
         checkpoint_path(path or str(known["policy_path"])),
         torch_threads=int(known.get("torch_threads", 0)) or None,
         fast=bool(known.get("fast", False)),
+        image_positions="auto" if path else str(known.get("image_positions") or "auto"),
     )
     if known.get("weak_policy_path") and not path:
         weak = checkpoint_path(str(known["weak_policy_path"]))
