@@ -169,8 +169,8 @@ def read_checkpoint(folder: str | Path, *, known_steps: Collection[str] = ()) ->
 
 
 def _read(folder: Path, config: dict[str, Any], known_steps: Collection[str]) -> Checkpoint:
-    _check_features(config)
     _check_options(config)
+    _check_features(config)
     _check_adapter(folder, config)
     weights = read_header(folder / WEIGHTS)
     _check_processors(folder, weights)
@@ -192,6 +192,8 @@ def _read(folder: Path, config: dict[str, Any], known_steps: Collection[str]) ->
         state_dim=checkpoint.state_dim,
         images=_shown_images(config),
     )
+    # Whatever is odd in the files is said now, not when somebody asks.
+    _ = checkpoint.spec, checkpoint.positions, checkpoint.doubts(), checkpoint.dtype()
     return checkpoint
 
 
@@ -427,6 +429,12 @@ def _shown_images(config: Mapping[str, Any]) -> list[str]:
 
 
 def _check_options(config: Mapping[str, Any]) -> None:
+    for key in ("chunk_size", "num_steps", "n_action_steps", "max_state_dim", "max_action_dim"):
+        number = config.get(key, 1)
+        if type(number) is not int or number < 1:
+            raise CheckpointError(
+                f"{CONFIG}: {key} is {json.dumps(number)}, it must be a whole number above 0"
+            )
     for key, needed, why in (
         ("n_obs_steps", 1, "one observation at a time is given"),
         ("use_cache", True, "denoising reads the prefix from it"),
@@ -446,7 +454,7 @@ def _check_options(config: Mapping[str, Any]) -> None:
             "it otherwise"
         )
     rows, horizon = config.get("n_action_steps", 50), config.get("chunk_size", 50)
-    if type(rows) is int and type(horizon) is int and rows > horizon:
+    if rows > horizon:
         raise CheckpointError(
             f"{CONFIG}: n_action_steps is {rows}, more than the {horizon} rows of a chunk "
             f"(chunk_size), which LeRobot refuses: set it to {horizon}; nothing here depends on it"

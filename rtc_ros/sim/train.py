@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_episodes=0 if args.quick else args.check_episodes,
             resume=args.resume,
         )
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f"sim train: {error}", file=sys.stderr)
         return 2
     folder = run.go(args.until)

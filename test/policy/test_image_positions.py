@@ -1,4 +1,4 @@
-"""A policy sees the patches of its images where it saw them in training, under any transformers."""
+"""A policy sees each patch of its images where its training did, under any transformers."""
 
 from __future__ import annotations
 
@@ -308,7 +308,7 @@ def test_what_is_saved_says_what_it_was_trained_with(broken, tmp_path):
 
 
 def test_a_backbone_of_transformers_5_under_4_names_the_positions(broken, tmp_path):
-    """A tokenizer of transformers 5 names a class that 4.57 lacks, which is said with what to do."""
+    """Its tokenizer names a class that 4.57 lacks, which is said with what to do."""
     edit(broken / "backbone" / "tokenizer_config.json", tokenizer_class="NoSuchBackend")
     shutil.rmtree(tmp_path / "none", ignore_errors=True)
     try:
