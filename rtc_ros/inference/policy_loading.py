@@ -47,13 +47,13 @@ def load_policy(
         "backbone": p["backbone_path"] or None,
         "device": p["device"],
         "dtype": p["dtype"],
+        "image_positions": p["image_positions"],
     }
     policy = SmolVLAAdapter.load(
         path,
         **options,
         torch_threads=p["torch_threads"] or None,
         fast=p["fast"],
-        image_positions=p["image_positions"],
     )
     if p["weak_policy_path"]:
         weak = SmolVLAAdapter.load(checkpoint_path(p["weak_policy_path"]), **options, fast=False)

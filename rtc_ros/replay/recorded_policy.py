@@ -28,12 +28,12 @@ def load_policy(recording: Recording, path: str | None) -> Policy:
         backbone=None if path else str(known.get("backbone_path", "")) or None,
         device=str(known.get("device", "auto")),
         dtype=str(known.get("dtype", "float32")),
+        image_positions="auto" if path else str(known.get("image_positions") or "auto"),
     )
     policy = load(
         checkpoint_path(path or str(known["policy_path"])),
         torch_threads=int(known.get("torch_threads", 0)) or None,
         fast=bool(known.get("fast", False)),
-        image_positions="auto" if path else str(known.get("image_positions") or "auto"),
     )
     if known.get("weak_policy_path") and not path:
         weak = checkpoint_path(str(known["weak_policy_path"]))

@@ -339,6 +339,22 @@ def test_the_task_is_set_by_topic_and_parameter(running):
     assert got.values[0].string_value == "go right"
 
 
+def test_a_sentence_that_is_read_in_part_is_refused_with_its_tokens(running):
+    """The tiny policy's tokens are bytes; it reads 48, two sentences that differ later are one."""
+    robot, long = running.robot, "put it into the basket that stands on the far left"
+    before = running.settings[-1]["task"]
+    refused = running.set(task=long)
+    assert not refused.successful
+    assert f"{len(long) + 1} tokens" in refused.reason and "reads 48" in refused.reason
+    task = robot.node.create_publisher(String, "rtc_inference/task", 1)
+    robot.until(lambda: task.get_subscription_count() > 0, "a subscriber")
+    task.publish(String(data=long))
+    said = f"~/task refused, {before!r} stays: the task has {len(long) + 1} tokens"
+    robot.until(lambda: said in (robot.folder / "rtc_inference.log").read_text(), "the sentence")
+    running.wait_for_chunks(1)
+    assert running.settings[-1]["task"] == before
+
+
 def test_every_parameter_says_what_it_is(running):
     names = ["s_min", "beta", "sigma_d", "task", "control_period", "camera.top.transport"]
     described = running.service(
@@ -361,6 +377,46 @@ def test_without_images_no_inference_starts_and_the_camera_is_named(running):
     robot.until(told, "the diagnosis")
     running.publish_images = True
     robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion")
+
+
+def test_a_joint_that_never_moved_in_training_keeps_the_policy_from_a_pose(
+    ros, tmp_path, parameters, checkpoint, monkeypatch
+):
+    """LeRobot would show it 0.01 rad as a million."""
+    import shutil
+
+    from safetensors.numpy import load_file, save_file
+
+    folder = shutil.copytree(checkpoint, tmp_path / "still")
+    for file in folder.glob("policy_*normalizer*.safetensors"):
+        stats = {name: value.copy() for name, value in load_file(file).items()}
+        if "observation.state.std" in stats:
+            stats["observation.state.std"][1] = 0.0
+        save_file(stats, file)
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    robot = RobotDouble(tmp_path)
+    try:
+        seeing = Seeing(robot)
+        robot.start(max_velocity=[1000.0])
+        robot.pose[1] = 0.01
+        robot.processes.start(
+            [NodeToRun("rtc_inference", parameters={**parameters, "policy_path": str(folder)})]
+        )
+
+        def told():
+            status = robot.diagnostics.get("rtc_inference: inference")
+            return status is not None and "b never moved" in status.message
+
+        robot.until(told, "the sentence", 60.0)
+        message = robot.diagnostics["rtc_inference: inference"].message
+        assert "0.01 now" in message and "1e+06" in message and "state_offset 0" in message
+        assert not seeing.chunks
+        robot.pose[1] = 0.0
+        robot.until(lambda: not told(), "the pose of the training")
+        robot.begin()
+        seeing.wait_for_chunks(1)
+    finally:
+        robot.close()
 
 
 def test_killed_inference_starves_the_controller_and_comes_back(running, parameters):
@@ -397,6 +453,7 @@ def test_lifecycle_and_clean_exit(running):
         ({"policy_path": "/nowhere"}, "/nowhere"),
         ({"policy_path": "package:nothing"}, "no checkpoint 'nothing' ships with rtc_ros"),
         ({"s_min": 32}, "H = 32"),
+        ({"task": "x" * 60}, "the task has 61 tokens and the policy reads 48"),
     ],
 )
 def test_what_does_not_fit_is_said_in_the_log(ros, tmp_path, parameters, changes, sentence):
