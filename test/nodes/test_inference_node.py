@@ -379,46 +379,6 @@ def test_without_images_no_inference_starts_and_the_camera_is_named(running):
     robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion")
 
 
-def test_a_joint_that_never_moved_in_training_keeps_the_policy_from_a_pose(
-    ros, tmp_path, parameters, checkpoint, monkeypatch
-):
-    """LeRobot would show it 0.01 rad as a million."""
-    import shutil
-
-    from safetensors.numpy import load_file, save_file
-
-    folder = shutil.copytree(checkpoint, tmp_path / "still")
-    for file in folder.glob("policy_*normalizer*.safetensors"):
-        stats = {name: value.copy() for name, value in load_file(file).items()}
-        if "observation.state.std" in stats:
-            stats["observation.state.std"][1] = 0.0
-        save_file(stats, file)
-    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
-    robot = RobotDouble(tmp_path)
-    try:
-        seeing = Seeing(robot)
-        robot.start(max_velocity=[1000.0])
-        robot.pose[1] = 0.01
-        robot.processes.start(
-            [NodeToRun("rtc_inference", parameters={**parameters, "policy_path": str(folder)})]
-        )
-
-        def told():
-            status = robot.diagnostics.get("rtc_inference: inference")
-            return status is not None and "b never moved" in status.message
-
-        robot.until(told, "the sentence", 60.0)
-        message = robot.diagnostics["rtc_inference: inference"].message
-        assert "0.01 now" in message and "1e+06" in message and "state_offset 0" in message
-        assert not seeing.chunks
-        robot.pose[1] = 0.0
-        robot.until(lambda: not told(), "the pose of the training")
-        robot.begin()
-        seeing.wait_for_chunks(1)
-    finally:
-        robot.close()
-
-
 def test_killed_inference_starves_the_controller_and_comes_back(running, parameters):
     robot = running.robot
     os.kill(robot.processes.pid("rtc_inference"), signal.SIGKILL)

@@ -114,13 +114,12 @@ def test_a_folder_that_is_there_already_and_one_that_is_not_are_refused(
 def test_a_lerobot_without_data_sets_names_what_is_to_be_installed(
     folder: Path, tmp_path: Path, command: list[str]
 ) -> None:
-    """As LeRobot 0.6 with [smolvla] alone: it has no package datasets."""
-    (tmp_path / "datasets.py").write_text("raise ModuleNotFoundError('none', name='datasets')")
+    """As LeRobot 0.6 with [smolvla] alone, whose policies need no package datasets."""
     words = [word.format(data=folder, new=tmp_path / "new") for word in command]
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-         "from rtc_ros.tools.cli import main; sys.exit(main(['sim', *sys.argv[1:]]))",
-         str(tmp_path), *words],
+        [sys.executable, "-c", "import sys, rtc_ros.policy.lerobot_compat; "
+         "sys.modules['datasets'] = None; from rtc_ros.tools.cli import main; "
+         "sys.exit(main(['sim', *sys.argv[1:]]))", *words],
         capture_output=True,
         text=True,
         timeout=120,
