@@ -29,7 +29,7 @@ class PolicySpec:
     image_features: Mapping[str, tuple[int, int]]
     description: str = ""
     max_candidates: int = 1
-    image_positions: str = ""
+    image_positions: str = field(default="", compare=False)  # no size: two of one size are equal
 
 
 @dataclass(frozen=True)
