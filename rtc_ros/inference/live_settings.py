@@ -20,6 +20,7 @@ from rtc_ros.ros.parameters import ConfigurationError, check_words, taken
 
 if TYPE_CHECKING:
     from rtc_ros.policy.protocol import PolicySpec
+    from rtc_ros.policy.task_length import TaskReader
 
 _LIVE = {p.name: p for p in INFERENCE if p.live}
 _RELOAD = {p.name: p for p in INFERENCE if p.reload}
@@ -44,31 +45,40 @@ class LiveSettings:
         self.task: str = values["task"]
         self.loop: InferenceLoop | None = None
         self._max_candidates = 1
+        self._reader: TaskReader | None = None
         self._period_s: float = values["control_period"]
         self._on_change = on_change
-        node.create_subscription(
-            String,
-            "~/task",
-            lambda m: node.set_parameters([Parameter("task", value=m.data)]),
-            10,
-        )
+        self._node = node
+        node.create_subscription(String, "~/task", self._hear, 10)
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._take_over)
 
+    def _hear(self, message: String) -> None:
+        """Take a sentence from ``~/task``, or say on the console why not: a topic can't answer."""
+        (result,) = self._node.set_parameters([Parameter("task", value=message.data)])
+        if not result.successful:
+            self._node.get_logger().error(
+                f"~/task refused, {self.task!r} stays: {result.reason}"
+            )
+
     def forget(self) -> None:
         """Be without a policy again."""
-        self.loop, self.fixed = None, False
+        self.loop, self.fixed, self._reader = None, False, None
 
-    def use(self, spec: PolicySpec, estimator: DelayEstimator) -> None:
-        """Begin with a policy.
+    def use(
+        self, spec: PolicySpec, estimator: DelayEstimator, reader: TaskReader | None = None
+    ) -> None:
+        """Begin with a policy, and what tells how much of a sentence it reads.
 
         Raises:
             ConfigurationError: the settings can't work with it.
         """
         problems = self.settings.problems(spec.horizon, estimator.forecast(), spec.max_candidates)
+        if reader is not None and reader.problem(self.task):
+            problems.append(reader.problem(self.task))
         if problems:
             raise ConfigurationError("; ".join(problems))
-        self._max_candidates = spec.max_candidates
+        self._max_candidates, self._reader = spec.max_candidates, reader
         self.loop = InferenceLoop(spec.horizon, estimator, self.settings)
 
     def _forecast(self, settings: RtcSettings) -> int:
@@ -84,6 +94,8 @@ class LiveSettings:
         for name, value in values.items():
             known = _LIVE.get(name) or _RELOAD.get(name)
             problem = check_words(known, name, value) if known else None
+            if name == "task" and not problem and self._reader is not None:
+                problem = self._reader.problem(value)
             if name in _RELOAD and self.fixed:
                 problem = (
                     f"{name} can be changed while the node is unconfigured: deactivate it and "
@@ -137,4 +149,5 @@ class LiveSettings:
             effective["d_forecast"] = d
             effective["s"] = max(d, self.settings.least_stride)
             effective["policy"] = spec.description
+            effective["image_positions"] = spec.image_positions
         return effective

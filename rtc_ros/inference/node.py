@@ -116,14 +116,14 @@ class InferenceNode(LifecycleNode):
 
     def _load(self) -> None:
         features = [camera.feature for camera in self._cameras]
-        self._policy, warm_s, self._spread = load_policy(
+        self._policy, warm_s, self._spread, reader = load_policy(
             self._p, self._units, features, self._live.task
         )
         self.get_logger().info(
             f"{self._policy.spec.description}: loaded, a guided chunk takes {warm_s * 1e3:.0f} ms"
         )
         estimator = first_estimator(self._p, warm_s, self._live.settings)
-        self._live.use(self._policy.spec, estimator)
+        self._live.use(self._policy.spec, estimator, reader)
         self._out.spec = self._policy.spec
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -48,7 +48,8 @@ class ObservationSource:
         self._joints = joints
         self._camera_timeout_s = camera_timeout_s
         self._joint_timeout_s = joint_timeout_s
-        self._spread = spread
+        fits = spread is not None and len(spread.middle) == len(units.state.joints)
+        self._spread = spread if fits else None
 
     def expect(self, max_speed: np.ndarray) -> None:
         """See ``JointInput.expect``; ``max_speed`` [A] is that of the actions' joints.
@@ -60,17 +61,21 @@ class ObservationSource:
 
     def odd(self, observation: Observation) -> str:
         """Say what is odd about the pose, against the policy's training data; "" where nothing."""
-        shown = self.units.state.joints
-        if self._spread is None or len(self._spread.middle) != len(shown):
+        if self._spread is None:
             return ""
-        misfit = self._spread.misfit(observation.state, shown)
+        misfit = self._spread.misfit(observation.state, self.units.state.joints)
         return "" if misfit is None else misfit.sentence
 
     def gather(self, task: str) -> tuple[Gathered | None, str]:
-        """Return the newest observation and "", or None and what is missing or stale."""
+        """Return the newest observation and "", or None and what keeps the policy from it."""
         positions, problem = self._joints.read(self._joint_timeout_s)
         if problem:
             return None, problem
+        state = self.units.state.to_policy(positions)
+        if self._spread is not None:
+            blinding = self._spread.blinding(state, self.units.state.joints)
+            if blinding is not None:
+                return None, f"{blinding.sentence}: {blinding.fix}"
         images, taken = {}, []
         for camera in self.cameras:
             image, taken_ns, problem = camera.read(self._camera_timeout_s)
@@ -78,7 +83,7 @@ class ObservationSource:
                 return None, problem
             images[camera.feature] = image
             taken.append(taken_ns)
-        observation = Observation(self.units.state.to_policy(positions), images, task)
+        observation = Observation(state, images, task)
         image_stamps = tuple(camera.read_stamp_ns for camera in self.cameras)
         gathered = Gathered(
             observation, min(taken, default=0), image_stamps, self._joints.read_stamps_ns

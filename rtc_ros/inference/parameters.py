@@ -5,6 +5,7 @@ from __future__ import annotations
 from rtc_ros.core.prefix import SCHEDULES
 from rtc_ros.core.settings import ANCHORS, COUNT_FROM, JACOBIANS, RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.policy.image_positions import CHOICES
 from rtc_ros.ros.parameter_table import UNSET, Parameter
 
 _RTC = RtcSettings()
@@ -47,6 +48,15 @@ INFERENCE = (
         True,
         "Compute the policy by the package's fast path where its numbers are LeRobot's (checked "
         "while warming up); false: by LeRobot's own code.",
+        reload=True,
+    ),
+    Parameter(
+        "image_positions",
+        "auto",
+        "At which positions the policy is shown the patches of its images: `shifted` as in a "
+        "training with transformers 4.55 to 4.57 in float32, `right` as in any other, `auto` as "
+        "the checkpoint's files tell. Displaced pictures cost most of what a policy can.",
+        choices=CHOICES,
         reload=True,
     ),
     Parameter(

@@ -17,21 +17,28 @@ from rtc_ros.ros.parameters import ConfigurationError
 
 if TYPE_CHECKING:
     from rtc_ros.policy.protocol import Policy
+    from rtc_ros.policy.task_length import TaskReader
 
 
 def load_policy(
     p: Mapping[str, Any], units: PolicyUnits, features: Sequence[str], task: str
-) -> tuple[Policy, float, StateSpread | None]:
-    """Return the policy of the parameters ``p``, how long a guided chunk takes [s], its states.
+) -> tuple[Policy, float, StateSpread | None, TaskReader | None]:
+    """Return the policy of the parameters ``p``, and of it how long a guided chunk takes [s].
+
+    Then its training's states, and what tells how much of a sentence it reads.
 
     Raises:
-        ConfigurationError: it doesn't fit the joints, or the image ``features`` of the cameras.
+        ConfigurationError: it doesn't fit the joints, or the image ``features`` of the cameras,
+            or doesn't read all of ``task``.
         ValueError, OSError: the checkpoint can't be loaded; the message says where.
     """
     path = checkpoint_path(p["policy_path"])
     checkpoint = read_checkpoint(path)
     left_out = left_out_images(p)
     problems = policy_problems(checkpoint.spec, units, features, left_out)
+    reader = checkpoint.task_reader(p["backbone_path"] or None)
+    if reader is not None and reader.problem(task):
+        problems.append(reader.problem(task))
     if problems:
         raise ConfigurationError("; ".join(problems))
     # Imported here: torch takes seconds, and the node answers meanwhile.
@@ -41,6 +48,7 @@ def load_policy(
         "backbone": p["backbone_path"] or None,
         "device": p["device"],
         "dtype": p["dtype"],
+        "image_positions": p["image_positions"],
     }
     policy = SmolVLAAdapter.load(
         path,
@@ -55,7 +63,7 @@ def load_policy(
         if left_out:
             weak.leave_out(left_out)
         policy.contrast_with(weak)
-    return policy, policy.warm_up(task), checkpoint.state_spread
+    return policy, policy.warm_up(task), checkpoint.state_spread, reader
 
 
 def left_out_images(p: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from rtc_ros.policy.checkpoint_files import CheckpointError
+from rtc_ros.policy.checkpoint_files import CheckpointError, refuse_pointer
 
 # Any one of each row is enough: what transformers reads differs with its version.
 _NEEDED = (
@@ -60,4 +60,6 @@ def _complete(folder: Path) -> Path:
             f"the backbone folder {folder} has no {', no '.join(missing)}; it needs the VLM's "
             "config, tokenizer and processor files (weights are not needed)"
         )
+    for file in (*folder.glob("*.json"), *folder.glob("*.txt")):
+        refuse_pointer(file)
     return folder

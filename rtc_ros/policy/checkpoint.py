@@ -6,12 +6,16 @@ and all else that doesn't fit, is an error that says what is wrong.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from rtc_ros.policy.backbone import find_backbone
 from rtc_ros.policy.checkpoint_files import (
     CONFIG,
     POSTPROCESSOR,
@@ -23,13 +27,15 @@ from rtc_ros.policy.checkpoint_files import (
     some,
 )
 from rtc_ros.policy.checkpoint_processors import check_stats, check_steps
+from rtc_ros.policy.image_positions import Positions, positions_of
 from rtc_ros.policy.protocol import PolicySpec
 from rtc_ros.policy.state_spread import StateSpread
+from rtc_ros.policy.task_length import TaskReader
 
 logger = logging.getLogger(__name__)
 
 # Keys that newer versions of LeRobot write and that change nothing of what a policy computes.
-_HARMLESS_KEYS = frozenset({"pretrained_revision"})
+_HARMLESS_KEYS = frozenset({"pretrained_revision", "license", "tags", "repo_id", "private"})
 _HARMLESS_PREFIXES = ("optimizer_", "scheduler_")
 # Weights that no action depends on: some versions store them, some don't.
 _UNUSED_WEIGHTS = (
@@ -38,6 +44,10 @@ _UNUSED_WEIGHTS = (
     "rotary_emb.inv_freq",
     "embeddings.position_ids",
 )
+# Where LeRobot kept statistics before 0.4; beside processors nothing reads them.
+_OLD_STATS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
+_ADAPTER = "adapter_model.safetensors"
+_ADAPTER_CONFIG = "adapter_config.json"
 _FLOAT_DTYPES = frozenset({"F64", "F32", "F16", "BF16"})
 
 
@@ -70,9 +80,9 @@ class Checkpoint:
                 pairs = step.get("config", {}).get("rename_map", {})
                 renamed = {new: old for old, new in pairs.items()}
         images: dict[str, tuple[int, int]] = {}
-        for name, feature in self.config["input_features"].items():
-            if feature.get("type") == "VISUAL" and ".empty_camera_" not in name:
-                images[renamed.get(name, name)] = (feature["shape"][1], feature["shape"][2])
+        for name in _shown_images(self.config):
+            shape = self.config["input_features"][name]["shape"]
+            images[renamed.get(name, name)] = (shape[1], shape[2])
         return PolicySpec(
             horizon=int(self.config.get("chunk_size", 50)),
             action_dim=self.action_dim,
@@ -87,6 +97,41 @@ class Checkpoint:
     def state_spread(self) -> StateSpread | None:
         """Where the training data's states lay; None where it doesn't say so."""
         return StateSpread.of(self.folder, self.config, self.preprocessor)
+
+    @property
+    def positions(self) -> Positions:
+        """At which positions it saw the patches of its images in training."""
+        steps = self.preprocessor["steps"]
+        return positions_of(self.folder, self.config, self.weights, steps)
+
+    def backbone(self, given: str | Path | None = None) -> Path:
+        """Return the folder of its backbone; see ``find_backbone``."""
+        return find_backbone(self.folder, str(self.config.get("vlm_model_name", "")), given)
+
+    def task_reader(self, backbone: str | Path | None = None) -> TaskReader | None:
+        """Return what tells how much of a sentence it reads; ``backbone`` as for ``backbone``."""
+        return TaskReader.of(self.preprocessor, self.backbone(backbone))
+
+    def doubts(self) -> list[tuple[str, str]]:
+        """Return what may go wrong with it although it can be loaded, each with what to do."""
+        spread = self.state_spread
+        still = [] if spread is None else np.flatnonzero(spread.still).tolist()
+        if spread is None or not still:
+            return []
+        at = ", ".join(
+            f"{i} (standard deviation {spread.width[i]:.2g} at {spread.middle[i]:.6g})"
+            for i in still
+        )
+        one = len(still) == 1
+        return [
+            (
+                f"observation.state: {'joint' if one else 'joints'} {at}, counted from 0, never "
+                f"moved in the training data: no chunk is made while {'it' if one else 'one'} is "
+                "elsewhere, because any noise there would drown the rest of the state",
+                "hold it there; or show the policy what it was trained with: state_scale 1e-9 and "
+                "that place as state_offset for it",
+            )
+        ]
 
     def dtype(self) -> str:
         """Return "bfloat16" where most of the transformers' weights are, else "float32"."""
@@ -105,22 +150,35 @@ def read_checkpoint(folder: str | Path, *, known_steps: Collection[str] = ()) ->
         CheckpointError: something is missing or doesn't fit; the message names it.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"{folder} is not a folder; policy_path must name a checkpoint folder on this machine "
-            f"(the one that holds {CONFIG} and {WEIGHTS})"
-        )
+    _check_place(folder)
     config = read_json(folder / CONFIG)
     if config.get("type") != "smolvla":
         raise CheckpointError(
-            f"{CONFIG} describes a policy of type {config.get('type')!r}, not 'smolvla'"
+            f"{folder / CONFIG} has no type; it is config.json of a LeRobot policy that is needed"
+            if config.get("type") is None
+            else f"{CONFIG} describes a policy of type {config['type']!r}, not 'smolvla'"
         )
-    _check_features(config)
+    try:
+        return _read(folder, config, known_steps)
+    except CheckpointError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(
+            f"{folder} is not laid out as LeRobot writes a checkpoint ({type(error).__name__}: "
+            f"{' '.join(str(error).split())}): write it again with LeRobot's save_pretrained"
+        ) from error
+
+
+def _read(folder: Path, config: dict[str, Any], known_steps: Collection[str]) -> Checkpoint:
     _check_options(config)
+    _check_features(config)
+    _check_adapter(folder, config)
+    weights = read_header(folder / WEIGHTS)
+    _check_processors(folder, weights)
     checkpoint = Checkpoint(
         folder,
         config,
-        read_header(folder / WEIGHTS),
+        weights,
         read_json(folder / PREPROCESSOR),
         read_json(folder / POSTPROCESSOR),
     )
@@ -133,8 +191,79 @@ def read_checkpoint(folder: str | Path, *, known_steps: Collection[str] = ()) ->
         checkpoint.postprocessor,
         action_dim=checkpoint.action_dim,
         state_dim=checkpoint.state_dim,
+        images=_shown_images(config),
     )
+    # Whatever is odd in the files is said now, not when somebody asks.
+    _ = checkpoint.spec, checkpoint.positions, checkpoint.doubts(), checkpoint.dtype()
     return checkpoint
+
+
+def _check_place(folder: Path) -> None:
+    """Say where the checkpoint is that is meant, where ``folder`` isn't one."""
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder} is a file; policy_path must name the folder that holds it: did you mean "
+            f"{folder.parent}?"
+        )
+    if not folder.is_dir():
+        name = str(folder)
+        hub = not folder.is_absolute() and name.count("/") == 1 and not name.startswith(".")
+        raise CheckpointError(
+            f"{folder} is not a folder; policy_path must name a checkpoint folder on this machine "
+            f"(the one that holds {CONFIG} and {WEIGHTS})"
+            + (
+                f": if it is a name on the hub, `hf download {name} --local-dir FOLDER` fetches it"
+                if hub
+                else ""
+            )
+        )
+    if (folder / CONFIG).is_file():
+        return
+    # As lerobot-train lays its output out: the last one of several comes first.
+    inside = [
+        place
+        for pattern in ("pretrained_model", "*/pretrained_model", "checkpoints/*/pretrained_model")
+        for place in sorted(folder.glob(pattern), reverse=True)
+        if (place / CONFIG).is_file()
+    ]
+    if inside:
+        raise CheckpointError(f"{folder} has no {CONFIG}: did you mean {inside[0]}?")
+
+
+def _check_adapter(folder: Path, config: Mapping[str, Any]) -> None:
+    """Say how to merge an adapter; weights it was merged into are as good as others."""
+    if not (folder / _ADAPTER).is_file():
+        return
+    if (folder / WEIGHTS).is_file() and not config.get("use_peft"):
+        return
+    base = config.get("pretrained_path")
+    if (folder / _ADAPTER_CONFIG).is_file():
+        base = read_json(folder / _ADAPTER_CONFIG).get("base_model_name_or_path") or base
+    raise CheckpointError(
+        f"{folder} holds a PEFT adapter that isn't merged: merge it into the policy with `python "
+        f'-c "from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy as P; from peft '
+        f"import PeftModel as M; p = M.from_pretrained(P.from_pretrained('{base or 'BASE'}'), "
+        f"'{folder}').merge_and_unload(); p.save_pretrained('MERGED')\"`, and copy the "
+        "policy_p*processor* files to MERGED"
+    )
+
+
+def _check_processors(folder: Path, weights: Collection[str]) -> None:
+    lacking = [n for n in (PREPROCESSOR, POSTPROCESSOR) if not (folder / n).is_file()]
+    if not lacking:
+        return
+    migrate = "python -m lerobot.processor.migrate_policy_normalization"
+    if any(name.startswith(_OLD_STATS) for name in weights):
+        why = (
+            "its statistics are among the weights, as LeRobot before 0.4 wrote them: migrate it "
+            f"with `{migrate} --pretrained-path {folder} --output-dir MIGRATED`"
+        )
+    else:
+        why = (
+            "its weights hold no statistics either, as those of LeRobot before 0.4 do (which "
+            f"`{migrate}` migrates): copy it from where the checkpoint was trained"
+        )
+    raise CheckpointError(f"{folder} has no {' and no '.join(lacking)}; {why}")
 
 
 def loadable_config(config: Mapping[str, Any], known_fields: Collection[str]) -> dict[str, Any]:
@@ -145,9 +274,11 @@ def loadable_config(config: Mapping[str, Any], known_fields: Collection[str]) ->
     """
     unknown = sorted(set(config) - set(known_fields) - {"type"})
     harmful = [
-        key
+        f"{key}: {json.dumps(config[key])}"
         for key in unknown
-        if key not in _HARMLESS_KEYS and not key.startswith(_HARMLESS_PREFIXES)
+        if key not in _HARMLESS_KEYS
+        and not key.startswith(_HARMLESS_PREFIXES)
+        and not _is_off(config[key])
     ]
     if harmful:
         raise CheckpointError(
@@ -157,6 +288,13 @@ def loadable_config(config: Mapping[str, Any], known_fields: Collection[str]) ->
     if unknown:
         logger.warning("%s: ignored keys of another LeRobot: %s", CONFIG, ", ".join(unknown))
     return {key: config[key] for key in config if key in known_fields}
+
+
+def _is_off(value: Any) -> bool:
+    """Tell whether an option that isn't known asks for nothing: null, false, 0, empty, off."""
+    if isinstance(value, dict):
+        return value.get("enabled", not value) is False or not value
+    return not value
 
 
 def check_weights(
@@ -175,6 +313,11 @@ def check_weights(
         CheckpointError: names the first few that are missing, unexpected or of another shape.
     """
     aliases = aliases or {}
+    if any(".lora_" in name for name in stored):
+        raise CheckpointError(
+            f"{WEIGHTS} holds an adapter (LoRA) beside the weights it changes: merge it with "
+            "peft's merge_and_unload() and save the policy again"
+        )
     missing = [
         name
         for name in expected
@@ -205,21 +348,43 @@ def check_weights(
 
 
 def _unused(name: str) -> bool:
-    return name.endswith(_UNUSED_WEIGHTS)
+    return name.endswith(_UNUSED_WEIGHTS) or name.startswith(_OLD_STATS)
 
 
-def _check_features(config: Mapping[str, Any]) -> None:
-    inputs, outputs = config.get("input_features") or {}, config.get("output_features") or {}
-    state, action = inputs.get("observation.state"), outputs.get("action")
+def _check_features(config: dict[str, Any]) -> None:
+    """Check what goes in and comes out; image shapes become [3, h, w]."""
+    for key in ("input_features", "output_features"):
+        features = config.get(key)
+        if not isinstance(features, dict) or not all(
+            isinstance(feature, dict) and _is_shape(feature.get("shape"))
+            for feature in features.values()
+        ):
+            raise CheckpointError(
+                f"{CONFIG} has no {key} with a type and a shape each (it has {_short(features)}): "
+                "LeRobot's training takes them from the data set and writes them; copy them from "
+                "a config.json of that training"
+            )
+    inputs, outputs = config["input_features"], config["output_features"]
     sizes = []
-    for name, feature, limit in (
-        ("observation.state", state, config.get("max_state_dim", 32)),
-        ("action", action, config.get("max_action_dim", 32)),
+    for name, feature, limit, why in (
+        (
+            "observation.state",
+            inputs.get("observation.state"),
+            config.get("max_state_dim", 32),
+            "SmolVLA always reads a state, and LeRobot can't run it without one: train it with "
+            "observation.state among its input_features",
+        ),
+        (
+            "action",
+            outputs.get("action"),
+            config.get("max_action_dim", 32),
+            "it is what the policy commands",
+        ),
     ):
         shape = (feature or {}).get("shape") or []
         if len(shape) != 1:
             raise CheckpointError(
-                f"{CONFIG} must have a feature {name} of one dimension, it has {feature}"
+                f"{CONFIG} must have a feature {name} of one dimension, it has {feature}: {why}"
             )
         if not 1 <= shape[0] <= limit:
             raise CheckpointError(
@@ -230,9 +395,15 @@ def _check_features(config: Mapping[str, Any]) -> None:
     if not images:
         raise CheckpointError(f"{CONFIG} has no image feature; SmolVLA needs at least one")
     for name, feature in images.items():
-        shape = feature.get("shape") or []
-        if len(shape) != 3 or shape[0] != 3:
-            raise CheckpointError(f"{CONFIG}: image {name} has shape {shape}, not [3, h, w]")
+        shape = feature["shape"]
+        if len(shape) == 3 and shape[0] != 3 and shape[2] == 3:
+            # As a data set lists it. LeRobot's SmolVLA never looks at the order.
+            shape = feature["shape"] = [3, shape[0], shape[1]]
+        if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
+            raise CheckpointError(
+                f"{CONFIG}: image {name} has shape {shape}, neither [3, h, w] nor [h, w, 3]: "
+                "SmolVLA sees pictures of three colours"
+            )
     if config.get("adapt_to_pi_aloha") and min(sizes) < 14:
         raise CheckpointError(
             f"{CONFIG}: adapt_to_pi_aloha is for two arms of 7 joints: state and action need 14 "
@@ -240,15 +411,55 @@ def _check_features(config: Mapping[str, Any]) -> None:
         )
 
 
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and all(type(size) is int for size in value)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 60 else f"{text[:60]} …"
+
+
+def _shown_images(config: Mapping[str, Any]) -> list[str]:
+    """Return the image features that a camera gives: LeRobot makes the empty ones itself."""
+    return [
+        name
+        for name, feature in config["input_features"].items()
+        if feature.get("type") == "VISUAL" and ".empty_camera_" not in name
+    ]
+
+
 def _check_options(config: Mapping[str, Any]) -> None:
+    for key in ("chunk_size", "num_steps", "n_action_steps", "max_state_dim", "max_action_dim"):
+        number = config.get(key, 1)
+        if type(number) is not int or number < 1:
+            raise CheckpointError(
+                f"{CONFIG}: {key} is {json.dumps(number)}, it must be a whole number above 0"
+            )
     for key, needed, why in (
         ("n_obs_steps", 1, "one observation at a time is given"),
         ("use_cache", True, "denoising reads the prefix from it"),
-        ("use_peft", False, "merge the adapter into the policy first"),
-        ("use_delta_joint_actions_aloha", False, "LeRobot has not ported it"),
+        (
+            "use_delta_joint_actions_aloha",
+            False,
+            "LeRobot has not ported it; train the policy without it",
+        ),
     ):
         if config.get(key, needed) != needed:
             raise CheckpointError(f"{CONFIG}: {key} is {config[key]}, it must be {needed}: {why}")
+    padded = config.get("resize_imgs_with_padding", [512, 512])
+    if not _is_shape(padded) or len(padded) != 2 or min(padded) < 1:
+        raise CheckpointError(
+            f"{CONFIG}: resize_imgs_with_padding is {json.dumps(padded)}, it must be the height "
+            "and width [px] that the backbone sees, [512, 512] for SmolVLM2: LeRobot can't read "
+            "it otherwise"
+        )
+    rows, horizon = config.get("n_action_steps", 50), config.get("chunk_size", 50)
+    if rows > horizon:
+        raise CheckpointError(
+            f"{CONFIG}: n_action_steps is {rows}, more than the {horizon} rows of a chunk "
+            f"(chunk_size), which LeRobot refuses: set it to {horizon}; nothing here depends on it"
+        )
 
 
 def _check_dtypes(checkpoint: Checkpoint) -> None:

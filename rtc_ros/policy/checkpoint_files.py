@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ WEIGHTS = "model.safetensors"
 PREPROCESSOR = "policy_preprocessor.json"
 POSTPROCESSOR = "policy_postprocessor.json"
 
+_POINTER = b"version https://git-lfs"
+_OTHER_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
 
 class CheckpointError(ValueError):
     """The folder is not a SmolVLA checkpoint that can be run; the message says why."""
@@ -24,16 +28,19 @@ class CheckpointError(ValueError):
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in ``path``, or raise CheckpointError."""
     if not path.is_file():
-        hint = ""
-        if path.name in (PREPROCESSOR, POSTPROCESSOR):
-            hint = (
-                "; checkpoints older than LeRobot 0.4 keep the normalisation among the weights: "
-                "migrate it with `python -m lerobot.processor.migrate_policy_normalization`"
-            )
-        raise CheckpointError(f"{path.parent} has no {path.name}{hint}")
+        raise CheckpointError(f"{path.parent} has no {path.name}")
+    refuse_pointer(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        raw = path.read_bytes()
+        if raw.startswith(codecs.BOM_UTF8):
+            raise CheckpointError(
+                f"{path} begins with a byte order mark, which LeRobot can't read either: save it "
+                "as UTF-8 without one"
+            )
+        content = json.loads(raw.decode("utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must hold a JSON object")
@@ -43,11 +50,13 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return name → (dtype, shape) of a safetensors file, or raise CheckpointError."""
     if not path.is_file():
-        adapter = path.with_name("adapter_model.safetensors").is_file()
+        there = sorted(p.name for p in path.parent.glob("*") if p.suffix in _OTHER_WEIGHTS)
+        beside = f"; there is {some(there)}" if there else ""
         raise CheckpointError(
-            f"{path.parent} has no {path.name}"
-            + ("; it holds a PEFT adapter only: merge it into the policy first" if adapter else "")
+            f"{path.parent} has no {path.name}{beside}; save the policy with LeRobot's "
+            "save_pretrained, which writes it in one piece"
         )
+    refuse_pointer(path)
     try:
         with safe_open(path, framework="numpy") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -60,10 +69,22 @@ def read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 def read_stats(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a processor step's state file, or raise CheckpointError."""
+    refuse_pointer(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} can't be read as safetensors ({error})") from error
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise CheckpointError where a file is what Git LFS puts in place of a large one."""
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            size = path.stat().st_size
+            raise CheckpointError(
+                f"{path} is a Git LFS pointer of {size} bytes, not the file itself: "
+                f"run `git lfs pull` in {path.parent}, or fetch the checkpoint with `hf download`"
+            )
 
 
 def some(names: Sequence[str], most: int = 4) -> str:

@@ -6,7 +6,8 @@ leaves values unnormalised where statistics are missing, all without a word.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rtc_ros.policy.checkpoint_files import (
     PREPROCESSOR,
     CheckpointError,
     read_stats,
+    some,
 )
 
 _NEEDED_STATS: Mapping[str, tuple[str, ...]] = {
@@ -27,6 +29,10 @@ _NEEDED_STATS: Mapping[str, tuple[str, ...]] = {
     "QUANTILES": ("q01", "q99"),
     "QUANTILE10": ("q10", "q90"),
 }
+
+
+# LeRobot scales images by statistics of one number a channel.
+_CHANNELS = (3, 1, 1)
 
 
 def check_steps(
@@ -41,23 +47,38 @@ def check_steps(
         raise CheckpointError(f"{file} has no list of steps")
     for step in steps:
         name = step.get("registry_name")
-        if name is None:
+        if not isinstance(name, str):
             # LeRobot would import whatever module path stands there.
             raise CheckpointError(
                 f"{file} names a step by its class ({step.get('class')}); only steps that are "
                 "registered in LeRobot are run"
             )
+        config = step.setdefault("config", {})
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{file}: the config of {name!r} is {config!r}, not an object")
         if known and name not in known:
+            remedy = (
+                f"it is switched off there: delete that step from {file}"
+                if config.get("enabled") is False
+                else "install the LeRobot that wrote it"
+            )
             raise CheckpointError(
                 f"{file} has the step {name!r}, which the installed LeRobot does not have; "
-                "install the LeRobot that wrote it"
+                f"{remedy}"
             )
         state = step.get("state_file")
-        if state is not None and (Path(state).name != state or not (folder / state).is_file()):
+        if state is not None and (
+            not isinstance(state, str)
+            or Path(state).name != state
+            or not (folder / state).is_file()
+        ):
             raise CheckpointError(f"{file} asks for {state}, which is not in the folder")
     needed = "normalizer_processor" if file == PREPROCESSOR else "unnormalizer_processor"
-    if not any(step["registry_name"] == needed for step in steps):
+    found = [step for step in steps if step["registry_name"] == needed]
+    if not found:
         raise CheckpointError(f"{file} has no step {needed!r}")
+    if not isinstance(found[0]["config"].setdefault("norm_map", {}), dict):
+        raise CheckpointError(f"{file}: norm_map of {needed!r} is not an object")
 
 
 def check_stats(
@@ -67,23 +88,25 @@ def check_stats(
     *,
     action_dim: int,
     state_dim: int,
+    images: Sequence[str],
 ) -> None:
-    """Check that both processors normalise the action alike and have what they need to."""
+    """Check that both processors normalise the action alike and have what they need to.
+
+    ``images`` are the image features that the policy is shown.
+    """
     of_action = []
     for file, pipeline, needed in (
         (PREPROCESSOR, preprocessor, "normalizer_processor"),
         (POSTPROCESSOR, postprocessor, "unnormalizer_processor"),
     ):
         step = next(s for s in pipeline["steps"] if s["registry_name"] == needed)
-        stats = read_stats(folder / step["state_file"]) if "state_file" in step else {}
-        modes = step.get("config", {}).get("norm_map", {})
-        features = [("action", "ACTION", action_dim)]
+        values = read_stats(folder / step["state_file"]) if step.get("state_file") else {}
+        stats = _Stats(file, step, values)
+        of_action.append(stats.of("action", "ACTION", (action_dim,)))
         if file == PREPROCESSOR:
-            features.append(("observation.state", "STATE", state_dim))
-        for feature, kind, size in features:
-            values = _feature_stats(file, stats, feature, modes.get(kind, "IDENTITY"), size)
-            if feature == "action":
-                of_action.append((modes.get(kind, "IDENTITY"), values))
+            stats.of("observation.state", "STATE", (state_dim,))
+            for image in images:
+                stats.of(image, "VISUAL", _CHANNELS)
     (mode, values), (back_mode, back_values) = of_action
     if mode != back_mode or any(
         not np.array_equal(value, back_values[name]) for name, value in values.items()
@@ -94,25 +117,64 @@ def check_stats(
         )
 
 
-def _feature_stats(
-    file: str, stats: Mapping[str, np.ndarray], feature: str, mode: str, size: int
-) -> dict[str, np.ndarray]:
-    if mode not in _NEEDED_STATS:
-        raise CheckpointError(f"{file}: unknown normalisation {mode!r} of {feature}")
-    values = {}
-    for name in _NEEDED_STATS[mode]:
-        value = stats.get(f"{feature}.{name}")
+@dataclass(frozen=True)
+class _Stats:
+    """The statistics of one processor's normalising step."""
+
+    file: str
+    step: Mapping[str, Any]
+    values: Mapping[str, np.ndarray]
+
+    def of(
+        self, feature: str, kind: str, shape: tuple[int, ...]
+    ) -> tuple[str, dict[str, np.ndarray]]:
+        """Return how a feature of that shape is normalised, and by which of the statistics."""
+        mode = self.step["config"]["norm_map"].get(kind, "IDENTITY")
+        if mode not in _NEEDED_STATS:
+            raise CheckpointError(f"{self.file}: unknown normalisation {mode!r} of {feature}")
+        found = {name: self._one(feature, mode, name, shape) for name in _NEEDED_STATS[mode]}
+        if found:
+            self._check_features(feature, mode)
+            self._check_spread(feature, *found.items())
+        return mode, found
+
+    def _one(self, feature: str, mode: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        value = self.values.get(f"{feature}.{name}")
         if value is None:
+            others = [key for key in self.values if key.endswith(f".{name}")]
             raise CheckpointError(
-                f"{file} normalises {feature} by {mode}, but its statistics have no "
-                f"{feature}.{name}: save the processors with the data set's statistics"
+                f"{self.file} normalises {feature} by {mode}, but its statistics have no "
+                f"{feature}.{name}{f' (they have {some(others)})' if others else ''}, and LeRobot "
+                "would leave it as it is without a word: save the processors with the data set's "
+                "statistics"
             )
-        if value.shape != (size,):
+        if value.shape != shape:
             raise CheckpointError(
-                f"{file}: {feature}.{name} is {list(value.shape)}, but {CONFIG} gives {feature} "
-                f"{size} dimensions"
+                f"{self.file}: {feature}.{name} is {list(value.shape)}, but {CONFIG} gives "
+                f"{feature} {shape[0]} dimensions: it must be {list(shape)}"
             )
         if not np.isfinite(value).all():
-            raise CheckpointError(f"{file}: {feature}.{name} holds NaN or infinite values")
-        values[name] = value
-    return values
+            raise CheckpointError(f"{self.file}: {feature}.{name} holds NaN or infinite values")
+        return value
+
+    def _check_features(self, feature: str, mode: str) -> None:
+        listed = self.step["config"].get("features")
+        if isinstance(listed, dict) and listed and feature not in listed:
+            raise CheckpointError(
+                f"{self.file} lists {some(list(listed))} as what it normalises, not {feature}, "
+                f"which LeRobot would leave as it is although it is to be normalised by {mode}"
+            )
+
+    def _check_spread(
+        self, feature: str, first: tuple[str, np.ndarray], second: tuple[str, np.ndarray]
+    ) -> None:
+        (low_name, low), (name, high) = first, second
+        least = np.zeros_like(high) if name == "std" else low
+        wrong = np.flatnonzero(high < least)
+        if len(wrong):
+            at = int(wrong[0])
+            than = "0" if name == "std" else f"{low_name} {least.flat[at]:.4g}"
+            raise CheckpointError(
+                f"{self.file}: {feature}.{name} is {high.flat[at]:.4g} at {at}, less than {than}: "
+                "save the processors with the data set's statistics"
+            )

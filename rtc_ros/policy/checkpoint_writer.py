@@ -8,8 +8,12 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from rtc_ros.policy.image_positions import TRAINED_WITH
+from rtc_ros.policy.position_lookup import measured
 
 logger = logging.getLogger(__name__)
 
@@ -24,18 +28,23 @@ def save_checkpoint(
     postprocessor: Any,
     *,
     backbone: str | Path | None = None,
+    image_positions: str | None = None,
 ) -> Path:
     """Write a whole checkpoint folder as LeRobot does, and return it.
 
     With ``backbone`` (a local folder without weights) its files are put beside the weights, and
     the two places that name it (config and tokenizer step) name that copy, so that the folder
     needs nothing else and holds no path of the machine that trained it.
+
+    ``image_positions`` are those of its training, "right" or "shifted"; None: those that
+    ``policy`` sees now. ``trained_with.json`` keeps them.
     """
     folder = Path(folder)
     with quiet():
         policy.save_pretrained(folder)
         preprocessor.save_pretrained(folder)
         postprocessor.save_pretrained(folder)
+    _write_record(folder, image_positions or measured(policy))
     if backbone is None:
         return folder
     if Path(backbone).resolve() != (folder / BACKBONE).resolve():
@@ -43,6 +52,13 @@ def save_checkpoint(
     _edit_json(folder / "config.json", _set_backbone)
     _edit_json(folder / "policy_preprocessor.json", _set_tokenizer)
     return folder
+
+
+def _write_record(folder: Path, image_positions: str | None) -> None:
+    record = {name: metadata.version(name) for name in ("lerobot", "transformers")}
+    if image_positions is not None:
+        record["image_positions"] = image_positions
+    (folder / TRAINED_WITH).write_text(json.dumps(record, indent=4) + "\n", encoding="utf-8")
 
 
 def _set_backbone(config: dict[str, Any]) -> None:

@@ -1,9 +1,8 @@
 """What the package knows of LeRobot's policies; no module but ``lerobot_data`` imports it beside.
 
 The tests run with LeRobot 0.4.4 (the last for Python 3.11) and transformers 4.57. Those of this
-layer were also run once, by hand, on Python 3.12 and transformers 5.5, with 0.6.0, 0.6.1 and the
-sources after it (0.6.2), and passed; 0.5.0 and 0.5.1 were only read. The code asks what is there
-and not which version it is:
+layer were also run on Python 3.12 with 0.5.0, 0.5.1, 0.6.0, 0.6.1 and the sources after it
+(0.6.2), transformers 5, and passed. The code asks what is there and not which version it is:
 
 * The prefix's KV cache is a dictionary per layer, asked for with ``fill_kv_cache``, up to 0.6.0;
   from 0.6.1 a transformers ``DynamicCache``, made where none is passed, appended to in place by
@@ -13,13 +12,11 @@ and not which version it is:
 * Relative actions (0.5.1) are steps of the processors, which is why the previous chunk is
   normalised by sending it through the whole preprocessor together with the observation.
 * A tokenizer saved by transformers 5 can't be read by 4.57; one saved by 4.57 can by both.
+* transformers 4.55 to 4.57 shift the positions of image patches by one in float32, all others
+  don't (``image_positions``); ``position_lookup`` gives a policy those of its training.
 
 Module paths of the names imported here, the SmolVLA fields of config.json, the registered names
 of the steps that SmolVLA uses and the files of a checkpoint are the same in all of them.
-
-One difference can't be bridged here: transformers 4.57 gives some neighbouring image patches the
-same position (961 distinct ones of 1024 at 512 px), 5.5 gives each its own. So a checkpoint sees
-its images as in training only under the transformers line it was trained with.
 """
 
 from __future__ import annotations

@@ -11,10 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets  # type: ignore[import-untyped]
 import numpy as np
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from PIL import Image
+
+try:
+    import datasets  # type: ignore[import-untyped]
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+except ImportError as error:  # from 0.6 on LeRobot's smolvla alone has no data sets
+    raise ImportError(
+        f"LeRobot's data sets can't be used here ({error}): install lerobot[dataset] into the "
+        "Python that runs this"
+    ) from error
 
 FEATURES_KEPT_BY_LEROBOT = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 

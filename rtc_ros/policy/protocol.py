@@ -21,6 +21,8 @@ class PolicySpec:
     as here, and fine-tuning leaves the size of the base model's cameras there. Without it other
     sizes are resized to that one. ``max_candidates`` is how many chunks of one observation it can
     make in one batch.
+    ``image_positions`` says at which positions it sees the patches of its images, where it has
+    any: "right" or "shifted".
     """
 
     horizon: int
@@ -31,6 +33,7 @@ class PolicySpec:
     description: str = ""
     max_candidates: int = 1
     pads_images: bool = False
+    image_positions: str = field(default="", compare=False)  # no size: two of one size are equal
 
     def without(self, images: Collection[str]) -> PolicySpec:
         """Return what it takes where these image features are left out.

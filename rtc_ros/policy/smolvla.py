@@ -19,6 +19,7 @@ from rtc_ros.core.strategies import CHOOSE
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy.candidates import check_weak, most_candidates
 from rtc_ros.policy.fast.field import FastField
+from rtc_ros.policy.image_positions import AUTO
 from rtc_ros.policy.protocol import Guidance, Observation, PolicyResult, PolicySpec
 from rtc_ros.policy.sampling import sample
 from rtc_ros.policy.smolvla_field import LeRobotField, VelocityField, checked, quickest_field
@@ -60,6 +61,7 @@ class SmolVLAAdapter:
         device: str,
         description: str = "",
         field: Callable[[Any], VelocityField] = LeRobotField,
+        image_positions: str = "",
     ) -> None:
         """Take over a policy: it is put in evaluation mode, its parameters are frozen.
 
@@ -70,6 +72,7 @@ class SmolVLAAdapter:
             device: a torch device.
             description: for people.
             field: makes the velocity field from the policy.
+            image_positions: those that it sees, for the spec.
         """
         policy.eval()
         policy.requires_grad_(False)
@@ -81,7 +84,8 @@ class SmolVLAAdapter:
         self._field = field(policy)
         self._noise = torch.Generator()
         self._noise.seed()
-        self._spec = policy_spec(config, self._names, description)
+        spec = policy_spec(config, self._names, description)
+        self._spec = replace(spec, image_positions=image_positions)
         self._scale = action_scale(postprocessor, self._spec.action_dim).abs()
         self._guidable = self._scale > _LEAST_SCALE
         self._weak: SmolVLAAdapter | None = None
@@ -99,6 +103,7 @@ class SmolVLAAdapter:
         dtype: str = "float32",
         torch_threads: int | None = None,
         fast: bool = True,
+        image_positions: str = AUTO,
     ) -> SmolVLAAdapter:
         """Load a checkpoint folder, without a network.
 
@@ -110,13 +115,20 @@ class SmolVLAAdapter:
                 of the stored weights. Projections and guidance are float32 always.
             torch_threads: CPU threads of one operation, for the whole process; None: torch's.
             fast: compute by the fast path where it knows the model; False: by LeRobot's code.
+            image_positions: at which positions it sees the patches of its images: "right",
+                "shifted", or "auto" for those of its training; see ``image_positions``.
 
         Raises:
             CheckpointError: the folder can't be run; the message says why.
             ValueError: another argument is wrong.
         """
         loaded = load_parts(
-            path, backbone=backbone, device=device, dtype=dtype, torch_threads=torch_threads
+            path,
+            backbone=backbone,
+            device=device,
+            dtype=dtype,
+            torch_threads=torch_threads,
+            image_positions=image_positions,
         )
         return cls(
             loaded.policy,
@@ -125,6 +137,7 @@ class SmolVLAAdapter:
             device=loaded.device,
             description=loaded.description,
             field=quickest_field if fast else LeRobotField,
+            image_positions=loaded.image_positions,
         )
 
     @property

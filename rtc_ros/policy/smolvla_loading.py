@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import torch
 
 from rtc_ros.policy import lerobot_compat as compat
-from rtc_ros.policy.backbone import find_backbone
 from rtc_ros.policy.checkpoint import check_weights, loadable_config, read_checkpoint
 from rtc_ros.policy.checkpoint_files import CONFIG, WEIGHTS, CheckpointError
+from rtc_ros.policy.image_positions import AUTO, CHOICES, unknown
+from rtc_ros.policy.position_lookup import measured, show
+
+logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "bfloat16", "checkpoint")
 # What LeRobot and transformers raise where config and backbone don't go together.
@@ -20,13 +24,17 @@ _BUILD_ERRORS = (ValueError, TypeError, AttributeError, KeyError, OSError, Asser
 
 @dataclass(frozen=True)
 class LoadedParts:
-    """LeRobot's policy with its weights, and its processors, all on ``device``."""
+    """LeRobot's policy with its weights, and its processors, all on ``device``.
+
+    ``image_positions`` are those it sees: "right", "shifted", or "" for neither.
+    """
 
     policy: Any
     preprocessor: Any
     postprocessor: Any
     device: str
     description: str
+    image_positions: str
 
 
 def load_parts(
@@ -36,25 +44,34 @@ def load_parts(
     device: str = "auto",
     dtype: str = "float32",
     torch_threads: int | None = None,
+    image_positions: str = AUTO,
 ) -> LoadedParts:
     """Load a checkpoint folder; arguments and errors are those of ``SmolVLAAdapter.load``."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
+    if image_positions not in CHOICES:
+        raise ValueError(
+            f"image_positions is {image_positions!r}; it must be one of {', '.join(CHOICES)}"
+        )
     if torch_threads is not None:
         torch.set_num_threads(torch_threads)
     device = _pick_device(device)
     checkpoint = read_checkpoint(path, known_steps=compat.known_steps())
     folder = checkpoint.folder
+    for doubt, remedy in checkpoint.doubts():
+        logger.warning("%s: %s; %s", folder, doubt, remedy)
     fields = loadable_config(checkpoint.config, compat.known_fields())
-    vlm = find_backbone(folder, str(fields.get("vlm_model_name", "")), backbone)
+    vlm = checkpoint.backbone(backbone)
+    wanted = checkpoint.positions
     try:
         config = compat.decode_config(fields, backbone=vlm, device=device)
         policy = compat.build_policy(config)
     except _BUILD_ERRORS as error:
         raise CheckpointError(
             f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG} "
-            f"on the backbone {vlm}: {error} (a backbone saved by a newer transformers can "
-            "be replaced by the original one's files)"
+            f"on the backbone {vlm}: {_one_line(error)} (a backbone saved by a newer transformers "
+            "can be replaced by the original one's files; a policy that was trained with "
+            "transformers 5 sees its images at image_positions: right)"
         ) from error
     check_weights(checkpoint.weights, *compat.tensor_shapes(policy))
     chosen = checkpoint.dtype() if dtype == "checkpoint" else dtype
@@ -62,10 +79,26 @@ def load_parts(
     compat.load_weights(policy, folder / WEIGHTS)
     _check_finite(policy)
     policy.to(device)
-    pre, post = compat.load_processors(folder, config, backbone=vlm, device=device)
+    needed = wanted.needed if image_positions == AUTO else image_positions
+    bridged = needed is not None and show(policy, needed)
+    if needed is None:
+        logger.warning("%s; %s", *unknown(wanted, folder))
+    try:
+        pre, post = compat.load_processors(folder, config, backbone=vlm, device=device)
+    except Exception as error:  # LeRobot's steps raise whatever they like
+        raise CheckpointError(
+            f"LeRobot {compat.lerobot_version()} can't build the processors of {folder}: "
+            f"{_one_line(error)}; save them again with the LeRobot that trained the policy"
+        ) from error
     size = sum(parameter.numel() for parameter in policy.parameters()) / 1e6
     description = f"SmolVLA {folder.name}, {size:.1f} M parameters, {chosen} on {device}"
-    return LoadedParts(policy, pre, post, device, description)
+    if bridged:
+        description += f", image positions {needed}"
+    return LoadedParts(policy, pre, post, device, description, measured(policy) or "")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{error}".split()) or type(error).__name__
 
 
 def _pick_device(device: str) -> str:

@@ -13,15 +13,23 @@ from rtc_ros.policy.checkpoint_files import read_stats
 
 _DEGREES = 180.0 / np.pi
 _FAR_Z = 5.0
+_STILL = 1e-6
+"""A joint whose spread is less than this (of its value, above 1) never moved in the data."""
+_EPS = 1e-8
+"""What LeRobot adds to a spread of 0 before it divides."""
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """What is odd about a pose, and what to do; ``units``: nothing but other units explains it."""
+    """What is odd about a pose, and what to do.
+
+    ``units``: nothing but other units explains it. ``blinding``: the policy can't be shown it.
+    """
 
     sentence: str
     fix: str
     units: bool = False
+    blinding: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,41 @@ class StateSpread:
         # An even spread between the ends has this standard deviation.
         return cls((low + high) / 2, (high - low) / np.sqrt(12))
 
+    @property
+    def still(self) -> np.ndarray:
+        """Which joints bool[A] never moved in the training data."""
+        return np.asarray(self.width < self._tolerance)
+
+    @property
+    def _tolerance(self) -> np.ndarray:
+        return np.asarray(_STILL * np.maximum(1.0, np.abs(self.middle)))
+
     def z(self, state: np.ndarray) -> np.ndarray:
-        """Return how far each joint [A] is from the middle; 0 where it never moved there."""
-        moved = self.width > 1e-6
-        z = np.abs(state - self.middle) / np.where(moved, self.width, 1.0)
-        return np.asarray(np.where(moved, z, 0.0))
+        """Return how far each joint [A] is from the middle, in its widths (as LeRobot divides)."""
+        off = np.abs(state - self.middle)
+        return np.asarray(
+            np.where(self.still & (off <= self._tolerance), 0.0, off / (self.width + _EPS))
+        )
+
+    def blinding(self, state: np.ndarray, joints: Sequence[str]) -> Misfit | None:
+        """Say which joints that never moved in the data are elsewhere now; ``joints`` names them.
+
+        Divided by a spread of 0 any noise becomes a number that drowns the rest of the state.
+        """
+        z = self.z(state)
+        moved = [i for i in np.flatnonzero(self.still) if z[i] > 0.0]
+        if not moved:
+            return None
+        first = moved[0]
+        others = f", and so did {', '.join(joints[i] for i in moved[1:])}" if moved[1:] else ""
+        return Misfit(
+            f"{joints[first]} never moved in the training data (standard deviation "
+            f"{self.width[first]:.2g} at {self.middle[first]:.6g}) and is at "
+            f"{state[first]:.6g} now, which the policy would be shown as {z[first]:.1g}{others}",
+            f"hold it there; or show the policy what it was trained with: state_scale 1e-9 and "
+            f"state_offset {self.middle[first]:.6g} for {joints[first]} (.nan for the others)",
+            blinding=True,
+        )
 
     def misfit(self, state: np.ndarray, joints: Sequence[str]) -> Misfit | None:
         """Say what is odd about a state [A] in policy units; ``joints`` are its names."""
@@ -87,6 +125,9 @@ class StateSpread:
                 f"joint_scale: {factor:.7g} times what it is, for the joints that turn",
                 units=True,
             )
+        blinding = self.blinding(state, joints)
+        if blinding is not None:
+            return blinding
         z = self.z(state)
         swapped = self.z(np.roll(state, len(state) // 2))
         gain = (np.minimum(z, 9) ** 2 - np.minimum(swapped, 9) ** 2).mean()
@@ -114,7 +155,7 @@ class StateSpread:
         By the ratio of likelihoods, joint by joint: a state f times too small lies suspiciously
         near zero, one f times too large suspiciously far out. Joints at zero tell nothing.
         """
-        telling = (self.width > 1e-6) & (np.abs(state) > 0.01 * self.width)
+        telling = ~self.still & (np.abs(state) > 0.01 * self.width)
         if telling.sum() < min(3, len(state)):
             return 1.0
         x, middle, width = state[telling], self.middle[telling], self.width[telling]

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from rtc_ros.inference.checks import policy_problems
 from rtc_ros.inference.policy_loading import left_out_images
-from rtc_ros.policy.backbone import find_backbone
 from rtc_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from rtc_ros.policy.checkpoint_files import CheckpointError
+from rtc_ros.policy.image_positions import AUTO, unknown
 from rtc_ros.policy.protocol import PolicySpec
 from rtc_ros.policy.shipped import checkpoint_path
 from rtc_ros.policy.state_spread import StateSpread
-from rtc_ros.preflight.findings import Finding, bad, good
+from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.setup import Setup
 
 
@@ -28,7 +28,9 @@ def look_at_checkpoint(
         said = str(error) if isinstance(error, (CheckpointError, ValueError)) else repr(error)
         return [bad("checkpoint", said, fix)], None, None
     spec = checkpoint.spec
-    return [*_sizes(setup, spec), *_backbone(setup, checkpoint)], spec, spread
+    findings = [*_sizes(setup, spec), *_backbone(setup, checkpoint)]
+    findings += [doubt("checkpoint", sentence, fix) for sentence, fix in checkpoint.doubts()]
+    return [*findings, *_positions(setup, checkpoint)], spec, spread
 
 
 def _sizes(setup: Setup, spec: PolicySpec) -> Iterator[Finding]:
@@ -46,11 +48,33 @@ def _sizes(setup: Setup, spec: PolicySpec) -> Iterator[Finding]:
         )
 
 
+def _positions(setup: Setup, checkpoint: Checkpoint) -> Iterator[Finding]:
+    subject, given = "positions of image patches", setup.inference["image_positions"]
+    found = checkpoint.positions
+    if given == AUTO and found.needed is None:
+        yield doubt(subject, *unknown(found, checkpoint.folder))
+    elif given != AUTO and found.needed not in (None, given):
+        yield doubt(
+            subject,
+            f"image_positions is {given}, but the checkpoint needs {found.needed}: "
+            f"{found.because}",
+            "image_positions: auto",
+        )
+    else:
+        yield good(subject, f"{found.needed}: {found.because}" if given == AUTO else given)
+
+
 def _backbone(setup: Setup, checkpoint: Checkpoint) -> Iterator[Finding]:
-    name = str(checkpoint.config.get("vlm_model_name", ""))
     try:
-        folder = find_backbone(checkpoint.folder, name, setup.inference["backbone_path"] or None)
+        folder = checkpoint.backbone(setup.inference["backbone_path"] or None)
+        reader = checkpoint.task_reader(folder)
     except CheckpointError as error:
         yield bad("backbone", str(error), "fetch it once, or set backbone_path")
     else:
         yield good("backbone", f"found at {folder}")
+        task = setup.inference["task"]
+        problem = "" if reader is None else reader.problem(task)
+        if problem:
+            yield bad("task", problem, "say it in fewer words, the one that differs first")
+        elif reader is not None:
+            yield good("task", f"{reader.count(task)} of {reader.limit} tokens")

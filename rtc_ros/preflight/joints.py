@@ -175,7 +175,7 @@ def check_units(setup: Setup, probe: Probe, spread: StateSpread | None) -> Itera
     state = units.to_policy(at)
     odd = spread.misfit(state, units.joints)
     if odd is not None:
-        yield (bad if odd.units else doubt)(subject, odd.sentence, odd.fix)
+        yield (bad if odd.units or odd.blinding else doubt)(subject, odd.sentence, odd.fix)
         return
     z = spread.z(state)
     worst = int(np.argmax(z))

@@ -33,6 +33,7 @@ def measured_latency_s(setup: Setup) -> float:
         dtype=p["dtype"],
         torch_threads=p["torch_threads"] or None,
         fast=p["fast"],
+        image_positions=p["image_positions"],
     )
     policy.leave_out(left_out_images(p))
     policy.warm_up()

@@ -28,6 +28,7 @@ def load_policy(recording: Recording, path: str | None) -> Policy:
         backbone=None if path else str(known.get("backbone_path", "")) or None,
         device=str(known.get("device", "auto")),
         dtype=str(known.get("dtype", "float32")),
+        image_positions="auto" if path else str(known.get("image_positions") or "auto"),
     )
     policy = load(
         checkpoint_path(path or str(known["policy_path"])),

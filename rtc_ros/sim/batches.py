@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from rtc_ros.policy import lerobot_compat as compat
-from rtc_ros.policy.lerobot_data import read_columns
 from rtc_ros.sim.demonstrations import ACTION, CUBE, IMAGE, PLAN, STATE
 from rtc_ros.sim.robot import CUBE_HALF_M
 from rtc_ros.sim.tasks import PASS, TASKS
@@ -43,8 +42,11 @@ class Frames:
     def load(cls, folders: Sequence[Path]) -> Frames:
         """Read data sets that ``sim record`` wrote; their episodes are counted through.
 
-        Raises FileNotFoundError or ValueError for a folder that is none of those.
+        Raises FileNotFoundError or ValueError for a folder that is none of those, ImportError
+        where LeRobot came without data sets.
         """
+        from rtc_ros.policy.lerobot_data import read_columns
+
         parts: list[list[np.ndarray]] = []
         count = 0
         for folder in folders:

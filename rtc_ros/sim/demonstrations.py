@@ -217,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         record(args.folder, 4 if args.quick else args.trials, seed=args.seed, every=args.every)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f"sim record: {error}", file=sys.stderr)
         return 2
     return 0

@@ -138,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score a checkpoint in the simulator, without ROS and without delay."""
     import torch
 
+    from rtc_ros.policy.image_positions import AUTO, CHOICES
     from rtc_ros.policy.shipped import checkpoint_path
     from rtc_ros.policy.smolvla import SmolVLAAdapter
 
@@ -148,11 +149,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=9000, help="of the cubes' positions")
     parser.add_argument("--cube-speed", type=float, default=0.0, help="m/s")
     parser.add_argument("--put-back", action="store_true", help="then have the cube put back")
+    parser.add_argument("--image-positions", choices=CHOICES, default=AUTO,
+                        help="show the policy displaced pictures, or right ones")  # fmt: skip
     parser.add_argument("--json", type=Path, help="write the episodes here, too")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     try:
-        policy = SmolVLAAdapter.load(checkpoint_path(args.checkpoint))
+        policy = SmolVLAAdapter.load(
+            checkpoint_path(args.checkpoint), image_positions=args.image_positions
+        )
     except (OSError, ValueError) as error:
         print(f"sim rollout: {error}", file=sys.stderr)
         return 2

@@ -22,7 +22,9 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeR
 
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy import tiny
+from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.checkpoint_writer import BACKBONE, save_checkpoint
+from rtc_ros.policy.position_lookup import measured, show
 from rtc_ros.sim.batches import Batches, Frames
 from rtc_ros.sim.demonstrations import HORIZON
 from rtc_ros.sim.loss_curve import draw
@@ -78,7 +80,10 @@ class Run:
         self._backbone = tiny.write_backbone(folder / BACKBONE, spec)
         policy = tiny.make_tiny_policy(self._backbone, spec, seed=settings.seed)
         if settings.start_from:
-            compat.load_weights(policy, Path(settings.start_from) / "model.safetensors")
+            start = read_checkpoint(settings.start_from)
+            compat.load_weights(policy, start.folder / "model.safetensors")
+            if start.positions.needed is not None:
+                show(policy, start.positions.needed)
         batches = Batches(data, settings.seed, self._device)
         self._processors = compat.make_processors(policy.config, batches.stats)
         language = sentences(self._processors[0], image, self._device)
@@ -90,6 +95,8 @@ class Run:
             state = self.trainer.load(folder / STATE_FILE)
             self.history, self.checks = state["history"], state["checks"]
             self._minutes = state["minutes"]
+            if state.get("image_positions") is not None:
+                show(policy, state["image_positions"])
 
     def go(self, until: int | None = None) -> Path:
         """Train to the end, or to step ``until``; return the folder, with a whole checkpoint."""
@@ -141,7 +148,8 @@ class Run:
               .format(**check), flush=True)  # fmt: skip
 
     def _save(self) -> None:
-        more = {"history": self.history, "checks": self.checks, "minutes": self._minutes}
+        more = {"history": self.history, "checks": self.checks, "minutes": self._minutes,
+                "image_positions": measured(self.trainer.policy)}  # fmt: skip
         self.trainer.save(self._folder / STATE_FILE, **more)
         draw(self.history, self.checks, self._folder / "training.png")
 
@@ -150,7 +158,8 @@ class Run:
         policy = compat.build_policy(self.trainer.policy.config)
         policy.load_state_dict(self.trainer.averaged())
         policy.config.device = "cpu"
-        save_checkpoint(self._folder, policy, *self._processors, backbone=self._backbone)
+        save_checkpoint(self._folder, policy, *self._processors, backbone=self._backbone,
+                        image_positions=measured(self.trainer.policy))  # fmt: skip
         settings = self.trainer.settings
         record = {
             "settings": asdict(settings) | {"start_from": Path(settings.start_from).name},
@@ -192,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_episodes=0 if args.quick else args.check_episodes,
             resume=args.resume,
         )
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f"sim train: {error}", file=sys.stderr)
         return 2
     folder = run.go(args.until)

@@ -120,6 +120,12 @@ def _import(command: str, module: str) -> ModuleType | None:
             file=sys.stderr,
         )
         return None
+    except ImportError as error:
+        if error.name is not None:
+            raise
+        # Ours, of a package that is there but can't be used: a sentence.
+        print(f"rtc_ros {command}: {error}", file=sys.stderr)
+        return None
 
 
 if __name__ == "__main__":

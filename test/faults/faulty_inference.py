@@ -95,7 +95,9 @@ def main() -> None:
     module.SmolVLAAdapter = FaultyPolicy  # type: ignore[attr-defined]
     sys.modules["rtc_ros.policy.smolvla"] = module
     spec = FaultyPolicy.load().spec  # there is no folder that says so
-    policy_loading.read_checkpoint = lambda _: types.SimpleNamespace(spec=spec, state_spread=None)
+    policy_loading.read_checkpoint = lambda _: types.SimpleNamespace(
+        spec=spec, state_spread=None, task_reader=lambda _: None
+    )
     inference_node.main()
 
 

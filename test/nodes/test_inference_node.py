@@ -339,6 +339,22 @@ def test_the_task_is_set_by_topic_and_parameter(running):
     assert got.values[0].string_value == "go right"
 
 
+def test_a_sentence_that_is_read_in_part_is_refused_with_its_tokens(running):
+    """The tiny policy's tokens are bytes; it reads 48, two sentences that differ later are one."""
+    robot, long = running.robot, "put it into the basket that stands on the far left"
+    before = running.settings[-1]["task"]
+    refused = running.set(task=long)
+    assert not refused.successful
+    assert f"{len(long) + 1} tokens" in refused.reason and "reads 48" in refused.reason
+    task = robot.node.create_publisher(String, "rtc_inference/task", 1)
+    robot.until(lambda: task.get_subscription_count() > 0, "a subscriber")
+    task.publish(String(data=long))
+    said = f"~/task refused, {before!r} stays: the task has {len(long) + 1} tokens"
+    robot.until(lambda: said in (robot.folder / "rtc_inference.log").read_text(), "the sentence")
+    running.wait_for_chunks(1)
+    assert running.settings[-1]["task"] == before
+
+
 def test_every_parameter_says_what_it_is(running):
     names = ["s_min", "beta", "sigma_d", "task", "control_period", "camera.top.transport"]
     described = running.service(
@@ -400,6 +416,7 @@ def test_lifecycle_and_clean_exit(running):
         ({"policy_path": "/nowhere"}, "/nowhere"),
         ({"policy_path": "package:nothing"}, "no checkpoint 'nothing' ships with rtc_ros"),
         ({"s_min": 32}, "H = 32"),
+        ({"task": "x" * 60}, "the task has 61 tokens and the policy reads 48"),
     ],
 )
 def test_what_does_not_fit_is_said_in_the_log(ros, tmp_path, parameters, changes, sentence):

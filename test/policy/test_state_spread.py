@@ -35,9 +35,27 @@ def test_exchanged_arms_and_a_joint_far_away():
     assert found.sentence.startswith("right_1 is at 80 (policy units), 8 standard deviations")
 
 
-def test_a_joint_that_never_moved_in_the_data_tells_nothing():
+@pytest.mark.parametrize("width", [0.0, 1e-7])
+def test_a_joint_that_never_moved_in_the_data_is_named_once_it_is_elsewhere(width):
+    """LeRobot divides by its spread: 0.0001 rad of noise would be shown to the policy as 1e4."""
+    middle = np.array([0.3, -0.5, 0.8, 0.1, 1.2, -0.7])
+    spread = StateSpread(middle, np.array([0.2, 0.2, width, 0.2, 0.2, 0.2]))
+    assert spread.still.tolist() == [False, False, True, False, False, False]
+    for off in (0.0, 5e-7):  # what float32 makes of a value that is the same
+        at = middle + np.array([0.1, 0, off, 0, 0, 0])
+        assert spread.misfit(at, JOINTS) is None and spread.blinding(at, JOINTS) is None
+    for off in (1e-4, 0.05):
+        found = spread.misfit(middle + np.array([0, 0, off, 0, 0, 0]), JOINTS)
+        assert found == spread.blinding(middle + np.array([0, 0, off, 0, 0, 0]), JOINTS)
+        assert found.blinding and found.sentence.startswith("left_2 never moved")
+        assert f"{off / (width + 1e-8):.1g}" in found.sentence and "0.8" in found.sentence
+        assert "state_offset 0.8" in found.fix
+
+
+def test_all_joints_that_never_moved_are_named():
     still = StateSpread(np.zeros(6), np.zeros(6))
-    assert still.misfit(np.full(6, 50.0), JOINTS) is None
+    found = still.misfit(np.full(6, 50.0), JOINTS)
+    assert found.blinding and all(joint in found.sentence for joint in JOINTS)
 
 
 @pytest.mark.parametrize("steps", [[], [{"registry_name": "normalizer_processor"}]])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -13,12 +15,14 @@ import pytest
 from preflight_robot import JOINTS, SIDES
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from safetensors.numpy import load_file, save_file
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.policy.shipped import checkpoint_path
 from rtc_ros.preflight.findings import Finding, Level, exit_code
 from rtc_ros.tools import preflight
 
@@ -140,6 +144,52 @@ def test_a_checkpoint_that_is_not_there_or_has_no_backbone(robot, tmp_path):
     robot.change(INFERENCE, policy_path="package:aloha_cube")
     robot.change(INFERENCE, backbone_path=str(tmp_path / "empty"))
     bad(robot.findings(), "backbone", "has no config.json")
+
+
+def changed_policy(folder, **stats):
+    """A copy of the shipped policy with other numbers at one place of its statistics."""
+    copy = shutil.copytree(checkpoint_path("package:aloha_cube"), folder)
+    for file in copy.glob("policy_*normalizer*.safetensors"):
+        values = {name: value.copy() for name, value in load_file(file).items()}
+        for name, (index, value) in stats.items():
+            values[name.replace("__", ".")][index] = value
+        save_file(values, file)
+    return copy
+
+
+def test_a_state_joint_that_never_moved_in_the_training_data(robot, tmp_path):
+    policy = changed_policy(tmp_path / "still", observation__state__std=(5, 0.0))
+    robot.change(INFERENCE, policy_path=str(policy))
+    robot.up()
+    findings = robot.findings()
+    doubt(findings, "checkpoint", r"joint 5 \(standard deviation 0 at")
+    odd = bad(findings, "pose against the training data", f"{JOINTS[5]} never moved")
+    assert "state_scale 1e-9" in odd.fix
+    robot.pose[5] = float(load_file(next(policy.glob("policy_pre*.safetensors")))
+                          ["observation.state.mean"][5])  # fmt: skip
+    found(robot.findings(), Level.GOOD, "pose against", "every joint within")
+
+
+def test_a_sentence_that_the_policy_reads_in_part(robot):
+    robot.change(INFERENCE, task="pass the cube to the left hand and then put it back there")
+    robot.up()
+    bad(robot.findings(), "task", "58 tokens and the policy reads 48")
+
+
+def test_a_policy_that_does_not_tell_how_it_saw_its_pictures(robot, tmp_path):
+    policy = shutil.copytree(checkpoint_path("package:aloha_cube"), tmp_path / "untold")
+    (policy / "trained_with.json").unlink()
+    config = json.loads((policy / "backbone" / "config.json").read_text())
+    del config["transformers_version"]
+    (policy / "backbone" / "config.json").write_text(json.dumps(config))
+    robot.change(INFERENCE, policy_path=str(policy))
+    robot.up()
+    told = doubt(robot.findings(), "positions of image patches", r"4\.55 to 4\.57")
+    assert "image_positions to shifted" in told.fix and "try both" in told.fix
+    robot.change(INFERENCE, image_positions="shifted")
+    found(robot.findings(), Level.GOOD, "positions of image patches", "shifted")
+    robot.change(INFERENCE, policy_path="package:aloha_cube", image_positions="right")
+    doubt(robot.findings(), "positions of image patches", "right, but .* needs shifted")
 
 
 # ----------------------------------------------------------------------------- joint states

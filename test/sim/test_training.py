@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +41,11 @@ def frames(folder: Path) -> Frames:
 def test_lerobot_opens_the_data_set(folder: Path, frames: Frames) -> None:
     from lerobot.configs.types import FeatureType
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    from lerobot.datasets.utils import dataset_to_policy_features
+
+    try:
+        from lerobot.utils.feature_utils import dataset_to_policy_features
+    except ImportError:  # before LeRobot 0.6
+        from lerobot.datasets.utils import dataset_to_policy_features
 
     ahead = {"action": [k / 10 for k in range(5)]}
     data = LeRobotDataset("local/data", root=folder, delta_timestamps=ahead)
@@ -100,6 +106,26 @@ def test_a_folder_that_is_there_already_and_one_that_is_not_are_refused(
     assert main(["sim", "train", str(tmp_path / "none"), str(tmp_path / "c")]) == 2
     said = capsys.readouterr().err
     assert "holds no data set" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "command", [["record", "{new}", "--quick"], ["train", "{data}", "{new}", "--quick"]]
+)
+def test_a_lerobot_without_data_sets_names_what_is_to_be_installed(
+    folder: Path, tmp_path: Path, command: list[str]
+) -> None:
+    """As LeRobot 0.6 with [smolvla] alone, whose policies need no package datasets."""
+    words = [word.format(data=folder, new=tmp_path / "new") for word in command]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, rtc_ros.policy.lerobot_compat; "
+         "sys.modules['datasets'] = None; from rtc_ros.tools.cli import main; "
+         "sys.exit(main(['sim', *sys.argv[1:]]))", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "install lerobot[dataset]" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_batches_are_normalised(frames: Frames) -> None:
