@@ -13,7 +13,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import serialize_message
 from trajectory_msgs.msg import JointTrajectory
 
-from rtc_ros.controller.command_types import CHUNK, message_class, row_maker, trajectory
+from rtc_ros.controller.command_types import CHUNK, message_class, row_maker, set_due, trajectory
 from rtc_ros.controller.group_parameters import GroupParameters
 from rtc_ros.core.command import Command
 from rtc_ros.core.controller import CONTROL_POINTS
@@ -30,7 +30,7 @@ Points = tuple[np.ndarray, np.ndarray | None, np.ndarray]
 PAST = CONTROL_POINTS - 1
 _ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 2.5, 0.25
 """Periods after its tick: when a row is due; when it is on a curve, which is joined where the old
-and the new one are still the same; and what is too soon to be due."""
+and the new one are still the same; and the least until the first point that is sent."""
 
 
 class CommandGroup:
@@ -120,24 +120,18 @@ class CommandGroup:
 
     def _trajectory(self, way: np.ndarray, late_s: Callable[[], float]) -> JointTrajectory:
         """Return ``way`` [PAST + R, A of the group] as points that end at rest."""
-        # The clock is looked at as late as can be: what it takes from here on shifts the curve.
-        made = self._curve if self._curved else self._lines
+        rests = bool((way[:PAST] == way[PAST - 1]).all())
+        if self._curved:
+            # Its ends are no knots: with the last one twice more the curve ends where the rows do.
+            places, velocities = knots(np.concatenate([way, way[-1:], way[-1:]]))
+            message = trajectory(self._names, places, velocities / self._period_s, rests=True)
+            first_s = self._due_s - (PAST - 1) * self._period_s
+        else:
+            message = trajectory(self._names, way[PAST:], None, rests=True)
+            first_s = self._due_s
+        # The clock is looked at as late as can be: what it takes from here on shifts the points.
         late = late_s()
-        if not self.playing:
+        if rests:
             self._begun_later_s = late
-        places, velocities, due_s = made(way, self._due_s - late + self._begun_later_s)
-        return trajectory(self._names, places, velocities, due_s, rests=True)
-
-    def _curve(self, way: np.ndarray, due_s: float) -> Points:
-        """Return knots, from the first on that isn't due too soon."""
-        # Its ends are no knots: with the last one twice more the curve ends where the rows do.
-        places, velocities = knots(np.concatenate([way, way[-1:], way[-1:]]))
-        times = due_s + (np.arange(len(places)) - PAST + 1) * self._period_s
-        first = int(np.argmax(times >= _LEAST_DUE * self._period_s))
-        return places[first:], velocities[first:] / self._period_s, times[first:]
-
-    def _lines(self, way: np.ndarray, due_s: float) -> Points:
-        """Return the rows from this tick's on."""
-        first_s = max(due_s, 0.1 * self._period_s)
-        rows = way[PAST:]
-        return rows, None, first_s + np.arange(len(rows)) * self._period_s
+        set_due(message, first_s - late + self._begun_later_s, self._period_s, _LEAST_DUE)
+        return message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,7 +70,9 @@ def row_maker(
 
     def point(row: np.ndarray, _: Any) -> Any:
         # Without a velocity: with 0 there, the arm would be braked within each period.
-        return trajectory(names, row[None], None, np.array([due_s]), rests=False)
+        made = trajectory(names, row[None], None, rests=False)
+        set_due(made, due_s, due_s)
+        return made
 
     makers = {
         "joint_state": joint_state,
@@ -81,28 +84,34 @@ def row_maker(
 
 
 def trajectory(
-    names: Sequence[str],
-    rows: np.ndarray,
-    velocities: np.ndarray | None,
-    due_s: np.ndarray,
-    *,
-    rests: bool,
+    names: Sequence[str], rows: np.ndarray, velocities: np.ndarray | None, *, rests: bool
 ) -> JointTrajectory:
-    """Return rows [R, A] as a trajectory whose points are due after ``due_s`` [R].
+    """Return rows [R, A] as a trajectory; ``set_due`` says when.
 
     ``velocities`` [R, A] are [robot units / s]; None: the points have none. Where it ``rests`` at
     its end, the last point's are 0.
     """
     # Stamp 0 means "now" to a joint_trajectory_controller, whatever its clock says.
     message = JointTrajectory(joint_names=list(names))
-    for i, row in enumerate(rows):
-        message.points.append(
-            JointTrajectoryPoint(
-                positions=row.tolist(),
-                velocities=[] if velocities is None else velocities[i].tolist(),
-                time_from_start=duration(float(due_s[i])),
-            )
-        )
+    for i, row in enumerate(rows.tolist()):
+        speeds = [] if velocities is None else velocities[i].tolist()
+        message.points.append(JointTrajectoryPoint(positions=row, velocities=speeds))
     if rests:
         message.points[-1].velocities = [0.0] * len(names)
     return message
+
+
+def set_due(
+    message: JointTrajectory, first_s: float, period_s: float, least: float = 0.0
+) -> None:
+    """Let the points of ``message`` be due after ``first_s`` and then every ``period_s``.
+
+    Points that would be due sooner than ``least`` periods are left out, but for the last one,
+    which is due then at the soonest.
+    """
+    late = max(0, math.ceil(least - first_s / period_s))
+    first = min(late, len(message.points) - 1)
+    begin_s = max(first_s + first * period_s, least * period_s)
+    message.points = message.points[first:]
+    for i, point in enumerate(message.points):
+        point.time_from_start = duration(begin_s + i * period_s)

@@ -17,6 +17,8 @@ from rtc_ros.core.guards import Arm
 
 _TRIES = 3
 """Decisions of one tick: on a machine on which each takes longer than Δt, the last is sent."""
+_OLD = 0.5
+"""Periods after which a decision that wasn't sent yet is made again."""
 _STANDS = 1.5
 """Periods without a command after which a driver of single rows stands."""
 
@@ -36,7 +38,7 @@ class ControlTick:
     that was sent a chunk goes on along it while this process stands still, and can't be told to
     stop: the ticks that were missed are played as it played them, and what it is sent next begins
     where it then is. A decision within which the process stood still is dropped and made again:
-    nothing goes out that is a whole period old.
+    nothing goes out that is half a period old.
 
     Args:
         controller: what is stepped; its state is touched under the node's lock only.
@@ -72,7 +74,7 @@ class ControlTick:
         self._stamp = stamp
         self._now_ns = now_ns
         self._period_s = period_s
-        self._sent_late_s = 0.0
+        self._sent_late_s, self._owed = 0.0, 0
         self._plays_chunks = any(group.plays_chunks for group in groups)
         self._standing = [c for g in groups if not g.plays_chunks for c in g.columns]
 
@@ -84,7 +86,7 @@ class ControlTick:
         controller, chunk = self._controller, None
         done: list[Done] = []
         stalled = 0
-        missed += self._lost()  # while it waited for the lock
+        missed += self._owed + self._lost()  # while it waited for the lock
         for tries_left in reversed(range(_TRIES)):
             stalled += missed
             done = [Done(d.command, d.ago + missed) for d in done] + self._follow(missed)
@@ -95,12 +97,13 @@ class ControlTick:
             command = controller.tick(self._inputs(chunk, gap_s, missed))
             self._prepare(command)
             missed = self._lost()
-            if not (missed and tries_left):
+            old_s = missed * self._period_s + self._late_s() - late_s
+            if not (tries_left and old_s > _OLD * self._period_s):
                 break
             controller.state = before
         for group in self._groups:
             group.publish()
-        self._sent_late_s = late_s
+        self._owed, self._sent_late_s = missed, self._late_s()
         if command is not None:
             done.append(Done(command))
         return done

@@ -434,8 +434,11 @@ def _play(
         mode = Mode.WAITING if player.current is None else Mode.STARVED
         held = changed(state, mode=mode, player=player)
         return _hold(settings, _counted(held, f"ticks held: {mode.name.lower()}"), played)
-    if state.mode in (Mode.STARVED, Mode.FAULT):
-        state = _beginning_again(settings, state, arm)
+    if state.mode in (Mode.STARVED, Mode.FAULT) and arm is not None:
+        begin = _beginning(settings, state, arm)
+        if begin is None:
+            return _hold(settings, state)
+        state = begin
     previous = state.pose if state.row is None else state.row
     chunk = played.chunk
     assert chunk is not None, "there is a row to play"
@@ -458,18 +461,20 @@ def _play(
     return state, Command(target, row, played.action, limited, state.mode, played, reason, True)
 
 
-def _beginning_again(
-    settings: ControllerSettings, state: ControllerState, arm: Arm | None
-) -> ControllerState:
-    """Begin beside the arm, where it gave way while it was held."""
-    if settings.guards is None or arm is None or state.row is None:
+def _beginning(
+    settings: ControllerSettings, state: ControllerState, arm: Arm
+) -> ControllerState | None:
+    """Begin beside the arm, where it gave way while it was held; None: it has to rest first."""
+    if settings.guards is None or state.row is None:
         return state
-    if not settled(settings, state):
-        return state  # it was sent something at each tick, so the motion never ended
     begin = settings.guards.beside(state.watched, arm, state.targets[-1])
     if (begin == state.targets[-1]).all():
         return state
-    return changed(_resting(state, settings, begin), row=begin)
+    if settled(settings, state):
+        return changed(_resting(state, settings, begin), row=begin)
+    # It was sent something at each tick, so the motion never ended; unless the arm left it.
+    gave_way = np.abs(begin - state.targets[-1]) > settings.limits.max_step
+    return None if gave_way.any() else state
 
 
 def _hold(
