@@ -74,6 +74,10 @@ class CommandGroup:
         self._will_play = False
         self._begun_later_s = 0.0
         """How much later than its tick's deadline the driver began the motion that it is in."""
+        self._told: np.ndarray | None = None
+        """Where the driver was told to rest [A of the group]."""
+        self._max_step = limits.max_step[self.columns]
+        self._max_bend = limits.max_bend[self.columns]
 
     def prepare(
         self, command: Command | None, way: Way, stamp: Any, late_s: Callable[[], float]
@@ -118,6 +122,21 @@ class CommandGroup:
             with contextlib.suppress(RuntimeError):  # a middleware that can't tell
                 self._publisher.wait_for_all_acked(Duration(nanoseconds=round(seconds * 1e9)))
 
+    def _coming_s(self, begin: np.ndarray) -> float:
+        """Return how long a driver takes to where the motion begins, within the limits [s].
+
+        It rests where it was told to. Where the arm was moved meanwhile that is elsewhere, and a
+        driver that never let go goes there first; k and the driver's way stay as far apart then,
+        until it rests again.
+        """
+        if self._told is None:
+            return 0.0
+        way = np.abs(begin - self._told)
+        # A cubic from rest to rest: 1.5 of its mean speed, 6 of its mean acceleration; its end
+        # may move already.
+        periods = np.maximum(1.7 * way / self._max_step, np.sqrt(6.0 * way / self._max_bend))
+        return float(periods.max()) * self._period_s
+
     def _trajectory(self, way: np.ndarray, late_s: Callable[[], float]) -> JointTrajectory:
         """Return ``way`` [PAST + R, A of the group] as points that end at rest."""
         rests = bool((way[:PAST] == way[PAST - 1]).all())
@@ -132,6 +151,7 @@ class CommandGroup:
         # The clock is looked at as late as can be: what it takes from here on shifts the points.
         late = late_s()
         if rests:
-            self._begun_later_s = late
+            self._begun_later_s = max(late, self._coming_s(way[PAST - 1]) - first_s + late)
+        self._told = way[-1]
         set_due(message, first_s - late + self._begun_later_s, self._period_s, _LEAST_DUE)
         return message

@@ -73,7 +73,8 @@ class ControllerState:
     ``row`` [A] is the last executed or braking row, ``last_step`` [A] the change that led to it,
     ``mean`` what the jerk limit makes of the last ones, ``targets`` [CONTROL_POINTS, A] what went
     out last, the newest last. ``history`` is the cursor's. ``problem`` says why motion is held or
-    why a guard closed the gate.
+    why a guard closed the gate. ``rest_ns`` is when a hold had braked the arm to rest, 0 while
+    there is motion.
     """
 
     mode: Mode
@@ -86,6 +87,7 @@ class ControllerState:
     row: np.ndarray | None = None
     problem: str = ""
     last_problem: str = ""
+    rest_ns: int = 0
     watched: Watched = field(default_factory=Watched)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -154,11 +156,15 @@ def step(
         state = _told(state, verdict.hold)
     if state.problem:
         state = _counted(changed(state, mode=Mode.FAULT), "ticks held: fault")
-        return _hold(settings, state)
-    if state.row is None and inputs.arm is not None:
-        # An arm that came to rest, or was moved, since ``start`` isn't thrown back.
-        state = _resting(state, settings, inputs.arm.pose)
-    return _play(settings, state, arm=inputs.arm)
+        state, command = _hold(settings, state)
+    else:
+        if state.row is None and inputs.arm is not None:
+            # An arm that came to rest, or was moved, since ``start`` isn't thrown back.
+            state = _resting(state, settings, inputs.arm.pose)
+        state, command = _play(settings, state, arm=inputs.arm)
+    if not command.sends and not state.rest_ns:
+        state = changed(state, rest_ns=inputs.now_ns or 1)
+    return state, command
 
 
 def follow(
@@ -455,7 +461,7 @@ def _play(
     state = _counted(
         state, *names,
         mode=Mode.RUNNING, player=player, row=row, last_step=row - previous, history=history,
-        mean=mean, targets=np.concatenate([state.targets[1:], target[None]]),
+        rest_ns=0, mean=mean, targets=np.concatenate([state.targets[1:], target[None]]),
     )  # fmt: skip
     reason = REASONS[Mode.RUNNING]
     return state, Command(target, row, played.action, limited, state.mode, played, reason, True)
@@ -471,6 +477,10 @@ def _beginning(
     if (begin == state.targets[-1]).all():
         return state
     if settled(settings, state):
+        # Only where it stands, and was seen since: it may still come to its command by itself.
+        seen = state.rest_ns and (arm.received_ns > state.rest_ns).all()
+        if not seen or settings.guards.moves(state.watched):
+            return None
         return changed(_resting(state, settings, begin), row=begin)
     # It was sent something at each tick, so the motion never ended; unless the arm left it.
     gave_way = np.abs(begin - state.targets[-1]) > settings.limits.max_step

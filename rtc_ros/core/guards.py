@@ -112,23 +112,29 @@ class Guards:
         error = np.abs(self.limits.nearest(arm.pose, command) - command)
         if not moving and watched.lag is not None and (moved := self._moved(error, watched.lag)):
             # Not at once: right after the motion the arm may not have come to its command yet.
-            ticks = watched.lost_ticks + 1
-            close = f"{moved}; call ~/start" if ticks > self.patience else ""
-            return changed(watched, poses=poses, lost_ticks=ticks), Verdict(moved, close)
+            watched = self._lost(watched, arm, poses)
+            close = f"{moved}; call ~/start" if watched.lost_ticks > self.patience else ""
+            return watched, Verdict(moved, close)
         beyond = error - self.following_tolerance * (0.5 if watched.lost_ticks else 1.0)
         worst = int(np.argmax(beyond))
         if beyond[worst] > 0:
-            ticks = watched.lost_ticks + 1
+            watched = self._lost(watched, arm, poses)
             sentence = (
                 f"{self.joints[worst]} is {error[worst]:.3g} from its command and doesn't follow "
                 f"(following_tolerance is {self.following_tolerance[worst]:g}): its driver's "
                 "controller isn't active, or something stops or holds it"
             )
-            close = f"{sentence}; call ~/start when it is free" if ticks > self.patience else ""
-            return changed(watched, poses=poses, lost_ticks=ticks), Verdict(sentence, close)
+            lasts = watched.lost_ticks > self.patience
+            return watched, Verdict(sentence, f"{sentence}; call ~/start" if lasts else "")
         lag = self._lag(watched, error, arm.received_ns) if moving else watched.lag
-        received_ns = arm.received_ns if moving else watched.received_ns
-        return Watched(lag, received_ns, 0, watched.distrust_before_ns, poses), GOOD
+        return Watched(lag, arm.received_ns, 0, watched.distrust_before_ns, poses), GOOD
+
+    def _lost(self, watched: Watched, arm: Arm, poses: tuple[np.ndarray, ...]) -> Watched:
+        """Count a tick in which the arm is elsewhere, where it was seen anew in it."""
+        before = watched.received_ns
+        news = before is None or bool((arm.received_ns != before).any())
+        ticks = watched.lost_ticks + 1 if news else max(watched.lost_ticks, 1)
+        return changed(watched, poses=poses, received_ns=arm.received_ns, lost_ticks=ticks)
 
     def _moved(self, error: np.ndarray, lag: np.ndarray) -> str:
         """Say which joint stands elsewhere than the last command left it; "" where none does."""

@@ -502,6 +502,12 @@ class Invariants:
             told.step = None
         else:
             step = row - told.row
+            if begins:
+                # As far as it goes up to where the arm is, it moves no arm: that is (a)'s.
+                way = s.pose[c] - told.row
+                step = np.sign(step) * np.maximum(
+                    np.abs(step) - np.where(np.sign(step) == np.sign(way), np.abs(way), 0.0), 0.0
+                )
             stood = begins
             last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend, rested = np.abs(step - last), np.abs(step)
