@@ -134,7 +134,7 @@ class CommandGroup:
         way = np.abs(begin - self._told)
         # A cubic from rest to rest: 1.5 of its mean speed, 6 of its mean acceleration; its end
         # may move already.
-        periods = np.maximum(1.7 * way / self._max_step, np.sqrt(6.0 * way / self._max_bend))
+        periods = np.maximum(1.7 * way / self._max_step, np.sqrt(7.0 * way / self._max_bend))
         return float(periods.max()) * self._period_s
 
     def _trajectory(self, way: np.ndarray, late_s: Callable[[], float]) -> JointTrajectory:

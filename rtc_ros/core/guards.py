@@ -55,6 +55,8 @@ class Watched:
 
     ``lag`` float64[A] is the arm's own: its largest distance from the commands of late, while it
     moved; None before any command. ``poses`` are the last trusted ones, ``STANDS_S`` of them.
+    ``lost_ticks`` counts ticks in which it was elsewhere, ``unseen_ticks`` those of them in a row
+    in which no joint was heard of.
     """
 
     lag: np.ndarray | None = None
@@ -62,6 +64,7 @@ class Watched:
     lost_ticks: int = 0
     distrust_before_ns: int = 0
     poses: tuple[np.ndarray, ...] = ()
+    unseen_ticks: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +136,13 @@ class Guards:
         """Count a tick in which the arm is elsewhere, where it was seen anew in it."""
         before = watched.received_ns
         news = before is None or bool((arm.received_ns != before).any())
-        ticks = watched.lost_ticks + 1 if news else max(watched.lost_ticks, 1)
-        return changed(watched, poses=poses, received_ns=arm.received_ns, lost_ticks=ticks)
+        unseen = 0 if news else watched.unseen_ticks + 1
+        # Not while nobody sees it: commands run away from joint states that stay out, too.
+        ticks = watched.lost_ticks + 1 if unseen <= self._kept else max(watched.lost_ticks, 1)
+        return changed(
+            watched, poses=poses, received_ns=arm.received_ns, lost_ticks=ticks,
+            unseen_ticks=unseen,
+        )  # fmt: skip
 
     def _moved(self, error: np.ndarray, lag: np.ndarray) -> str:
         """Say which joint stands elsewhere than the last command left it; "" where none does."""

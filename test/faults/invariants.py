@@ -323,7 +323,7 @@ class Invariants:
                 tick.epoch,
                 f"{self.arm.joints[joint]} was {error[joint]:.3f} from its command for 0.35 s",
             )
-        if open_run and tick.at_s - self._moved_s > 0.2 + machine_s:
+        if open_run and tick.at_s - self._moved_s > FOLLOWS_S + 0.15 + machine_s:
             joint = int(np.argmax(error - self._before - promises.resume))
             self._closed.setdefault(
                 tick.epoch,
@@ -591,6 +591,10 @@ class Invariants:
         told.as_sent = Course.after(also, s.at_s, s.what)
         if told.skip_until_s < at_s:
             told.skip_until_s = -np.inf
+        # A point that closes in on where the arm is moves no arm.
+        wanted = before.at(np.array([at_s]))[0][0]
+        nearer = np.abs(s.what.positions[0] - here) < np.abs(wanted - here) - 1e-6
+        displaced = displaced or (begins and bool(nearer.any()))
         if displaced and (begins or reset):
             more_s = 0.0 if told.kind == CHUNK else 6 * period  # a point a tick closes in slowly
             told.skip_until_s = told.course.times[1] + more_s
