@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from rtc_ros.core.chunk import ActionChunk
@@ -11,6 +12,9 @@ from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
 
 _RETRY_S = 0.2
+_READY_S = 2.0
+"""rtc_inference looks at its inputs twice a second while the gate is closed."""
+_NEVER_NS = 1
 
 
 class ChunkInput:
@@ -46,6 +50,29 @@ class ChunkInput:
         self._ring = ChunkRing.attach_or_none(self._name, self._spec)
         self._problem = ""
         return None if self._ring is None else self._ring.read_newest()
+
+    def missing(self) -> str:
+        """Say why no chunk could come now; "" where one could. Safe to call from any thread."""
+        ring = self._ring
+        if self._problem:
+            return self._problem
+        if ring is None:
+            return (
+                f"no rtc_inference: there is no {self._name} in shared memory (not started, not "
+                "activated, or another handoff_name)"
+            )
+        with contextlib.suppress(HandoffError):  # the tick let go of it meanwhile
+            said_ns, process = ring.ready_ns, f"rtc_inference (process {ring.writer_pid})"
+            if ring.writer_left:
+                return f"{process} has ended or was deactivated"
+            age_s = (time.monotonic_ns() - said_ns) * 1e-9
+            if said_ns and age_s > _READY_S:
+                since = "yet" if said_ns == _NEVER_NS else f"for {age_s:.1f} s"
+                return (
+                    f"{process} couldn't make a chunk {since}: it has ended, or a camera or a "
+                    "joint state is missing (see rtc_inference: inference in /diagnostics)"
+                )
+        return ""
 
     def report(self) -> Report:
         """Say whether there is a ring, and whether it fits."""

@@ -58,7 +58,12 @@ class ControllerNode(Node):
 
         limits = self._limits(p)
         soft_start_ticks = round(p["soft_start"] / self._period_s)
-        self._controller = Controller(limits, soft_start_ticks, self._watching(p, limits))
+        self._controller = Controller(
+            limits,
+            soft_start_ticks,
+            self._watching(p, limits),
+            round(p["first_chunk_timeout"] / self._period_s),
+        )
         self._hear_the_arm(p, limits)
         groups = read_groups(self, p["command_groups"], self._joints)
         self._groups = [
@@ -69,14 +74,14 @@ class ControllerNode(Node):
         announce_parameters(self)
 
         latch = self._open_handoff(p)
-        watch = CommandWatch(self, [group.topic for group in groups])
+        self._watch = CommandWatch(self, [group.topic for group in groups])
         self._gate = Gate(
             self,
             self._controller,
             self._lock,
             self._groups,
             pose=lambda: self._arm(jumps=True),
-            obstacle=(lambda: "") if self._dry_run else watch.obstacle,
+            obstacle=self._obstacle,
             epoch=self._cursor.epoch,
             latch=latch,
             when_ready=p["start_when_ready"],
@@ -104,7 +109,7 @@ class ControllerNode(Node):
                 "tick": self._report_tick,
                 "handoff": self._chunks.report,
                 "commands": logged(
-                    self, watch.report, lambda: not self._controller.state.stopped
+                    self, self._watch.report, lambda: not self._controller.state.stopped
                 ),
             },
         )
@@ -229,6 +234,10 @@ class ControllerNode(Node):
     def _arm(self, *, jumps: bool) -> Arm:
         pose, problem = self._input.read(self._state_timeout_s, jumps=jumps)
         return Arm(pose, self._input.read_received_ns, problem)
+
+    def _obstacle(self) -> str:
+        """Say why nothing may be commanded, or nothing could come that might be."""
+        return ("" if self._dry_run else self._watch.obstacle()) or self._chunks.missing()
 
     def _open_when_ready(self) -> None:
         if self._gate.when_ready:

@@ -132,6 +132,16 @@ CONTROLLER = (
         "robot units",
     ),
     Parameter(
+        "first_chunk_timeout",
+        15.0,
+        "A gate that was opened and has had no chunk for this long closes itself: an arm that "
+        "begins to move long after `~/start` surprises whoever stands there. More than one "
+        "inference takes; 0: never.",
+        "s",
+        0.0,
+        3600.0,
+    ),
+    Parameter(
         "start_when_ready",
         False,
         "Open the motion gate as soon as joint states are there, without waiting for `~/start`.",

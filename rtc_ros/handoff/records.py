@@ -48,6 +48,7 @@ _PAGE: list[tuple[int, str, str]] = [
     # Hints for readers, never trusted.
     (128, "published", _WORD),  # seq of the newest slot
     (136, "retired", _WORD),  # the writer closed, or a successor is about to take the name
+    (144, "ready_ns", _WORD),  # when the writer could last have made something, 0: it never says
     (256, "joint_names", f"S{NAMES_BYTES}"),
 ]
 HEADER: np.dtype[np.void] = np.dtype(

@@ -59,6 +59,24 @@ class ChunkRing(Endpoint[ActionChunk]):
         seq = writer.write(RING.values_of(chunk))
         return chunk.named(writer.header.epoch, seq)
 
+    def say_ready(self, at_ns: int) -> None:
+        """Say when a chunk could last have been made (CLOCK_MONOTONIC ns); the writer's side.
+
+        A controller opens its gate only to a writer that could; 1: not yet. One that never says
+        is believed.
+        """
+        self._writer().say_ready(at_ns)
+
+    @property
+    def writer_left(self) -> bool:
+        """Whether the writer closed the ring, or a successor is taking over."""
+        return self._reader().retired
+
+    @property
+    def ready_ns(self) -> int:
+        """When the writer last said that it could make a chunk; 0: it never says."""
+        return self._reader().ready_ns
+
     def read_newest(self) -> ActionChunk | None:
         """Return the newest whole chunk, the same one again if none is newer, None before any.
 

@@ -122,6 +122,11 @@ class SegmentWriter:
         self.seq = seq
         return seq
 
+    def say_ready(self, at_ns: int) -> None:
+        """Say when something could last have been made (CLOCK_MONOTONIC): a hint for readers."""
+        if self._open:
+            self._memory.ready_ns[0] = at_ns
+
     def close(self, *, unlink: bool = False) -> None:
         """Mark the segment retired and release the lock; ``unlink`` removes the file too.
 

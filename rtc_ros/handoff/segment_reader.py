@@ -129,6 +129,11 @@ class SegmentReader:
         """Whether the writer closed the segment, or a successor is taking over."""
         return bool(self._memory.retired[0])
 
+    @property
+    def ready_ns(self) -> int:
+        """When the writer last said that it could make something (CLOCK_MONOTONIC); 0: never."""
+        return int(self._memory.ready_ns[0])
+
     def release(self) -> None:
         """Unmap. The file stays: it is the writer's."""
         del self._memory
@@ -137,12 +142,14 @@ class SegmentReader:
 class SegmentMemory:
     """The places of a mapped segment that are read and written, each a view that costs no call.
 
-    ``published`` and ``retired`` are the header's hints, ``slots`` each slot's body and digest.
+    ``published``, ``retired`` and ``ready_ns`` are the header's hints, ``slots`` each slot's body
+    and digest.
     """
 
     def __init__(self, view: memoryview, header: Header) -> None:
         self.published = word(view, layout.place("published"))
         self.retired = word(view, layout.place("retired"))
+        self.ready_ns = word(view, layout.place("ready_ns"))
         slot = header.slot
         size, seal = slot.itemsize, slot.fields["digest"][1]  # type: ignore[index]
         starts = range(layout.HEADER_BYTES, header.file_bytes, size)

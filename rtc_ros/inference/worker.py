@@ -22,6 +22,7 @@ from rtc_ros.policy.protocol import Guidance, Policy, PolicyResult
 from rtc_ros.ros.provenance import ChunkSource
 
 _POLL_S = 0.001
+_NOT_YET_NS = 1
 _RETRY_S = 0.2
 _CURSOR_STALE_PERIODS = 25
 _LOOK_S = 0.5
@@ -84,6 +85,7 @@ class InferenceWorker:
 
     def start(self) -> None:
         """Begin."""
+        self._ring.say_ready(_NOT_YET_NS)
         self._thread.start()
 
     @property
@@ -146,6 +148,8 @@ class InferenceWorker:
                 return
             self._look_due_s = time.monotonic() + _LOOK_S
             gathered, problem = self._source.gather(self._task())
+            if gathered is not None:
+                self._ring.say_ready(time.monotonic_ns())
             self.odd_pose = "" if gathered is None else self._source.odd(gathered.observation)
         turn = f"its turn (the controller is {mode.name})"
         self._wait_for(f"{problem}, and for {turn}" if problem else turn, hindered=bool(problem))

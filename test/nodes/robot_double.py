@@ -31,6 +31,8 @@ from rtc_ros.running.processes import Processes
 JOINTS = ["a", "b", "c"]
 PERIOD_S = 0.02
 HORIZON = 20
+MOST_ROWS = 256
+"""H of its ring: a chunk may have fewer rows that count."""
 
 SERVICES = ("start", "stop", "reset", "latch_stop", "clear")
 STALE_S = 0.3
@@ -153,8 +155,11 @@ class RobotDouble:
         for status in message.status:
             self.diagnostics[status.name] = status
 
-    def start(self, **changes: Any) -> None:
+    def start(self, *, makes_chunks: bool = True, **changes: Any) -> None:
         """Start a controller process and wait until it answers."""
+        if makes_chunks and self.ring is None:
+            spec = HandoffSpec(tuple(JOINTS), PERIOD_S, MOST_ROWS)
+            self.ring = ChunkRing.create("test.ring", spec)
         parameters = {**PARAMETERS, **changes}
         for group in parameters["command_groups"]:  # a robot listens
             topic = parameters[f"group.{group}.topic"]
@@ -222,12 +227,11 @@ class RobotDouble:
 
     def write(self, actions: np.ndarray, origin: int | None = None, **fields: Any) -> ActionChunk:
         """Write a chunk for the controller's present run, at its present step by default."""
-        if self.ring is None:
-            spec = HandoffSpec(tuple(JOINTS), PERIOD_S, len(actions))
-            self.ring = ChunkRing.create("test.ring", spec)
         state = self.cursor.read()
         origin = state.step if origin is None else origin
-        chunk = ActionChunk(actions, origin, step_epoch=state.epoch, **fields)
+        fields.setdefault("rows", len(actions))
+        padded = np.concatenate([actions, np.repeat(actions[-1:], MOST_ROWS - len(actions), 0)])
+        chunk = ActionChunk(padded, origin, step_epoch=state.epoch, **fields)
         return self.ring.write(chunk)
 
     def until(self, condition: Callable[[], Any], what: str, patience_s: float = 20.0) -> None:

@@ -1,0 +1,56 @@
+"""`~/start` while nothing can make chunks: refused by name; and a gate that waits too long."""
+
+import time
+
+import numpy as np
+import pytest
+from robot_double import HORIZON, JOINTS, PERIOD_S
+
+from rtc_ros.core.cursor import Mode
+from rtc_ros.handoff.ring import ChunkRing
+from rtc_ros.handoff.spec import HandoffSpec
+
+pytestmark = pytest.mark.ros
+SPEC = HandoffSpec(tuple(JOINTS), PERIOD_S, HORIZON)
+
+
+def refusal(robot):
+    response = robot.call("start")
+    return "" if response.success else response.message
+
+
+def test_start_is_refused_while_nothing_could_make_a_chunk(robot):
+    robot.start(makes_chunks=False)
+    robot.until(lambda: "no rtc_inference: there is no test.ring" in refusal(robot), "its absence")
+    robot.ring = ChunkRing.create("test.ring", SPEC)
+    robot.ring.say_ready(1)
+    robot.until(lambda: "couldn't make a chunk yet" in refusal(robot), "a camera that is missing")
+    robot.ring.say_ready(time.monotonic_ns() - 5_000_000_000)
+    robot.until(lambda: "couldn't make a chunk for 5." in refusal(robot), "a dead process")
+    robot.ring.close()
+    robot.until(lambda: "has ended or was deactivated" in refusal(robot), "its end")
+    assert robot.cursor.read().mode is Mode.STOPPED
+    robot.ring = ChunkRing.create("test.ring", SPEC)
+    ready = robot.node.create_timer(0.1, lambda: robot.ring.say_ready(time.monotonic_ns()))
+    robot.begin()
+    robot.node.destroy_timer(ready)
+
+
+def test_a_gate_that_waits_too_long_for_its_first_chunk_closes_itself(robot):
+    robot.start(first_chunk_timeout=0.6)
+    robot.begin()
+    began = robot.cursor.read().tick
+    robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the gate to close")
+    assert robot.cursor.read().tick - began <= 0.6 / PERIOD_S + 1
+
+    def said():
+        status = robot.diagnostics.get("rtc_controller: motion")
+        return "" if status is None else status.message
+
+    robot.until(lambda: "no chunk came within 30 steps of ~/start" in said(), "why")
+    commands = robot.heard["arm/commands"]
+    from_before = robot.cursor.read()
+    robot.write(np.ones((HORIZON, 3)) * 0.1)
+    robot.spin(0.3)
+    assert not commands and robot.cursor.read().step == from_before.step, "nobody is surprised"
+    robot.begin()
