@@ -39,7 +39,7 @@ PATIENCE_S = 10.0
 _POLL_S = 0.25
 _SIZE = 1 << 16
 _CALL, _LISTS = 8, 512
-"""Where the call's name and the lists lie; the first 8 bytes count entries and exits of calls."""
+"""Where the call's name and the lists lie; the first 8 bytes count the calls."""
 
 _shared: mmap.mmap | None = None
 _count = 0
@@ -52,13 +52,12 @@ def call(what: str) -> Iterator[None]:
     """Let no call into the middleware within the block last for ever; ``what`` names it."""
     global _count
     shared = _shared or _start()
-    _put(shared, _CALL, what)
-    _count += 1
-    struct.pack_into("<Q", shared, 0, _count)  # odd: within a call
-    try:
+    try:  # ^C may raise anywhere
+        _put(shared, _CALL, what)
+        _count += 2
+        struct.pack_into("<Q", shared, 0, _count | 1)  # odd: within a call
         yield
     finally:
-        _count += 1
         struct.pack_into("<Q", shared, 0, _count)
 
 

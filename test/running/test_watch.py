@@ -125,6 +125,54 @@ def test_a_command_that_is_killed_leaves_no_node(tmp_path: Path) -> None:
     assert_nothing_is_left(controller, tmp_path)
 
 
+MONITOR = """
+import ctypes, sys
+from rclpy.executors import SingleThreadedExecutor
+from rtc_ros.running import watch
+from rtc_ros.tools import cli
+
+def hang(self, **_):
+    held = ctypes.create_string_buffer(256)
+    for _ in range(2):
+        ctypes.PyDLL(None).pthread_mutex_lock(held)
+
+watch.LIMIT_S = 2.0
+SingleThreadedExecutor.spin_once = hang
+sys.exit(cli.main(["monitor"]))
+"""
+
+
+@pytest.mark.ros
+def test_the_monitor_ends_by_itself_where_the_middleware_hangs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MONITOR], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode != 0
+    assert "spin_once hasn't returned for 2 s" in done.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from rtc_ros.running import watch
+
+watch.SIGNALLED_S = 1.0
+try:
+    with watch.call("a call"):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+except KeyboardInterrupt:
+    time.sleep(3.0)  # as while nodes end
+    print("ended", flush=True)
+"""
+
+
+def test_a_command_that_ends_after_a_signal_is_given_its_time() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
 STOPPED = """
 import sys, time
 from rtc_ros.running import watch
