@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint clean distclean
 
-# Where the environment lives (9 GB), and which Python makes it (default: the first that fits).
+# Where the environment lives (9 GB), and which Python makes it (default: the first that fits). The
+# Python decides which LeRobot and which ROS 2 it has: docs/development.md.
 export VENV ?= $(CURDIR)/.venv
 export PYTHON
 

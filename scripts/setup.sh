@@ -55,7 +55,7 @@ apt_install() {
   return 1
 }
 
-# evdev, which LeRobot brings for keyboards, comes as C source only.
+# evdev, which LeRobot 0.4 (before Python 3.12) brings for keyboards, comes as C source only.
 can_compile() {
   local cc
   cc=$("$python" -c 'import sysconfig; print((sysconfig.get_config_var("CC") or "cc").split()[0])')
@@ -65,19 +65,24 @@ can_compile() {
 
 need_compiler() {
   local packages=(gcc libc6-dev "python$1-dev")
+  [[ $1 == 3.12 ]] && return
   can_compile && return
   apt_install "${packages[@]}" && can_compile && return
   die "one of LeRobot's requirements has to be compiled and here is no C compiler, no Python.h or no linux/input.h: sudo apt-get install ${packages[*]}"
 }
 
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+
 make_venv() {
   local version free_mib parent
-  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  version=$(version_of "$python")
   [[ $(uname -s)-$(uname -m) == Linux-x86_64 ]] ||
     die "ROS 2 comes as wheels for Linux x86-64 only, this is $(uname -s) $(uname -m): build with colcon beside a ROS 2 of its own packages (docs/development.md)"
   # Never empty a folder that somebody else made.
   [[ ! -e $venv || -e $venv/rtc_venv ]] ||
     die "$venv exists and was not made by this script: remove it, or name another place: make VENV=/path/to/venv"
+  [[ ! -L $venv ]] ||
+    die "$venv is a link to an environment of another folder's: name that one, make VENV=$(readlink -f "$venv"), or another place"
   if [[ -e $venv ]]; then # the marker stays, whenever this is interrupted
     find "$venv" -mindepth 1 -maxdepth 1 ! -name rtc_venv -exec rm -rf {} +
   fi
@@ -152,6 +157,14 @@ if command -v flock >/dev/null; then # two `make` at once set up once
 fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+
+# Which LeRobot and which ROS 2 it has goes by its Python.
+if [[ -n ${PYTHON:-} && -s $venv/rtc_wheels && -x $venv/bin/python ]]; then
+  find_python
+  have=$(version_of "$venv/bin/python")
+  [[ $(version_of "$python") == "$have" ]] ||
+    die "$venv is a Python $have and PYTHON=$PYTHON is a $(version_of "$python"): name another place beside it: make VENV=/path/to/venv; or remove this one: make distclean"
+fi
 
 # The venv is only as good as its stamps. No stamp (a first or an interrupted run): from scratch.
 wheels="$(digest requirements/*.txt) $venv"

@@ -41,6 +41,7 @@ from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.running import child
 
 RATIO_GOAL, POLL_GOAL_US = 20.0, 5.0
 DISCIPLINES = ("busy", "waiting")
@@ -152,9 +153,9 @@ def measure_visibility(
     import rclpy
 
     name, chance = f"bench_{os.getpid()}", random.Random(0)
-    command = [sys.executable, "-m", "rtc_ros.bench.handoff", "--reader", name,
-               f"--horizon={spec.horizon}", f"--joints={spec.action_dim}",
-               f"--priority={priority}"]  # fmt: skip
+    command = child.command("rtc_ros.bench.handoff", "--reader", name,
+                            f"--horizon={spec.horizon}", f"--joints={spec.action_dim}",
+                            f"--priority={priority}")  # fmt: skip
     rclpy.init(args=[])
     ring, node = ChunkRing.create(name, spec), rclpy.create_node("bench_handoff_writer")
     publishers = {way: node.create_publisher(message_type(way), f"~/{way}", 10) for way in TOPICS}

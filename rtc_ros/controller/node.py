@@ -55,6 +55,7 @@ class ControllerNode(Node):
         self._dry_run: bool = p["dry_run"]
         self._lock = threading.Lock()
         self._failed = False
+        self._decided = self.get_clock().now()
 
         limits = self._limits(p)
         soft_start_ticks = round(p["soft_start"] / self._period_s)
@@ -98,7 +99,7 @@ class ControllerNode(Node):
             look=self._look_at_the_arm,
             lost=self._ticker.lost,
             late_s=self._ticker.late_s,
-            stamp=lambda: self.get_clock().now().to_msg(),
+            stamp=self._stamp,
             now_ns=time.monotonic_ns,
             period_s=self._period_s,
         )
@@ -207,7 +208,6 @@ class ControllerNode(Node):
     # --------------------------------------------------------------------------- ticks
 
     def _tick(self, late_s: float, missed: int) -> None:
-        now_ns = self.get_clock().now().nanoseconds
         with self._lock:
             try:
                 done = self._control.run(missed)
@@ -221,7 +221,12 @@ class ControllerNode(Node):
                 self._gate.give_up(f"a tick failed ({type(error).__name__}: {error})")
             epoch = self._controller.state.player.epoch
             self._cursor.write(self._controller.cursor(time.monotonic_ns()))
-        self._executed.put(done, epoch, late_s, now_ns)
+            self._executed.put(done, epoch, late_s, self._decided.nanoseconds)
+
+    def _stamp(self) -> Any:
+        """Return the time of a decision, as a message has it; the last one is what was sent."""
+        self._decided = self.get_clock().now()
+        return self._decided.to_msg()
 
     def _look_at_the_arm(self, missed: int) -> Arm:
         now = time.monotonic()

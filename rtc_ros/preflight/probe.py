@@ -27,6 +27,7 @@ from std_msgs.msg import String
 from rtc_ros.controller.robot_description import LATCHED
 from rtc_ros.preflight.setup import Setup
 from rtc_ros.ros.sources import Sources, publisher_of
+from rtc_ros.running.watch import call
 
 NODE_NAME = "rtc_preflight"
 _ANSWER_S = 2.0
@@ -67,9 +68,10 @@ class Probe:
     def __init__(self, context: Context | None = None) -> None:
         self.context = context or Context()
         if not self.context.ok():
-            rclpy.init(
-                args=[], context=self.context, signal_handler_options=SignalHandlerOptions.NO
-            )
+            with call("the start of a context"):
+                rclpy.init(
+                    args=[], context=self.context, signal_handler_options=SignalHandlerOptions.NO
+                )
         self.heard: dict[str, list[Heard]] = defaultdict(list)
         self.clock_ticks: list[int] = []
         self.begun_ns = self.ended_ns = 0
@@ -78,20 +80,21 @@ class Probe:
 
     def listen(self, setup: Setup) -> None:
         """Subscribe to everything that ``setup`` names."""
-        self.node = Node(
-            NODE_NAME,
-            context=self.context,
-            use_global_arguments=False,
-            parameter_overrides=[Parameter("use_sim_time", value=setup.use_sim_time)],
-        )
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self.node)
-        for topic in setup.state_topics:
-            self._subscribe(JointState, topic, STATE_QOS)
-        for camera in setup.cameras:
-            kind = CompressedImage if camera.compressed else Image
-            self._subscribe(kind, camera.topic, CAMERA_QOS)
-        self.node.create_subscription(Clock, "/clock", self._on_clock, CAMERA_QOS)
+        with call("the start of a node"):
+            self.node = Node(
+                NODE_NAME,
+                context=self.context,
+                use_global_arguments=False,
+                parameter_overrides=[Parameter("use_sim_time", value=setup.use_sim_time)],
+            )
+            self._executor = SingleThreadedExecutor(context=self.context)
+            self._executor.add_node(self.node)
+            for topic in setup.state_topics:
+                self._subscribe(JointState, topic, STATE_QOS)
+            for camera in setup.cameras:
+                kind = CompressedImage if camera.compressed else Image
+                self._subscribe(kind, camera.topic, CAMERA_QOS)
+            self.node.create_subscription(Clock, "/clock", self._on_clock, CAMERA_QOS)
 
     def _on_clock(self, message: Clock) -> None:
         self.clock_ticks.append(message.clock.sec * 10**9 + message.clock.nanosec)
@@ -137,25 +140,30 @@ class Probe:
     def description(self, topic: str, seconds: float) -> str:
         """Return the robot description on ``topic``, "" if none comes within ``seconds``."""
         got: list[str] = []
-        subscription = self.node.create_subscription(
-            String, topic, lambda message: got.append(message.data), LATCHED
-        )
+        with call(f"create_subscription({topic})"):
+            subscription = self.node.create_subscription(
+                String, topic, lambda message: got.append(message.data), LATCHED
+            )
         self._spin(seconds, lambda: bool(got))
-        self.node.destroy_subscription(subscription)
+        with call(f"destroy_subscription({topic})"):
+            self.node.destroy_subscription(subscription)
         return got[0] if got else ""
 
     def publishers(self, topic: str) -> list[Any]:
         """Return the publishers of a topic (TopicEndpointInfo)."""
-        return list(self.node.get_publishers_info_by_topic(topic))
+        with call(f"get_publishers_info_by_topic({topic})"):
+            return list(self.node.get_publishers_info_by_topic(topic))
 
     def subscribers(self, topic: str) -> list[Any]:
         """Return the subscriptions of a topic, without ours and those of command-line tools."""
-        found = self.node.get_subscriptions_info_by_topic(topic)
+        with call(f"get_subscriptions_info_by_topic({topic})"):
+            found = self.node.get_subscriptions_info_by_topic(topic)
         return [e for e in found if e.node_name != NODE_NAME and "_ros2cli" not in e.node_name]
 
     def nodes(self) -> list[str]:
         """Return the full names of all nodes, one for each time that a name is there."""
-        pairs = self.node.get_node_names_and_namespaces()
+        with call("get_node_names_and_namespaces"):
+            pairs = self.node.get_node_names_and_namespaces()
         return [f"{namespace.rstrip('/')}/{name}" for name, namespace in pairs]
 
     def parameters(self, node: str) -> Mapping[str, Any] | None:
@@ -177,19 +185,22 @@ class Probe:
         return dict(zip(names, values, strict=False))
 
     def _call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.node.create_client(kind, name)
+        with call(f"create_client({name})"):
+            client = self.node.create_client(kind, name)
         try:
             if not self._spin(_ANSWER_S, client.service_is_ready):
                 return None
             end = time.monotonic() + _ANSWER_S
             while time.monotonic() < end:
                 # Anew: a service that hasn't yet found who asks loses its answer.
-                future = client.call_async(request)
+                with call(f"call_async({name})"):
+                    future = client.call_async(request)
                 if self._spin(_ASK_S, future.done):
                     return future.result()
             return None
         finally:
-            self.node.destroy_client(client)
+            with call(f"destroy_client({name})"):
+                self.node.destroy_client(client)
 
     def _spin(self, seconds: float, done: Callable[[], bool] | None = None) -> bool:
         assert self._executor is not None
@@ -197,7 +208,8 @@ class Probe:
         while (left := end - time.monotonic()) > 0:
             if done is not None and done():
                 return True
-            self._executor.spin_once(timeout_sec=min(left, 0.05))
+            with call("spin_once"):
+                self._executor.spin_once(timeout_sec=min(left, 0.05))
         return done is not None and done()
 
     def __enter__(self) -> Probe:
@@ -211,11 +223,12 @@ class Probe:
         trace: TracebackType | None,
     ) -> None:
         """End the node and its context."""
-        if self._executor is not None:
-            self._executor.shutdown()
-            self.node.destroy_node()
-        with contextlib.suppress(RuntimeError):
-            self.context.try_shutdown()
+        with call("the end of a node"):
+            if self._executor is not None:
+                self._executor.shutdown()
+                self.node.destroy_node()
+            with contextlib.suppress(RuntimeError):
+                self.context.try_shutdown()
 
 
 def full_name(endpoint: Any) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -15,9 +14,8 @@ from types import TracebackType
 
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
+from rtc_ros.running import child, watch
 from rtc_ros.running.signals import signals_later
-
-_PATIENCE_S = 10.0
 
 
 class RobotError(Exception):
@@ -38,19 +36,21 @@ class Processes:
     def start(self, nodes: Iterable[NodeToRun]) -> None:
         """Start each node in a process group of its own, out of reach of the terminal's ^C."""
         for node in nodes:
-            command = [sys.executable, "-m", node.module, *node.ros_arguments()]
+            command = child.command(node.module, *node.ros_arguments())
             output = None
             if self._log_folder is not None:
                 self._log_folder.mkdir(parents=True, exist_ok=True)
                 output = open(self._log_folder / f"{node.executable}.log", "ab")  # noqa: SIM115
             with signals_later():
-                self._running[node.executable] = subprocess.Popen(
+                process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT if output else None,
                     start_new_session=True,
                 )
+                self._running[node.executable] = process
+                watch.started(process.pid)
             if output is not None:
                 output.close()
 
@@ -85,16 +85,18 @@ class Processes:
 
     def _stop(self, names: Iterable[str]) -> dict[str, int]:
         chosen = {n: self._running.pop(n) for n in names}
-        # A node that has to be aborted says in its log where each of its threads hangs.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGABRT, signal.SIGKILL):
+        for number in watch.STEPS:
             for process in chosen.values():
                 if process.poll() is None:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process.pid, number)
-            deadline = time.monotonic() + _PATIENCE_S
+            deadline = time.monotonic() + watch.PATIENCE_S
             while time.monotonic() < deadline and any(p.poll() is None for p in chosen.values()):
                 time.sleep(0.02)
-        return {name: process.wait() for name, process in chosen.items()}
+        codes = {name: process.wait() for name, process in chosen.items()}
+        for process in chosen.values():
+            watch.ended(process.pid)
+        return codes
 
     def __enter__(self) -> Processes:
         """Return self."""
@@ -118,7 +120,8 @@ def own_handoff() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="rtc_ros_own_", dir=parent) as folder:
         os.environ[DIRECTORY_VARIABLE] = folder
         try:
-            yield
+            with watch.scratch(folder):
+                yield
         finally:
             if before is None:
                 del os.environ[DIRECTORY_VARIABLE]

@@ -1,4 +1,7 @@
-"""Drives the running nodes from outside: services, parameters, and what they say of themselves."""
+"""Drives the running nodes from outside: services, parameters, and what they say of themselves.
+
+Whatever goes into the middleware does so within a ``call``, so that it can't last for ever.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from rtc_ros.running.processes import RobotError as RobotError
+from rtc_ros.running.watch import call
 
 _KNOWN_S = 0.2
 """A service that hasn't yet found who asks loses its answer, and nothing tells when it has."""
@@ -36,20 +40,19 @@ class RobotClient:
 
     def __init__(self, check: Callable[[], None], namespace: str = "") -> None:
         self._check = check
-        self._context = Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("rtc_client", context=self._context, namespace=namespace)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
         self.settings: dict[str, Any] = {}
         self.task: dict[str, str] = {}
         self._status: dict[str, dict[str, str]] = {}
+        self._context = Context()
+        with call("the start of a node"):
+            rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+            self._node = Node("rtc_client", context=self._context, namespace=namespace)
+            self._executor = SingleThreadedExecutor(context=self._context)
+            self._executor.add_node(self._node)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._node.create_subscription(
-            String, "rtc_inference/settings", self._on_settings, latched
-        )
-        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 20)
-        self._node.create_subscription(DiagnosticStatus, "rtc_sim/task_state", self._on_task, 10)
+        self.listen(String, "rtc_inference/settings", self._on_settings, latched)
+        self.listen(DiagnosticArray, "/diagnostics", self._on_diagnostics, 20)
+        self.listen(DiagnosticStatus, "rtc_sim/task_state", self._on_task, 10)
 
     def _on_settings(self, message: String) -> None:
         self.settings = json.loads(message.data)
@@ -79,20 +82,25 @@ class RobotClient:
             raise RobotError(f"rtc_inference {state}")
         return "horizon" in self.settings and bool(self.task)
 
-    def listen(self, kind: Any, topic: str, take: Callable[[Any], None]) -> None:
+    def listen(
+        self, kind: Any, topic: str, take: Callable[[Any], None], qos: QoSProfile | int = 500
+    ) -> None:
         """Hand each message of a topic to ``take``."""
-        self._node.create_subscription(kind, topic, take, 500)
+        with call(f"create_subscription({topic})"):
+            self._node.create_subscription(kind, topic, take, qos)
 
     def subscribers(self, topic: str) -> int:
         """Count the subscriptions of a topic."""
-        return self._node.count_subscribers(topic)
+        with call(f"count_subscribers({topic})"):
+            return self._node.count_subscribers(topic)
 
     def spin(self, seconds: float) -> None:
         """Take messages for a while."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._check()
-            self._executor.spin_once(timeout_sec=min(left, 0.1))
+            with call("spin_once"):
+                self._executor.spin_once(timeout_sec=min(left, 0.1))
 
     def until(self, condition: Callable[[], Any], what: str, patience_s: float) -> None:
         """Take messages until ``condition()`` holds.
@@ -148,15 +156,22 @@ class RobotClient:
             raise RobotError(f"{node} refused {dict(values)}: {result.reason}")
 
     def _call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self._node.create_client(kind, name)
+        def ready() -> bool:
+            with call(f"service_is_ready({name})"):
+                return bool(client.service_is_ready())
+
+        with call(f"create_client({name})"):
+            client = self._node.create_client(kind, name)
         try:
-            self.until(client.service_is_ready, f"the service {name}", _SERVICE_S)
+            self.until(ready, f"the service {name}", _SERVICE_S)
             self.spin(_KNOWN_S)
-            future = client.call_async(request)
+            with call(f"call_async({name})"):
+                future = client.call_async(request)
             self.until(future.done, f"an answer of {name}", _SERVICE_S)
             return future.result()
         finally:
-            self._node.destroy_client(client)
+            with call(f"destroy_client({name})"):
+                self._node.destroy_client(client)
 
     def __enter__(self) -> RobotClient:
         """Return self."""
@@ -169,6 +184,7 @@ class RobotClient:
         trace: TracebackType | None,
     ) -> None:
         """End the node and its context."""
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
+        with call("the end of a node"):
+            self._executor.shutdown()
+            self._node.destroy_node()
+            self._context.try_shutdown()

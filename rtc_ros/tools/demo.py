@@ -38,7 +38,7 @@ _UNUSABLE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo; 0 where RTC's run passes, 1 where it doesn't, 2 where it can't be run."""
+    """Run the demo; 0: the first strategy passes cubes, smoothly, 1: it doesn't, 2: can't run."""
     options = _parser().parse_args(argv)
     # Where there is no terminal, nothing wraps at 80 columns.
     console = Console(width=None if sys.stdout.isatty() else 110)
@@ -124,7 +124,7 @@ def _phase(
     robot.spin(0.3)
     processes.finish("rtc_recorder")
     passes, put_backs = _cubes(robot, before)
-    return Phase(strategy, out, passes, put_backs)
+    return Phase(strategy, out, options.seconds, passes, put_backs)
 
 
 def _cubes(robot: RobotClient, before: tuple[int, int] = (0, 0)) -> tuple[int, int]:

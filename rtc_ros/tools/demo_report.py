@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
@@ -16,14 +17,17 @@ from rtc_ros.tools.continuity import as_json, print_table
 from rtc_ros.tools.film import write_film, write_strip
 
 FILM_TOPIC = "camera/film/image_raw"
+_CUBE_S = 7.0
+"""How long `sim eval` gives the policy for one."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One strategy's turn: its bag ``folder/strategy``, and what became of the cubes meanwhile."""
+    """One strategy's turn: its bag ``folder/strategy``, its length [s], what the cubes did."""
 
     strategy: str
     folder: Path
+    seconds: float
     passes: int
     put_backs: int
 
@@ -36,7 +40,7 @@ class Phase:
 def write_reports(phases: Sequence[Phase], latency_ms: float, console: Console) -> bool:
     """Judge every phase, write its files and ``comparison.png``, print what follows.
 
-    Returns whether the first phase keeps within the thresholds.
+    Returns whether the first phase passed a cube and keeps within the thresholds.
 
     Raises:
         BagError: a bag can't be judged.
@@ -56,7 +60,7 @@ def write_reports(phases: Sequence[Phase], latency_ms: float, console: Console) 
     reports = [report for _, report, _ in runs]
     print_table([(p.bag, r) for p, r in zip(phases, reports, strict=True)], console)
     _conclude(phases, reports, console)
-    return bool(reports[0].verdict.passed)
+    return bool(reports[0].verdict.passed) and phases[0].passes > 0
 
 
 def _write(phase: Phase, report: ContinuityReport, run: RunLog) -> None:
@@ -98,3 +102,27 @@ def _conclude(
             f"{other.p95 / first.p95:.1f} times as much.",
             soft_wrap=True,
         )
+    if phases[0].passes == 0:
+        console.print(_no_cube(phases), highlight=False, soft_wrap=True)
+
+
+def _no_cube(phases: Sequence[Phase]) -> str:
+    """Say that the first phase failed at its job, and where to look."""
+    first, *others = phases
+    beside = "".join(f", {p.strategy} {p.passes or 'none'}" for p in others)
+    text = f"[red]FAIL[/red] {first.strategy} passed no cube in {first.seconds:g} s{beside}."
+    if first.seconds < _CUBE_S:
+        return f"{text} A cube takes up to {_CUBE_S:g} s: give more --seconds."
+    installed = ", ".join(f"{name} {_version(name)}" for name in ("lerobot", "transformers"))
+    return (
+        f"{text} Smooth motion alone is not the job. Where none passes one, the policy doesn't do "
+        f"its task with {installed}: see what {first.folder / 'logs' / 'rtc_inference.log'} says; "
+        "rtc_ros sim rollout scores it without ROS."
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

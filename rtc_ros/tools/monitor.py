@@ -16,6 +16,7 @@ from rich.live import Live
 from rtc_ros.monitor.node import MonitorNode
 from rtc_ros.ros.parameters import ConfigurationError
 from rtc_ros.running.signals import noted
+from rtc_ros.running.watch import call
 from rtc_ros.tools.monitor_view import line, view
 
 REFRESH_S = 0.5
@@ -40,8 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _show(seconds: float | None, ros_words: list[str], signals: list[int]) -> int:
     try:
-        rclpy.init(args=ros_words, signal_handler_options=SignalHandlerOptions.NO)
-        node = MonitorNode("rtc_monitor_view")
+        with call("the start of a node"):
+            rclpy.init(args=ros_words, signal_handler_options=SignalHandlerOptions.NO)
+            node = MonitorNode("rtc_monitor_view")
     except (ConfigurationError, RuntimeError) as error:
         print(f"monitor: {error}", file=sys.stderr)
         rclpy.try_shutdown()
@@ -54,7 +56,8 @@ def _show(seconds: float | None, ros_words: list[str], signals: list[int]) -> in
         """Listen for a while; return whether to go on."""
         until = time.monotonic() + for_s
         while not signals and (left := until - time.monotonic()) > 0:
-            executor.spin_once(timeout_sec=min(left, 0.1))
+            with call("spin_once"):
+                executor.spin_once(timeout_sec=min(left, 0.1))
         return not signals and rclpy.ok() and (end is None or time.monotonic() < end)
 
     console = Console()
@@ -69,9 +72,10 @@ def _show(seconds: float | None, ros_words: list[str], signals: list[int]) -> in
     except ExternalShutdownException:
         pass
     finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+        with call("the end of a node"):
+            executor.shutdown()
+            node.destroy_node()
+            rclpy.try_shutdown()
     return 0
 
 

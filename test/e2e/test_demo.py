@@ -1,19 +1,24 @@
 """The main job as a newcomer runs it: every process, the shipped policy, bags, reports, films."""
 
+import io
 import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import time
+from importlib import metadata
 
 import cv2
 import pytest
+from rich.console import Console
 
 from rtc_ros.sim.tasks import PASS, PUT_BACK
+from rtc_ros.tools.demo_report import Phase, write_reports
 from rtc_ros.tools.film import Captions, images
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -112,7 +117,25 @@ def test_it_leaves_bags_reports_pictures_and_films(run):
     assert cv2.imread(str(out / "comparison.png")).shape[1] > 1000
     assert "misplaced steps" in done.stdout and "times as much" in done.stdout
     assert "Traceback" not in done.stderr
-    assert done.returncode == (0 if reports["rtc"]["verdict"]["passed"] else 1)
+    cubes = int(re.search(r"passed (\d+), put back \d+ with rtc", done.stdout)[1])
+    good = reports["rtc"]["verdict"]["passed"] and cubes > 0
+    assert done.returncode == (0 if good else 1)
+
+
+@pytest.mark.parametrize("seconds", [12.0, 3.0])
+def test_a_demo_whose_first_strategy_passes_no_cube_says_so_and_fails(run, tmp_path, seconds):
+    out, _, reports = run
+    # A recording within the thresholds, as far as this machine managed one.
+    shutil.copytree(out / "rtc", tmp_path / "rtc")
+    console = Console(file=io.StringIO(), width=110)
+    assert not write_reports([Phase("rtc", tmp_path, seconds, 0, 0)], 100.0, console)
+    said = console.file.getvalue()
+    assert f"FAIL rtc passed no cube in {seconds:g} s" in said
+    if seconds < 7.0:
+        assert "--seconds" in said
+    else:
+        assert str(tmp_path / "logs" / "rtc_inference.log") in said
+        assert f"transformers {metadata.version('transformers')}" in said
 
 
 def test_the_folder_of_an_earlier_demo_is_not_touched(run):

@@ -57,6 +57,7 @@ def live(farm, tmp_path, request):
             time.sleep(1.5)
         else:
             farm.start("rtc_controller", order)
+            farm.start("writer", order)
             made.until(lambda: made.call("clear") is not None, "the controller's services")
         return made
 

@@ -229,10 +229,9 @@ class RobotDouble:
         """Write a chunk for the controller's present run, at its present step by default."""
         state = self.cursor.read()
         origin = state.step if origin is None else origin
-        fields.setdefault("rows", len(actions))
+        fields = {"rows": len(actions), "step_epoch": state.epoch, **fields}
         padded = np.concatenate([actions, np.repeat(actions[-1:], MOST_ROWS - len(actions), 0)])
-        chunk = ActionChunk(padded, origin, step_epoch=state.epoch, **fields)
-        return self.ring.write(chunk)
+        return self.ring.write(ActionChunk(padded, origin, **fields))
 
     def until(self, condition: Callable[[], Any], what: str, patience_s: float = 20.0) -> None:
         """Spin until ``condition()`` holds."""

@@ -148,8 +148,7 @@ def test_stop_holds_and_chunks_from_before_a_restart_are_refused(robot):
     robot.spin(0.3)
     assert len(arm) == count  # nothing is sent while stopped
 
-    old = ActionChunk(RAMP + 0.5, state.step, step_epoch=before.epoch)
-    robot.ring.write(old)  # was being made when stop was called
+    robot.write(RAMP + 0.5, state.step, step_epoch=before.epoch)  # was being made at the stop
     assert robot.call("start").success
     robot.until(lambda: robot.cursor.read().epoch > before.epoch, "a new run")
     robot.spin(0.3)
@@ -254,9 +253,9 @@ def test_the_process_has_neither_torch_nor_lerobot(robot):
     ],
 )
 def test_a_ring_that_does_not_fit_is_refused_by_name(robot, spec, sentence):
-    robot.start()
+    robot.start(makes_chunks=False)
     with ChunkRing.create("test.ring", spec) as ring:
-        robot.begin()
+        robot.until(lambda: sentence in robot.call("start").message, "the refusal")
         ring.write(ActionChunk(np.zeros((5, spec.action_dim)), 0, step_epoch=1))
 
         def told():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,52 @@ def test_a_folder_that_setup_did_not_make_is_never_emptied(repo: Path, tmp_path:
     assert done.returncode != 0
     assert "was not made by this script" in done.stderr
     assert (tmp_path / "mine.txt").read_text() == "keep me"
+
+
+def test_a_link_to_an_environment_of_another_folder_is_not_set_up_anew(
+    repo: Path, tmp_path: Path
+) -> None:
+    venv = tmp_path / "venv"
+    venv.mkdir()
+    for stamp in ("rtc_venv", "rtc_wheels"):
+        (venv / stamp).write_text(f"stamp {venv}")
+    (tmp_path / "link").symlink_to(venv)
+    done = subprocess.run(
+        ["bash", "scripts/setup.sh"],
+        cwd=repo,
+        env={"PATH": os.environ["PATH"], "VENV": str(tmp_path / "link")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0 and f"make VENV={venv}" in done.stderr
+    assert (venv / "rtc_wheels").read_text() == f"stamp {venv}"
+
+
+def test_another_python_than_that_of_the_environment_is_refused(
+    repo: Path, tmp_path: Path
+) -> None:
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").write_text("#!/bin/sh\necho 3.9\n")
+    (venv / "bin" / "python").chmod(0o755)
+    for stamp in ("rtc_venv", "rtc_wheels"):
+        (venv / stamp).write_text(f"stamp {venv}")
+    done = subprocess.run(
+        ["bash", "scripts/setup.sh"],
+        cwd=repo,
+        env={"PATH": os.environ["PATH"], "VENV": str(venv), "PYTHON": sys.executable},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    asked = ".".join(map(str, sys.version_info[:2]))
+    assert "a Python 3.9" in done.stderr and f"a {asked}" in done.stderr
+    assert "make VENV=" in done.stderr and "make distclean" in done.stderr
+    assert (venv / "rtc_wheels").read_text() == f"stamp {venv}"
 
 
 @pytest.mark.skipif(
