@@ -179,7 +179,6 @@ def test_joint_states_of_two_publishers_with_equal_stamps_start_nothing(live):
         other.publish(JointState(header=ours.header, name=JOINTS, position=[0.0] * 3))
 
     states.forerunner = forerun
-    life.farm.start("writer", life.order)
     try:
         time.sleep(1.0)
         end = time.monotonic() + 2.0

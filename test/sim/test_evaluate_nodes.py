@@ -64,7 +64,7 @@ class Again(VirtualRun):
     starts: dict[int, int]
 
     def _start_inference(self) -> None:
-        if self.controller.player.step >= self.starts.get(self._seq + 1, 0):
+        if self.controller.state.player.step >= self.starts.get(self._seq + 1, 0):
             super()._start_inference()
 
 
