@@ -64,7 +64,9 @@ CONTROLLER: dict[str, Any] = {
     "max_velocity": [2.0],
     "max_acceleration": [20.0],
     "soft_start": 0.0,
-    "resume_tolerance": [0.1],
+    "resume_tolerance": [0.2],
+    # Where it is granted, what else the machine does is no matter. Elsewhere it is only reported.
+    "realtime_priority": 50,
     "start_when_ready": True,
     "command_groups": ["arm", "hand"],
     "group.arm.topic": "arm/commands",
@@ -319,11 +321,12 @@ class FaultSystem:
     def until_moving(self, patience_s: float = 30.0) -> int:
         """Wait for a step executed from now on; return the ticks held until then."""
         begun = time.time_ns()
-        self.until(lambda: self._executed_since(begun), "motion", patience_s)
+        self.until(lambda: self.executed_since(begun), "motion", patience_s)
         ticks = self.watcher.since(begun)
         return next(i for i, tick in enumerate(ticks) if tick.executes)
 
-    def _executed_since(self, begun: int) -> bool:
+    def executed_since(self, begun: int) -> bool:
+        """Tell whether a step was executed since then [ns]."""
         return any(tick.executes for tick in self.watcher.since(begun))
 
     def until_holding(self, reason: str, begun_ns: int) -> int:

@@ -117,7 +117,7 @@ def test_parameters_that_are_wrong_are_named_for_both_nodes(robot, capsys):
     robot.change(CONTROLLER, group__left__type="magic")
     assert preflight.main([robot.parameter_file()]) == 2
     said = capsys.readouterr().err
-    assert "cameras must be set" in said and "group.left.type is 'magic'" in said
+    assert "camera.top.topic: cameras names none" in said and "group.left.type is 'magic'" in said
 
 
 # ------------------------------------------------------------------------------- checkpoint
