@@ -103,7 +103,8 @@ class ControlTick:
             controller.state = before
         for group in self._groups:
             group.publish()
-        self._owed, self._sent_late_s = missed, self._late_s()
+        # After the decision's own deadline: those that were given up since then are owed.
+        self._owed, self._sent_late_s = missed, missed * self._period_s + self._late_s()
         if command is not None:
             done.append(Done(command))
         return done

@@ -245,3 +245,23 @@ def test_a_fault_in_a_driver_s_message_reaches_the_caller():
     bench.groups[0].on_prepare = fails
     with pytest.raises(RuntimeError):
         bench.run(1)
+
+
+def test_what_a_tick_gave_up_before_it_sent_is_no_time_without_a_command():
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(20)
+    (driver,) = bench.groups
+    bench.late_s = 0.45 * DT
+    bench.run(1)
+    bench.late_s, bench.lost = 0.9 * DT, [0, 1]
+
+    def passes():
+        bench.late_s = 0.1 * DT
+
+    driver.on_prepare = passes
+    bench.run(1)
+    driver.on_prepare, bench.late_s = lambda: None, 0.0
+    bench.run(2)  # 0.9 periods after the last message
+    changes = np.diff(driver.sent[-6:], 2, axis=0)
+    assert np.abs(changes).max() <= ACC * DT**2 + 1e-12
