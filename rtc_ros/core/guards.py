@@ -113,7 +113,9 @@ class Guards:
         if command is None:
             return changed(watched, poses=poses, lag=None, lost_ticks=0), GOOD
         error = np.abs(self.limits.nearest(arm.pose, command) - command)
-        if not moving and watched.lag is not None and (moved := self._moved(error, watched.lag)):
+        # Before it was seen moving it has none that would be known.
+        known = np.zeros(len(error)) if watched.lag is None else watched.lag
+        if not moving and (moved := self._moved(error, known)):
             # Not at once: right after the motion the arm may not have come to its command yet.
             watched = self._lost(watched, arm, poses)
             close = f"{moved}; call ~/start" if watched.lost_ticks > self.patience else ""
@@ -173,10 +175,9 @@ class Guards:
         gave way meanwhile, within the tolerance, it is not thrown back. A load that the arm sags
         under, and an object that a gripper squeezes, are in that lag and stay as they were.
         """
-        if watched.lag is None:
-            return command
+        lag = 0.0 if watched.lag is None else watched.lag
         pose = self.limits.nearest(arm.pose, command)
-        low, high = pose - watched.lag, pose + watched.lag
+        low, high = pose - lag, pose + lag
         begin = np.minimum(np.maximum(command, low), high)
         return np.where(np.isfinite(self.resume_tolerance), begin, command)
 
