@@ -178,8 +178,12 @@ def follow(
     not, and without a chunk that it wasn't sent; else it went on braking. Ends at rest.
     """
     gate, commands = state.mode, []
-    for _ in range(ticks):
+    for i in range(ticks):
         if settled(settings, state) and (not playing or state.starved):
+            # Its curve depends on how long it was there.
+            rest = np.tile(state.targets[-1], (min(ticks - i, CONTROL_POINTS), 1))
+            targets = np.concatenate([state.targets, rest])[-CONTROL_POINTS:]
+            state = changed(state, last_step=np.zeros(settings.action_dim), targets=targets)
             break
         state, command = (
             _play(settings, state, swaps=False) if playing else _hold(settings, state)
