@@ -265,3 +265,19 @@ def test_what_a_tick_gave_up_before_it_sent_is_no_time_without_a_command():
     bench.run(2)  # 0.9 periods after the last message
     changes = np.diff(driver.sent[-6:], 2, axis=0)
     assert np.abs(changes).max() <= ACC * DT**2 + 1e-12
+
+
+def test_an_arm_that_still_comes_to_its_command_is_not_begun_beside():
+    bench = Bench(resume=0.3)
+    bench.give(ramp(10, speed=0.2))
+    bench.run(10)
+    (driver,) = bench.groups
+    bench.limp, came = True, bench.pose
+    bench.run(9)  # the arm is late, and stands for a moment
+    bench.give(bench.state.target + ramp(30, speed=0.2), seq=2)
+    last = driver.sent[-1]
+    bench.run(1)
+    assert (driver.sent[-1] == last).all(), "it waits"
+    bench.limp, bench.pose = False, bench.state.target
+    bench.run(1)
+    assert (driver.sent[-1] >= last).all() and (last > came).all(), "never back"
