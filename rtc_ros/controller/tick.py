@@ -112,9 +112,11 @@ class ControlTick:
     def _inputs(self, chunk: ActionChunk | None, gap_s: float, missed: int) -> Inputs:
         """Return what a tick hears that comes ``gap_s`` after the last one."""
         arm = self._look(missed)
+        idle_s = gap_s - self._period_s if gap_s > _STANDS * self._period_s else 0.0
         # A driver of chunks isn't idle meanwhile: ``_follow`` went on with it.
-        stood = gap_s > _STANDS * self._period_s and not self._plays_chunks
-        return Inputs(chunk, arm, gap_s - self._period_s if stood else 0.0, self._now_ns())
+        if self._plays_chunks:
+            return Inputs(chunk, arm, 0.0, self._now_ns(), idle_s)
+        return Inputs(chunk, arm, idle_s, self._now_ns())
 
     def _prepare(self, command: Command | None) -> None:
         settings, state = self._controller.settings, self._controller.state

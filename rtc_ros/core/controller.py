@@ -115,13 +115,15 @@ class Inputs:
     """What a tick hears: a ``chunk`` to offer, where the ``arm`` is, and what was missed.
 
     For ``stalled_s`` until ``now_ns`` nobody was told anything (0: no deadline was missed): the
-    arm stands where it was last told.
+    arm stands where it was last told. For ``unheard_s`` nobody was heard, while the arm went on
+    along what it was sent.
     """
 
     chunk: ActionChunk | None = None
     arm: Arm | None = None
     stalled_s: float = 0.0
     now_ns: int = 0
+    unheard_s: float = 0.0
 
 
 NOTHING = Inputs()
@@ -146,6 +148,12 @@ def step(
     """Play one control period; None once the gate is closed and the arm at rest."""
     if inputs.stalled_s:
         state = _after_a_stall(settings, state, inputs)
+    if inputs.unheard_s and settings.guards is not None:
+        # Of one that was at rest, or at its chunk's end, nothing says where it is by now.
+        guards, goes_on = settings.guards, state.mode is Mode.RUNNING
+        remember = guards.unheard if goes_on else guards.after_a_stall
+        watched = remember(state.watched, inputs.unheard_s, inputs.now_ns)
+        state = changed(state, watched=watched)
     state, verdict = _judged(settings, state, inputs.arm)
     if verdict.close and not state.stopped:
         state = _closed(state, verdict.close)

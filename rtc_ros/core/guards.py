@@ -63,6 +63,7 @@ class Watched:
     received_ns: np.ndarray | None = None
     lost_ticks: int = 0
     distrust_before_ns: int = 0
+    unheard_before_ns: int = 0
     poses: tuple[np.ndarray, ...] = ()
     unseen_ticks: int = 0
 
@@ -109,6 +110,9 @@ class Guards:
             return changed(watched, poses=()), Verdict(
                 hold=f"this process stood still: waiting for the joint state of {late} since then"
             )
+        if (arm.received_ns < watched.unheard_before_ns).any():
+            # The arm went on with its command, and is seen where it was: nothing says it didn't.
+            return changed(watched, poses=()), GOOD
         poses = (*watched.poses, arm.pose)[-self._kept :]
         if command is None:
             return changed(watched, poses=poses, lag=None, lost_ticks=0), GOOD
@@ -132,7 +136,10 @@ class Guards:
             lasts = watched.lost_ticks > self.patience
             return watched, Verdict(sentence, f"{sentence}; call ~/start" if lasts else "")
         lag = self._lag(watched, error, arm.received_ns) if moving else watched.lag
-        return Watched(lag, arm.received_ns, 0, watched.distrust_before_ns, poses), GOOD
+        return changed(
+            watched, lag=lag, received_ns=arm.received_ns, lost_ticks=0, poses=poses,
+            unseen_ticks=0,
+        ), GOOD  # fmt: skip
 
     def _lost(self, watched: Watched, arm: Arm, poses: tuple[np.ndarray, ...]) -> Watched:
         """Count a tick in which the arm is elsewhere, where it was seen anew in it."""
@@ -205,3 +212,12 @@ class Guards:
         return changed(
             watched, distrust_before_ns=now_ns + round(2e9 * self.period_s), poses=()
         )
+
+    def unheard(self, watched: Watched, seconds: float, now_ns: int) -> Watched:
+        """Remember the same where the arm went on along what it was sent meanwhile.
+
+        What is heard right after shows it where it was, far behind its command.
+        """
+        if seconds <= STALL_S:
+            return watched
+        return changed(watched, unheard_before_ns=now_ns + round(2e9 * self.period_s), poses=())

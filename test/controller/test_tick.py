@@ -267,6 +267,22 @@ def test_what_a_tick_gave_up_before_it_sent_is_no_time_without_a_command():
     assert np.abs(changes).max() <= ACC * DT**2 + 1e-12
 
 
+def test_a_driver_that_went_on_along_its_chunk_is_not_taken_for_one_that_does_not_follow():
+    driver = Driver([0, 1], plays_chunks=True)
+    bench = Bench(driver, following=0.1)
+    bench.give(ramp())
+    bench.run(20)
+    old, old_ns = bench.pose, bench.now_ns
+    look = bench.tick._look
+    bench.tick._look = lambda _: Arm(old, np.full(A, old_ns))  # what was heard before the stall
+    bench.run(2, missed=15)
+    assert bench.state.mode is Mode.RUNNING and len(driver.sent) == 1
+    bench.tick._look = look
+    bench.limp = True
+    bench.run(12)
+    assert "doesn't follow" in bench.state.problem, "once it is seen it is judged again"
+
+
 def test_an_arm_that_still_comes_to_its_command_is_not_begun_beside():
     bench = Bench(resume=0.3)
     bench.give(ramp(10, speed=0.2))
