@@ -90,10 +90,12 @@ class ControlTick:
         for tries_left in reversed(range(_TRIES)):
             stalled += missed
             done = [Done(d.command, d.ago + missed) for d in done] + self._follow(missed)
-            before = controller.state
-            chunk = self._newest(before.player.epoch) or chunk
+            chunk = self._newest(controller.state.player.epoch) or chunk
             late_s = self._late_s()
             gap_s = (1 + stalled) * self._period_s + late_s - self._sent_late_s
+            if gap_s > _STANDS * self._period_s:
+                self._let_rows_stand()
+            before = controller.state
             command = controller.tick(self._inputs(chunk, gap_s, missed))
             self._prepare(command)
             missed = self._lost()
@@ -117,6 +119,19 @@ class ControlTick:
         if self._plays_chunks:
             return Inputs(chunk, arm, 0.0, self._now_ns(), idle_s)
         return Inputs(chunk, arm, idle_s, self._now_ns())
+
+    def _let_rows_stand(self) -> None:
+        """Begin from rest for drivers of rows beside one of chunks."""
+        controller, state = self._controller, self._controller.state
+        at, joints = state.target, self._standing
+        if not (self._plays_chunks and joints) or at is None:
+            return
+        if not state.last_step[joints].any() and (state.mean.rows[:, joints] == at[joints]).all():
+            return
+        controller.state = stood_still(state, joints, at, state.player.step)
+        if controller.settings.limits.coherent:
+            for group in self._groups:  # the joints go on together
+                group.send_anew()
 
     def _prepare(self, command: Command | None) -> None:
         settings, state = self._controller.settings, self._controller.state

@@ -267,6 +267,20 @@ def test_what_a_tick_gave_up_before_it_sent_is_no_time_without_a_command():
     assert np.abs(changes).max() <= ACC * DT**2 + 1e-12
 
 
+def test_rows_beside_a_chunk_stand_within_a_late_tick_too():
+    chunks, rows = Driver([0], plays_chunks=True), Driver([1])
+    bench = Bench(chunks, rows)
+    bench.give(ramp())
+    bench.run(20)
+    bench.late_s = 0.7 * DT
+    bench.run(1)
+    assert np.abs(np.diff(rows.sent[-2:], axis=0)).max() <= ACC * DT**2 + 1e-12
+    bench.late_s = 0.0
+    bench.run(3)
+    assert np.abs(np.diff(rows.sent[-4:], 2, axis=0)).max() <= ACC * DT**2 + 1e-12
+    assert len(chunks.sent) == 1
+
+
 def test_a_driver_that_went_on_along_its_chunk_is_not_taken_for_one_that_does_not_follow():
     driver = Driver([0, 1], plays_chunks=True)
     bench = Bench(driver, following=0.1)
