@@ -96,8 +96,13 @@ class ControlTick:
             if gap_s > _STANDS * self._period_s:
                 self._let_rows_stand()
             before = controller.state
-            command = controller.tick(self._inputs(chunk, gap_s, missed))
-            self._prepare(command)
+            try:
+                command = controller.tick(self._inputs(chunk, gap_s, missed))
+                self._prepare(command)
+            except Exception:
+                # Nobody was told what it decided.
+                controller.state, self._owed = before, 1
+                raise
             missed = self._lost()
             old_s = missed * self._period_s + self._late_s() - late_s
             if not (tries_left and old_s > _OLD * self._period_s):

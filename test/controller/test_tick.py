@@ -311,3 +311,24 @@ def test_an_arm_that_still_comes_to_its_command_is_not_begun_beside():
     bench.limp, bench.pose = False, bench.state.target
     bench.run(1)
     assert (driver.sent[-1] >= last).all() and (last > came).all(), "never back"
+
+
+def test_after_a_tick_that_failed_it_brakes_from_where_the_driver_was_told():
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(20)
+    (driver,) = bench.groups
+
+    def fails():
+        driver.on_prepare = lambda: None
+        raise RuntimeError("no such publisher")
+
+    driver.on_prepare = fails
+    last, step = driver.sent[-1], bench.state.player.step
+    with pytest.raises(RuntimeError):
+        bench.run(1)
+    assert bench.state.player.step == step
+    bench.controller.close("a tick failed")
+    bench.run(10)
+    assert all((row == last).all() for row in driver.sent[20:]), "it stands there already"
+    assert bench.controller.settled and bench.state.mode is Mode.STOPPED
