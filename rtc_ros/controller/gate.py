@@ -19,6 +19,8 @@ from rtc_ros.handoff.segment import next_epoch
 
 _LATCHED = "the stop is latched: call ~/clear when it is safe to move, then ~/start"
 _RESTARTING = "the arm is braked to rest, then started again"
+_RESTS_WITHIN_S = 1.0
+"""An arm that is braked stands by then; one that doesn't is moved by somebody, or not seen."""
 _BRAKING = "the arm is still being braked to rest: call ~/start again in a moment"
 _DRY_RUN = "dry run: nothing is sent to any driver"
 
@@ -65,6 +67,7 @@ class Gate:
         self._latch = latch
         self._dry_run = dry_run
         self._restart = False
+        self._rests_since_s = 0.0
         self._ending = False
         for name, act in {
             "~/start": self._on_start,
@@ -96,8 +99,11 @@ class Gate:
     def after_tick(self) -> None:
         """Begin the run that a reset asked for, once the arm stands; within the lock."""
         if self._restart and self._controller.state.stopped and self._rests:
+            now = time.monotonic()
+            self._rests_since_s = self._rests_since_s or now
             problem = self._open()
-            if problem and self._controller.still_moves:
+            waits = now - self._rests_since_s < _RESTS_WITHIN_S
+            if problem and self._controller.still_moves and waits:
                 return  # it comes to rest a little after its last command
             self._restart = False
             if problem:
@@ -220,7 +226,7 @@ class Gate:
                 return True, "reset; stopped"
             self._stop()
             if not self._rests or self._controller.still_moves:
-                self._restart = True
+                self._restart, self._rests_since_s = True, 0.0
                 return True, _RESTARTING
             problem = self._open()
         return not problem, problem or "reset and started again"

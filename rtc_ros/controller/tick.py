@@ -90,12 +90,19 @@ class ControlTick:
         for tries_left in reversed(range(_TRIES)):
             stalled += missed
             done = [Done(d.command, d.ago + missed) for d in done] + self._follow(missed)
-            before = controller.state
-            chunk = self._newest(before.player.epoch) or chunk
+            chunk = self._newest(controller.state.player.epoch) or chunk
             late_s = self._late_s()
             gap_s = (1 + stalled) * self._period_s + late_s - self._sent_late_s
-            command = controller.tick(self._inputs(chunk, gap_s, missed))
-            self._prepare(command)
+            if gap_s > _STANDS * self._period_s:
+                self._let_rows_stand()
+            before = controller.state
+            try:
+                command = controller.tick(self._inputs(chunk, gap_s, missed))
+                self._prepare(command)
+            except Exception:
+                # Nobody was told what it decided.
+                controller.state, self._owed = before, 1
+                raise
             missed = self._lost()
             old_s = missed * self._period_s + self._late_s() - late_s
             if not (tries_left and old_s > _OLD * self._period_s):
@@ -103,7 +110,8 @@ class ControlTick:
             controller.state = before
         for group in self._groups:
             group.publish()
-        self._owed, self._sent_late_s = missed, self._late_s()
+        # After the decision's own deadline: those that were given up since then are owed.
+        self._owed, self._sent_late_s = missed, missed * self._period_s + self._late_s()
         if command is not None:
             done.append(Done(command))
         return done
@@ -111,9 +119,24 @@ class ControlTick:
     def _inputs(self, chunk: ActionChunk | None, gap_s: float, missed: int) -> Inputs:
         """Return what a tick hears that comes ``gap_s`` after the last one."""
         arm = self._look(missed)
+        idle_s = gap_s - self._period_s if gap_s > _STANDS * self._period_s else 0.0
         # A driver of chunks isn't idle meanwhile: ``_follow`` went on with it.
-        stood = gap_s > _STANDS * self._period_s and not self._plays_chunks
-        return Inputs(chunk, arm, gap_s - self._period_s if stood else 0.0, self._now_ns())
+        if self._plays_chunks:
+            return Inputs(chunk, arm, 0.0, self._now_ns(), idle_s)
+        return Inputs(chunk, arm, idle_s, self._now_ns())
+
+    def _let_rows_stand(self) -> None:
+        """Begin from rest for drivers of rows beside one of chunks."""
+        controller, state = self._controller, self._controller.state
+        at, joints = state.target, self._standing
+        if not (self._plays_chunks and joints) or at is None:
+            return
+        if not state.last_step[joints].any() and (state.mean.rows[:, joints] == at[joints]).all():
+            return
+        controller.state = stood_still(state, joints, at, state.player.step)
+        if controller.settings.limits.coherent:
+            for group in self._groups:  # the joints go on together
+                group.send_anew()
 
     def _prepare(self, command: Command | None) -> None:
         settings, state = self._controller.settings, self._controller.state

@@ -23,7 +23,7 @@ from rtc_ros.core.chunk_player import ChunkPlayer, Offer, PlayedStep
 from rtc_ros.core.command import REASONS, Command
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.frozen import changed
-from rtc_ros.core.guards import GOOD, Arm, Guards, Verdict, Watched
+from rtc_ros.core.guards import FOLLOWS_WITHIN_S, GOOD, Arm, Guards, Verdict, Watched
 from rtc_ros.core.jerk import RowMean, jerk_window
 from rtc_ros.core.limits import (
     JointLimits,
@@ -115,13 +115,15 @@ class Inputs:
     """What a tick hears: a ``chunk`` to offer, where the ``arm`` is, and what was missed.
 
     For ``stalled_s`` until ``now_ns`` nobody was told anything (0: no deadline was missed): the
-    arm stands where it was last told.
+    arm stands where it was last told. For ``unheard_s`` nobody was heard, while the arm went on
+    along what it was sent.
     """
 
     chunk: ActionChunk | None = None
     arm: Arm | None = None
     stalled_s: float = 0.0
     now_ns: int = 0
+    unheard_s: float = 0.0
 
 
 NOTHING = Inputs()
@@ -146,6 +148,12 @@ def step(
     """Play one control period; None once the gate is closed and the arm at rest."""
     if inputs.stalled_s:
         state = _after_a_stall(settings, state, inputs)
+    if inputs.unheard_s and settings.guards is not None:
+        # Of one that was at rest, or at its chunk's end, nothing says where it is by now.
+        guards, goes_on = settings.guards, state.mode is Mode.RUNNING
+        remember = guards.unheard if goes_on else guards.after_a_stall
+        watched = remember(state.watched, inputs.unheard_s, inputs.now_ns)
+        state = changed(state, watched=watched)
     state, verdict = _judged(settings, state, inputs.arm)
     if verdict.close and not state.stopped:
         state = _closed(state, verdict.close)
@@ -178,8 +186,12 @@ def follow(
     not, and without a chunk that it wasn't sent; else it went on braking. Ends at rest.
     """
     gate, commands = state.mode, []
-    for _ in range(ticks):
+    for i in range(ticks):
         if settled(settings, state) and (not playing or state.starved):
+            # Its curve depends on how long it was there.
+            rest = np.tile(state.targets[-1], (min(ticks - i, CONTROL_POINTS), 1))
+            targets = np.concatenate([state.targets, rest])[-CONTROL_POINTS:]
+            state = changed(state, last_step=np.zeros(settings.action_dim), targets=targets)
             break
         state, command = (
             _play(settings, state, swaps=False) if playing else _hold(settings, state)
@@ -487,7 +499,8 @@ def _beginning(
         return state
     if settled(settings, state):
         # Only where it stands, and was seen since: it may still come to its command by itself.
-        seen = state.rest_ns and (arm.received_ns > state.rest_ns).all()
+        came_ns = state.rest_ns + round(FOLLOWS_WITHIN_S * 1e9)
+        seen = state.rest_ns and (arm.received_ns > came_ns).all()
         if not seen or settings.guards.moves(state.watched):
             return None
         return changed(_resting(state, settings, begin), row=begin)

@@ -63,6 +63,7 @@ class Watched:
     received_ns: np.ndarray | None = None
     lost_ticks: int = 0
     distrust_before_ns: int = 0
+    unheard_before_ns: int = 0
     poses: tuple[np.ndarray, ...] = ()
     unseen_ticks: int = 0
 
@@ -109,11 +110,16 @@ class Guards:
             return changed(watched, poses=()), Verdict(
                 hold=f"this process stood still: waiting for the joint state of {late} since then"
             )
+        if (arm.received_ns < watched.unheard_before_ns).any():
+            # The arm went on with its command, and is seen where it was: nothing says it didn't.
+            return changed(watched, poses=()), GOOD
         poses = (*watched.poses, arm.pose)[-self._kept :]
         if command is None:
             return changed(watched, poses=poses, lag=None, lost_ticks=0), GOOD
         error = np.abs(self.limits.nearest(arm.pose, command) - command)
-        if not moving and watched.lag is not None and (moved := self._moved(error, watched.lag)):
+        # Before it was seen moving it has none that would be known.
+        known = np.zeros(len(error)) if watched.lag is None else watched.lag
+        if not moving and (moved := self._moved(error, known)):
             # Not at once: right after the motion the arm may not have come to its command yet.
             watched = self._lost(watched, arm, poses)
             close = f"{moved}; call ~/start" if watched.lost_ticks > self.patience else ""
@@ -130,7 +136,10 @@ class Guards:
             lasts = watched.lost_ticks > self.patience
             return watched, Verdict(sentence, f"{sentence}; call ~/start" if lasts else "")
         lag = self._lag(watched, error, arm.received_ns) if moving else watched.lag
-        return Watched(lag, arm.received_ns, 0, watched.distrust_before_ns, poses), GOOD
+        return changed(
+            watched, lag=lag, received_ns=arm.received_ns, lost_ticks=0, poses=poses,
+            unseen_ticks=0,
+        ), GOOD  # fmt: skip
 
     def _lost(self, watched: Watched, arm: Arm, poses: tuple[np.ndarray, ...]) -> Watched:
         """Count a tick in which the arm is elsewhere, where it was seen anew in it."""
@@ -173,10 +182,9 @@ class Guards:
         gave way meanwhile, within the tolerance, it is not thrown back. A load that the arm sags
         under, and an object that a gripper squeezes, are in that lag and stay as they were.
         """
-        if watched.lag is None:
-            return command
+        lag = 0.0 if watched.lag is None else watched.lag
         pose = self.limits.nearest(arm.pose, command)
-        low, high = pose - watched.lag, pose + watched.lag
+        low, high = pose - lag, pose + lag
         begin = np.minimum(np.maximum(command, low), high)
         return np.where(np.isfinite(self.resume_tolerance), begin, command)
 
@@ -204,3 +212,12 @@ class Guards:
         return changed(
             watched, distrust_before_ns=now_ns + round(2e9 * self.period_s), poses=()
         )
+
+    def unheard(self, watched: Watched, seconds: float, now_ns: int) -> Watched:
+        """Remember the same where the arm went on along what it was sent meanwhile.
+
+        What is heard right after shows it where it was, far behind its command.
+        """
+        if seconds <= STALL_S:
+            return watched
+        return changed(watched, unheard_before_ns=now_ns + round(2e9 * self.period_s), poses=())

@@ -187,6 +187,21 @@ def test_a_reset_brakes_then_goes_on_by_itself():
     assert bench.mode is Mode.WAITING and bench.epoch > first
 
 
+def test_a_reset_waits_no_longer_for_an_arm_that_is_not_seen_at_rest(monkeypatch):
+    bench, now = Bench(), [100.0]
+    monkeypatch.setattr("rtc_ros.controller.gate.time.monotonic", lambda: now[0])
+    bench.move()
+    assert bench.call("reset")[0]
+    bench.problem = "the joint state of a is 0.50 s old"
+    bench.ticks(40)
+    now[0] += 1.1
+    bench.ticks(1)
+    assert "reset: not started again: the joint state of a" in bench.node.log.lines[-1]
+    bench.problem = ""
+    bench.ticks(20)
+    assert bench.mode is Mode.STOPPED
+
+
 def test_when_ready_opens_once_and_a_guard_keeps_it_closed():
     bench = Bench(when_ready=True)
     bench.problem = "stale"

@@ -245,3 +245,90 @@ def test_a_fault_in_a_driver_s_message_reaches_the_caller():
     bench.groups[0].on_prepare = fails
     with pytest.raises(RuntimeError):
         bench.run(1)
+
+
+def test_what_a_tick_gave_up_before_it_sent_is_no_time_without_a_command():
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(20)
+    (driver,) = bench.groups
+    bench.late_s = 0.45 * DT
+    bench.run(1)
+    bench.late_s, bench.lost = 0.9 * DT, [0, 1]
+
+    def passes():
+        bench.late_s = 0.1 * DT
+
+    driver.on_prepare = passes
+    bench.run(1)
+    driver.on_prepare, bench.late_s = lambda: None, 0.0
+    bench.run(2)  # 0.9 periods after the last message
+    changes = np.diff(driver.sent[-6:], 2, axis=0)
+    assert np.abs(changes).max() <= ACC * DT**2 + 1e-12
+
+
+def test_rows_beside_a_chunk_stand_within_a_late_tick_too():
+    chunks, rows = Driver([0], plays_chunks=True), Driver([1])
+    bench = Bench(chunks, rows)
+    bench.give(ramp())
+    bench.run(20)
+    bench.late_s = 0.7 * DT
+    bench.run(1)
+    assert np.abs(np.diff(rows.sent[-2:], axis=0)).max() <= ACC * DT**2 + 1e-12
+    bench.late_s = 0.0
+    bench.run(3)
+    assert np.abs(np.diff(rows.sent[-4:], 2, axis=0)).max() <= ACC * DT**2 + 1e-12
+    assert len(chunks.sent) == 1
+
+
+def test_a_driver_that_went_on_along_its_chunk_is_not_taken_for_one_that_does_not_follow():
+    driver = Driver([0, 1], plays_chunks=True)
+    bench = Bench(driver, following=0.1)
+    bench.give(ramp())
+    bench.run(20)
+    old, old_ns = bench.pose, bench.now_ns
+    look = bench.tick._look
+    bench.tick._look = lambda _: Arm(old, np.full(A, old_ns))  # what was heard before the stall
+    bench.run(2, missed=15)
+    assert bench.state.mode is Mode.RUNNING and len(driver.sent) == 1
+    bench.tick._look = look
+    bench.limp = True
+    bench.run(12)
+    assert "doesn't follow" in bench.state.problem, "once it is seen it is judged again"
+
+
+def test_an_arm_that_still_comes_to_its_command_is_not_begun_beside():
+    bench = Bench(resume=0.3)
+    bench.give(ramp(10, speed=0.2))
+    bench.run(10)
+    (driver,) = bench.groups
+    bench.limp, came = True, bench.pose
+    bench.run(9)  # the arm is late, and stands for a moment
+    bench.give(bench.state.target + ramp(30, speed=0.2), seq=2)
+    last = driver.sent[-1]
+    bench.run(1)
+    assert (driver.sent[-1] == last).all(), "it waits"
+    bench.limp, bench.pose = False, bench.state.target
+    bench.run(1)
+    assert (driver.sent[-1] >= last).all() and (last > came).all(), "never back"
+
+
+def test_after_a_tick_that_failed_it_brakes_from_where_the_driver_was_told():
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(20)
+    (driver,) = bench.groups
+
+    def fails():
+        driver.on_prepare = lambda: None
+        raise RuntimeError("no such publisher")
+
+    driver.on_prepare = fails
+    last, step = driver.sent[-1], bench.state.player.step
+    with pytest.raises(RuntimeError):
+        bench.run(1)
+    assert bench.state.player.step == step
+    bench.controller.close("a tick failed")
+    bench.run(10)
+    assert all((row == last).all() for row in driver.sent[20:]), "it stands there already"
+    assert bench.controller.settled and bench.state.mode is Mode.STOPPED

@@ -57,6 +57,15 @@ def test_an_arm_that_stands_elsewhere_after_a_hold_closes_the_gate(unseen):
     assert "resume_tolerance is 0.1" in told and "call ~/start" in told
 
 
+def test_an_arm_that_was_never_seen_moving_has_no_lag_of_its_own():
+    watch = Watch(resume=0.1)
+    watch(COMMAND, moving=True, problem="stale")  # right after its first command
+    moved = COMMAND + [0.09, 0.0]
+    assert not watch.lasting(moved).hold
+    np.testing.assert_array_equal(watch.begins(moved), moved)
+    assert "the arm was moved" in watch.lasting(COMMAND + [0.11, 0.0]).close
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.01, 0.5), st.integers(1, 40))
 def test_a_slow_hand_is_no_new_measure(lag, way, tolerance, ticks):

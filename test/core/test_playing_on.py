@@ -150,3 +150,13 @@ def test_a_decision_that_is_dropped_leaves_nothing_behind(event):
         np.testing.assert_array_equal(one.target, other.target)
         assert (one.reason, one.played.step) == (other.reason, other.played.step)
     assert dropped.state.counts == untouched.state.counts
+
+
+@pytest.mark.parametrize("missed", [1, 3, 50])
+def test_a_driver_at_the_end_of_its_chunk_was_there_for_all_missed_ticks(missed):
+    limits = JointLimits(LIMITS.lower, LIMITS.upper, LIMITS.max_step, LIMITS.max_bend)
+    controller = moving(np.arange(1, 6)[:, None] * np.full(A, 0.01), 5, limits)
+    way = np.concatenate([controller.state.targets, np.tile(told(controller)[-1], (missed, 1))])
+    assert follows(controller, missed) == [], "it may stop at once"
+    np.testing.assert_array_equal(controller.state.targets, way[-4:])
+    assert not controller.state.last_step.any(), "what comes next begins from rest"
