@@ -64,7 +64,9 @@ CONTROLLER: dict[str, Any] = {
     "max_velocity": [2.0],
     "max_acceleration": [20.0],
     "soft_start": 0.0,
-    "resume_tolerance": [0.2],
+    # This process is robot and judge at once: while it judges, its arm may be late.
+    "resume_tolerance": [0.4],
+    "following_tolerance": [1.0],
     # Where it is granted, what else the machine does is no matter. Elsewhere it is only reported.
     "realtime_priority": 50,
     "start_when_ready": True,
@@ -114,6 +116,8 @@ class FaultSystem:
         controller: dict[str, Any] | None = None, arm: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.folder, self.namespace = folder, namespace
+        # The robot's threads shall not wait for those that judge.
+        sys.setswitchinterval(5e-4)
         self.word_file = folder / "fault"
         self.context = Context()
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)

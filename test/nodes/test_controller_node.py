@@ -253,7 +253,7 @@ def test_the_process_has_neither_torch_nor_lerobot(robot):
 )
 def test_a_ring_that_does_not_fit_is_refused_by_name(robot, spec, sentence):
     robot.start(makes_chunks=False)
-    with ChunkRing.create("test.ring", spec) as ring:
+    with ChunkRing.create("test.ring", spec):
         robot.until(lambda: sentence in robot.call("start").message, "the refusal")
 
         def told():
