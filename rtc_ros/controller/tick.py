@@ -19,6 +19,9 @@ _TRIES = 3
 """Decisions of one tick: on a machine on which each takes longer than Δt, the last is sent."""
 _OLD = 0.5
 """Periods after which a decision that wasn't sent yet is made again."""
+_PAUSE_NS = 500_000_000
+"""Time that passed although the ticks' own clock stood still, as a simulator's does: a real driver
+stood meanwhile."""
 _STANDS = 1.5
 """Periods without a command after which a driver of single rows stands."""
 
@@ -74,7 +77,7 @@ class ControlTick:
         self._stamp = stamp
         self._now_ns = now_ns
         self._period_s = period_s
-        self._sent_late_s, self._owed = 0.0, 0
+        self._sent_late_s, self._owed, self._sent_ns = 0.0, 0, 0
         self._plays_chunks = any(group.plays_chunks for group in groups)
         self._standing = [c for g in groups if not g.plays_chunks for c in g.columns]
 
@@ -93,6 +96,8 @@ class ControlTick:
             chunk = self._newest(controller.state.player.epoch) or chunk
             late_s = self._late_s()
             gap_s = (1 + stalled) * self._period_s + late_s - self._sent_late_s
+            if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
+                gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)
             if gap_s > _STANDS * self._period_s:
                 self._let_rows_stand()
             before = controller.state
@@ -112,6 +117,7 @@ class ControlTick:
             group.publish()
         # After the decision's own deadline: those that were given up since then are owed.
         self._owed, self._sent_late_s = missed, missed * self._period_s + self._late_s()
+        self._sent_ns = self._now_ns()
         if command is not None:
             done.append(Done(command))
         return done
