@@ -29,6 +29,9 @@ from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.inference.parameters import INFERENCE
 from rtc_ros.running.processes import Processes
 
+# With such a velocity no arm is where it was told at each tick.
+FREE = {"following_tolerance": [float("inf")], "resume_tolerance": [float("inf")]}
+
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 HORIZON = 32
@@ -149,7 +152,9 @@ def started(ros, parameters, tmp_path_factory):
         robot = RobotDouble(folder)
         try:
             seeing = Seeing(robot)
-            robot.start(start_when_ready=True, max_velocity=[1000.0])
+            robot.start(
+                makes_chunks=False, start_when_ready=True, max_velocity=[1000.0], **FREE
+            )
             robot.processes.start([NodeToRun("rtc_inference", parameters=parameters)])
             seeing.wait_for_chunks(3)
             yield seeing
@@ -447,7 +452,9 @@ def test_it_runs_without_a_camera_that_the_policy_was_never_shown(
     robot = RobotDouble(tmp_path)
     try:
         seeing = Seeing(robot)
-        robot.start(start_when_ready=True, max_velocity=[1000.0])
+        robot.start(
+                makes_chunks=False, start_when_ready=True, max_velocity=[1000.0], **FREE
+            )
         robot.processes.start([NodeToRun("rtc_inference", parameters={**parameters, **changes})])
         seeing.wait_for_chunks(3)
         robot.until(lambda: seeing.settings, "the settings")
