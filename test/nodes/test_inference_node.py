@@ -445,16 +445,15 @@ def test_what_does_not_fit_is_said_in_the_log(ros, tmp_path, parameters, changes
 
 
 def test_it_runs_without_a_camera_that_the_policy_was_never_shown(
-    ros, tmp_path, parameters, monkeypatch
+    started, tmp_path, parameters, monkeypatch
 ):
+    started.robot.processes.stop()  # nodes of one name are there once
     monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
     changes = {"cameras": ["top"], "left_out_images": ["observation.images.side"]}
     robot = RobotDouble(tmp_path)
     try:
         seeing = Seeing(robot)
-        robot.start(
-                makes_chunks=False, start_when_ready=True, max_velocity=[1000.0], **FREE
-            )
+        robot.start(makes_chunks=False, start_when_ready=True, max_velocity=[1000.0], **FREE)
         robot.processes.start([NodeToRun("rtc_inference", parameters={**parameters, **changes})])
         seeing.wait_for_chunks(3)
         robot.until(lambda: seeing.settings, "the settings")
