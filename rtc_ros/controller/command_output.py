@@ -24,9 +24,6 @@ Way = Callable[[], np.ndarray]
 """What goes out if no chunk comes any more, down to rest, float64[PAST + R, A]: the targets of the
 ``PAST`` ticks before this one, then this tick's and those to come."""
 
-Points = tuple[np.ndarray, np.ndarray | None, np.ndarray]
-"""Places and velocities [R, A], and after how long each is due [R] s."""
-
 PAST = CONTROL_POINTS - 1
 _ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 2.5, 0.25
 """Periods after its tick: when a row is due; when it is on a curve, which is joined where the old
