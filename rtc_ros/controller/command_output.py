@@ -68,13 +68,13 @@ class CommandGroup:
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""
         self._outdated = False
         self._prepared: Any = None
-        self._will_play = False
+        self._with_it: tuple[bool, float, np.ndarray] | None = None
+        """``playing``, ``_begun_later_s`` and ``_told`` once that is sent."""
         self._begun_later_s = 0.0
         """How much later than its tick's deadline the driver began the motion that it is in."""
         self._told: np.ndarray | None = None
-        """Where the driver was told to rest [A of the group]."""
-        self._max_step = limits.max_step[self.columns]
-        self._max_bend = limits.max_bend[self.columns]
+        """Where the driver was told to rest [A]."""
+        self._limits = limits
 
     def prepare(
         self, command: Command | None, way: Way, stamp: Any, late_s: Callable[[], float]
@@ -96,8 +96,7 @@ class CommandGroup:
         swaps = command is not None and command.played.swap is not None
         if self._outdated or executes != self.playing or (executes and swaps):
             # What is left to do when the tick has looked at the clock for the last time is short.
-            self._prepared = serialize_message(self._trajectory(way()[:, self.columns], late_s))
-            self._will_play = executes
+            self._prepared = serialize_message(self._trajectory(way(), executes, late_s))
 
     def send_anew(self) -> None:
         """Replace what a driver that plays chunks has of one, with the next ``publish``."""
@@ -110,8 +109,9 @@ class CommandGroup:
         if self._publisher is not None:
             self._publisher.publish(self._prepared)
         self._prepared = None
-        if self.plays_chunks:
-            self.playing, self._outdated = self._will_play, False
+        if self._with_it is not None:
+            self.playing, self._begun_later_s, self._told = self._with_it
+            self._outdated = False
 
     def wait_until_sent(self, seconds: float) -> None:
         """Wait until every driver that listens has what was published, no longer than this."""
@@ -119,23 +119,28 @@ class CommandGroup:
             with contextlib.suppress(RuntimeError):  # a middleware that can't tell
                 self._publisher.wait_for_all_acked(Duration(nanoseconds=round(seconds * 1e9)))
 
-    def _coming_s(self, begin: np.ndarray) -> float:
-        """Return how long a driver takes to where the motion begins, within the limits [s].
+    def coming_s(self, begin: np.ndarray) -> float:
+        """Return how long a driver of chunks takes to where motion begins, within the limits [s].
 
-        It rests where it was told to. Where the arm was moved meanwhile that is elsewhere, and a
-        driver that never let go goes there first; k and the driver's way stay as far apart then,
-        until it rests again.
+        One that plays none rests where it was told to. Where the arm was moved meanwhile,
+        ``begin`` [A] is elsewhere, and a driver that never let go goes there first.
         """
-        if self._told is None:
+        if self.playing or self._told is None:
             return 0.0
-        way = np.abs(begin - self._told)
-        # A cubic from rest to rest: 1.5 of its mean speed, 6 of its mean acceleration; its end
-        # may move already.
-        periods = np.maximum(1.7 * way / self._max_step, np.sqrt(7.0 * way / self._max_bend))
+        limits, columns = self._limits, self.columns
+        way = np.abs(limits.nearest(self._told, begin) - begin)[columns]
+        # A cubic from rest to rest: 1.5 of its mean speed, 6 of its mean acceleration.
+        periods = np.maximum(
+            1.5 * way / limits.max_step[columns], np.sqrt(6.0 * way / limits.max_bend[columns])
+        )
         return float(periods.max()) * self._period_s
 
-    def _trajectory(self, way: np.ndarray, late_s: Callable[[], float]) -> JointTrajectory:
-        """Return ``way`` [PAST + R, A of the group] as points that end at rest."""
+    def _trajectory(
+        self, way: np.ndarray, executes: bool, late_s: Callable[[], float]
+    ) -> JointTrajectory:
+        """Return ``way`` [PAST + R, A] as points that end at rest."""
+        begin, end = way[PAST - 1], way[-1]
+        way = way[:, self.columns]
         rests = bool((way[:PAST] == way[PAST - 1]).all())
         if self._curved:
             # Its ends are no knots: with the last one twice more the curve ends where the rows do.
@@ -147,8 +152,9 @@ class CommandGroup:
             first_s = self._due_s
         # The clock is looked at as late as can be: what it takes from here on shifts the points.
         late = late_s()
+        begun_later_s = self._begun_later_s
         if rests:
-            self._begun_later_s = max(late, self._coming_s(way[PAST - 1]) - first_s + late)
-        self._told = way[-1]
-        set_due(message, first_s - late + self._begun_later_s, self._period_s, _LEAST_DUE)
+            begun_later_s = late + max(0.0, self.coming_s(begin) - first_s)
+        self._with_it = executes, begun_later_s, end
+        set_due(message, first_s - late + begun_later_s, self._period_s, _LEAST_DUE)
         return message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,15 @@ import numpy as np
 from rtc_ros.controller.command_output import CommandGroup
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import Command, without
-from rtc_ros.core.controller import Controller, Inputs, ahead, follow, stood_still
+from rtc_ros.core.controller import (
+    Controller,
+    Inputs,
+    ahead,
+    begin_at,
+    follow,
+    settled,
+    stood_still,
+)
 from rtc_ros.core.guards import Arm
 
 _TRIES = 3
@@ -24,6 +32,8 @@ _PAUSE_NS = 500_000_000
 stood meanwhile."""
 _STANDS = 1.5
 """Periods without a command after which a driver of single rows stands."""
+
+_COMING = "until the driver has come to where motion begins"
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,7 @@ class ControlTick:
         self._now_ns = now_ns
         self._period_s = period_s
         self._sent_late_s, self._owed, self._sent_ns = 0.0, 0, 0
+        self._comes_until_ns = 0
         self._plays_chunks = any(group.plays_chunks for group in groups)
         self._standing = [c for g in groups if not g.plays_chunks for c in g.columns]
 
@@ -102,7 +113,7 @@ class ControlTick:
                 self._let_rows_stand()
             before = controller.state
             try:
-                command = controller.tick(self._inputs(chunk, gap_s, missed))
+                command = self._decide(self._inputs(chunk, gap_s, missed))
                 self._prepare(command)
             except Exception:
                 # Nobody was told what it decided.
@@ -121,6 +132,29 @@ class ControlTick:
         if command is not None:
             done.append(Done(command))
         return done
+
+    def _decide(self, inputs: Inputs) -> Command | None:
+        """Step the controller; k waits for drivers of chunks that rest elsewhere than it begins.
+
+        They are sent there, within the limits, and motion begins when they had the time for it.
+        """
+        controller, settings = self._controller, self._controller.settings
+        before = controller.state
+        command = controller.tick(inputs)
+        if command is None or not command.executes or not settled(settings, before):
+            return command
+        begin, now_ns = controller.state.targets[-2], self._now_ns()
+        coming_s = [group.coming_s(begin) if group.plays_chunks else 0.0 for group in self._groups]
+        if any(coming_s):
+            self._comes_until_ns = now_ns + round(max(coming_s) * 1e9)
+            before = begin_at(settings, before, begin)
+            for group, seconds in zip(self._groups, coming_s, strict=True):
+                if seconds:
+                    group.send_anew()
+        elif now_ns >= self._comes_until_ns:
+            return command
+        controller.state = before
+        return controller.tick(replace(inputs, hold=_COMING))
 
     def _inputs(self, chunk: ActionChunk | None, gap_s: float, missed: int) -> Inputs:
         """Return what a tick hears that comes ``gap_s`` after the last one."""

@@ -116,7 +116,8 @@ class Inputs:
 
     For ``stalled_s`` until ``now_ns`` nobody was told anything (0: no deadline was missed): the
     arm stands where it was last told. For ``unheard_s`` nobody was heard, while the arm went on
-    along what it was sent.
+    along what it was sent. ``hold`` says why motion doesn't go on in this tick, "" where it does;
+    nothing is wrong then.
     """
 
     chunk: ActionChunk | None = None
@@ -124,6 +125,7 @@ class Inputs:
     stalled_s: float = 0.0
     now_ns: int = 0
     unheard_s: float = 0.0
+    hold: str = ""
 
 
 NOTHING = Inputs()
@@ -167,6 +169,8 @@ def step(
     if state.problem:
         state = _counted(changed(state, mode=Mode.FAULT), "ticks held: fault")
         state, command = _hold(settings, state)
+    elif inputs.hold:
+        state, command = _hold(settings, state, reason=inputs.hold)
     else:
         if state.row is None and inputs.arm is not None:
             # An arm that came to rest, or was moved, since ``start`` isn't thrown back.
@@ -277,6 +281,13 @@ def settled(settings: ControllerSettings, state: ControllerState) -> bool:
     return state.row is None or (
         at_rest(state.last_step, settings.limits) and state.mean.settled
     )
+
+
+def begin_at(
+    settings: ControllerSettings, state: ControllerState, begin: np.ndarray
+) -> ControllerState:
+    """Be at rest at ``begin`` [A], where the drivers were told to be."""
+    return changed(_resting(state, settings, begin), row=begin)
 
 
 def stood_still(
@@ -396,7 +407,7 @@ def _after_a_stall(
 ) -> ControllerState:
     """Begin from rest again: a driver that is told nothing stands where it was last told."""
     if state.row is not None:
-        state = changed(_resting(state, settings, state.targets[-1]), row=state.targets[-1])
+        state = begin_at(settings, state, state.targets[-1])
     if settings.guards is None:
         return state
     watched = settings.guards.after_a_stall(state.watched, inputs.stalled_s, inputs.now_ns)
@@ -464,7 +475,7 @@ def _play(
     if state.mode in (Mode.STARVED, Mode.FAULT) and arm is not None:
         begin = _beginning(settings, state, arm)
         if begin is None:
-            return _hold(settings, state)
+            return _hold(settings, state, reason="until the arm is seen at rest, to begin there")
         state = begin
     previous = state.pose if state.row is None else state.row
     chunk = played.chunk
@@ -503,18 +514,21 @@ def _beginning(
         seen = state.rest_ns and (arm.received_ns > came_ns).all()
         if not seen or settings.guards.moves(state.watched):
             return None
-        return changed(_resting(state, settings, begin), row=begin)
+        return begin_at(settings, state, begin)
     # It was sent something at each tick, so the motion never ended; unless the arm left it.
     gave_way = np.abs(begin - state.targets[-1]) > settings.limits.max_step
     return None if gave_way.any() else state
 
 
 def _hold(
-    settings: ControllerSettings, state: ControllerState, played: PlayedStep | None = None
+    settings: ControllerSettings,
+    state: ControllerState,
+    played: PlayedStep | None = None,
+    reason: str = "",
 ) -> tuple[ControllerState, Command]:
     """Brake by one step, or stay; an arm at rest is sent nothing."""
-    sends = not settled(settings, state)
-    reason = f"hold: {state.problem}" if state.problem else REASONS[state.mode]
+    sends, reason = not settled(settings, state), state.problem or reason
+    reason = f"hold: {reason}" if reason else REASONS[state.mode]
     played = played or state.player.still()
     if state.row is None:
         return state, Command(None, None, None, 0, state.mode, played, reason, False)

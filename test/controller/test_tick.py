@@ -23,6 +23,12 @@ class Driver:
         self.sent, self.anew = [], False
         self._prepared = None
         self.on_prepare = lambda: None
+        self.rests_at = None
+
+    def coming_s(self, begin):
+        if self.playing or self.rests_at is None:
+            return 0.0
+        return 10 * np.abs(begin - self.rests_at)[self.columns].max()
 
     def prepare(self, command, way, stamp, late_s):
         self.on_prepare()
@@ -43,6 +49,7 @@ class Driver:
             self.sent.append(self._prepared)
             if self.plays_chunks:
                 self.playing, self.anew = self._plays, False
+                self.rests_at = np.broadcast_to(self._prepared[-1][0], A)
         self._prepared = None
 
 
@@ -332,3 +339,41 @@ def test_after_a_tick_that_failed_it_brakes_from_where_the_driver_was_told():
     bench.run(10)
     assert all((row == last).all() for row in driver.sent[20:]), "it stands there already"
     assert bench.controller.settled and bench.state.mode is Mode.STOPPED
+
+
+def test_k_waits_for_a_driver_of_chunks_that_rests_elsewhere():
+    chunks, rows = Driver([0], plays_chunks=True), Driver([1])
+    bench = Bench(chunks, rows, resume=0.1, following=0.1)
+    bench.give(ramp(20))
+    bench.run(60)
+    assert bench.state.mode is Mode.STARVED
+    chunks.sent.clear(), rows.sent.clear()
+    # A hand, while its torque was off: 0.5 s for a driver back.
+    bench.limp, bench.pose = True, bench.pose + 0.05
+    bench.controller.stop()
+    bench.run(10)
+    bench.controller.start(2, bench.pose)
+    chunk = ActionChunk(bench.pose + np.full((30, A), 0.004), 0, step_epoch=2, epoch=2, seq=1)
+    bench.chunk = chunk
+    begun = bench.run(1)
+    assert [len(m) for m in chunks.sent] == [1] and not rows.sent
+    np.testing.assert_array_equal(chunks.sent[0][0], bench.pose[:1])
+    assert begun[0].command.reason == "hold: until the driver has come to where motion begins"
+    bench.limp = False
+    bench.run(24)
+    assert len(chunks.sent) == 1 and not rows.sent and bench.state.player.step == 0
+    bench.run(3)
+    assert bench.state.mode is Mode.RUNNING and bench.state.player.step == 3
+    assert len(chunks.sent) == 2 and rows.sent
+    first = np.abs(chunks.sent[1][0] - chunks.sent[0][0])
+    assert (first <= ACC * DT**2 + 1e-12).all(), "it begins where the driver rests"
+
+
+def test_a_policy_that_stands_for_a_moment_keeps_no_driver_waiting():
+    driver = Driver([0, 1], plays_chunks=True)
+    bench = Bench(driver)
+    bench.give(np.concatenate([np.zeros((10, 1)), ramp(30)]))
+    bench.run(6)
+    bench.give(np.concatenate([np.zeros((4, 1)), ramp(30)]), seq=2)
+    bench.run(1)
+    assert bench.state.player.step == 7 and len(driver.sent) == 2

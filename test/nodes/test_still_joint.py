@@ -44,7 +44,7 @@ def test_no_chunk_is_made_while_it_is_elsewhere(ros, tmp_path, policy, monkeypat
             camera.publish(image)
 
         robot.node.create_timer(0.05, picture)
-        robot.start(max_velocity=[1000.0])
+        robot.start(makes_chunks=False, max_velocity=[1000.0])
         robot.pose[1] = 0.01
         parameters = {
             "joints": JOINTS,
