@@ -65,6 +65,7 @@ class Bench:
         free = np.full(A, np.inf)
         self.controller = Controller(LIMITS, 0, Guards(("a", "b"), LIMITS, free, free, DT))
         self.pose, self.problem, self.obstacle = np.zeros(A), "", ""
+        self.now_ns = 10**9
         self.gate = Gate(
             self.node, self.controller, threading.Lock(), [self.driver],
             pose=self.arm, obstacle=lambda: self.obstacle, epoch=7, latch=self.latch, **options,
@@ -72,10 +73,11 @@ class Bench:
         self.ticks(7)
 
     def arm(self):
-        return Arm(self.pose, np.ones(A, np.int64), self.problem)
+        return Arm(self.pose, np.full(A, self.now_ns), self.problem)
 
     def ticks(self, count=1):
         for _ in range(count):
+            self.now_ns += round(DT * 1e9)
             self.controller.tick(Inputs(arm=self.arm()))
             self.gate.after_tick()
             if self.controller.state.target is not None:
