@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.handoff.errors import HandoffError
@@ -11,9 +13,11 @@ from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
 
+T = TypeVar("T")
+
 _RETRY_S = 0.2
 _READY_S = 2.0
-"""rtc_inference looks at its inputs twice a second while the gate is closed."""
+"""rtc_inference looks at its inputs at least once a second, but for while the policy runs."""
 _NEVER_NS = 1
 
 
@@ -53,39 +57,48 @@ class ChunkInput:
 
     def missing(self) -> str:
         """Say why no chunk could come now; "" where one could. Safe to call from any thread."""
-        ring = self._ring
-        if self._problem:
-            return self._problem
-        if ring is None:
-            return (
-                f"no rtc_inference: there is no {self._name} in shared memory (not started, not "
-                "activated, or another handoff_name)"
-            )
-        with contextlib.suppress(HandoffError):  # the tick let go of it meanwhile
-            said_ns, process = ring.ready_ns, f"rtc_inference (process {ring.writer_pid})"
-            if ring.writer_left:
-                return f"{process} has ended or was deactivated"
-            age_s = (time.monotonic_ns() - said_ns) * 1e-9
-            if said_ns and age_s > _READY_S:
-                since = "yet" if said_ns == _NEVER_NS else f"for {age_s:.1f} s"
-                return (
-                    f"{process} couldn't make a chunk {since}: it has ended, or a camera or a "
-                    "joint state is missing (see rtc_inference: inference in /diagnostics)"
-                )
-        return ""
+        absent = (
+            f"no rtc_inference: there is no {self._name} in shared memory (not started, not "
+            "activated, or another handoff_name)"
+        )
+        said = self._problem or self._of_the_ring(_hindrance)
+        return (self._problem or absent) if said is None else said
 
     def report(self) -> Report:
-        """Say whether there is a ring, and whether it fits."""
-        ring = self._ring
-        if self._problem:
-            return Report(ERROR, self._problem)
-        if ring is None:
+        """Say whether there is a ring, and whether it fits. Safe to call from any thread."""
+        values = self._of_the_ring(
+            lambda ring: {"ring": ring.path, "H": ring.spec.horizon, "epoch": ring.epoch}
+        )
+        if problem := self._problem:
+            return Report(ERROR, problem)
+        if values is None:
             return Report(WARN, "no inference node yet: the ring is absent")
-        values = {"ring": ring.path, "H": ring.spec.horizon, "epoch": ring.epoch}
         return Report(OK, "attached", values)
+
+    def _of_the_ring(self, say: Callable[[ChunkRing], T]) -> T | None:
+        """Return what is said of the ring, None without one; the tick may let go of it in that."""
+        while (ring := self._ring) is not None:
+            with contextlib.suppress(HandoffError):
+                return say(ring)
+        return None
 
     def close(self) -> None:
         """Let go of the ring."""
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
+        ring, self._ring = self._ring, None
+        if ring is not None:
+            ring.close()
+
+
+def _hindrance(ring: ChunkRing) -> str:
+    """Say why the ring's writer can't make a chunk; "" where it could."""
+    process, said_ns = f"rtc_inference (process {ring.writer_pid})", ring.ready_ns
+    if ring.writer_left:
+        return f"{process} has ended or was deactivated"
+    age_s = (time.monotonic_ns() - said_ns) * 1e-9
+    if not said_ns or age_s <= _READY_S:
+        return ""
+    since = "yet" if said_ns == _NEVER_NS else f"for {age_s:.1f} s"
+    return (
+        f"{process} couldn't make a chunk {since}: it has ended, or a camera or a "
+        "joint state is missing (see rtc_inference: inference in /diagnostics)"
+    )

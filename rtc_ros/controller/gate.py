@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
@@ -19,9 +20,12 @@ from rtc_ros.handoff.segment import next_epoch
 
 _LATCHED = "the stop is latched: call ~/clear when it is safe to move, then ~/start"
 _RESTARTING = "the arm is braked to rest, then started again"
+_LOOK_S = 0.05
+"""How often a gate that is to open by itself looks whether it may."""
 _RESTS_WITHIN_S = 1.0
 """An arm that is braked stands by then; one that doesn't is moved by somebody, or not seen."""
 _BRAKING = "the arm is still being braked to rest: call ~/start again in a moment"
+_STARTED = "started from the measured pose; waiting for the first chunk"
 _DRY_RUN = "dry run: nothing is sent to any driver"
 
 
@@ -39,6 +43,8 @@ class Gate:
         epoch: of the process; each run of the step count gets a later one.
         latch: where a latched stop is remembered.
         when_ready: open as soon as all that is there.
+        first_chunk_ticks: so long an open gate waits for its first chunk, whatever holds it
+            meanwhile; 0: for ever.
         dry_run: said in each answer.
     """
 
@@ -54,6 +60,7 @@ class Gate:
         epoch: int,
         latch: LatchFile,
         when_ready: bool = False,
+        first_chunk_ticks: int = 0,
         dry_run: bool = False,
     ) -> None:
         self.when_ready = when_ready
@@ -65,8 +72,10 @@ class Gate:
         self._obstacle = obstacle
         self._epoch = epoch
         self._latch = latch
+        self._first_chunk_ticks = first_chunk_ticks
         self._dry_run = dry_run
         self._restart = False
+        self._waited_ticks = 0
         self._rests_since_s = 0.0
         self._ending = False
         for name, act in {
@@ -77,6 +86,9 @@ class Gate:
             "~/clear": self._on_clear,
         }.items():
             node.create_service(Trigger, name, self._answering(act))
+        # Not by the tick: what keeps a gate closed is asked of the middleware.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._looks = node.create_timer(_LOOK_S, self.open_if_due, clock=steady)
 
     # ------------------------------------------------------------------- by the node
 
@@ -88,26 +100,38 @@ class Gate:
         with self._lock:
             problem = self._open(obstacle)
         if not problem:
-            self._log.info("started from the measured pose; waiting for the first chunk")
+            self._log.info(_STARTED)
         return problem
 
-    def open_if_ready(self) -> None:
-        """Open the gate if that was asked for and all is there that it takes."""
-        if self.when_ready and self._mode is Mode.STOPPED and not self.start():
-            self.when_ready = False
+    def open_if_due(self) -> None:
+        """Open the gate where a reset or ``when_ready`` asked for it and all is there it takes."""
+        if not (self.when_ready or self._restart):
+            self._looks.cancel()
+            return
+        obstacle = self._obstacle()
+        with self._lock:
+            before, problem = self._epoch, ""
+            if self._restart:
+                problem = self._begin_again(obstacle)
+            elif self.when_ready:
+                self._open(obstacle)
+            opened = self._epoch != before
+        if problem:
+            self._log.error(f"reset: not started again: {problem}")
+        if opened:
+            self._log.info(_STARTED)
 
     def after_tick(self) -> None:
-        """Begin the run that a reset asked for, once the arm stands; within the lock."""
-        if self._restart and self._controller.state.stopped and self._rests:
-            now = time.monotonic()
-            self._rests_since_s = self._rests_since_s or now
-            problem = self._open()
-            waits = now - self._rests_since_s < _RESTS_WITHIN_S
-            if problem and self._controller.still_moves and waits:
-                return  # it comes to rest a little after its last command
-            self._restart = False
-            if problem:
-                self._log.error(f"reset: not started again: {problem}")
+        """Close a gate that has waited too long for its first chunk; within the lock."""
+        state = self._controller.state
+        if state.stopped or state.player.current is not None:
+            return
+        self._waited_ticks += 1
+        if 0 < self._first_chunk_ticks <= self._waited_ticks:
+            held = f" (it was held: {state.problem})" if state.problem else ""
+            what = "chunk came" if state.player.waiting is None else "motion began"
+            late = f"no {what} within {self._first_chunk_ticks} steps of ~/start{held}"
+            self._controller.close(f"{late}: call it again")
 
     def give_up(self, problem: str) -> None:
         """Close the gate because of a defect; within the lock."""
@@ -127,7 +151,7 @@ class Gate:
 
     # ------------------------------------------------------------------ under the lock
 
-    def _open(self, obstacle: str = "") -> str:
+    def _open(self, obstacle: str) -> str:
         controller = self._controller
         if self._ending:
             return "the controller is ending"
@@ -142,6 +166,20 @@ class Gate:
         if not problem:
             self._epoch = next_epoch(self._epoch)
             controller.start(self._epoch, arm.pose)
+            self.when_ready, self._waited_ticks = False, 0
+        return problem
+
+    def _begin_again(self, obstacle: str) -> str:
+        """Begin the run that a reset asked for, once the arm stands; return why it never will."""
+        if not (self._controller.state.stopped and self._rests):
+            return ""
+        now = time.monotonic()
+        self._rests_since_s = self._rests_since_s or now
+        problem = self._open(obstacle)
+        waits = now - self._rests_since_s < _RESTS_WITHIN_S
+        if problem and self._controller.still_moves and waits:
+            return ""  # it comes to rest a little after its last command
+        self._restart = False
         return problem
 
     def _stop(self, latch: bool = False) -> None:
@@ -216,7 +254,8 @@ class Gate:
         return True, message
 
     def _on_reset(self) -> tuple[bool, str]:
-        """Begin a new count of steps; goes on moving if it was."""
+        """Begin a new count of steps; goes on moving if it was, and if ``start`` may."""
+        obstacle = self._obstacle()
         with self._lock:
             if self._mode is Mode.LATCHED:
                 return False, _LATCHED
@@ -225,8 +264,12 @@ class Gate:
             if self._controller.state.stopped:
                 return True, "reset; stopped"
             self._stop()
-            if not self._rests or self._controller.still_moves:
+            if not obstacle and (not self._rests or self._controller.still_moves):
                 self._restart, self._rests_since_s = True, 0.0
+                self._looks.reset()
                 return True, _RESTARTING
-            problem = self._open()
-        return not problem, problem or "reset and started again"
+            problem = obstacle or self._open(obstacle)
+            stopped = self._stopped_after()
+        if problem:
+            return False, f"{stopped}; not started again: {problem}"
+        return True, "reset and started again"

@@ -12,7 +12,6 @@ import traceback
 from typing import Any
 
 import numpy as np
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from rtc_ros.controller.chunk_input import ChunkInput
@@ -59,12 +58,7 @@ class ControllerNode(Node):
 
         limits = self._limits(p)
         soft_start_ticks = round(p["soft_start"] / self._period_s)
-        self._controller = Controller(
-            limits,
-            soft_start_ticks,
-            self._watching(p, limits),
-            round(p["first_chunk_timeout"] / self._period_s),
-        )
+        self._controller = Controller(limits, soft_start_ticks, self._watching(p, limits))
         self._hear_the_arm(p, limits)
         groups = read_groups(self, p["command_groups"], self._joints)
         self._groups = [
@@ -86,10 +80,8 @@ class ControllerNode(Node):
             epoch=self._cursor.epoch,
             latch=latch,
             when_ready=p["start_when_ready"],
+            first_chunk_ticks=round(p["first_chunk_timeout"] / self._period_s),
             dry_run=self._dry_run,
-        )
-        self._opening = self.create_timer(
-            0.05, self._open_when_ready, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
         self._ticker = self._made_ticker(p)
         self._control = ControlTick(
@@ -243,12 +235,6 @@ class ControllerNode(Node):
     def _obstacle(self) -> str:
         """Say why nothing may be commanded, or nothing could come that might be."""
         return ("" if self._dry_run else self._watch.obstacle()) or self._chunks.missing()
-
-    def _open_when_ready(self) -> None:
-        if self._gate.when_ready:
-            self._gate.open_if_ready()
-        else:
-            self._opening.cancel()
 
     def _report_tick(self) -> Report:
         simulated = self.get_parameter("use_sim_time").value

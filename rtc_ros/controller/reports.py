@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from rclpy.time import Time
@@ -16,6 +17,7 @@ from rtc_ros.controller.tick import Done
 from rtc_ros.controller.ticker import DeadlineTicker, TimerTicker
 from rtc_ros.core.controller import Controller, ControllerSettings, ControllerState, settled
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.guards import FOLLOWS_WITHIN_S
 from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
 from rtc_ros.ros.joint_input import JointInput
 from rtc_ros.ros.provenance import executed_message, swap_message
@@ -48,7 +50,7 @@ class MotionReports:
         """Return the present report."""
         settings, state = self._controller.settings, self._controller.state
         report = motion_report(settings, state, self._joints.not_finite, self._dry_run)
-        held = bool(state.problem) or state.mode is Mode.STARVED
+        held = bool(state.problem) or state.mode in (Mode.STARVED, Mode.FAULT)
         # A number that grows is no news.
         told = re.sub(r"\b\d+\.\d+\b", "", report.message) if held else ""
         faults = state.counts.get("faults", 0)
@@ -72,6 +74,8 @@ def motion_report(
     if state.problem:
         level = ERROR
         message = f"stopped: {state.problem}" if mode is Mode.STOPPED else state.problem
+    elif begins := _not_begun(settings, state):
+        level, message = WARN, begins
     if state.stopped and not settled(settings, state):
         message = f"braking to rest; {message}"
     if dry_run:
@@ -92,6 +96,34 @@ def motion_report(
     if state.last_problem:
         values["last fault"] = state.last_problem
     return Report(level, message, values)
+
+
+def _not_begun(settings: ControllerSettings, state: ControllerState) -> str:
+    """Say what motion waits for that has a row to begin with; "" where it waits for a row."""
+    guards, watched, target = settings.guards, state.watched, state.target
+    if guards is None or target is None or state.mode not in (Mode.STARVED, Mode.FAULT):
+        return ""
+    if state.player.tick()[1].action is None:
+        return ""
+    if not watched.seen:
+        return f"held, with a chunk to go on with: {guards.moves(watched)}"
+    arm = watched.seen[-1]
+    way = np.abs(guards.beside(watched, arm, target) - target)
+    worst = int(np.argmax(way))
+    still = arm.received_ns <= state.rest_ns + round(FOLLOWS_WITHIN_S * 1e9)
+    if not settled(settings, state):
+        lacks = "its commands are braked to rest first"
+    elif still.any():
+        lacks = (
+            f"the joint state of {guards.joints[int(np.argmax(still))]} has to come that is "
+            f"{FOLLOWS_WITHIN_S:g} s younger than its last command"
+        )
+    else:
+        lacks = guards.moves(watched) or "it goes on now"
+    return (
+        f"held, with a chunk to go on with: {guards.joints[worst]} gave way by {way[worst]:.3g}, "
+        f"and motion goes on beside an arm that stands: {lacks}"
+    )
 
 
 class ExecutedReports:

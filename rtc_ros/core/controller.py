@@ -53,8 +53,6 @@ class ControllerSettings:
     limits: JointLimits
     soft_start_ticks: int = 0
     guards: Guards | None = None
-    first_chunk_ticks: int = 0
-    """So long the gate stays open without a first chunk; 0: for ever."""
     window: int = field(init=False)
     """Rows in each command: the jerk limit's mean."""
 
@@ -351,9 +349,8 @@ class Controller:
         limits: JointLimits,
         soft_start_ticks: int = 0,
         guards: Guards | None = None,
-        first_chunk_ticks: int = 0,
     ) -> None:
-        self.settings = ControllerSettings(limits, soft_start_ticks, guards, first_chunk_ticks)
+        self.settings = ControllerSettings(limits, soft_start_ticks, guards)
         self.state = stopped(self.settings)
 
     def start(self, epoch: int, measured: np.ndarray) -> None:
@@ -466,9 +463,6 @@ def _play(
     player, played = state.player.tick(swaps=swaps)
     before = state
     if played.action is None:
-        if 0 < settings.first_chunk_ticks <= player.held_ticks and player.current is None:
-            late = f"no chunk came within {settings.first_chunk_ticks} steps of ~/start"
-            return _hold(settings, _closed(state, f"{late}: call it again"))
         mode = Mode.WAITING if player.current is None else Mode.STARVED
         held = changed(state, mode=mode, player=player)
         return _hold(settings, _counted(held, f"ticks held: {mode.name.lower()}"), played)

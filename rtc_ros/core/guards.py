@@ -21,8 +21,11 @@ STALL_S = 0.1
 """After the process stood still for longer, joint states from before count no more."""
 STANDS_S = 0.1
 """An arm that goes by more than a velocity step in this time moves; motion begins at rest only."""
-_FORGET_S = 1.0
-"""The arm's own lag is the largest of about this long."""
+STANDS_SHARE = 1 / 500
+"""Less than this share of a joint's range, or of its turn, is no motion: encoders of 10 bits and
+more flicker between two of their steps, which may be more than a slow joint's velocity step."""
+_WINDOW_S = 0.5
+"""The arm's own lag is the largest of the present window of motion and of the one before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +57,22 @@ class Watched:
     """What the guards remember from tick to tick.
 
     ``lag`` float64[A] is the arm's own: its largest distance from the commands of late, while it
-    moved; None before any command. ``poses`` are the last trusted ones, ``STANDS_S`` of them.
+    moved; None before any command. It is the largest of ``lags`` float64[2, A], of the window of
+    motion before and of the present one, which is ``lag_ticks`` old.
+    ``seen`` are the last trusted ones that brought news, as many as it takes for each joint's to
+    be ``STANDS_S`` apart.
     ``lost_ticks`` counts ticks in which it was elsewhere, ``unseen_ticks`` those of them in a row
     in which no joint was heard of.
     """
 
     lag: np.ndarray | None = None
+    lags: np.ndarray | None = None
+    lag_ticks: int = 0
     received_ns: np.ndarray | None = None
     lost_ticks: int = 0
     distrust_before_ns: int = 0
     unheard_before_ns: int = 0
-    poses: tuple[np.ndarray, ...] = ()
+    seen: tuple[Arm, ...] = ()
     unseen_ticks: int = 0
 
 
@@ -87,13 +95,18 @@ class Guards:
     following_tolerance: np.ndarray
     period_s: float
     patience: int = field(init=False)
-    _kept: int = field(init=False)
-    _forget: float = field(init=False)
+    _unseen_most: int = field(init=False)
+    _window: int = field(init=False)
+    _stands: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
+        limits = self.limits
+        turn_or_range = np.where(limits.turn > 0, limits.turn, limits.upper - limits.lower)
+        floor = np.where(np.isfinite(turn_or_range), STANDS_SHARE * turn_or_range, 0.0)
         object.__setattr__(self, "patience", round(FOLLOWS_WITHIN_S / self.period_s))
-        object.__setattr__(self, "_kept", max(1, round(STANDS_S / self.period_s)) + 1)
-        object.__setattr__(self, "_forget", float(np.exp(-self.period_s / _FORGET_S)))
+        object.__setattr__(self, "_unseen_most", max(1, round(STANDS_S / self.period_s)) + 1)
+        object.__setattr__(self, "_window", max(1, round(_WINDOW_S / self.period_s)))
+        object.__setattr__(self, "_stands", np.maximum(limits.max_step, floor))
 
     def judge(
         self, watched: Watched, arm: Arm, command: np.ndarray | None, moving: bool
@@ -104,30 +117,30 @@ class Guards:
         that was a row of a chunk.
         """
         if arm.problem:
-            return changed(watched, poses=(), lost_ticks=0), Verdict(hold=arm.problem)
+            return changed(watched, seen=(), lost_ticks=0), Verdict(hold=arm.problem)
         if (arm.received_ns < watched.distrust_before_ns).any():
             late = self.joints[int(np.argmin(arm.received_ns))]
-            return changed(watched, poses=()), Verdict(
+            return changed(watched, seen=()), Verdict(
                 hold=f"this process stood still: waiting for the joint state of {late} since then"
             )
         if (arm.received_ns < watched.unheard_before_ns).any():
             # The arm went on with its command, and is seen where it was: nothing says it didn't.
-            return changed(watched, poses=()), GOOD
-        poses = (*watched.poses, arm.pose)[-self._kept :]
+            return changed(watched, seen=()), GOOD
+        watched = changed(watched, seen=_seen(watched.seen, arm))
         if command is None:
-            return changed(watched, poses=poses, lag=None, lost_ticks=0), GOOD
+            return changed(watched, lag=None, lost_ticks=0), GOOD
         error = np.abs(self.limits.nearest(arm.pose, command) - command)
         # Before it was seen moving it has none that would be known.
         known = np.zeros(len(error)) if watched.lag is None else watched.lag
         if not moving and (moved := self._moved(error, known)):
             # Not at once: right after the motion the arm may not have come to its command yet.
-            watched = self._lost(watched, arm, poses)
+            watched = self._lost(watched, arm)
             close = f"{moved}; call ~/start" if watched.lost_ticks > self.patience else ""
             return watched, Verdict(moved, close)
         beyond = error - self.following_tolerance * (0.5 if watched.lost_ticks else 1.0)
         worst = int(np.argmax(beyond))
         if beyond[worst] > 0:
-            watched = self._lost(watched, arm, poses)
+            watched = self._lost(watched, arm)
             sentence = (
                 f"{self.joints[worst]} is {error[worst]:.3g} from its command and doesn't follow "
                 f"(following_tolerance is {self.following_tolerance[worst]:g}): its driver's "
@@ -135,23 +148,22 @@ class Guards:
             )
             lasts = watched.lost_ticks > self.patience
             return watched, Verdict(sentence, f"{sentence}; call ~/start" if lasts else "")
-        lag = self._lag(watched, error, arm.received_ns) if moving else watched.lag
-        return changed(
-            watched, lag=lag, received_ns=arm.received_ns, lost_ticks=0, poses=poses,
-            unseen_ticks=0,
-        ), GOOD  # fmt: skip
+        if moving:
+            watched = self._lagging(watched, error, arm.received_ns)
+        seen = changed(watched, received_ns=arm.received_ns, lost_ticks=0, unseen_ticks=0)
+        return seen, GOOD
 
-    def _lost(self, watched: Watched, arm: Arm, poses: tuple[np.ndarray, ...]) -> Watched:
+    def _lost(self, watched: Watched, arm: Arm) -> Watched:
         """Count a tick in which the arm is elsewhere, where it was seen anew in it."""
         before = watched.received_ns
         news = before is None or bool((arm.received_ns != before).any())
         unseen = 0 if news else watched.unseen_ticks + 1
         # Not while nobody sees it: commands run away from joint states that stay out, too.
-        ticks = watched.lost_ticks + 1 if unseen <= self._kept else max(watched.lost_ticks, 1)
+        counts = unseen <= self._unseen_most
+        ticks = watched.lost_ticks + 1 if counts else max(watched.lost_ticks, 1)
         return changed(
-            watched, poses=poses, received_ns=arm.received_ns, lost_ticks=ticks,
-            unseen_ticks=unseen,
-        )  # fmt: skip
+            watched, received_ns=arm.received_ns, lost_ticks=ticks, unseen_ticks=unseen
+        )
 
     def _moved(self, error: np.ndarray, lag: np.ndarray) -> str:
         """Say which joint stands elsewhere than the last command left it; "" where none does."""
@@ -167,13 +179,19 @@ class Guards:
             f"{self.resume_tolerance[worst]:g}): the arm was moved"
         )
 
-    def _lag(self, watched: Watched, error: np.ndarray, received_ns: np.ndarray) -> np.ndarray:
+    def _lagging(self, watched: Watched, error: np.ndarray, received_ns: np.ndarray) -> Watched:
         """Learn the arm's own lag from joints that were seen: an unseen one isn't behind."""
         if watched.lag is None or watched.received_ns is None:
-            return error
-        lag: np.ndarray = watched.lag * self._forget
+            lags = np.array([np.zeros_like(error), error])
+            return changed(watched, lag=error, lags=lags, lag_ticks=1)
+        assert watched.lags is not None, "it is set where lag is"
+        (before, present), ticks = watched.lags, watched.lag_ticks
+        if ticks >= self._window:
+            before, present, ticks = present, np.zeros_like(present), 0
         news = received_ns != watched.received_ns
-        return np.where(news, np.maximum(error, lag), lag)
+        present = np.where(news, np.maximum(error, present), present)
+        lags = np.array([before, present])
+        return changed(watched, lag=lags.max(axis=0), lags=lags, lag_ticks=ticks + 1)
 
     def beside(self, watched: Watched, arm: Arm, command: np.ndarray) -> np.ndarray:
         """Return where motion begins again after a hold, [A].
@@ -190,15 +208,24 @@ class Guards:
 
     def moves(self, watched: Watched) -> str:
         """Say that the arm isn't known to stand still; "" where it is."""
-        if len(watched.poses) < self._kept:
+        if not watched.seen:
             return f"the arm hasn't been seen standing still for {STANDS_S:g} s: try again"
-        way = np.abs(self.limits.nearest(watched.poses[-1], watched.poses[0]) - watched.poses[0])
-        worst = int(np.argmax(way - self.limits.max_step))
-        if way[worst] <= self.limits.max_step[worst]:
+        last = watched.seen[-1]
+        span_s = (last.received_ns - watched.seen[0].received_ns) * 1e-9
+        if (span_s < STANDS_S).any():
+            late = self.joints[int(np.argmin(span_s))]
+            return (
+                f"the arm hasn't been seen standing still for {STANDS_S:g} s: the joint states "
+                f"of {late} tell of {span_s.min():.2g} s: try again"
+            )
+        poses = [self.limits.nearest(arm.pose, last.pose) for arm in watched.seen]
+        way = np.ptp(poses, axis=0)
+        worst = int(np.argmax(way - self._stands))
+        if way[worst] <= self._stands[worst]:
             return ""
         return (
-            f"{self.joints[worst]} still moves: {way[worst]:.3g} in the last {STANDS_S:g} s, more "
-            f"than a step of {self.limits.max_step[worst]:.3g}: wait until the arm stands"
+            f"{self.joints[worst]} still moves: {way[worst]:.3g} in the last {span_s[worst]:.2g} "
+            f"s, more than {self._stands[worst]:.3g}: wait until the arm stands"
         )
 
     def after_a_stall(self, watched: Watched, seconds: float, now_ns: int) -> Watched:
@@ -209,9 +236,7 @@ class Guards:
         """
         if seconds <= STALL_S:
             return watched
-        return changed(
-            watched, distrust_before_ns=now_ns + round(2e9 * self.period_s), poses=()
-        )
+        return changed(watched, distrust_before_ns=now_ns + round(2e9 * self.period_s), seen=())
 
     def unheard(self, watched: Watched, seconds: float, now_ns: int) -> Watched:
         """Remember the same where the arm went on along what it was sent meanwhile.
@@ -220,4 +245,15 @@ class Guards:
         """
         if seconds <= STALL_S:
             return watched
-        return changed(watched, unheard_before_ns=now_ns + round(2e9 * self.period_s), poses=())
+        return changed(watched, unheard_before_ns=now_ns + round(2e9 * self.period_s), seen=())
+
+
+def _seen(seen: tuple[Arm, ...], arm: Arm) -> tuple[Arm, ...]:
+    """Append what brought news; drop what isn't needed to see each joint for ``STANDS_S``."""
+    if seen and (arm.received_ns == seen[-1].received_ns).all():
+        return seen
+    seen = (*seen, arm)
+    enough_ns = arm.received_ns - round(STANDS_S * 1e9)
+    while len(seen) > 2 and (seen[1].received_ns <= enough_ns).all():
+        seen = seen[1:]
+    return seen

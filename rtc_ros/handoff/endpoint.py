@@ -136,8 +136,7 @@ class Endpoint(Generic[T]):
         """End this side. The file stays, for readers and for the next writer's ``inherited``."""
         if self._writer_side is not None:
             self._writer_side.close()
-        if self._reader_side is not None:
-            self._reader_side.release()
+        # A reader's mapping goes with it: another thread may still look at it.
         self._writer_side = self._reader_side = None
 
     def unlink(self) -> None:
@@ -152,14 +151,16 @@ class Endpoint(Generic[T]):
         return side.header
 
     def _writer(self) -> SegmentWriter:
-        if self._writer_side is None:
+        side = self._writer_side
+        if side is None:
             raise HandoffError(f"this process doesn't write {self.path} (now): create it first")
-        return self._writer_side
+        return side
 
     def _reader(self) -> SegmentReader:
-        if self._reader_side is None:
+        side = self._reader_side  # another thread may close it
+        if side is None:
             raise HandoffError(f"this object doesn't read {self.path} (now): attach one first")
-        return self._reader_side
+        return side
 
     def __enter__(self: Self) -> Self:
         return self

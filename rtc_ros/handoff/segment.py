@@ -149,11 +149,8 @@ def _inherit(record: Record, path: str, spec: HandoffSpec) -> tuple[Slot | None,
         reader = SegmentReader(record, path, spec)
     except HandoffError:
         return None, 0
-    try:
-        whole = reader.all()
-        return (whole[-1] if whole else None), reader.header.epoch
-    finally:
-        reader.release()
+    whole = reader.all()
+    return (whole[-1] if whole else None), reader.header.epoch
 
 
 def _retire(path: str) -> None:

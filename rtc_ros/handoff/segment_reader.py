@@ -28,7 +28,10 @@ order, arrays over bytes of their own"""
 
 
 class SegmentReader:
-    """A reader of a segment; it follows the name to the segments of later writers."""
+    """A reader of a segment; it follows the name to the segments of later writers.
+
+    The mapping goes with the last reference to it. The file stays: it is the writer's.
+    """
 
     def __init__(
         self,
@@ -133,10 +136,6 @@ class SegmentReader:
     def ready_ns(self) -> int:
         """When the writer last said that it could make something (CLOCK_MONOTONIC); 0: never."""
         return int(self._memory.ready_ns[0])
-
-    def release(self) -> None:
-        """Unmap. The file stays: it is the writer's."""
-        del self._memory
 
 
 class SegmentMemory:

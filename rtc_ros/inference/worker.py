@@ -27,6 +27,8 @@ _RETRY_S = 0.2
 _CURSOR_STALE_PERIODS = 25
 _LOOK_S = 0.5
 """How often the inputs are looked at while nothing is asked for."""
+_LOOK_MOVING_S = 1.0
+"""The same while the arm moves: where chunks are asked for more often, by those looks alone."""
 
 
 class InferenceWorker:
@@ -79,7 +81,7 @@ class InferenceWorker:
         self._on_chunk = on_chunk
         # Never unknown: with it and its observation a recorded chunk can be made again.
         self._seed = secrets.randbits(31) if seed is None else seed
-        self._look_due_s = 0.0
+        self._looked_at_s = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -125,7 +127,7 @@ class InferenceWorker:
         if request is None:
             self._await_turn(cursor.mode)
             return _POLL_S
-        gathered, problem = self._source.gather(self._task())
+        gathered, problem = self._look()
         if gathered is None:
             self._wait_for(problem)
             return 10 * _POLL_S
@@ -144,15 +146,24 @@ class InferenceWorker:
         """Say whose turn it is; while the gate is closed also what a chunk would lack."""
         problem = ""
         if mode in (Mode.STOPPED, Mode.LATCHED):
-            if time.monotonic() < self._look_due_s:
+            if time.monotonic() < self._looked_at_s + _LOOK_S:
                 return
-            self._look_due_s = time.monotonic() + _LOOK_S
-            gathered, problem = self._source.gather(self._task())
-            if gathered is not None:
-                self._ring.say_ready(time.monotonic_ns())
+            gathered, problem = self._look()
             self.odd_pose = "" if gathered is None else self._source.odd(gathered.observation)
+        elif time.monotonic() > self._looked_at_s + _LOOK_MOVING_S:
+            self._look()
         turn = f"its turn (the controller is {mode.name})"
         self._wait_for(f"{problem}, and for {turn}" if problem else turn, hindered=bool(problem))
+
+    def _look(self) -> tuple[Gathered | None, str]:
+        """Gather an observation; tell the controller that a chunk could be made of it."""
+        gathered, problem = self._source.gather(self._task())
+        self._looked_at_s = time.monotonic()
+        if gathered is not None:
+            # Nobody looks while the policy runs: it is believed for as long as it ran last.
+            runs_ns = round(self.last_duration_s * 1e9)
+            self._ring.say_ready(time.monotonic_ns() + runs_ns)
+        return gathered, problem
 
     def _wait_for(self, what: str, *, hindered: bool = True) -> None:
         self.waiting_for, self.hindered = what, hindered

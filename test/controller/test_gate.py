@@ -28,15 +28,30 @@ class Log:
     warning = error = info
 
 
+class Timer:
+    def __init__(self, act):
+        self.act, self.runs = act, True
+
+    def reset(self):
+        self.runs = True
+
+    def cancel(self):
+        self.runs = False
+
+
 class Node:
     def __init__(self):
-        self.log, self.services = Log(), {}
+        self.log, self.services, self.timer = Log(), {}, None
 
     def get_logger(self):
         return self.log
 
     def create_service(self, _, name, act):
         self.services[name.removeprefix("~/")] = act
+
+    def create_timer(self, _, act, clock):
+        self.timer = Timer(act)
+        return self.timer
 
 
 class Latch:
@@ -60,11 +75,12 @@ class Driver:
 
 
 class Bench:
-    def __init__(self, latch=None, **options):
+    def __init__(self, latch=None, problem="", **options):
         self.node, self.latch, self.driver = Node(), latch or Latch(), Driver()
         free = np.full(A, np.inf)
         self.controller = Controller(LIMITS, 0, Guards(("a", "b"), LIMITS, free, free, DT))
-        self.pose, self.problem, self.obstacle = np.zeros(A), "", ""
+        self.pose, self.problem, self.obstacle = np.zeros(A), problem, ""
+        self.now_ns = 10**9
         self.gate = Gate(
             self.node, self.controller, threading.Lock(), [self.driver],
             pose=self.arm, obstacle=lambda: self.obstacle, epoch=7, latch=self.latch, **options,
@@ -72,12 +88,15 @@ class Bench:
         self.ticks(7)
 
     def arm(self):
-        return Arm(self.pose, np.ones(A, np.int64), self.problem)
+        return Arm(self.pose, np.full(A, self.now_ns), self.problem)
 
     def ticks(self, count=1):
         for _ in range(count):
+            self.now_ns += round(DT * 1e9)
             self.controller.tick(Inputs(arm=self.arm()))
             self.gate.after_tick()
+            if self.node.timer.runs:
+                self.node.timer.act()
             if self.controller.state.target is not None:
                 self.pose = self.controller.state.target
 
@@ -86,7 +105,8 @@ class Bench:
         return answer.success, answer.message
 
     def move(self):
-        assert self.call("start") == (True, "started")
+        if self.mode is Mode.STOPPED:
+            assert self.call("start") == (True, "started")
         chunk = ActionChunk(np.arange(1, 61)[:, None] * 0.015 * np.ones(A), 0, self.epoch)
         self.controller.offer(chunk)
         self.ticks(12)
@@ -202,17 +222,113 @@ def test_a_reset_waits_no_longer_for_an_arm_that_is_not_seen_at_rest(monkeypatch
     assert bench.mode is Mode.STOPPED
 
 
+@pytest.mark.parametrize("moving", [True, False], ids=["moving", "waiting"])
+@pytest.mark.parametrize(
+    "obstacle", ["/teleop publishes on /arm too: stop it first", "nobody listens on /arm"]
+)
+def test_a_reset_asks_what_start_asks(obstacle, moving):
+    bench = Bench()
+    bench.move() if moving else bench.call("start")
+    bench.obstacle = obstacle
+    success, said = bench.call("reset")
+    assert not success and said.startswith("stopped after ")
+    assert said.endswith(f"; not started again: {obstacle}")
+    bench.obstacle = ""
+    bench.ticks(60)
+    assert bench.mode is Mode.STOPPED, "what it was told stays true"
+
+
+def test_a_reset_asks_again_once_the_arm_rests():
+    bench = Bench()
+    bench.move()
+    assert bench.call("reset")[0]
+    bench.ticks(1)
+    bench.obstacle = "/teleop publishes on /arm too: stop it first"
+    bench.ticks(60)
+    assert bench.mode is Mode.STOPPED
+    assert bench.node.log.lines[-1] == f"reset: not started again: {bench.obstacle}"
+
+
+def test_a_stop_ends_what_a_reset_began():
+    bench = Bench()
+    bench.move()
+    bench.call("reset")
+    bench.call("stop")
+    bench.ticks(60)
+    assert bench.mode is Mode.STOPPED and not bench.node.timer.runs
+
+
+def test_nothing_looks_whether_it_may_open_while_nobody_asked_for_that():
+    bench = Bench()
+    bench.ticks(1)
+    assert not bench.node.timer.runs
+    bench.move()
+    bench.call("reset")
+    assert bench.node.timer.runs
+
+
+@pytest.mark.parametrize("held", [0, 10, 25])
+def test_a_gate_that_waits_too_long_for_its_first_chunk_closes_itself(held):
+    """Whatever holds it meanwhile: a fault that passes later would move a surprised arm."""
+    bench = Bench(first_chunk_ticks=25)
+    assert bench.call("start")[0]
+    bench.problem = "the joint state of a is 0.50 s old" if held else ""
+    bench.ticks(held)
+    bench.problem = bench.problem if held == 25 else ""
+    bench.ticks(24 - held)
+    assert not bench.controller.state.stopped or held == 25
+    bench.ticks(1)
+    assert bench.mode is Mode.STOPPED
+    said = bench.controller.state.problem
+    assert said.startswith("no chunk came within 25 steps of ~/start")
+    assert ("a is 0.50 s old" in said) == (held == 25) and said.endswith(": call it again")
+    bench.problem = ""
+    bench.ticks(7)
+    assert bench.call("start")[0], "and counts anew"
+    bench.ticks(20)
+    assert bench.mode is Mode.WAITING
+
+
+def test_a_chunk_that_a_fault_holds_back_begins_no_motion_later():
+    bench = Bench(first_chunk_ticks=25)
+    assert bench.call("start")[0]
+    bench.problem = "the joint state of a is 0.50 s old"
+    bench.ticks(2)
+    bench.controller.offer(ActionChunk(np.ones((60, A)), 0, bench.epoch))
+    bench.ticks(23)
+    assert bench.controller.state.problem.startswith("no motion began within 25 steps of ~/start")
+    bench.problem = ""
+    bench.ticks(20)
+    assert bench.mode is Mode.STOPPED and bench.controller.state.target is None
+
+
+def test_a_gate_that_got_a_chunk_or_has_no_timeout_stays_open():
+    for bench in (Bench(first_chunk_ticks=25), Bench()):
+        bench.move() if bench.gate._first_chunk_ticks else bench.call("start")
+        bench.ticks(60)
+        assert not bench.controller.state.stopped
+
+
+def test_who_starts_by_hand_what_would_start_by_itself_has_started_it():
+    bench = Bench(when_ready=True, problem="stale")
+    bench.problem = ""
+    bench.node.timer.runs = False
+    bench.ticks(7)
+    assert bench.call("start")[0]
+    bench.controller.close("the arm was moved")
+    bench.node.timer.runs = True
+    bench.ticks(20)
+    assert bench.mode is Mode.STOPPED
+
+
 def test_when_ready_opens_once_and_a_guard_keeps_it_closed():
-    bench = Bench(when_ready=True)
-    bench.problem = "stale"
-    bench.gate.open_if_ready()
+    bench = Bench(when_ready=True, problem="stale")
     assert bench.mode is Mode.STOPPED and bench.gate.when_ready
     bench.problem = ""
     bench.ticks(7)
-    bench.gate.open_if_ready()
     assert bench.mode is Mode.WAITING and not bench.gate.when_ready
     bench.gate.give_up("the arm was moved")
-    bench.gate.open_if_ready()
+    bench.ticks(7)
     assert bench.mode is Mode.STOPPED and bench.controller.state.problem == "the arm was moved"
     assert bench.call("start")[0], "whoever calls it says that it is safe"
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rtc_ros.controller.reports import motion_report
 from rtc_ros.controller.tick import ControlTick
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.controller import Controller
@@ -95,6 +96,9 @@ class Bench:
             if self.state.target is not None and not self.limp:
                 self.pose = self.state.target
         return done
+
+    def said(self):
+        return motion_report(self.controller.settings, self.state, 0, False).message
 
 
 def ramp(rows=60, speed=0.9):
@@ -318,6 +322,43 @@ def test_an_arm_that_still_comes_to_its_command_is_not_begun_beside():
     bench.limp, bench.pose = False, bench.state.target
     bench.run(1)
     assert (driver.sent[-1] >= last).all() and (last > came).all(), "never back"
+
+
+def test_why_motion_does_not_go_on_though_a_chunk_is_there_is_said():
+    bench = Bench(resume=0.3)
+    bench.give(ramp(10, speed=0.2))
+    bench.run(40)
+    assert bench.said() == "starved: the chunk ran out, holding until the next one comes"
+    bench.limp, bench.pose = True, bench.pose - [0.0, 0.12]
+    bench.give(bench.state.target + ramp(30, speed=0.2), seq=2)
+    bench.run(1)
+    count = len(bench.groups[0].sent)
+    said = bench.said()
+    assert "with a chunk to go on with: b gave way by 0.1" in said
+    assert "b still moves: 0.12 in the last 0.1 s" in said
+    bench.problem = "the joint state of a is 0.50 s old"
+    bench.run(1)
+    assert bench.said() == bench.problem
+    bench.problem = ""
+    bench.run(1)
+    assert bench.state.mode is Mode.FAULT and len(bench.groups[0].sent) == count
+    assert "with a chunk to go on with: b gave way" in bench.said()
+    assert "hasn't been seen standing still for 0.1 s" in bench.said()
+    bench.run(6)
+    assert bench.state.mode is Mode.RUNNING and bench.said() == "executing"
+
+
+def test_that_a_joint_state_is_too_old_to_begin_beside_it_is_said():
+    bench = Bench(resume=0.3)
+    bench.give(ramp(10, speed=0.2))
+    bench.run(13)
+    bench.limp, bench.pose = True, bench.pose - [0.1, 0.0]
+    bench.give(bench.state.target + ramp(30, speed=0.2), seq=2)
+    bench.run(1)
+    assert "a gave way by 0." in bench.said()
+    assert "the joint state of a has to come that is 0.2 s younger than its last command" in (
+        bench.said()
+    )
 
 
 def test_after_a_tick_that_failed_it_brakes_from_where_the_driver_was_told():

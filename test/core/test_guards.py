@@ -16,7 +16,8 @@ PATIENCE = 10
 
 
 class Watch:
-    """Guards that remember; each joint state is news unless a test says otherwise."""
+    """Guards that remember; each joint state is news, a period after the last one, unless a test
+    says otherwise."""
 
     def __init__(self, resume=np.inf, following=np.inf, limits=FREE):
         self.guards = guards_of(limits, resume, following)
@@ -24,8 +25,12 @@ class Watch:
         self.now = 0
 
     def __call__(self, pose, command=COMMAND, *, moving=True, news=True, problem=""):
-        self.now += news
-        arm = Arm(np.asarray(pose, float), np.full(2, self.now), problem)
+        self.now += news * round(PERIOD_S * 1e9)
+        return self.hear(pose, self.now, command, moving=moving, problem=problem)
+
+    def hear(self, pose, received_ns, command=COMMAND, *, moving=True, problem=""):
+        received_ns = np.broadcast_to(received_ns, 2).astype(np.int64)
+        arm = Arm(np.asarray(pose, float), received_ns, problem)
         self.watched, verdict = self.guards.judge(self.watched, arm, command, moving)
         return verdict
 
@@ -125,12 +130,29 @@ def test_motion_begins_beside_the_arm_no_farther_than_its_own_lag():
     np.testing.assert_allclose(watch.begins(COMMAND + [0.25, 0.9]), COMMAND + [0.2, 0.0])
 
 
-def test_the_lag_is_the_largest_of_the_last_second():
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 120), st.floats(0.01, 0.3))
+def test_the_lag_is_the_largest_of_the_last_half_second_and_none_of_before_the_last_one(
+    before, lag
+):
+    watch = Watch(resume=0.3)
+    for _ in range(before):
+        watch(COMMAND)
+    watch(COMMAND - [lag, 0.0])
+    known = []
+    for _ in range(round(1.0 / PERIOD_S)):
+        known.append(watch.watched.lag[0])
+        watch(COMMAND - [0.001, 0.0])
+    np.testing.assert_allclose(known[: round(0.5 / PERIOD_S)], lag)
+    np.testing.assert_allclose(watch.watched.lag, [0.001, 0.0])
+
+
+def test_a_hold_keeps_the_lag_of_the_motion_before_it():
     watch = Watch(resume=0.3)
     watch(COMMAND - [0.1, 0.0])
-    for _ in range(round(1.0 / PERIOD_S)):
-        watch(COMMAND)
-    np.testing.assert_allclose(watch.watched.lag, [0.1 / np.e, 0.0], rtol=1e-9)
+    for _ in range(500):
+        watch(COMMAND, moving=False)
+    np.testing.assert_allclose(watch.watched.lag, [0.1, 0.0])
 
 
 # -------------------------------------------------------------------- an arm that doesn't follow
@@ -203,9 +225,14 @@ def test_after_a_stall_joint_states_from_before_it_count_no_more():
         assert trusted or "waiting for the joint state of b" in verdict.hold
 
 
+def limited(velocity=1.0, lower=-9.0, upper=9.0, **options):
+    return JointLimits.from_velocity(
+        [lower] * 2, [upper] * 2, [velocity] * 2, PERIOD_S, **options
+    )
+
+
 def test_an_arm_is_at_rest_once_it_was_seen_standing_for_a_tenth_of_a_second():
-    limits = JointLimits.from_velocity([-9, -9], [9, 9], [1.0, 1.0], PERIOD_S)
-    watch = Watch(limits=limits)
+    watch = Watch(limits=limited(upper=1.0, lower=-1.0))
     for _ in range(5):
         assert "hasn't been seen standing still" in watch.guards.moves(watch.watched)
         watch(COMMAND)
@@ -216,3 +243,59 @@ def test_an_arm_is_at_rest_once_it_was_seen_standing_for_a_tenth_of_a_second():
     assert watch.guards.moves(watch.watched).startswith("b still moves: 0.03 in the last 0.1 s")
     watch(COMMAND, problem="stale")
     assert "hasn't been seen" in watch.guards.moves(watch.watched)
+
+
+@pytest.mark.parametrize("rate", [1.0, 3.0, 5.0, 9.0, 11.0, 50.0])
+@pytest.mark.parametrize("moves", [True, False])
+def test_an_arm_that_moves_is_none_at_rest_however_seldom_its_joint_states_come(rate, moves):
+    """Judged at each tick, by joint states that came and not by the ticks between them."""
+    watch = Watch(limits=limited(upper=1.0, lower=-1.0))
+    speed, said = (0.5 if moves else 0.0), []
+    for tick in range(round(4.0 / PERIOD_S)):
+        at_s = np.floor(tick * PERIOD_S * rate) / rate
+        watch.hear(COMMAND - [0.0, speed * at_s], round((1.0 + at_s) * 1e9), None)
+        said.append(watch.guards.moves(watch.watched))
+    if moves:
+        assert all(said) and "b still moves: " in said[-1]
+    else:
+        settled = np.ceil(0.1 * rate) / rate + 1 / rate
+        assert not any(said[round(settled / PERIOD_S) :])
+
+
+def test_joints_that_come_by_several_topics_are_each_seen_for_that_long():
+    watch = Watch(limits=limited())
+    for tick in range(40):
+        seldom = tick // 20 * 20  # b comes at 2.5 Hz
+        received_ns = (np.array([tick, seldom]) * PERIOD_S * 1e9).astype(np.int64)
+        watch.hear(COMMAND, received_ns, None)
+        said = watch.guards.moves(watch.watched)
+        assert bool(said) == (tick < 20)
+        assert tick in (0, *range(20, 40)) or "the joint states of b tell of 0 s" in said
+    assert len(watch.watched.seen) < 45
+
+
+def test_an_arm_that_swings_about_one_place_moves():
+    watch = Watch(limits=limited(upper=1.0, lower=-1.0))
+    for tick in range(20):
+        watch(COMMAND + [0.05 * np.sin(tick * np.pi / 2.5), 0.0], None)
+    assert "a still moves: 0.09" in watch.guards.moves(watch.watched)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        limited(0.1, -np.pi, np.pi),  # velocity step 0.002
+        limited(0.1, -np.inf, np.inf, turn=[2 * np.pi] * 2),
+    ],
+    ids=["between limits", "endless"],
+)
+def test_an_encoder_that_flickers_between_two_of_its_steps_is_at_rest(limits):
+    step = 2 * np.pi / 1024
+    watch = Watch(limits=limits)
+    for tick in range(60):
+        watch(COMMAND + [step * (tick % 3 == 0), 0.0], None)
+        assert tick < 6 or watch.guards.moves(watch.watched) == ""
+    for tick in range(10):
+        watch(COMMAND + [0.003 * tick, 0.0], None)
+    assert "a still moves: 0.0" in watch.guards.moves(watch.watched)
+    assert "more than 0.0126" in watch.guards.moves(watch.watched)

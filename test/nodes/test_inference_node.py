@@ -384,6 +384,18 @@ def test_without_images_no_inference_starts_and_the_camera_is_named(running):
     robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion")
 
 
+def test_a_reset_while_chunks_come_seldom_is_granted(running):
+    """rtc_inference says all the time that it could make a chunk, not while the gate is closed."""
+    robot = running.robot
+    running.until_set(s_min=16)
+    before = robot.cursor.read()
+    robot.until(lambda: robot.cursor.read().step > before.step + 130, "2.6 s of motion", 30.0)
+    answer = robot.call("reset")
+    assert answer.success, answer.message
+    robot.until(lambda: robot.cursor.read().epoch > before.epoch, "a new run")
+    robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion", 30.0)
+
+
 def test_killed_inference_starves_the_controller_and_comes_back(running, parameters):
     robot = running.robot
     os.kill(robot.processes.pid("rtc_inference"), signal.SIGKILL)
