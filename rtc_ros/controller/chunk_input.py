@@ -77,9 +77,10 @@ class ChunkInput:
 
     def _of_the_ring(self, say: Callable[[ChunkRing], T]) -> T | None:
         """Return what is said of the ring, None without one; the tick may let go of it in that."""
-        while (ring := self._ring) is not None:
+        for _ in range(2):
+            ring = self._ring
             with contextlib.suppress(HandoffError):
-                return say(ring)
+                return None if ring is None else say(ring)
         return None
 
     def close(self) -> None:
