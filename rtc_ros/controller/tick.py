@@ -21,7 +21,7 @@ from rtc_ros.core.controller import (
     settled,
     stood_still,
 )
-from rtc_ros.core.guards import Arm
+from rtc_ros.core.guards import FOLLOWS_WITHIN_S, Arm
 
 _TRIES = 3
 """Decisions of one tick: on a machine on which each takes longer than Δt, the last is sent."""
@@ -139,22 +139,24 @@ class ControlTick:
         They are sent there, within the limits, and motion begins when they had the time for it.
         """
         controller, settings = self._controller, self._controller.settings
-        before = controller.state
+        before, now_ns = controller.state, self._now_ns()
+        waiting = replace(inputs, hold=_COMING)
+        if now_ns < self._comes_until_ns:
+            return controller.tick(waiting)
         command = controller.tick(inputs)
         if command is None or not command.executes or not settled(settings, before):
             return command
-        begin, now_ns = controller.state.targets[-2], self._now_ns()
+        begin = controller.state.targets[-2]
         coming_s = [group.coming_s(begin) if group.plays_chunks else 0.0 for group in self._groups]
-        if any(coming_s):
-            self._comes_until_ns = now_ns + round(max(coming_s) * 1e9)
-            before = begin_at(settings, before, begin)
-            for group, seconds in zip(self._groups, coming_s, strict=True):
-                if seconds:
-                    group.send_anew()
-        elif now_ns >= self._comes_until_ns:
+        if not any(coming_s):
             return command
-        controller.state = before
-        return controller.tick(replace(inputs, hold=_COMING))
+        # At the least as long as an arm may take to come to its command.
+        self._comes_until_ns = now_ns + round(max(*coming_s, FOLLOWS_WITHIN_S) * 1e9)
+        for group, seconds in zip(self._groups, coming_s, strict=True):
+            if seconds:
+                group.send_anew()
+        controller.state = begin_at(settings, before, begin)
+        return controller.tick(waiting)
 
     def _inputs(self, chunk: ActionChunk | None, gap_s: float, missed: int) -> Inputs:
         """Return what a tick hears that comes ``gap_s`` after the last one."""

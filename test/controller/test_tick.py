@@ -410,6 +410,48 @@ def test_k_waits_for_a_driver_of_chunks_that_rests_elsewhere():
     assert (first <= ACC * DT**2 + 1e-12).all(), "it begins where the driver rests"
 
 
+def test_an_arm_that_is_moved_while_k_waits_begins_where_it_then_is():
+    driver = Driver([0, 1], plays_chunks=True)
+    bench = Bench(driver, resume=0.1, following=0.1)
+    bench.give(ramp(20))
+    bench.run(60)
+    bench.controller.stop()
+    bench.limp, bench.pose = True, bench.pose + 0.04
+    bench.run(10)
+    bench.controller.start(2, bench.pose)
+    driver.sent.clear()
+    bench.chunk = ActionChunk(bench.pose + np.zeros((30, A)), 0, step_epoch=2, epoch=2, seq=1)
+    bench.run(2)
+    bench.pose = bench.pose + 0.2  # by a hand
+    bench.run(15)
+    assert len(driver.sent) == 1, "nothing while it isn't where it was told"
+    for _ in range(200):
+        bench.run(1)
+        if bench.state.mode is Mode.RUNNING:
+            break
+    assert len(driver.sent) == 3
+    for message in driver.sent[1:]:
+        assert (np.abs(message[0] - bench.pose) <= ACC * DT**2 + 1e-12).all()
+
+
+def test_a_driver_is_sent_to_where_motion_begins_seldom():
+    driver = Driver([0, 1], plays_chunks=True)
+    bench = Bench(driver, resume=0.5)
+    bench.give(ramp(10))
+    bench.run(60)
+    bench.problem, bench.limp = "it isn't seen", True
+    bench.run(20)
+    bench.problem, bench.pose = "", bench.pose - 0.2
+    bench.run(12)
+    bench.give(bench.state.target + ramp(50), seq=2)
+    count = len(driver.sent)
+    for _ in range(100):  # a hand leads it on, slowly enough to be taken for one that stands
+        bench.run(1)
+        bench.pose = bench.pose - 0.0003
+    assert bench.state.mode is not Mode.RUNNING or len(driver.sent) - count <= 3
+    assert len(driver.sent) - count <= 1 + 100 * DT / 0.2
+
+
 def test_a_policy_that_stands_for_a_moment_keeps_no_driver_waiting():
     driver = Driver([0, 1], plays_chunks=True)
     bench = Bench(driver)

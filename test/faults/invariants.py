@@ -42,6 +42,7 @@ LATE = 1.05
 """[periods] Messages that are farther apart than this may or may not be of deadlines that follow
 each other, so the driver may have stood: a step is seen from the last one, and from rest."""
 FOLLOWS_S = 0.2
+COMING = "until the driver has come"
 TIMEOUT = "within the allowance of joint_state_timeout"
 TOLERANCE = "within the allowance of following_tolerance"
 GUARDED = ("the arm was moved", "doesn't follow")
@@ -161,6 +162,9 @@ class Told:
     """How far its arm stood from what it was told when motion began."""
     held: int = 0
     """Messages of this hold."""
+    comes: bool = False
+    """Whether the message sends it to where motion begins."""
+    came_s: float = -np.inf
 
 
 class Invariants:
@@ -204,6 +208,8 @@ class Invariants:
         self._idle_changed = True
         self._said: dict[str, float] = {}
         self._was: Ticked | None = None
+        self._begun = -1
+        """The run that has moved."""
 
     # -- what comes in ----------------------------------------------------------------------
 
@@ -309,6 +315,10 @@ class Invariants:
             self._moved_s = np.inf
         elif was is not None and was.executes:
             self._before, self._before_seen = self._error_before(tick.at_s)
+        if tick.executes:
+            self._begun = tick.epoch
+        # A run that hasn't moved yet begins where the arm is: (a).
+        heard = heard and self._begun == tick.epoch
         lost = heard and bool((error > promises.following * 1.05 + 0.02).any())
         self._lost_s = min(self._lost_s, tick.at_s) if lost else np.inf
         grown = error - self._before - promises.resume > 0.03
@@ -368,7 +378,15 @@ class Invariants:
             )
         )
         self._figure("sent after its tick [ms]", (s.at_s - told.decided_s) * 1e3, s, told)
-        if tick is not None and not tick.executes:
+        told.comes = tick is not None and COMING in tick.reason
+        if told.comes:
+            # A driver of chunks is sent to where motion begins: as any beginning, and seldom.
+            begins = True
+            seldom_s = max(FOLLOWS_S - promises.period_s - self._machine_s(s.at_s), 1e-3)
+            self._note("c: messages to where motion begins", np.array([seldom_s]),
+                       np.array([s.at_s - told.came_s]), s, told)  # fmt: skip
+            told.came_s = s.at_s
+        elif tick is not None and not tick.executes:
             self._hold(s, told, tick)
         anew = other_run or s.source != told.source
         unheard = 0
@@ -411,7 +429,9 @@ class Invariants:
         row = s.row
         away = np.maximum(np.maximum(row - high, low - row), 0.0)
         velocity, acceleration = promises.velocity[c], promises.acceleration[c]
-        steps = max(s.what.times[0] / period, 1.0) if isinstance(s.what, Trajectory) else 1.0
+        steps = 1.0
+        if isinstance(s.what, Trajectory) and not told.comes:
+            steps = max(s.what.times[0] / period, 1.0)
         step = velocity * period
         ahead_s = 1.5 * period if told.kind in TRAJECTORIES else 0.0
         # A driver that has a message late is a slow one.
