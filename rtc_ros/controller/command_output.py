@@ -77,14 +77,20 @@ class CommandGroup:
         self._limits = limits
 
     def prepare(
-        self, command: Command | None, way: Way, stamp: Any, late_s: Callable[[], float]
+        self,
+        command: Command | None,
+        way: Way,
+        stamp: Any,
+        late_s: Callable[[], float],
+        anew: bool = False,
     ) -> None:
         """Make what this tick sends, instead of what was made before; ``publish`` sends it.
 
         ``late_s()`` after the tick's deadline: that much sooner a trajectory's points are due,
         so that a late tick shifts no row against those of the next one. Without a command, or with
         one that holds, a driver of chunks is sent the way to rest once, instead of what it still
-        has to execute; the others are braked tick by tick.
+        has to execute; the others are braked tick by tick. ``anew``: a driver of chunks is sent
+        ``way`` whatever it was sent before.
         """
         self._prepared = None
         if not self.plays_chunks:
@@ -94,7 +100,7 @@ class CommandGroup:
             return
         executes = command is not None and command.executes
         swaps = command is not None and command.played.swap is not None
-        if self._outdated or executes != self.playing or (executes and swaps):
+        if anew or self._outdated or executes != self.playing or (executes and swaps):
             # What is left to do when the tick has looked at the clock for the last time is short.
             self._prepared = serialize_message(self._trajectory(way(), executes, late_s))
 

@@ -14,6 +14,7 @@ from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import Command, without
 from rtc_ros.core.controller import (
     Controller,
+    ControllerState,
     Inputs,
     ahead,
     begin_at,
@@ -42,6 +43,15 @@ class Done:
 
     command: Command
     ago: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Coming:
+    """Where drivers of chunks are sent before motion begins there, [A], and until when k waits."""
+
+    begin: np.ndarray
+    until_ns: int
+    sent: bool = False
 
 
 class ControlTick:
@@ -88,8 +98,9 @@ class ControlTick:
         self._now_ns = now_ns
         self._period_s = period_s
         self._sent_late_s, self._owed, self._sent_ns = 0.0, 0, 0
-        self._comes_until_ns = 0
+        self._coming: Coming | None = None
         self._plays_chunks = any(group.plays_chunks for group in groups)
+        self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
         self._standing = [c for g in groups if not g.plays_chunks for c in g.columns]
 
     def run(self, missed: int) -> list[Done]:
@@ -113,8 +124,8 @@ class ControlTick:
                 self._let_rows_stand()
             before = controller.state
             try:
-                command = self._decide(self._inputs(chunk, gap_s, missed))
-                self._prepare(command)
+                command, coming = self._decide(self._inputs(chunk, gap_s, missed))
+                self._prepare(command, coming)
             except Exception:
                 # Nobody was told what it decided.
                 controller.state, self._owed = before, 1
@@ -126,6 +137,7 @@ class ControlTick:
             controller.state = before
         for group in self._groups:
             group.publish()
+        self._coming = coming
         # After the decision's own deadline: those that were given up since then are owed.
         self._owed, self._sent_late_s = missed, missed * self._period_s + self._late_s()
         self._sent_ns = self._now_ns()
@@ -133,30 +145,45 @@ class ControlTick:
             done.append(Done(command))
         return done
 
-    def _decide(self, inputs: Inputs) -> Command | None:
+    def _decide(self, inputs: Inputs) -> tuple[Command | None, Coming | None]:
         """Step the controller; k waits for drivers of chunks that rest elsewhere than it begins.
 
         They are sent there, within the limits, and motion begins when they had the time for it.
         """
-        controller, settings = self._controller, self._controller.settings
-        before, now_ns = controller.state, self._now_ns()
-        waiting = replace(inputs, hold=_COMING)
-        if now_ns < self._comes_until_ns:
-            return controller.tick(waiting)
+        controller, settings, now_ns = self._controller, self._controller.settings, self._now_ns()
+        if self._coming is not None and now_ns < self._coming.until_ns:
+            command = controller.tick(replace(inputs, hold=_COMING))
+            holds = not (controller.state.stopped or controller.state.problem)
+            return command, replace(self._coming, sent=True) if holds else None
+        if self._coming is not None and inputs.arm is not None:
+            controller.state = self._come(controller.state, self._coming.begin, inputs.arm)
+        before = controller.state
         command = controller.tick(inputs)
         if command is None or not command.executes or not settled(settings, before):
-            return command
+            return command, None
         begin = controller.state.targets[-2]
-        coming_s = [group.coming_s(begin) if group.plays_chunks else 0.0 for group in self._groups]
+        coming_s = [group.coming_s(begin) for group in self._groups if group.plays_chunks]
         if not any(coming_s):
-            return command
+            return command, None
+        controller.state = before
+        command = controller.tick(replace(inputs, hold=_COMING))
         # At the least as long as an arm may take to come to its command.
-        self._comes_until_ns = now_ns + round(max(*coming_s, FOLLOWS_WITHIN_S) * 1e9)
-        for group, seconds in zip(self._groups, coming_s, strict=True):
-            if seconds:
-                group.send_anew()
-        controller.state = begin_at(settings, before, begin)
-        return controller.tick(waiting)
+        until_ns = now_ns + round(max(*coming_s, FOLLOWS_WITHIN_S) * 1e9)
+        return command, Coming(begin, until_ns)
+
+    def _come(self, state: ControllerState, begin: np.ndarray, arm: Arm) -> ControllerState:
+        """Begin where drivers of chunks were sent to, unless their arm was moved meanwhile.
+
+        How far an arm then is from there is its own lag. Drivers of rows weren't told anything.
+        """
+        settings, told = self._controller.settings, self._chunk_columns
+        if settings.guards is not None:
+            away = np.abs(settings.limits.nearest(arm.pose, begin) - begin)
+            if (away > settings.guards.resume_tolerance)[told].any():
+                return state
+        place = np.array(arm.pose if state.row is None else state.targets[-1])
+        place[told] = begin[told]
+        return begin_at(settings, state, place)
 
     def _inputs(self, chunk: ActionChunk | None, gap_s: float, missed: int) -> Inputs:
         """Return what a tick hears that comes ``gap_s`` after the last one."""
@@ -180,8 +207,11 @@ class ControlTick:
             for group in self._groups:  # the joints go on together
                 group.send_anew()
 
-    def _prepare(self, command: Command | None) -> None:
+    def _prepare(self, command: Command | None, coming: Coming | None) -> None:
         settings, state = self._controller.settings, self._controller.state
+        anew = coming is not None and not coming.sent
+        if coming is not None and anew:
+            state = begin_at(settings, state, coming.begin)
 
         @functools.cache
         def way() -> np.ndarray:
@@ -189,7 +219,7 @@ class ControlTick:
 
         stamp = self._stamp()
         for group in self._groups:
-            group.prepare(command, way, stamp, self._late_s)
+            group.prepare(command, way, stamp, self._late_s, anew)
 
     def _follow(self, missed: int) -> list[Done]:
         """Go through the ticks that were missed as drivers that were sent chunks did.

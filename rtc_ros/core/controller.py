@@ -165,8 +165,6 @@ def step(
     if verdict.hold or state.problem:
         state = _told(state, verdict.hold)
     if state.problem:
-        if state.player.current is None:
-            state = changed(state, row=None)  # no motion yet: it begins where the arm is after it
         state = _counted(changed(state, mode=Mode.FAULT), "ticks held: fault")
         state, command = _hold(settings, state)
     elif inputs.hold:

@@ -31,7 +31,7 @@ class Driver:
             return 0.0
         return 10 * np.abs(begin - self.rests_at)[self.columns].max()
 
-    def prepare(self, command, way, stamp, late_s):
+    def prepare(self, command, way, stamp, late_s, anew=False):
         self.on_prepare()
         self._prepared = None
         if not self.plays_chunks:
@@ -39,7 +39,7 @@ class Driver:
                 self._prepared = command.target[self.columns]
             return
         executes = command is not None and command.executes
-        if self.anew or executes != self.playing or (executes and command.played.swap):
+        if anew or self.anew or executes != self.playing or (executes and command.played.swap):
             self._prepared, self._plays = way()[3:, self.columns], executes
 
     def send_anew(self):

@@ -165,6 +165,8 @@ class Told:
     comes: bool = False
     """Whether the message sends it to where motion begins."""
     came_s: float = -np.inf
+    came: bool = False
+    """Whether it was sent there in this hold."""
 
 
 class Invariants:
@@ -385,7 +387,7 @@ class Invariants:
             seldom_s = max(FOLLOWS_S - promises.period_s - self._machine_s(s.at_s), 1e-3)
             self._note("c: messages to where motion begins", np.array([seldom_s]),
                        np.array([s.at_s - told.came_s]), s, told)  # fmt: skip
-            told.came_s = s.at_s
+            told.came_s, told.came = s.at_s, True
         elif tick is not None and not tick.executes:
             self._hold(s, told, tick)
         anew = other_run or s.source != told.source
@@ -407,6 +409,8 @@ class Invariants:
         else:
             displaced = self._distance(s, told, begins, anew, news_s)
             self._in_time(s, told, begins, gap, displaced)
+        if tick is not None and (tick.executes or not told.comes and tick.epoch != told.epoch):
+            told.came = False
         if tick is not None and tick.executes:
             told.held = 0
         told.at_s, told.source = s.at_s, s.source
@@ -467,6 +471,10 @@ class Invariants:
             led = np.maximum(stood - high, low - stood) > away + first
             displaced = displaced or bool(led.any())
             bound = first + before + tolerance
+            if told.came and not told.comes:
+                # Its driver was sent ahead, and its arm has the rest of its way, or its own lag.
+                at_it = np.abs(row - stood) <= first + tolerance
+                bound = np.where(at_it, first + promises.resume[c] + tolerance, bound)
             seen = first + self._before_seen[c] + tolerance
             if (away <= bound).all() or anew or not disturbed:
                 self._note("a: motion begins", away, bound, s, told)
