@@ -25,9 +25,10 @@ Way = Callable[[], np.ndarray]
 ``PAST`` ticks before this one, then this tick's and those to come."""
 
 PAST = CONTROL_POINTS - 1
-_ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 2.5, 0.25
+_ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 3.0, 0.001
 """Periods after its tick: when a row is due; when it is on a curve, which is joined where the old
-and the new one are still the same; and the least until the first point that is sent."""
+and the new one are still the same, if the tick is late by less than a period; and the least until
+the first point that is sent."""
 
 
 class CommandGroup:
@@ -160,7 +161,8 @@ class CommandGroup:
         late = late_s()
         begun_later_s = self._begun_later_s
         if rests:
-            begun_later_s = late + max(0.0, self.coming_s(begin) - first_s)
+            coming_s = self.coming_s(begin)
+            begun_later_s = late + (max(0.0, coming_s - first_s) if coming_s else 0.0)
         self._with_it = executes, begun_later_s, end
         set_due(message, first_s - late + begun_later_s, self._period_s, _LEAST_DUE)
         return message
