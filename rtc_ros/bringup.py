@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.overrides import override_file, read_sections
+from rtc_ros.overrides import override_file
+from rtc_ros.parameter_files import read_sections
 from rtc_ros.paths import expanded
 from rtc_ros.spelling import nearest_name
 

@@ -12,7 +12,7 @@ from typing import Any
 from rtc_ros.controller.parameters import CONTROLLER, GROUP
 from rtc_ros.inference.parameters import CAMERA, INFERENCE
 from rtc_ros.monitor.parameters import MONITOR
-from rtc_ros.overrides import read_sections, section_parameters
+from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.recorder.parameters import RECORDER
 from rtc_ros.ros.parameter_table import COMMON, Parameter
 from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters
@@ -132,10 +132,10 @@ def given_to_several(words: Sequence[str], node: str) -> Callable[[str], bool]:
     own: set[str] = set()
     for path in files:
         try:
-            sections = section_parameters(read_sections(path))
+            found = list(sections(read_sections(path)))
         except ValueError:
             continue  # rcl has read it; a file that only we can't read shares nothing
-        for section, names in sections:
+        for section, names in found:
             last = section.rstrip("/").rpartition("/")[2]
             if "*" in last:
                 several.update(names)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rtc_ros.bags.cdr import CdrError, string
 from rtc_ros.bags.reader import Bag, BagError
+from rtc_ros.parameter_files import sections_of
 
 TOPIC = "/parameters"
 """Ends the names of the latched topics with the text of a parameter file."""
@@ -32,10 +31,9 @@ def recorded_parameters(path: str | Path) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for topic, data in sorted(last.items()):
         try:
-            found = yaml.safe_load(string(data))
-        except (CdrError, yaml.YAMLError) as error:
+            tree |= sections_of(string(data), f"{path}: {topic}")
+        except CdrError as error:
             raise BagError(f"{path}: {topic} can't be read: {error}") from error
-        if not isinstance(found, dict):
-            raise BagError(f"{path}: {topic} doesn't hold the text of a parameter file")
-        tree |= found
+        except ValueError as error:
+            raise BagError(str(error)) from error
     return tree

@@ -10,7 +10,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from rtc_ros.overrides import yaml_value
+from rtc_ros.parameter_files import yaml_value
 
 PARAMETER_TOPICS = ("rtc_inference/parameters", "rtc_controller/parameters")
 """Recorded whatever else is: without them nobody knows later what a run was made with."""

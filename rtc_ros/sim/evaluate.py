@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.console import Console
 
 from rtc_ros.bringup import config_file
@@ -31,6 +30,7 @@ from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.virtual_run import VirtualRun
+from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.policy.protocol import Guidance, Observation, Policy
 from rtc_ros.sim.evaluation import Result, markdown, summarise
 
@@ -129,8 +129,7 @@ def _episode(
 
 def controller() -> Controller:
     """Return the controller as config/sim.yaml sets it up."""
-    text = Path(config_file("sim.yaml")).read_text(encoding="utf-8")
-    p = yaml.safe_load(text)["/**/rtc_controller"]["ros__parameters"]
+    p = dict(sections(read_sections(config_file("sim.yaml"))))["/**/rtc_controller"]
     limits = JointLimits.from_velocity(
         p["position_lower"], p["position_upper"], p["max_velocity"], PERIOD_S
     )

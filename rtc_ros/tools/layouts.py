@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-import yaml
-
 from rtc_ros.core.continuity.run_log import Provenance
+from rtc_ros.parameter_files import read_sections, sections
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7a7a7a")
 SEAM = "rtc seam"
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         print(f"layouts: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
@@ -50,14 +49,11 @@ def joints_of(path: Path) -> list[str]:
     """Return the ``joints`` of a parameter file.
 
     Raises:
-        ValueError: it names none.
+        ValueError: it names none, or can't be read.
     """
-    sections = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if isinstance(sections, dict):
-        for section in sections.values():
-            values = section.get("ros__parameters", {}) if isinstance(section, dict) else {}
-            if values.get("joints"):
-                return [str(joint) for joint in values["joints"]]
+    for _, values in sections(read_sections(str(path))):
+        if isinstance(joints := values.get("joints"), list) and joints:
+            return [str(joint) for joint in joints]
     raise ValueError(f"{path} names no joints")
 
 

@@ -11,7 +11,7 @@ from rtc_ros.bringup import COMMON_ARGUMENTS, SIM_ARGUMENTS, Argument
 from rtc_ros.controller.parameters import CONTROLLER, GROUP
 from rtc_ros.inference.parameters import CAMERA, INFERENCE
 from rtc_ros.monitor.parameters import MONITOR
-from rtc_ros.overrides import yaml_value
+from rtc_ros.parameter_files import yaml_value
 from rtc_ros.recorder.parameters import RECORDER
 from rtc_ros.ros.parameter_table import COMMON, UNSET, Parameter
 from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters

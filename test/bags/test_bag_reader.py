@@ -97,5 +97,5 @@ def test_the_last_parameters_of_each_node_make_a_parameter_file(tmp_path, capsys
     without = write_bag(tmp_path / "without", run)
     assert continuity([str(without), "--parameters", str(file)]) == 2
     assert "has no parameters" in capsys.readouterr().err
-    with pytest.raises(BagError, match="doesn't hold the text"):
+    with pytest.raises(BagError, match="/n/parameters holds no parameters: it has no ros__"):
         recorded_parameters(write_bag(tmp_path / "odd", [("/n/parameters", 1, said("- 1"))]))

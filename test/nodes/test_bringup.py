@@ -12,7 +12,8 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
 
 from rtc_ros.bringup import NodeToRun, config_file, nodes_to_run
-from rtc_ros.overrides import override_text, yaml_value
+from rtc_ros.overrides import override_text
+from rtc_ros.parameter_files import yaml_value
 
 REST = {"joints": ["a", "b"], "policy_path": "nowhere", "camera.top.topic": "top"}
 OVERRIDES = {
@@ -125,7 +126,10 @@ def test_a_number_is_one_however_it_is_written(text):
     assert nodes["rtc_inference"].parameters["inject_latency_ms"] == 100.0
 
 
-@pytest.mark.parametrize("text", ["a: [", "a: 1\n", "- a\n", "", "a: {ros__parameters"])
+DATE = "a: {ros__parameters: {joints: 2024-99-99}}"
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: 1\n", "- a\n", "", "a: {ros__parameters", DATE])
 def test_a_file_that_holds_no_parameters_is_named(tmp_path, text):
     path = tmp_path / "robot.yaml"
     path.write_text(text)

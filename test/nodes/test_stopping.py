@@ -173,6 +173,8 @@ def test_a_latched_stop_outlives_the_process_and_only_clear_lifts_it(robot):
     robot.until(told, "the diagnostics")
     robot.spin(1.2)
     assert robot.cursor.read().mode is Mode.LATCHED
+    said = "the stop that was latched before still is: call ~/clear, then ~/start"
+    assert robot.logs().count(said) == 1, "start_when_ready is answered on the console"
     # One with other joints or another Δt can't read the cursor of the one before.
     os.kill(robot.processes.pid("rtc_controller"), signal.SIGKILL)
     robot.processes.stop("rtc_controller")

@@ -20,10 +20,12 @@ RULES = {
     "core": ({"core"}, None),
     "handoff": ({"core", "handoff"}, ROS | LEARNING | {"mujoco"}),
     "policy": ({"core", "policy"}, ROS | {"mujoco"}),
-    "bags": ({"core", "bags"}, ROS | LEARNING | {"mujoco"}),
+    "bags": ({"core", "bags", "parameter_files"}, ROS | LEARNING | {"mujoco"}),
     "report": ({"core", "bags", "report"}, ROS | LEARNING | {"mujoco"}),
 }
 CORE_MAY_IMPORT = {"numpy"}
+# Beside the layers, so that those that may import nothing of ROS can read a parameter file, too.
+FOUNDATION = "rtc_ros/parameter_files.py"
 
 
 def imported(path: Path, package: str) -> set[str]:
@@ -61,6 +63,11 @@ def test_imports_are_read_at_any_depth_and_relative_ones_are_resolved(tmp_path: 
     source.write_text("def f():\n    import torch.nn\nfrom ..core import chunk\nfrom . import a\n")
     names = imported(source, "rtc_ros.handoff")
     assert {"torch.nn", "rtc_ros.core", "rtc_ros.core.chunk", "rtc_ros.handoff.a"} <= names
+
+
+def test_what_all_layers_may_import_imports_nothing_of_ours_and_only_yaml(repo: Path) -> None:
+    names = imported(repo / FOUNDATION, "rtc_ros")
+    assert not [name for name in names if not stdlib_or(name, {"yaml"})]
 
 
 @pytest.mark.parametrize("layer", RULES)

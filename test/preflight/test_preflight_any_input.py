@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
+from rtc_ros.bringup import config_file
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.policy.protocol import PolicySpec
 from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.preflight import cameras, checkpoint, commands, joints, limits, timing
 from rtc_ros.preflight.findings import Level, bad, doubt, exit_code, good, show, verdict
 from rtc_ros.preflight.probe import Heard, Probe
-from rtc_ros.preflight.setup import Camera, Group
+from rtc_ros.preflight.setup import Camera, Group, read_setup
 from rtc_ros.ros.joint_units import JointUnits, PolicyUnits
 from rtc_ros.tools import preflight
 
@@ -67,8 +71,8 @@ def heard_of(messages, draw) -> list[Heard]:
 
 
 @st.composite
-def states(draw):
-    names = draw(st.lists(st.sampled_from(["a", "b", "c", "", "ä\n"]), max_size=5))
+def states(draw, joints=("a", "b", "c")):
+    names = draw(st.lists(st.sampled_from([*joints, "", "ä\n"]), max_size=5))
     return JointState(name=names, position=draw(st.lists(NUMBERS, max_size=5)))
 
 
@@ -143,6 +147,88 @@ def test_a_check_that_breaks_off_is_a_finding_and_the_others_go_on(monkeypatch):
     assert [f.level for f in found] == [Level.GOOD, Level.BAD]
     assert found[1].subject == "clock"
     assert "ZeroDivisionError: division by zero" in found[1].sentence
+
+
+# ------------------------------------------------------------------------------- preflight whole
+
+
+class Deaf(Probe):
+    """A probe on the real middleware that is told what it heard."""
+
+    told: dict
+
+    def collect(self, seconds):
+        super().collect(0.0)
+        self.begun_ns, self.ended_ns = 10**12, 10**12 + SECONDS * 10**9
+        self.heard |= self.told
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The configuration of the simulation, as the nodes have it."""
+    with Probe() as probe:
+        return read_setup(config_file("sim.yaml"), {}, probe.context)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_any_messages_go_through_all_of_preflight(whole, data):
+    draw = data.draw
+    (topic,), (camera,) = whole.state_topics, whole.cameras
+    told = {
+        topic: heard_of(draw(st.lists(states([*whole.joints, "c"]), max_size=5)), draw),
+        camera.topic: heard_of(draw(st.lists(images(camera.compressed), max_size=3)), draw),
+    }
+    with Deaf() as probe:
+        probe.told = told
+        found = preflight.examine(whole, probe, seconds=0.0, patience_s=0.0)
+    assert len(found) > 10 and exit_code(found) == 2, "nobody listens"
+    broken = [f.sentence for f in found if "broke off" in f.sentence]
+    assert not broken, "a check that breaks off would have been a traceback"
+
+
+BASE = Path(config_file("sim.yaml")).read_text()
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), NUMBERS, st.text(max_size=6),
+              st.sampled_from(["1e-3", "2024-99-99", ".inf", "!!binary x", "/t", "~/x", "0x1F"])),
+    lambda inner: st.one_of(st.lists(inner, max_size=3),
+                            st.dictionaries(st.text("abc._/*", max_size=4), inner, max_size=3)),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@st.composite
+def parameter_files(draw):
+    """Return the text of the simulation's file with some values replaced, or of anything."""
+    tree = yaml.safe_load(BASE)
+    for _ in range(draw(st.integers(1, 4))):
+        values = tree[draw(st.sampled_from(sorted(tree)))]["ros__parameters"]
+        name = draw(st.one_of(st.sampled_from(sorted(values)), st.text(max_size=8)))
+        values[name] = draw(ANYTHING)
+    text = yaml.safe_dump(tree, allow_unicode=True)
+    if draw(st.booleans()):
+        return text.encode()
+    lines = text.splitlines()
+    at = draw(st.integers(0, len(lines) - 1))
+    lines[at] = draw(st.sampled_from([lines[at][1:], lines[at] + ":", lines[at].strip(), "\t- x"]))
+    return draw(st.one_of(st.just("\n".join(lines).encode()), st.binary(max_size=40)))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(parameter_files())
+@example(b"/**:\n  ros__parameters:\n    joints: 2024-99-99\n")
+@example(b"/**:\n  ros__parameters: {joints: [a], cameras: [c], command_groups: [g, g]}\n")
+@example(b"? [1, 2]\n: 3\n")
+@example(b"\xff\xfe\x00")
+def test_any_parameter_file_goes_through_all_of_preflight(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("any") / "robot.yaml"
+    path.write_bytes(text)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        code = preflight.main([str(path), "--seconds", "0.01", "--patience", "0"])
+    said = " ".join(out.getvalue().split())
+    assert code == 2 and "✗" in said, "nobody listens, or the file is no use"
+    assert "broke off" not in said and "Traceback" not in said, said
 
 
 # -------------------------------------------------------------------------------- as it is shown

@@ -72,6 +72,15 @@ def test_the_shipped_layouts_are_what_the_tool_writes(tmp_path, capsys):
     assert len(joints_of(CONFIG / "sim.yaml")) == 14
 
 
+def test_the_joints_of_a_file_with_nested_namespaces_are_found_as_the_nodes_find_them(tmp_path):
+    path = tmp_path / "robot.yaml"
+    path.write_text("left:\n  rtc_controller:\n    ros__parameters: {joints: [a, b]}\n")
+    assert joints_of(path) == ["a", "b"]
+    path.write_text("left:\n  rtc_controller:\n    ros__parameters: {joints: [a, 2, 0.5]}\n")
+    with pytest.raises(ValueError, match=r"robot\.yaml.*joints has values of different types"):
+        joints_of(path)
+
+
 @pytest.mark.parametrize("text", ["", "a: [", "a: {ros__parameters: {}}"])
 def test_a_file_without_joints_is_refused(tmp_path, capsys, text):
     (tmp_path / "x.yaml").write_text(text)

@@ -1,0 +1,109 @@
+"""What the controller says on the console: each thing in one line, once."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from rtc_ros.controller.command_watch import CommandWatch
+from rtc_ros.controller.reports import MotionReports
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.controller import Controller, Inputs
+from rtc_ros.core.guards import Arm, Guards
+from rtc_ros.core.limits import JointLimits
+from rtc_ros.ros.diagnostics import ERROR, logged
+
+DT = 0.02
+LIMITS = JointLimits.from_velocity([-9.0], [9.0], [1.0], DT, [8.0])
+
+
+class Node:
+    """Its log, and a graph in which it commands one topic that one driver listens to."""
+
+    def __init__(self):
+        self.lines, self.commanders = [], ["rtc_controller"]
+
+    def get_logger(self):
+        return SimpleNamespace(info=self.lines.append, warning=self.lines.append)
+
+    def resolve_topic_name(self, topic):
+        return f"/{topic}"
+
+    def get_fully_qualified_name(self):
+        return "/rtc_controller"
+
+    def get_subscriptions_info_by_topic(self, _):
+        return [SimpleNamespace(node_name="driver")]
+
+    def get_publishers_info_by_topic(self, _):
+        return [SimpleNamespace(node_namespace="/", node_name=n) for n in self.commanders]
+
+
+def test_a_second_commander_is_one_line_while_the_arm_moves():
+    node, moves = Node(), [True]
+    report = logged(node, CommandWatch(node, ["arm/commands"]).report, lambda: moves[0])
+    report()
+    assert not node.lines
+    node.commanders.append("teleop")
+    levels = [report().level for _ in range(5)]
+    assert levels == [ERROR] * 5
+    (line,) = node.lines
+    assert line == "/teleop publishes on /arm/commands too: the arm jumps between two wills"
+    node.commanders.remove("teleop")
+    report()
+    assert len(node.lines) == 2 and node.lines[1].startswith("goes on: every command topic has")
+    moves[0] = False
+    node.commanders.append("teleop")
+    report()
+    assert len(node.lines) == 2, "nobody is disturbed at a closed gate"
+
+
+class Bench:
+    def __init__(self):
+        free, self.node, self.now_ns = np.full(1, np.inf), Node(), 10**9
+        self.controller = Controller(LIMITS, 0, Guards(("a",), LIMITS, free, free, DT))
+        joints = SimpleNamespace(not_finite=0)
+        self.reports = MotionReports(self.node, self.controller, joints, False)
+        self.pose, self.seq = np.zeros(1), 0
+        self.controller.start(1, self.pose)
+
+    def run(self, ticks, problem=""):
+        for _ in range(ticks):
+            self.now_ns += round(DT * 1e9)
+            self.controller.tick(Inputs(arm=Arm(self.pose, np.full(1, self.now_ns), problem)))
+            self.pose = self.controller.state.targets[-1]
+
+    def chunk(self, rows):
+        self.seq += 1
+        step = self.controller.state.player.step
+        actions = np.repeat(self.pose[None], rows, axis=0)
+        self.controller.offer(ActionChunk(actions, step, step_epoch=1, epoch=1, seq=self.seq))
+
+
+def test_motion_that_stops_and_goes_on_by_itself_is_two_lines():
+    bench, lines = Bench(), None
+    bench.chunk(10)
+    bench.run(5)
+    bench.reports()
+    lines = bench.node.lines
+    assert not lines
+    bench.run(20)
+    for _ in range(3):
+        bench.reports()
+    assert lines == ["starved: the chunk ran out, holding until the next one comes"]
+    bench.chunk(90)
+    bench.run(5)
+    for _ in range(3):
+        bench.reports()
+    assert lines[1:] == ["the motion goes on at step 15"]
+
+
+def test_a_hold_between_two_looks_is_named_with_its_cause():
+    bench = Bench()
+    bench.chunk(90)
+    bench.run(5)
+    bench.reports()
+    bench.run(2, "the joint state of a is 0.31 s old")
+    bench.run(20)
+    for _ in range(3):
+        bench.reports()
+    assert bench.node.lines == ["held for a moment: the joint state of a is 0.31 s old"]
