@@ -5,66 +5,32 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2.storage_mcap import McapReader, decompress
 
+from rtc_ros.bags.bag_part import BLOCK_BYTES, SET_BACK_NS, BagPart, Batch, Channel, batched
+
 MAGIC = b"\x89MCAP0\r\n"
 SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 0x03, 0x04, 0x05, 0x06, 0x0F
 PRIVATE = 0x80
 """From here on records may be of anybody's; below, up to DATA_END, all are known."""
 
-BLOCK_BYTES = 1 << 20
-"""Messages outside chunks are batched up to this size."""
-
-SET_BACK_NS = 10**9
-"""Times that go back by less are the threads of the recorder."""
-
 _HEAD, _MESSAGE, _TIMES = struct.Struct("<BQ"), struct.Struct("<HIQQ"), struct.Struct("<QQ")
 
 
-@dataclass(frozen=True)
-class Channel:
-    """A topic with its type, and the type's definition with its encoding (``ros2msg``)."""
-
-    topic: str
-    msgtype: str
-    encoding: str
-    definition: str
-
-
-Batch = tuple[Channel, list[int], list[bytes]]
-"""A channel's messages of one part of a file: times [ns] and serialized data."""
-
-
-class McapScan:
+class McapScan(BagPart):
     """One mcap file.
-
-    ``types`` are its (topic, type) pairs, ``first_ns`` and ``last_ns`` the times of its first and
-    last message (None: it has none). ``counts`` are the messages of each topic by its index,
-    where it has one. ``problems`` say what is missing in it, complete once it was read.
-
-    Args:
-        path: the file.
-        name: what it is called in ``problems``.
 
     Raises:
         ValueError: it isn't an mcap file at all.
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
-        self.types: set[tuple[str, str]] = set()
-        self.counts: dict[str, int] = {}
-        self.first_ns: int | None = None
-        self.last_ns: int | None = None
-        self.problems: list[str] = []
+        super().__init__(path, name)
         self._schemas: dict[int, tuple[str, str, str]] = {}
-        self._channels: dict[int, Channel] = {}
-        self._in_order = True
         with path.open("rb") as stream:
             if stream.read(len(MAGIC)) != MAGIC:
                 raise ValueError("it doesn't begin like an mcap file")
@@ -186,30 +152,13 @@ class McapScan:
             reader.open()
             wanted = [c for c in reader.connections if c.topic in topics]
             channels = {c.id: _channel_of(c) for c in wanted}
-            block: dict[Channel, tuple[list[int], list[bytes]]] = {}
-            size = 0
-            for connection, time_ns, data in reader.messages(wanted):
-                times, messages = block.setdefault(channels[connection.id], ([], []))
-                times.append(time_ns)
-                messages.append(data)
-                size += len(data)
-                if size > BLOCK_BYTES:
-                    yield [(channel, *group) for channel, group in block.items()]
-                    block, size = {}, 0
-            yield [(channel, *group) for channel, group in block.items()]
+            messages = ((channels[c.id], t, data) for c, t, data in reader.messages(wanted))
+            yield from batched(messages, BLOCK_BYTES)
         except Exception as error:  # noqa: BLE001 - whatever broken bytes lead to
             self._say(f"{self.name} was read up to a damaged part ({error})")
         finally:
             if reader.bio is not None:
                 reader.close()
-
-    def _see(self, first_ns: int, last_ns: int) -> None:
-        self.first_ns = min(first_ns, first_ns if self.first_ns is None else self.first_ns)
-        self.last_ns = max(last_ns, last_ns if self.last_ns is None else self.last_ns)
-
-    def _say(self, text: str) -> None:
-        if text not in self.problems:
-            self.problems.append(text)
 
     def _learn(self, code: int, body: bytes) -> None:
         if code == SCHEMA:

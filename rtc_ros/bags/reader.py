@@ -17,7 +17,7 @@ from rosbags.typesys.store import Typestore
 
 from rtc_ros.bags import bag_files
 from rtc_ros.bags.bag_files import BagFile, Contents, zstd
-from rtc_ros.bags.mcap_scan import BLOCK_BYTES, Batch, Channel
+from rtc_ros.bags.bag_part import BLOCK_BYTES, Batch, Channel
 from rtc_ros.bags.message_types import standard_types
 
 _ZSTD = b"\x28\xb5\x2f\xfd"

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from rtc_ros.bags.mcap_scan import BLOCK_BYTES, SET_BACK_NS, Batch, Channel
+from rtc_ros.bags.bag_part import BLOCK_BYTES, SET_BACK_NS, BagPart, Batch, Channel, batched
 
 ROWS = 2000
 """Messages read at a time."""
@@ -21,8 +21,8 @@ LOGS = ("-wal", "-journal")
 _ALL = 2**63 - 1
 
 
-class SqliteFile:
-    """One sqlite3 file; what it has is as in ``McapScan``.
+class SqliteFile(BagPart):
+    """One sqlite3 file.
 
     With a log beside it (``-wal``, ``-journal``) both are copied to ``scratch`` and sqlite3 puts
     them together there. Of a damaged file the messages before the damage are read.
@@ -32,15 +32,8 @@ class SqliteFile:
     """
 
     def __init__(self, path: Path, name: str, scratch: Path) -> None:
-        self.path, self.name = path, name
-        self.types: set[tuple[str, str]] = set()
-        self.counts: dict[str, int] = {}
-        self.first_ns: int | None = None
-        self.last_ns: int | None = None
-        self.problems: list[str] = []
-        self._channels: dict[int, Channel] = {}
+        super().__init__(path, name)
         self._until = _ALL
-        self._in_order = True
         logs = [s for s in LOGS if _size(path, s)]
         if not _size(path, "") and not logs:
             raise ValueError("it is empty")
@@ -58,6 +51,9 @@ class SqliteFile:
 
     def blocks(self, topics: Collection[str]) -> Iterator[list[Batch]]:
         """Yield the messages of ``topics`` in parts, ordered as ``McapScan`` does."""
+        yield from batched(self._messages(topics), BLOCK_BYTES, ROWS)
+
+    def _messages(self, topics: Collection[str]) -> Iterator[tuple[Channel, int, bytes]]:
         wanted = {i: c for i, c in self._channels.items() if c.topic in topics}
         if not wanted:
             return
@@ -66,25 +62,17 @@ class SqliteFile:
             f"WHERE topic_id IN ({','.join('?' * len(wanted))}) AND id <= ? "
             f"ORDER BY {'id' if self._in_order else '+timestamp, id'}"
         )
-        block: dict[Channel, tuple[list[int], list[bytes]]] = {}
-        count = size = odd = 0
+        odd = 0
         try:
             rows = self._db.execute(query, (*wanted, self._until))
             for topic, time_ns, data in rows:
-                if not (isinstance(time_ns, int) and isinstance(data, bytes)):
+                if isinstance(time_ns, int) and isinstance(data, bytes):
+                    yield wanted[topic], time_ns, data
+                else:
                     odd += 1
-                    continue
-                times, messages = block.setdefault(wanted[topic], ([], []))
-                times.append(time_ns)
-                messages.append(data)
-                count, size = count + 1, size + len(data)
-                if count == ROWS or size > BLOCK_BYTES:
-                    yield [(channel, *group) for channel, group in block.items()]
-                    block, count, size = {}, 0, 0
         except sqlite3.Error as error:
             if self._until == _ALL:
                 self._say(f"{self.name} was read up to a damaged message ({error})")
-        yield [(channel, *group) for channel, group in block.items()]
         if odd:
             self._say(f"{odd} damaged messages of {self.name} left out")
 
@@ -148,10 +136,6 @@ class SqliteFile:
         self._in_order = set_back or not mixed
         if foreign:
             self._say(f"{foreign} messages of {self.name} are of no topic, left out")
-
-    def _say(self, text: str) -> None:
-        if text not in self.problems:
-            self.problems.append(text)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
