@@ -4,9 +4,9 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Most tests wait for processes of theirs more than they compute.
+# Most tests wait for processes of theirs more than they compute; a worker with torch takes 1 GB.
 cores=$(nproc)
-workers=${TEST_WORKERS:-$((cores < 4 ? 3 * cores : cores + 8))}
+workers=${TEST_WORKERS:-$((cores < 4 ? 3 * cores : 12))}
 none=5 # pytest's exit status where nothing of what was asked for is in a part
 
 python -m pytest --part=together -n "$workers" --dist=loadfile --no-loadscope-reorder "$@"
