@@ -144,8 +144,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if part is not None:
         config.hook.pytest_deselected(items=[i for i in items if part_of(i) != part])
         items[:] = [i for i in items if part_of(i) == part]
-    if "PYTEST_XDIST_WORKER" in os.environ:  # what is long is begun first
-        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    if "PYTEST_XDIST_WORKER" in os.environ:  # files that take long are begun first
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in long)
 
 
 # -- figures that tests note -----------------------------------------------------------------
