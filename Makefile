@@ -4,10 +4,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint clean distclean
 
-# Where the environment lives (9 GB), and which Python makes it (default: the first that fits). The
-# Python decides which LeRobot and which ROS 2 it has: docs/development.md.
-export VENV ?= $(CURDIR)/.venv
+# Which Python (default: 3.12, else 3.11, else 3.10) and where its environment lives (9 GB; default
+# .venv, or .venv-3.11 beside a .venv of another Python). The Python decides which LeRobot and which
+# ROS 2 it has: docs/development.md.
 export PYTHON
+ifndef VENV
+VENV := $(shell . scripts/pythons.sh && PYTHON="$(PYTHON)" venv_for "$(CURDIR)")
+endif
+export VENV
 
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
@@ -19,7 +23,7 @@ ACTIVATE := . scripts/env.sh
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | \
 	  awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
-	@echo "Variables: PYTEST_ARGS, DEMO_ARGS, DEMO_DOMAIN_ID, PYTHON, VENV (default .venv, 9 GB)"
+	@echo "Variables: PYTEST_ARGS, DEMO_ARGS, DEMO_DOMAIN_ID, PYTHON, VENV (9 GB), TEST_WORKERS"
 
 setup: ## set up .venv, once (done by the others, too)
 	@scripts/setup.sh
@@ -29,14 +33,14 @@ demo: ## the main job in simulation, two minutes; leaves a bag, a report and a f
 	@$(ACTIVATE) && ROS_DOMAIN_ID=$(DEMO_DOMAIN_ID) rtc_ros demo $(DEMO_ARGS)
 
 test: setup ## all tests; PYTEST_ARGS="test/core -k mask" runs some
-	@$(ACTIVATE) && python -m pytest $(PYTEST_ARGS)
+	@$(ACTIVATE) && scripts/test.sh $(PYTEST_ARGS)
 
 lint: setup ## ruff and mypy
 	@$(ACTIVATE) && { ruff check .; ruff=$$?; mypy && exit $$ruff; }
 
 clean: ## remove caches and build output, keep .venv
 	rm -rf build install log dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . -name ".venv*" -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean ## remove .venv as well
 	@test ! -e "$(VENV)" -o -e "$(VENV)/rtc_venv" || { echo "$(VENV) was not made here"; exit 1; }

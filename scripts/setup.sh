@@ -5,9 +5,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
-venv=${VENV:-.venv}
+. scripts/pythons.sh
+venv=${VENV:-$(venv_for "$root")}
 case $venv in /*) ;; *) venv=$root/$venv ;; esac
 need_mib=9500 # measured: 9.2 GB with torch's CUDA libraries
+versions="3.12 3.11 3.10" # the first that is there, where none is asked for
 gl_packages=(libegl1 libegl-mesa0 libgl1-mesa-dri)
 
 say() { printf 'rtc_ros: %s\n' "$*" >&2; }
@@ -19,22 +21,18 @@ die() {
 # A sourced ROS distribution must not look like packages that are installed already.
 unset PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-supported() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
-
 find_python() {
-  local candidate
+  local version
   if [[ -n ${PYTHON:-} ]]; then
-    supported "$PYTHON" || die "PYTHON=$PYTHON is not a Python 3.10, 3.11 or 3.12"
+    version=$(version_of "$PYTHON") || true
+    [[ " $versions " == *" $version "* ]] || die "PYTHON=$PYTHON is not a Python ${versions// /, }"
     python=$PYTHON
     return
   fi
-  for candidate in python3.11 python3 python3.12 python3.10; do
-    if supported "$candidate"; then
-      python=$candidate
-      return
-    fi
+  for version in $versions; do
+    python=$(python_of "$version") && return
   done
-  die "no Python 3.10, 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.11"
+  die "no Python ${versions// /, } found; name one: make PYTHON=/path/to/python3.12"
 }
 
 # Packages from apt, where that is allowed without asking anybody.
@@ -70,8 +68,6 @@ need_compiler() {
   apt_install "${packages[@]}" && can_compile && return
   die "one of LeRobot's requirements has to be compiled and here is no C compiler, no Python.h or no linux/input.h: sudo apt-get install ${packages[*]}"
 }
-
-version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 
 make_venv() {
   local version free_mib parent

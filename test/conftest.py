@@ -1,17 +1,18 @@
-"""One private corner of the machine for each test session: ROS domain, shared memory, renderer.
+"""One private corner of the machine for each test process, and the two parts of a whole run.
 
-Set at import, before a test module can import rclpy, torch or mujoco; child processes inherit it.
+Domain, folders and renderer are set at import, before a test module can import rclpy, torch or
+mujoco; child processes inherit them. A process is a pytest run or one of its parallel workers.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,31 +21,53 @@ REPO = Path(__file__).resolve().parents[1]
 
 # Fast DDS derives ports from the domain; above 101 they meet Linux's ephemeral ports.
 DOMAINS = range(1, 102)
+FIRST_PORT, PORTS = 7400, 250
 
 
-def _claim_domain() -> tuple[int, IO[str]]:
-    """Return a domain that no other test session on this machine holds, and the lock on it."""
-    folder = Path(tempfile.gettempdir())
+def _domains_in_use() -> set[int]:
+    """Return the domains of which a port is open on this machine, whoever's it is."""
+    used = set()
+    for table in ("/proc/net/udp", "/proc/net/udp6"):
+        if Path(table).exists():
+            lines = Path(table).read_text().splitlines()[1:]
+            ports = (int(line.split()[1].rsplit(":", 1)[1], 16) for line in lines)
+            used |= {(port - FIRST_PORT) // PORTS for port in ports}
+    return used
+
+
+def _claim_domain() -> tuple[int, socket.socket]:
+    """Return a domain that nobody on this machine uses, and the claim to it.
+
+    The claim is an abstract socket's name: known in the network that the domain is in, whatever
+    folder a process has for temporary files, and gone with the process.
+    """
+    used = _domains_in_use()
     for offset in range(len(DOMAINS)):
         domain = DOMAINS[(os.getpid() + offset) % len(DOMAINS)]
+        claim = socket.socket(socket.AF_UNIX)
         try:
-            lock = open(folder / f"rtc_ros_test_domain_{domain}.lock", "a")  # noqa: SIM115
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if domain in used:
+                raise OSError
+            claim.bind(f"\0rtc_ros_test_domain_{domain}")
         except OSError:
-            continue  # held by another session, or another user's file
-        return domain, lock
-    raise RuntimeError(f"all ROS domains {DOMAINS[0]}..{DOMAINS[-1]} are held by test sessions")
+            claim.close()
+            continue
+        return domain, claim
+    raise RuntimeError(f"all ROS domains {DOMAINS[0]}..{DOMAINS[-1]} are in use")
 
 
-def _shared_memory_root() -> Path:
-    """Return a new folder in /dev/shm, or among the temporary files where that can't be had."""
-    shm = Path("/dev/shm")
-    parent = shm if os.access(shm, os.W_OK) else None
+def _folder(parent: Path | None) -> Path:
     return Path(tempfile.mkdtemp(prefix="rtc_ros_test_", dir=parent))
 
 
-DOMAIN, _DOMAIN_LOCK = _claim_domain()
-SHARED_MEMORY = _shared_memory_root()
+DOMAIN, _CLAIM = _claim_domain()
+_SHM = Path("/dev/shm")
+SHARED_MEMORY = _folder(_SHM if os.access(_SHM, os.W_OK) else None)
+# What a test asks pytest for stays to be looked at (the last three runs); what the code under
+# test makes by itself goes with the process.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+TEMPORARY = _folder(None)
+tempfile.tempdir = os.environ["TMPDIR"] = str(TEMPORARY)
 
 os.environ["ROS_DOMAIN_ID"] = str(DOMAIN)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -72,10 +95,79 @@ def pytest_report_header() -> str:
 
 
 def pytest_unconfigure() -> None:
-    shutil.rmtree(SHARED_MEMORY, ignore_errors=True)
+    for folder in (SHARED_MEMORY, TEMPORARY):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def repo() -> Path:
     """The root of the checkout."""
     return REPO
+
+
+# -- who waits for whom ----------------------------------------------------------------------
+
+NICE = os.getpriority(os.PRIO_PROCESS, 0)
+AHEAD = 10
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let what is a robot to real nodes go before other tests, where the machine allows it.
+
+    A robot that waits for the CPU is one whose joint states are old. Threads and processes that
+    are made from now on inherit it.
+    """
+    ahead = AHEAD if item.get_closest_marker("ros") else 0
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE - ahead)
+
+
+# -- the two parts: scripts/test.sh runs one after the other ---------------------------------
+
+
+def part_of(item: pytest.Item) -> str:
+    """Return which part of a whole run a test belongs to."""
+    return "alone" if item.get_closest_marker("alone") else "together"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part",
+        choices=("together", "alone"),
+        help="only the tests that others may run beside, or only those marked `alone`",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    part = config.getoption("part")
+    if part is not None:
+        config.hook.pytest_deselected(items=[i for i in items if part_of(i) != part])
+        items[:] = [i for i in items if part_of(i) == part]
+    if "PYTEST_XDIST_WORKER" in os.environ:  # files that take long are begun first
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in long)
+
+
+# -- figures that tests note -----------------------------------------------------------------
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest):
+    """Note a figure of this test; all are printed at the end of the run."""
+    return lambda text: request.node.user_properties.append(("figure", text))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [r for rs in terminalreporter.stats.values() for r in rs if hasattr(r, "when")]
+    noted = [
+        (report.nodeid.rpartition("::")[2], text)
+        for report in reports
+        if report.when == "call"
+        for name, text in report.user_properties
+        if name == "figure"
+    ]
+    if noted:
+        terminalreporter.section("figures")
+        for name, text in noted:
+            terminalreporter.write_line(f"{name}: {text}")

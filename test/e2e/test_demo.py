@@ -21,7 +21,8 @@ from rtc_ros.sim.tasks import PASS, PUT_BACK
 from rtc_ros.tools.demo_report import Phase, write_reports
 from rtc_ros.tools.film import Captions, images
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: it compares seams of two strategies, each on the machine that a demo has.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 HORIZON = 50
 """Of the shipped policy."""

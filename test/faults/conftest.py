@@ -7,22 +7,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-FIGURES: list[tuple[str, str]] = []
-
-
-@pytest.fixture
-def figure(request):
-    """Note a figure of this test; all are printed at the end of the session."""
-    name = request.node.name
-    return lambda text: FIGURES.append((name, text))
-
-
-def pytest_terminal_summary(terminalreporter):
-    if FIGURES:
-        terminalreporter.section("faults")
-        for name, text in FIGURES:
-            terminalreporter.write_line(f"{name}: {text}")
-
 
 # Not for the session: its processes and its folder would be there under all later tests.
 @pytest.fixture(scope="module")

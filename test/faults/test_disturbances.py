@@ -6,7 +6,8 @@ import pytest
 from disturbances import disturb
 from fault_system import TRANSPORT
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: two robots and their judges are this machine's whole load, each with its own timing.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 
 def test_robots_that_are_disturbed_at_random(tmp_path, monkeypatch, figure):

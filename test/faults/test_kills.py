@@ -6,7 +6,8 @@ import pytest
 from fault_system import TRANSPORT
 from kills import campaign
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: commands are judged by when they were sent, right after each process was killed.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 
 def test_kills_of_both_sides_at_random_moments(tmp_path, monkeypatch, figure):

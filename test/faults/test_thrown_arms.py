@@ -13,7 +13,8 @@ from fault_system import CONTROLLER, JOINTS, TRANSPORT
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: arms move at their limits and are judged by when each point was sent.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 ROWS = ("float64_multi_array", "joint_trajectory", "joint_state")
 ACCELERATION = 8.0
