@@ -42,7 +42,8 @@ def evaluated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         "--episodes",
         str(EPISODES),
     ]
-    words += ["--s-min", str(request.param), "--steps", str(STEPS), "--out", str(folder), "--json", str(folder / "figures.json")]
+    words += ["--steps", str(STEPS), "--out", str(folder), "--json", str(folder / "figures.json")]
+    words += ["--s-min", str(request.param)]
     assert main(words) == 0
     return folder
 

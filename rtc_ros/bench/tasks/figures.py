@@ -33,7 +33,7 @@ _LABELS = {
 def draw(rows: Sequence[Measured], sweep: str, path: Path) -> None:
     """Write a PNG: all tasks together, then each; bands are Wilson's 95 %."""
     mine = [r for r in rows if r.sweep == sweep]
-    tasks, methods = unique(r.task for r in mine), unique(r.method for r in mine)
+    tasks, methods = unique(r.task for r in mine), unique(r.line for r in mine)
     panels = ([ALL] if len(tasks) > 1 else []) + tasks
     across = min(3, len(panels))
     down = -(-len(panels) // across)
