@@ -97,6 +97,9 @@ def _measure(
     for point in chosen:
         progress.update(bar, description=f"{point.task}: {point.line}, d = {point.delay}")
         found = results.find(point)
+        if found is None and options.measured:
+            progress.advance(bar)
+            continue
         if found is None:
             if point.task not in policies:
                 policies[point.task] = _policies(point.task, options, progress)
@@ -168,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--updates", type=_number, help=f"of the training ({learn.UPDATES})")
     add("--seed", type=int, default=7, help="of training, starts, noise (%(default)s)")
     add("--threads", type=_number, default=1, help="of torch (%(default)s)")
+    add("--measured", action="store_true", help="report what is in the folder, measure nothing")
     add("--quick", action="store_true", help="a few episodes of hardly trained policies")
     return parser
 

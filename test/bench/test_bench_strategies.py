@@ -38,6 +38,12 @@ def test_quick_run_writes_tables_and_figures_and_resumes(tmp_path, capsys):
     more = (tmp_path / "results.jsonl").read_text().splitlines()
     assert more[: len(lines)] == lines and len(more) == len(lines) + 2 * 4
 
+    capsys.readouterr()
+    assert main([*options, "synchronous", "naive_async", "--measured"]) == 0
+    text = capsys.readouterr().out
+    assert "| naive_async |" in text and "synchronous" not in text
+    assert (tmp_path / "results.jsonl").read_text().splitlines() == more
+
 
 def test_each_method_s_settings_are_tried_on_episodes_that_are_not_compared(tmp_path, capsys):
     small = ["--quick", "--episodes", "4", "--updates", "20", "--demonstrations", "20"]

@@ -80,16 +80,18 @@ def unique(values: Iterable[str]) -> list[str]:
 def chosen(rows: Sequence[Measured]) -> dict[str, str]:
     """Return each method's variant with the most done over all tasks and delays.
 
-    Of the rows of the sweep "settings"; the defaults where nothing did more.
+    Of the rows of the sweep "settings", and of those that were measured wherever its defaults
+    were; the defaults where nothing did more.
     """
     mine = [r for r in rows if r.sweep == "settings"]
     best: dict[str, str] = {}
     for method in unique(r.method for r in mine):
-        done = dict.fromkeys((r.variant for r in mine if r.method == method), 0)
-        for row in mine:
-            if row.method == method:
-                done[row.variant] += row.done
-        best[method] = max(done, key=lambda v: done[v])
+        lines = [
+            select(mine, "settings", ALL, line)
+            for line in unique(r.line for r in mine if r.method == method)
+        ]
+        whole = [x for x in lines if len(x) == len(lines[0])]
+        best[method] = max(whole, key=lambda line: sum(r.done for r in line))[0].variant
     return best
 
 
