@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtc_ros.bench.tasks.catalogue import TASKS
 from rtc_ros.bench.tasks.points import METHODS
 from rtc_ros.bench.tasks.results import Measured
 from rtc_ros.core.proportion import difference, wilson
@@ -72,6 +73,13 @@ def select(rows: Iterable[Measured], sweep: str, task: str, line: str) -> list[M
     return [r for r in rows if (r.sweep, r.line) == (sweep, line) and task in (ALL, r.task)]
 
 
+def shown_as(task: str, tasks: Sequence[str]) -> str:
+    """Return what a table of ``task`` is of; of ``tasks`` together, how many of all they are."""
+    if task != ALL:
+        return f"`{task}`"
+    return "all tasks" if len(tasks) == len(TASKS) else f"these {len(tasks)} tasks"
+
+
 def unique(values: Iterable[str]) -> list[str]:
     """Return the values in the order of their first appearance."""
     return list(dict.fromkeys(values))
@@ -118,12 +126,12 @@ def _table(
     rows: Sequence[Measured], sweep: str, task: str, lines: list[str], cells: _Cells
 ) -> str:
     """Return a table of the ``lines`` over d or s; ``cells`` makes a column of it."""
-    places, tasks = sorted({place(r) for r in rows}), len({r.task for r in rows})
+    places, tasks = sorted({place(r) for r in rows}), unique(r.task for r in rows)
     columns = [
         cells(
             [[r for r in select(rows, sweep, task, x) if place(r) == at] for x in lines],
             lines,
-            tasks if task == ALL else 1,
+            len(tasks) if task == ALL else 1,
         )
         for at in places
     ]
@@ -132,7 +140,7 @@ def _table(
         title = _TITLES[sweep]
     return "\n".join(
         [
-            f"**{title}: {'all tasks' if task == ALL else f'`{task}`'}**",
+            f"**{title}: {shown_as(task, tasks)}**",
             "",
             "| | " + " | ".join(f"{_OVER[sweep]} = {x}" for x in places) + " |",
             "|---|" + "---|" * len(places),
@@ -174,10 +182,10 @@ def motion(rows: Sequence[Measured]) -> str:
     """Return, over d and all tasks, how even the forces were and how much time was left."""
     mine = [r for r in rows if r.sweep == "delay"]
     places, methods = sorted({place(r) for r in mine}), unique(r.line for r in mine)
-    tasks = len({r.task for r in mine})
+    tasks = unique(r.task for r in mine)
     lines = [
         "**Change of force at a seam [N], in brackets in any step; then the share of the time "
-        "left (0 where not done): all tasks, by d**",
+        f"left (0 where not done), by d: {shown_as(ALL, tasks)}**",
         "",
         "| | " + " | ".join(f"d = {x}" for x in places) + " |",
         "|---|" + "---|" * len(places),
@@ -186,7 +194,7 @@ def motion(rows: Sequence[Measured]) -> str:
         texts = []
         for x in places:
             at = [r for r in select(mine, "delay", ALL, method) if place(r) == x]
-            if len(at) < tasks:
+            if len(at) < len(tasks):
                 texts.append("–")
                 continue
             mean = [sum(getattr(r, k) for r in at) / len(at) for k in ("seam", "jerk", "speed")]
