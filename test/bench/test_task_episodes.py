@@ -133,6 +133,7 @@ def test_differences_are_of_the_same_episodes_and_surer_than_two_proportions(run
     assert high - low < 0.7 * (rows[1].high - rows[1].low)
     text = markdown(rows, "delay")
     assert "| rtc | the same |" in text and "| bid | +8.3 (" in text
+    assert "by d: `tray`**" in motion(rows) and "tasks" not in text
     assert apart(rows[1:], rows[:1], 2) is None, "not of that many tasks"
 
 

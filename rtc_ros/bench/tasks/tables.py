@@ -75,8 +75,8 @@ def select(rows: Iterable[Measured], sweep: str, task: str, line: str) -> list[M
 
 def shown_as(task: str, tasks: Sequence[str]) -> str:
     """Return what a table of ``task`` is of; of ``tasks`` together, how many of all they are."""
-    if task != ALL:
-        return f"`{task}`"
+    if task != ALL or len(tasks) == 1:
+        return f"`{tasks[0] if task == ALL else task}`"
     return "all tasks" if len(tasks) == len(TASKS) else f"these {len(tasks)} tasks"
 
 
