@@ -1,8 +1,9 @@
 """`rtc_ros bench strategies`: every way of executing chunks, on tasks that a laptop can train.
 
 Trains a small flow policy for each task (they are kept in the folder), then measures each method
-at each delay and stride on the same episodes. What is in the folder is not measured again, so a
-sweep that was stopped goes on.
+at each delay and stride on the same episodes. The sweep "settings" tries each method's own
+parameters on half as many other episodes, and "chosen" compares what did best there. What is in
+the folder is not measured again, so a sweep that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -23,10 +24,21 @@ from rtc_ros.bench.tasks import figures, learn, tables
 from rtc_ros.bench.tasks.catalogue import TASKS
 from rtc_ros.bench.tasks.episodes import run_episodes
 from rtc_ros.bench.tasks.flow_policy import FlowPolicy
-from rtc_ros.bench.tasks.points import METHODS, Point, points
+from rtc_ros.bench.tasks.points import (
+    DELAYS,
+    METHODS,
+    SETTINGS_DELAYS,
+    STRIDES,
+    Point,
+    chosen_points,
+    points,
+)
 from rtc_ros.bench.tasks.results import Measured, Results, measured
 
-SWEEPS = ("delay", "stride", "ablation")
+SWEEPS = ("delay", "stride", "settings", "chosen")
+_CHOOSING, _COMPARING = 1000, 2000
+"""Added to the seed: nothing is chosen, and no policy trained, on what is compared."""
+_FEW = (0, 2), (1, 4), (2,)
 _QUICK = {"episodes": 16, "updates": 40, "demonstrations": 64}
 
 
@@ -42,12 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     conditions = {
         name: getattr(options, name) for name in ("seed", "episodes", "updates", "demonstrations")
     }
+    conditions["stride"] = "max(d, s_min)"  # it was d + 1 where s_min ≤ d
     try:
         results = Results(out, conditions)
     except (OSError, ValueError) as error:
         print(f"bench strategies: {error}", file=sys.stderr)
         return 2
-    chosen = _points(options)
+    sweeps = options.sweeps or list(SWEEPS)
+    delays, strides, tried = _FEW if options.quick else (DELAYS, STRIDES, SETTINGS_DELAYS)
+    tasks, methods = options.tasks or list(TASKS), options.methods or list(METHODS)
+    # What is chosen is chosen from the settings' sweep.
+    known = [*sweeps, "settings"] if "chosen" in sweeps else sweeps
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description:46}"),
@@ -56,7 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         TimeRemainingColumn(),
         console=console,
     ) as progress:
-        rows = _measure(chosen, results, options, progress)
+        found = points(tasks, known, methods, delays, strides, tried)
+        rows = _measure(found, results, options, progress)
+        if "chosen" in sweeps:
+            found = chosen_points(tasks, tables.chosen(rows), methods, delays)
+            rows += _measure(found, results, options, progress)
     text = _report(rows, conditions)
     tables.write_csv(rows, out / "strategies.csv")
     (out / "strategies.md").write_text(text, encoding="utf-8")
@@ -67,14 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _points(options: argparse.Namespace) -> list[Point]:
-    tasks, methods = options.tasks or list(TASKS), options.methods or list(METHODS)
-    sweeps = options.sweeps or list(SWEEPS)
-    if not options.quick:
-        return points(tasks, sweeps, methods)
-    return points(tasks, sweeps, methods, (0, 2), (1, 4), (2,))
-
-
 def _measure(
     chosen: Sequence[Point], results: Results, options: argparse.Namespace, progress: Progress
 ) -> list[Measured]:
@@ -82,16 +95,22 @@ def _measure(
     policies: dict[str, tuple[FlowPolicy, FlowPolicy]] = {}
     rows = []
     for point in chosen:
-        progress.update(bar, description=f"{point.task}: {point.method}, d = {point.delay}")
+        progress.update(bar, description=f"{point.task}: {point.line}, d = {point.delay}")
         found = results.find(point)
+        if found is None and options.measured:
+            progress.advance(bar)
+            continue
         if found is None:
             if point.task not in policies:
                 policies[point.task] = _policies(point.task, options, progress)
             policy, weak = policies[point.task]
             policy.weak = weak if point.settings.bid_contrast else None
             begun, task = time.perf_counter(), TASKS[point.task]
+            # Half as many are enough to choose by.
+            episodes = -(-options.episodes // 2) if point.choosing else options.episodes
+            seed = options.seed + (_CHOOSING if point.choosing else _COMPARING)
             outcome = run_episodes(
-                task, policy, point.settings, point.delay, options.episodes, options.seed
+                task, policy, point.settings, point.delay, episodes, seed
             )
             found = measured(point, outcome, task.steps, time.perf_counter() - begun)
             results.add(found)
@@ -124,7 +143,8 @@ def _report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
     seconds = sum({r.key: r.seconds for r in rows}.values())
     parts = [
         f"{told}; {where}; {seconds / 60:.0f} min of episodes in all. Percent done, in brackets "
-        "Wilson's 95 % interval; the best of a column is bold.",
+        "Wilson's 95 % interval; the best of a column is bold. Differences are of pairs: the same "
+        "episodes, in brackets the 95 % interval of their mean.",
         "",
     ]
     for sweep in SWEEPS:
@@ -151,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--updates", type=_number, help=f"of the training ({learn.UPDATES})")
     add("--seed", type=int, default=7, help="of training, starts, noise (%(default)s)")
     add("--threads", type=_number, default=1, help="of torch (%(default)s)")
+    add("--measured", action="store_true", help="report what is in the folder, measure nothing")
     add("--quick", action="store_true", help="a few episodes of hardly trained policies")
     return parser
 

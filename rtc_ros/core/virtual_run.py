@@ -14,7 +14,7 @@ from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import Command
 from rtc_ros.core.continuity.run_log import RunLog
 from rtc_ros.core.continuity.run_logger import RunLogger
-from rtc_ros.core.controller import Controller
+from rtc_ros.core.controller import Controller, Inputs
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 
 Infer = Callable[[InferenceRequest, int], np.ndarray]
@@ -28,6 +28,7 @@ class VirtualRun:
 
     An inference that starts after tick t with a delay of n ticks reaches the controller before
     tick t + 1 + n: n ticks execute rows of the previous chunk meanwhile, so n is the observed d.
+    Then, before that tick, the next one may start: s is d where s_min is no more.
 
     Args:
         controller: is started here, at ``pose`` float64[A].
@@ -56,26 +57,38 @@ class VirtualRun:
         self._period_ns = period_ns
         self._logger = RunLogger(joints)
         self._seq = 0
-        self._arrival: tuple[int, ActionChunk, InferenceRequest] | None = None
+        self._running: tuple[int, ActionChunk, InferenceRequest] | None = None
+        self._written: ActionChunk | None = None
         controller.start(_EPOCH, pose)
 
     def tick(self) -> Command:
         """Do what happens in one period; return the command for the arm."""
-        self._start_inference()
-        self._hand_over()
-        command = self.controller.tick()
+        self._until_the_tick()
+        # The controller hears of a chunk within its tick: before it no cursor shows the chunk.
+        command = self.controller.tick(Inputs(self._written))
+        self._written = None
         assert command is not None, "the gate was opened by start()"
         self._logger.add(command, _EPOCH, self.ticks * self._period_ns)
         self.ticks += 1
         return command
 
-    def _start_inference(self) -> None:
-        """Look for the next request, as the inference node does between two ticks."""
-        if self._arrival is not None:
-            return
+    def _until_the_tick(self) -> None:
+        """Do what the inference node does between two ticks: write what is due, start the next."""
+        while self._running is not None or self._start_inference():
+            assert self._running is not None
+            due, chunk, request = self._running
+            if due > self.ticks:
+                return
+            self._running = None
+            self._logger.add_chunk(chunk)
+            self.loop.wrote(chunk, request)
+            self._written = chunk
+
+    def _start_inference(self) -> bool:
+        """Start the next inference if it is its turn."""
         request = self.loop.next_request(self.controller.cursor(self.ticks * self._period_ns))
         if request is None:
-            return
+            return False
         self._seq += 1
         now_ns, ticks = self.ticks * self._period_ns, self._delay(self._seq)
         chunk = ActionChunk(
@@ -92,16 +105,8 @@ class VirtualRun:
             start_ns=now_ns,
             end_ns=now_ns + ticks * self._period_ns,
         )
-        self._arrival = (self.ticks + ticks, chunk, request)
-
-    def _hand_over(self) -> None:
-        """Give the controller the chunk that is due."""
-        if self._arrival is not None and self._arrival[0] <= self.ticks:
-            _, chunk, request = self._arrival
-            self._arrival = None
-            self._logger.add_chunk(chunk)
-            self.loop.wrote(chunk, request)
-            self.controller.offer(chunk)
+        self._running = (self.ticks + ticks, chunk, request)
+        return True
 
     def log(self) -> RunLog:
         """Return what was executed so far, as a bag would hold it."""

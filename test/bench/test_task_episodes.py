@@ -9,9 +9,9 @@ import torch
 from rtc_ros.bench.tasks import learn
 from rtc_ros.bench.tasks.catalogue import TASKS
 from rtc_ros.bench.tasks.episodes import run_episodes
-from rtc_ros.bench.tasks.points import ABLATIONS, METHODS, Point, points
+from rtc_ros.bench.tasks.points import METHODS, SETTINGS, Point, chosen_points, points
 from rtc_ros.bench.tasks.results import Results, measured
-from rtc_ros.bench.tasks.tables import markdown, motion, pooled
+from rtc_ros.bench.tasks.tables import apart, chosen, markdown, motion, pooled
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
 
@@ -81,13 +81,60 @@ def test_rtc_has_smaller_seams_than_switching(run):
 # ------------------------------------------------------------------------- points, results
 
 
-def test_every_method_and_ablation_can_be_run_at_each_of_its_points():
-    chosen = points(TASKS, ("delay", "stride", "ablation"), METHODS)
-    assert {p.method for p in chosen} == set(METHODS) | {name for name, _ in ABLATIONS}
-    for point in chosen:
+def test_every_method_and_setting_can_be_run_at_each_of_its_points():
+    found = points(TASKS, ("delay", "stride", "settings"), METHODS)
+    for method, variants in SETTINGS.items():
+        for variant in variants:
+            found += chosen_points(TASKS, {method: variant}, METHODS)
+    assert {p.method for p in found} == set(METHODS)
+    for point in found:
         assert point.settings.problems(10, point.delay) == []
-    # A point of two sweeps is measured once.
-    assert len({p.key for p in chosen}) < len(chosen)
+    # A point of two sweeps is measured once, unless it is there to choose by.
+    keys = {p.key for p in found}
+    assert len(keys) < len(found)
+    assert not {p.key for p in found if p.choosing} & {p.key for p in found if not p.choosing}
+    assert {m for m, s in METHODS.items() if m not in SETTINGS} == {"synchronous"}, (
+        "every method that has a parameter besides s is tried with it"
+    )
+
+
+def test_the_setting_with_the_most_done_is_chosen_and_the_defaults_where_none_does_more(run):
+    outcome = run("naive_async", 1)
+    rows = []
+    for point in points(("catch", "tray"), ("settings",), ("rtc", "bid")):
+        best = point.variant in ("β 2", "β 20") if point.method == "rtc" else True
+        outcome.done[:] = np.arange(EPISODES) < 3 + best + (point.variant == "β 20")
+        rows.append(measured(point, outcome, TASK.steps, 0.1))
+    assert chosen(rows) == {"rtc": "β 20", "bid": "defaults"}
+    assert {p.line for p in chosen_points(("catch",), chosen(rows), ("rtc", "bid"))} == {
+        "rtc, β 20",
+        "bid",
+    }
+    text = markdown(rows, "settings")
+    assert "| rtc | 25.0 " in text and "| bid | 33.3 " in text
+    assert "| rtc, β 2 | +8.3 (" in text and "| rtc, β 20 | +16.7 (" in text
+    assert "| rtc, n 10 | the same | the same |" in text
+
+
+def test_differences_are_of_the_same_episodes_and_surer_than_two_proportions(run):
+    one, other = run("rtc", 1), run("naive_async", 1)
+    one.done[:] = np.arange(EPISODES) % 2
+    other.done[:] = one.done
+    other.done[0] = True
+    rows = [
+        measured(p, outcome, TASK.steps, 0.1)
+        for p, outcome in zip(
+            points(("tray",), ("delay",), ("rtc", "bid"), (1,)), (one, other), strict=True
+        )
+    ]
+    np.testing.assert_array_equal(rows[1].each, other.done)
+    middle, low, high = apart(rows[1:], rows[:1], 1)
+    assert middle == pytest.approx(1 / EPISODES) and low < middle < high
+    assert high - low < 0.7 * (rows[1].high - rows[1].low)
+    text = markdown(rows, "delay")
+    assert "| rtc | the same |" in text and "| bid | +8.3 (" in text
+    assert "by d: `tray`**" in motion(rows) and "tasks" not in text
+    assert apart(rows[1:], rows[:1], 2) is None, "not of that many tasks"
 
 
 def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
@@ -121,7 +168,8 @@ def test_all_tasks_together_are_shown_only_where_each_was_measured(run):
     assert share == outcome.done.mean() and low < share < high
     assert high - low < rows[0].high - rows[0].low
     assert pooled(rows[2:], 2) is None
-    everything, *single = markdown(rows, "delay").split("**Done by d")[1:]
-    assert "| bid | – |" in everything and len(single) == 2
-    assert "| bid | – |" in single[0] and "| bid | – |" not in single[1]
+    for title in ("**Done by d", "**More done than rtc"):
+        everything, *single = markdown(rows, "delay").split(title)[1:]
+        assert "| bid | – |" in everything and len(single) == 2
+        assert "| bid | – |" in single[0] and "| bid | – |" not in single[1].split("**More")[0]
     assert "| bid | – |" in motion(rows)

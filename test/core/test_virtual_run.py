@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from algorithm import Bench
 
 from rtc_ros.core.continuity import judge
 from rtc_ros.core.controller import Controller
@@ -47,10 +48,44 @@ def test_the_observed_delay_is_the_given_one_and_every_step_is_in_its_place():
 
 
 @pytest.mark.parametrize("count_from", ["inference_start", "swap"])
-def test_strides_are_s_min_or_the_delay(count_from):
-    _, _, requests = run(RtcSettings(s_min=8, count_from=count_from), lambda seq: 3)
+@pytest.mark.parametrize(("delay", "s_min"), [(3, 8), (3, 3), (3, 1), (1, 1), (9, 1), (0, 2)])
+def test_strides_are_s_min_or_the_delay(count_from, delay, s_min):
+    settings = RtcSettings(s_min=s_min, count_from=count_from)
+    _, _, requests = run(settings, lambda seq: delay, initial=delay)
     strides = {r.horizons.stride for r in requests[2:]}
-    assert strides == ({8} if count_from == "inference_start" else {11})
+    from_swap = count_from == "swap"
+    assert strides == {delay + s_min if from_swap else max(delay, s_min)}
+
+
+@pytest.mark.parametrize("delay", range(6))
+@pytest.mark.parametrize("s_min", range(1, 6))
+def test_it_is_algorithm_1_stepped_without_a_clock(delay, s_min):
+    bench = Bench(horizon=10, action_dim=2, initial_delay=delay, s_min=s_min)
+    bench.run(60, delay)
+
+    def infer(request, seq):
+        requests.append(request)
+        return np.tile(np.arange(10.0)[:, None] + 100.0 * (seq - 1), 2)
+
+    requests = []
+    loop = InferenceLoop(10, DelayEstimator(10, delay), RtcSettings(s_min=s_min))
+    controller = Controller(JointLimits.none(2))
+    virtual = VirtualRun(
+        controller, loop, infer, lambda seq: delay, PERIOD_NS, JOINTS, np.zeros(2)
+    )
+    for place, command in zip(bench.log, [virtual.tick() for _ in range(60)], strict=True):
+        played = command.played
+        assert place == (None if played.action is None else (played.chunk.seq - 1, played.row))
+    assert [told(r) for r in requests] == [told(r) for r in bench.requests]
+    assert {r.horizons.stride for r in requests[2:]} == {max(delay, s_min)}
+
+
+def told(request):
+    arrays = (request.prev, request.weights)
+    return (
+        request.origin_step, request.start_tick, request.horizons,
+        *(None if a is None else a.tolist() for a in arrays),
+    )  # fmt: skip
 
 
 def test_a_delay_beyond_the_chunk_starves_and_is_told():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from rtc_ros.core.proportion import wilson
+from rtc_ros.core.proportion import difference, wilson
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.sim.evaluate import evaluate, main
 
@@ -24,6 +24,21 @@ def test_wilson_against_published_values():
     np.testing.assert_allclose(wilson(15, 148), (0.0624, 0.1605), atol=2e-4)
     np.testing.assert_allclose(wilson(0, 20), (0.0, 0.1611), atol=2e-4)
     np.testing.assert_allclose(wilson(1, 29), (0.0061, 0.1718), atol=2e-4)
+
+
+def test_a_difference_of_pairs_has_scipy_s_interval():
+    from scipy.stats import ttest_rel
+
+    random = np.random.default_rng(1)
+    hard = random.random(2000)
+    one, other = hard < 0.5 + 0.03 * random.random(2000), hard < 0.47
+    middle, low, high = difference(one, other)
+    assert middle == pytest.approx(one.mean() - other.mean())
+    wanted = ttest_rel(one.astype(float), other.astype(float)).confidence_interval(0.95)
+    np.testing.assert_allclose((low, high), (wanted.low, wanted.high), atol=1e-5)
+    # Of episodes that have nothing to do with each other it is as wide as two proportions are.
+    assert high - low < 0.3 * np.subtract(*difference(one, random.permutation(other))[:0:-1])
+    assert difference(one, one) == (0.0, 0.0, 0.0)
 
 
 def test_the_same_seed_gives_the_same_figures_and_rtc_has_the_smaller_seams(policy):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from rtc_ros.bench.tasks.catalogue import TASKS
 from rtc_ros.bench.tasks.results import Measured
-from rtc_ros.bench.tasks.tables import ALL, place, pooled, select, unique
+from rtc_ros.bench.tasks.tables import ALL, place, pooled, select, shown_as, unique
 
 STYLES = {
     "rtc": ("#0072b2", "o-", 2.6),
@@ -33,7 +33,7 @@ _LABELS = {
 def draw(rows: Sequence[Measured], sweep: str, path: Path) -> None:
     """Write a PNG: all tasks together, then each; bands are Wilson's 95 %."""
     mine = [r for r in rows if r.sweep == sweep]
-    tasks, methods = unique(r.task for r in mine), unique(r.method for r in mine)
+    tasks, methods = unique(r.task for r in mine), unique(r.line for r in mine)
     panels = ([ALL] if len(tasks) > 1 else []) + tasks
     across = min(3, len(panels))
     down = -(-len(panels) // across)
@@ -50,7 +50,8 @@ def draw(rows: Sequence[Measured], sweep: str, path: Path) -> None:
                 method,
                 len(tasks) if task == ALL else 1,
             )
-        axis.set_title("all tasks" if task == ALL else TASKS[task].title, fontsize=11)
+        name = shown_as(ALL, tasks) if task == ALL else TASKS[task].title
+        axis.set_title(name, fontsize=11)
         axis.set_xlabel(_LABELS[sweep], fontsize=9)
         axis.set_xticks(sorted({place(r) for r in mine}))
         axis.set_ylim(0.0, 1.02)

@@ -76,7 +76,9 @@ def train(
     average = {k: v.clone() for k, v in network.state_dict().items()}
     weak = average
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, updates, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 2e-3, updates, pct_start=max(0.05, min(0.9, 2 / updates))
+    )
     for update in range(updates):
         rows = torch.randint(len(o), (_BATCH,), generator=source)
         goal = a[rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from rtc_ros.core.settings import RtcSettings
 DELAYS = (0, 1, 2, 3, 4)
 STRIDES = (1, 2, 3, 4, 6, 8)
 STRIDE_DELAY = 1
-ABLATION_DELAYS = (2, 4)
+SETTINGS_DELAYS = (2, 4)
 
 METHODS: dict[str, dict[str, Any]] = {
     "rtc": {"strategy": "rtc"},
@@ -27,23 +27,37 @@ METHODS: dict[str, dict[str, Any]] = {
 """What is compared, by name: settings. With s = max(d, 1) sparse temporal ensembling infers as
 often as dense does; over s, dense is the point s = 1."""
 
-ABLATIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("defaults", {}),
-    *((f"schedule {g}", {"schedule": g}) for g in ("exp_shifted", "linear", "cosine", "ones")),
-    ("schedule zeros", {"schedule": "zeros"}),
-    *((f"β {b}", {"beta": float(b)}) for b in (1, 2, 10, 20)),
-    ("n 10", {"num_steps": 10}),
-    ("n 10, β 10", {"num_steps": 10, "beta": 10.0}),
-    ("Jacobian identity", {"jacobian": "identity"}),
-    ("σ_d 0.2", {"sigma_d": 0.2}),
-    ("σ_d 0.5", {"sigma_d": 0.5}),
-)
-"""Changes to the defaults of ``rtc`` (exp, β 5, n 5, vjp, σ_d 1)."""
+DEFAULTS = "defaults"
+
+_GUIDANCE: dict[str, dict[str, Any]] = {
+    **{f"β {b}": {"beta": float(b)} for b in (1, 2, 10, 20)},
+    **{f"σ_d {x}": {"sigma_d": x} for x in (0.2, 0.5)},
+    "n 10": {"num_steps": 10},
+}
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "rtc": {
+        **{f"schedule {g}": {"schedule": g} for g in ("exp_shifted", "linear", "cosine", "ones")},
+        **_GUIDANCE,
+        "Jacobian identity": {"jacobian": "identity"},
+    },
+    "rtc_hard": {**_GUIDANCE, "Jacobian identity": {"jacobian": "identity"}},
+    "naive_async": {"n 10": {"num_steps": 10}},
+    "temporal_ensembling": {f"m {m}": {"ensemble_decay": m} for m in (-1.0, -0.3, 0.3, 1.0)},
+    "weighted_average": {f"new {x}": {"average_new": x} for x in (0.3, 0.5, 0.9)},
+    "prefix_overwrite": {"n 10": {"num_steps": 10}},
+    "bid": {f"N {n}": {"bid_candidates": n} for n in (4, 8)},
+    "bid_contrast": {f"K {k}": {"bid_contrast": k} for k in (1, 8)},
+}
+"""Changes to the defaults (exp, β 5, n 5, vjp, σ_d 1, m 0, new 0.7, N 16, K 3) that each method
+is tried with, by name. ``synchronous`` has s alone, which the strides are a sweep of."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement: a task, a method with its settings, d and s. ``sweep`` names its table."""
+    """One measurement: a task, a method with its settings, d and s. ``sweep`` names its table.
+
+    ``line`` is what it is called there: the method, and what was changed of its defaults.
+    """
 
     sweep: str
     task: str
@@ -51,6 +65,17 @@ class Point:
     delay: int
     stride: int
     settings: RtcSettings
+    variant: str = DEFAULTS
+
+    @property
+    def line(self) -> str:
+        """What it is called in its table."""
+        return self.method if self.variant == DEFAULTS else f"{self.method}, {self.variant}"
+
+    @property
+    def choosing(self) -> bool:
+        """Whether it is there to choose a setting: on other episodes than those compared."""
+        return self.sweep == "settings"
 
     @property
     def key(self) -> str:
@@ -58,7 +83,7 @@ class Point:
         changed = {
             k: v for k, v in asdict(self.settings).items() if v != getattr(RtcSettings(), k)
         }
-        return f"{self.task} d={self.delay} {changed}"
+        return f"{'choosing ' * self.choosing}{self.task} d={self.delay} {changed}"
 
 
 def points(
@@ -67,9 +92,9 @@ def points(
     methods: Iterable[str],
     delays: Sequence[int] = DELAYS,
     strides: Sequence[int] = STRIDES,
-    ablation_delays: Sequence[int] = ABLATION_DELAYS,
+    settings_delays: Sequence[int] = SETTINGS_DELAYS,
 ) -> list[Point]:
-    """Return the points of the chosen sweeps ("delay", "stride", "ablation"), task by task."""
+    """Return the points of the chosen sweeps ("delay", "stride", "settings"), task by task."""
     methods = list(methods)
     found = []
     for task in tasks:
@@ -77,14 +102,36 @@ def points(
             found += [_point("delay", task, m, d, max(d, 1)) for m in methods for d in delays]
         if "stride" in sweeps:
             found += [_point("stride", task, m, STRIDE_DELAY, s) for m in methods for s in strides]
-        if "ablation" in sweeps:
+        if "settings" in sweeps:
             found += [
-                Point("ablation", task, name, d, max(d, 1), RtcSettings(s_min=max(d, 1), **change))
-                for name, change in ABLATIONS
-                for d in ablation_delays
+                _point("settings", task, m, d, max(d, 1), variant)
+                for m in methods
+                if m in SETTINGS
+                for variant in (DEFAULTS, *SETTINGS[m])
+                for d in settings_delays
             ]
     return found
 
 
-def _point(sweep: str, task: str, method: str, delay: int, stride: int) -> Point:
-    return Point(sweep, task, method, delay, stride, RtcSettings(s_min=stride, **METHODS[method]))
+def chosen_points(
+    tasks: Iterable[str],
+    chosen: Mapping[str, str],
+    methods: Iterable[str],
+    delays: Sequence[int] = DELAYS,
+) -> list[Point]:
+    """Return the points over d with each method's ``chosen`` variant."""
+    methods = list(methods)
+    return [
+        _point("chosen", task, m, d, max(d, 1), chosen.get(m, DEFAULTS))
+        for task in tasks
+        for m in methods
+        for d in delays
+    ]
+
+
+def _point(
+    sweep: str, task: str, method: str, delay: int, stride: int, variant: str = DEFAULTS
+) -> Point:
+    change = {} if variant == DEFAULTS else SETTINGS[method][variant]
+    settings = RtcSettings(s_min=stride, **{**METHODS[method], **change})
+    return Point(sweep, task, method, delay, stride, settings, variant)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rtc_ros.bench.tasks.episodes import Outcome
-from rtc_ros.bench.tasks.points import Point
+from rtc_ros.bench.tasks.points import DEFAULTS, Point
 from rtc_ros.core.proportion import wilson
 
 
@@ -26,6 +26,7 @@ class Measured:
     sweep: str
     task: str
     method: str
+    variant: str
     delay: int
     stride: int
     episodes: int
@@ -38,11 +39,23 @@ class Measured:
     jerk: float
     seam: float
     seconds: float
+    which: str
 
     @property
     def share(self) -> float:
         """The proportion done."""
         return self.done / self.episodes
+
+    @property
+    def line(self) -> str:
+        """See ``Point``."""
+        return self.method if self.variant == DEFAULTS else f"{self.method}, {self.variant}"
+
+    @property
+    def each(self) -> np.ndarray:
+        """Which episodes were done, bool[episodes]."""
+        bits = np.frombuffer(bytes.fromhex(self.which), np.uint8)
+        return np.unpackbits(bits, count=self.episodes).astype(bool)
 
 
 def measured(point: Point, outcome: Outcome, steps: int, seconds: float) -> Measured:
@@ -55,6 +68,7 @@ def measured(point: Point, outcome: Outcome, steps: int, seconds: float) -> Meas
         point.sweep,
         point.task,
         point.method,
+        point.variant,
         point.delay,
         point.stride,
         episodes,
@@ -67,6 +81,7 @@ def measured(point: Point, outcome: Outcome, steps: int, seconds: float) -> Meas
         float(outcome.jerk.mean()),
         float(outcome.seam.mean()),
         round(seconds, 2),
+        np.packbits(outcome.done).tobytes().hex(),
     )
 
 
@@ -108,7 +123,8 @@ class Results:
         row = self.rows.get(point.key)
         if row is None:
             return None
-        here = {"sweep": point.sweep, "method": point.method, "stride": point.stride}
+        here = {"sweep": point.sweep, "method": point.method, "variant": point.variant,
+                "stride": point.stride}  # fmt: skip
         return Measured(**{**row, **here})  # type: ignore[arg-type]
 
     def add(self, one: Measured) -> None:

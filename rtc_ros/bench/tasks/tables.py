@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import numpy as np
+
+from rtc_ros.bench.tasks.catalogue import TASKS
+from rtc_ros.bench.tasks.points import METHODS
 from rtc_ros.bench.tasks.results import Measured
-from rtc_ros.core.proportion import wilson
+from rtc_ros.core.proportion import difference, wilson
 
 ALL = "all"
 """The task that stands for all tasks together."""
 
-_OVER = {"delay": "d", "stride": "s", "ablation": "d"}
+_OVER = {"delay": "d", "stride": "s", "settings": "d", "chosen": "d"}
 _TITLES = {
-    "delay": "Done by d, s = max(d, 1)",
-    "stride": "Done by s, d = 1",
-    "ablation": "Ablations of rtc, s = d",
+    "delay": "by d, s = max(d, 1)",
+    "stride": "by s, d = 1",
+    "settings": "Settings of each method, s = d, on other episodes than those compared",
+    "chosen": "with the settings chosen, by d, s = max(d, 1)",
 }
+
+_Found = tuple[float, float, float]
+"""A proportion or a difference of two, and its 95 % interval."""
 
 
 def write_csv(rows: Sequence[Measured], path: Path) -> None:
-    """Write every figure of every point."""
+    """Write every figure of every point; which episodes were done is in ``results.jsonl``."""
+    names = [f.name for f in fields(Measured) if f.name != "which"]
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Measured)])
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(asdict(r) for r in rows)
 
@@ -34,7 +43,7 @@ def place(one: Measured) -> int:
     return one.stride if one.sweep == "stride" else one.delay
 
 
-def pooled(rows: Iterable[Measured], tasks: int) -> tuple[float, float, float] | None:
+def pooled(rows: Iterable[Measured], tasks: int) -> _Found | None:
     """Return the proportion done in all rows together, and its interval.
 
     None unless there are rows of that many tasks: without the hard ones a mean looks too good.
@@ -46,9 +55,29 @@ def pooled(rows: Iterable[Measured], tasks: int) -> tuple[float, float, float] |
     return (done / episodes, *wilson(done, episodes))
 
 
-def select(rows: Iterable[Measured], sweep: str, task: str, method: str) -> list[Measured]:
+def apart(rows: Iterable[Measured], others: Iterable[Measured], tasks: int) -> _Found | None:
+    """Return by how much more was done in ``rows`` than in ``others``, of the same episodes.
+
+    None unless both are of the same tasks, and of that many.
+    """
+    one, other = ({r.task: r.each for r in each} for each in (rows, others))
+    if len(one) < tasks or set(one) != set(other):
+        return None
+    return difference(
+        np.concatenate([one[t] for t in one]), np.concatenate([other[t] for t in one])
+    )
+
+
+def select(rows: Iterable[Measured], sweep: str, task: str, line: str) -> list[Measured]:
     """Return the rows of one line of a table."""
-    return [r for r in rows if (r.sweep, r.method) == (sweep, method) and task in (ALL, r.task)]
+    return [r for r in rows if (r.sweep, r.line) == (sweep, line) and task in (ALL, r.task)]
+
+
+def shown_as(task: str, tasks: Sequence[str]) -> str:
+    """Return what a table of ``task`` is of; of ``tasks`` together, how many of all they are."""
+    if task != ALL or len(tasks) == 1:
+        return f"`{tasks[0] if task == ALL else task}`"
+    return "all tasks" if len(tasks) == len(TASKS) else f"these {len(tasks)} tasks"
 
 
 def unique(values: Iterable[str]) -> list[str]:
@@ -56,42 +85,107 @@ def unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
+def chosen(rows: Sequence[Measured]) -> dict[str, str]:
+    """Return each method's variant with the most done over all tasks and delays.
+
+    Of the rows of the sweep "settings", and of those that were measured wherever its defaults
+    were; the defaults where nothing did more.
+    """
+    mine = [r for r in rows if r.sweep == "settings"]
+    best: dict[str, str] = {}
+    for method in unique(r.method for r in mine):
+        lines = [
+            select(mine, "settings", ALL, line)
+            for line in unique(r.line for r in mine if r.method == method)
+        ]
+        whole = [x for x in lines if len(x) == len(lines[0])]
+        best[method] = max(whole, key=lambda line: sum(r.done for r in line))[0].variant
+    return best
+
+
 def markdown(rows: Sequence[Measured], sweep: str) -> str:
-    """Return the tables of one sweep: all tasks together, then each; percent done, 95 %."""
+    """Return one sweep's tables: all tasks together, then each; percent done, 95 %.
+
+    Then the paired differences: to the first line, or of ``settings`` to the method's defaults.
+    """
     mine = [r for r in rows if r.sweep == sweep]
-    places = sorted({place(r) for r in mine})
-    tasks, methods = unique(r.task for r in mine), unique(r.method for r in mine)
-    lines = []
-    for task in ([ALL] if len(tasks) > 1 else []) + tasks:
-        lines += [f"**{_TITLES[sweep]}: {'all tasks' if task == ALL else f'`{task}`'}**", ""]
-        lines.append("| | " + " | ".join(f"{_OVER[sweep]} = {x}" for x in places) + " |")
-        lines.append("|---|" + "---|" * len(places))
-        cells = {
-            (m, x): pooled(
-                (r for r in select(mine, sweep, task, m) if place(r) == x),
-                len(tasks) if task == ALL else 1,
-            )
-            for m in methods
-            for x in places
-        }
-        for method in methods:
-            texts = []
-            for x in places:
-                best = max((c[0] for m in methods if (c := cells[m, x])), default=0.0)
-                texts.append(_cell(cells[method, x], best))
-            lines.append(f"| {method} | " + " | ".join(texts) + " |")
-        lines.append("")
-    return "\n".join(lines)
+    tasks, lines = unique(r.task for r in mine), unique(r.line for r in mine)
+    shown = ([ALL] if len(tasks) > 1 else []) + tasks
+    if sweep == "settings":
+        found = [_table(mine, sweep, task, lines, _beside_the_defaults) for task in shown]
+    else:
+        found = [_table(mine, sweep, task, lines, _bold_where_best) for task in shown]
+        found += [_table(mine, sweep, task, lines, _beside_the_first) for task in shown]
+    return "\n".join(found)
+
+
+_Cells = Callable[[list[list[Measured]], list[str], int], list[str]]
+
+
+def _table(
+    rows: Sequence[Measured], sweep: str, task: str, lines: list[str], cells: _Cells
+) -> str:
+    """Return a table of the ``lines`` over d or s; ``cells`` makes a column of it."""
+    places, tasks = sorted({place(r) for r in rows}), unique(r.task for r in rows)
+    columns = [
+        cells(
+            [[r for r in select(rows, sweep, task, x) if place(r) == at] for x in lines],
+            lines,
+            len(tasks) if task == ALL else 1,
+        )
+        for at in places
+    ]
+    title = f"{_WHAT[cells].format(lines[0])} {_TITLES[sweep]}"
+    if sweep == "settings":
+        title = _TITLES[sweep]
+    return "\n".join(
+        [
+            f"**{title}: {shown_as(task, tasks)}**",
+            "",
+            "| | " + " | ".join(f"{_OVER[sweep]} = {x}" for x in places) + " |",
+            "|---|" + "---|" * len(places),
+            *(f"| {x} | " + " | ".join(c) + " |"
+              for x, c in zip(lines, zip(*columns, strict=True), strict=True)),
+            "",
+        ]
+    )  # fmt: skip
+
+
+def _bold_where_best(column: list[list[Measured]], lines: list[str], tasks: int) -> list[str]:
+    found = [pooled(rows, tasks) for rows in column]
+    best = max((f[0] for f in found if f), default=0.0)
+    return [_cell(f, bold=f is not None and f[0] == best) for f in found]
+
+
+def _beside_the_first(column: list[list[Measured]], lines: list[str], tasks: int) -> list[str]:
+    return [_difference(apart(rows, column[0], tasks)) for rows in column]
+
+
+def _beside_the_defaults(column: list[list[Measured]], lines: list[str], tasks: int) -> list[str]:
+    at = {line: rows for line, rows in zip(lines, column, strict=True)}
+    return [
+        _cell(pooled(rows, tasks))
+        if line in METHODS
+        else _difference(apart(rows, at[line.split(",")[0]], tasks))
+        for line, rows in at.items()
+    ]
+
+
+_WHAT: dict[_Cells, str] = {
+    _bold_where_best: "Done",
+    _beside_the_first: "More done than {}, in percentage points,",
+    _beside_the_defaults: "",
+}
 
 
 def motion(rows: Sequence[Measured]) -> str:
     """Return, over d and all tasks, how even the forces were and how much time was left."""
     mine = [r for r in rows if r.sweep == "delay"]
-    places, methods = sorted({place(r) for r in mine}), unique(r.method for r in mine)
-    tasks = len({r.task for r in mine})
+    places, methods = sorted({place(r) for r in mine}), unique(r.line for r in mine)
+    tasks = unique(r.task for r in mine)
     lines = [
         "**Change of force at a seam [N], in brackets in any step; then the share of the time "
-        "left (0 where not done): all tasks, by d**",
+        f"left (0 where not done), by d: {shown_as(ALL, tasks)}**",
         "",
         "| | " + " | ".join(f"d = {x}" for x in places) + " |",
         "|---|" + "---|" * len(places),
@@ -100,7 +194,7 @@ def motion(rows: Sequence[Measured]) -> str:
         texts = []
         for x in places:
             at = [r for r in select(mine, "delay", ALL, method) if place(r) == x]
-            if len(at) < tasks:
+            if len(at) < len(tasks):
                 texts.append("–")
                 continue
             mean = [sum(getattr(r, k) for r in at) / len(at) for k in ("seam", "jerk", "speed")]
@@ -109,9 +203,18 @@ def motion(rows: Sequence[Measured]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _cell(found: tuple[float, float, float] | None, best: float) -> str:
+def _cell(found: _Found | None, bold: bool = False) -> str:
     if found is None:
         return "–"
     share, low, high = (100.0 * x for x in found)
     text = f"{share:.1f} ({low:.0f}–{high:.0f})"
-    return f"**{text}**" if found[0] == best else text
+    return f"**{text}**" if bold else text
+
+
+def _difference(found: _Found | None) -> str:
+    if found is None:
+        return "–"
+    middle, low, high = (100.0 * x for x in found)
+    if low == high == 0.0:
+        return "the same"
+    return f"{middle:+.1f} ({low:+.1f} to {high:+.1f})"
