@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from rtc_ros.inference.checks import policy_problems
 from rtc_ros.inference.policy_loading import left_out_images
 from rtc_ros.policy.checkpoint import Checkpoint, read_checkpoint
-from rtc_ros.policy.checkpoint_files import CheckpointError
+from rtc_ros.policy.checkpoint_files import CheckpointError, checkpoint_path
 from rtc_ros.policy.image_positions import AUTO, unknown
 from rtc_ros.policy.protocol import PolicySpec
-from rtc_ros.policy.shipped import checkpoint_path
 from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.setup import Setup
