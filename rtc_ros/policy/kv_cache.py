@@ -1,7 +1,8 @@
 """The prefix of a chunk as the expert sees it: keys and values of each layer, made once.
 
 LeRobot keeps them as a dictionary per layer or as a transformers ``DynamicCache``, by version and
-policy; a DynamicCache may be appended to by each denoising step.
+policy; a DynamicCache may be appended to by each denoising step. Before transformers 4.54 that has
+two lists in place of layers.
 """
 
 from __future__ import annotations
@@ -49,8 +50,10 @@ class Prefix:
         """What its keys and values take [bytes]."""
         if isinstance(self.cache, dict):
             tensors = [t for entry in self.cache.values() for t in entry.values()]
-        else:
+        elif hasattr(self.cache, "layers"):
             tensors = [t for layer in self.cache.layers for t in (layer.keys, layer.values)]
+        else:
+            tensors = [*self.cache.key_cache, *self.cache.value_cache]
         return sum(t.numel() * t.element_size() for t in tensors)
 
 
@@ -63,7 +66,10 @@ def step_cache(cache: Any) -> Any:
     if isinstance(cache, dict):
         return cache
     own = copy.copy(cache)
-    own.layers = [copy.copy(layer) for layer in cache.layers]
+    if hasattr(cache, "layers"):
+        own.layers = [copy.copy(layer) for layer in cache.layers]
+    else:
+        own.key_cache, own.value_cache = list(cache.key_cache), list(cache.value_cache)
     return own
 
 

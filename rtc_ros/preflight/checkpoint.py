@@ -23,7 +23,7 @@ def look_at_checkpoint(
         checkpoint = read_checkpoint(checkpoint_path(setup.inference["policy_path"]))
         spread = checkpoint.state_spread
     except Exception as error:  # noqa: BLE001 - whatever stands in a file, it must not end this
-        fix = "set policy_path to a LeRobot SmolVLA checkpoint folder that is complete"
+        fix = "set policy_path to a complete LeRobot checkpoint folder (smolvla, pi0, pi05)"
         said = str(error) if isinstance(error, (CheckpointError, ValueError)) else repr(error)
         return [bad("checkpoint", said, fix)], None, None
     spec = checkpoint.spec
