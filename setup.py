@@ -33,7 +33,8 @@ def shared(folder: str) -> list[tuple[str, list[str]]]:
 setup(
     name=NAME,
     version=version(),
-    description="Real-Time Chunking (arXiv 2506.07339) for SmolVLA policies on ROS 2",
+    description="Real-Time Chunking (arXiv 2506.07339) for flow policies (SmolVLA, pi0, pi0.5) "
+    "on ROS 2",
     license="Apache-2.0",
     maintainer="rtc_ros maintainers",
     maintainer_email="maintainers@rtc-ros.example",

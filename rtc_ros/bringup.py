@@ -66,7 +66,7 @@ COMMON_ARGUMENTS = (
         "use_sim_time", "follow /clock instead of the system's clock", "", "", "use_sim_time", bool
     ),
     Argument(
-        "policy_path", "folder of the SmolVLA checkpoint", "", _INFERENCE, "policy_path", path=True
+        "policy_path", "folder of the checkpoint", "", _INFERENCE, "policy_path", path=True
     ),
     Argument("task", "the task sentence", "", _INFERENCE, "task"),
     Argument("strategy", ", ".join(STRATEGIES), "", _INFERENCE, "strategy"),

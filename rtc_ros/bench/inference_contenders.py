@@ -11,12 +11,13 @@ import torch
 
 from rtc_ros.bench.inference_phases import Phases, resident_bytes
 from rtc_ros.core.prefix import prefix_weights
-from rtc_ros.policy import lerobot_compat as compat
-from rtc_ros.policy import sampling
+from rtc_ros.policy import guidance
+from rtc_ros.policy.adapter import FlowAdapter
+from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.fast.field import FastField, FastVelocity
+from rtc_ros.policy.flow_input import to_batch
+from rtc_ros.policy.lerobot_guidance import rtc_enabled, rtc_processor
 from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
-from rtc_ros.policy.smolvla import SmolVLAAdapter
-from rtc_ros.policy.smolvla_input import to_batch
 
 BETA = 5.0
 PLAIN, RTC, VJP = "LeRobot plain", "LeRobot RTC (J = I)", "LeRobot, true VJP"
@@ -46,11 +47,11 @@ class Contest:
         """
         self.policy, pre, post = parts
         device = str(next(self.policy.parameters()).device)
-        self.lerobot = SmolVLAAdapter(self.policy, pre, post, device=device)
+        self.lerobot = FlowAdapter(self.policy, pre, post, device=device)
         before = resident_bytes()
         self.field = FastField(self.policy)
         self.packed_bytes = resident_bytes() - before
-        self.fast = SmolVLAAdapter(
+        self.fast = FlowAdapter(
             self.policy, pre, post, device=device, field=lambda policy: self.field
         )
         self._pre, self._post, spec = pre, post, self.fast.spec
@@ -63,7 +64,7 @@ class Contest:
             prefix_weights(spec.horizon, delay, stride),
             beta=BETA,
         )
-        self._processor = compat.rtc_processor(beta=BETA, mask_end=rows)
+        self._processor = rtc_processor(beta=BETA, mask_end=rows)
 
     def describe(self) -> str:
         """Return the sizes that count."""
@@ -91,7 +92,7 @@ class Contest:
         ]
 
     def _adapted(
-        self, name: str, adapter: SmolVLAAdapter, guidance: Guidance | None, phases: Phases
+        self, name: str, adapter: FlowAdapter, guidance: Guidance | None, phases: Phases
     ) -> Contender:
         def run(seed: int) -> np.ndarray:
             return adapter.infer(self.observation, guidance, seed=seed).actions
@@ -99,7 +100,7 @@ class Contest:
         return Contender(name, run, self._stepper(adapter, guidance), phases)
 
     def _stepper(
-        self, adapter: SmolVLAAdapter, guidance: Guidance | None
+        self, adapter: FlowAdapter, guidance: Guidance | None
     ) -> Callable[[int], object]:
         return lambda n: adapter.infer(self.observation, guidance, num_steps=n, seed=0)
 
@@ -116,7 +117,7 @@ class Contest:
     def _rtc(self, seed: int) -> np.ndarray:
         noise = self.lerobot.noise(seed)
         batch = self._batch(self.guidance.prev)
-        with compat.rtc_enabled(self.policy, self._processor):
+        with rtc_enabled(self.policy, self._processor):
             actions = self.policy.predict_action_chunk(
                 batch,
                 noise=noise,
@@ -153,9 +154,9 @@ def _lerobot_phases(policy: Any, processor: Any) -> Phases:
 def _vjp_phases(policy: Any) -> Phases:
     """Return the same where the package's plain sampler drives LeRobot's ``denoise_step``."""
     return {
-        "prefix": (compat, "encode_prefix"),
+        "prefix": (SMOLVLA, "encode_prefix"),
         "vision": (policy.model.vlm_with_expert, "embed_image"),
-        "sampling": (sampling, "sample_chunk"),
+        "sampling": (guidance, "sample_chunk"),
         "denoising": (policy.model, "denoise_step"),
     }
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from rtc_ros.policy import lerobot_compat as compat
-from rtc_ros.policy.shipped import checkpoint_path
-from rtc_ros.policy.smolvla_loading import load_parts
+from rtc_ros.policy.checkpoint_files import checkpoint_path
+from rtc_ros.policy.families import SMOLVLA
+from rtc_ros.policy.loading import load_parts
 from rtc_ros.policy.tiny import TinySpec, write_backbone
 
 MODELS = ("aloha_cube", "full-size")
@@ -75,7 +76,7 @@ def full_size_parts(folder: Path, cameras: int, device: str, dtype: str) -> tupl
         },
     ).save_pretrained(folder)
     names = [f"observation.images.camera{i + 1}" for i in range(cameras)]
-    config = compat.make_config(
+    config = SMOLVLA.make_config(
         backbone=folder,
         chunk_size=50,
         action_dim=14,
@@ -86,8 +87,8 @@ def full_size_parts(folder: Path, cameras: int, device: str, dtype: str) -> tupl
         num_steps=10,
         device=device,
     )
-    policy = compat.build_policy(config, seed=0)
-    compat.pin_dtypes(policy, getattr(torch, dtype))
+    policy = SMOLVLA.build(config, seed=0)
+    SMOLVLA.pin_dtypes(policy, getattr(torch, dtype))
     policy.to(device)
     unit = {"mean": [0.0] * 14, "std": [1.0] * 14}
     pre, post = compat.make_processors(config, {compat.STATE: unit, compat.ACTION: unit})

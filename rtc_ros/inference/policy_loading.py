@@ -10,7 +10,7 @@ from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.inference.checks import policy_problems
 from rtc_ros.policy.checkpoint import read_checkpoint
-from rtc_ros.policy.shipped import checkpoint_path
+from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.ros.joint_units import PolicyUnits
 from rtc_ros.ros.parameters import ConfigurationError
@@ -42,7 +42,7 @@ def load_policy(
     if problems:
         raise ConfigurationError("; ".join(problems))
     # Imported here: torch takes seconds, and the node answers meanwhile.
-    from rtc_ros.policy.smolvla import SmolVLAAdapter
+    from rtc_ros.policy.adapter import FlowAdapter
 
     options = {
         "backbone": p["backbone_path"] or None,
@@ -50,7 +50,7 @@ def load_policy(
         "dtype": p["dtype"],
         "image_positions": p["image_positions"],
     }
-    policy = SmolVLAAdapter.load(
+    policy = FlowAdapter.load(
         path,
         **options,
         torch_threads=p["torch_threads"] or None,
@@ -59,7 +59,7 @@ def load_policy(
     if left_out:
         policy.leave_out(left_out)
     if p["weak_policy_path"]:
-        weak = SmolVLAAdapter.load(checkpoint_path(p["weak_policy_path"]), **options, fast=False)
+        weak = FlowAdapter.load(checkpoint_path(p["weak_policy_path"]), **options, fast=False)
         if left_out:
             weak.leave_out(left_out)
         policy.contrast_with(weak)

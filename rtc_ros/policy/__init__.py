@@ -1,1 +1,1 @@
-"""What makes chunks: guidance over any velocity function, and the SmolVLA adapter."""
+"""What makes chunks: sampling over any velocity function, and LeRobot's flow policies by it."""

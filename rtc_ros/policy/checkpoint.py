@@ -1,4 +1,4 @@
-"""Looks through a SmolVLA checkpoint folder before anything is built from it.
+"""Looks through the folder of a flow policy's checkpoint before anything is built from it.
 
 LeRobot loads weights with ``strict=False``: what is missing keeps its random values. Here that,
 and all else that doesn't fit, is an error that says what is wrong.
@@ -26,8 +26,10 @@ from rtc_ros.policy.checkpoint_files import (
     read_json,
     some,
 )
-from rtc_ros.policy.checkpoint_processors import check_stats, check_steps
-from rtc_ros.policy.image_positions import Positions, positions_of
+from rtc_ros.policy.checkpoint_processors import check_relative, check_stats, check_steps
+from rtc_ros.policy.families import family_of
+from rtc_ros.policy.families.family import Family, is_shape, need
+from rtc_ros.policy.image_positions import Positions
 from rtc_ros.policy.protocol import PolicySpec
 from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.policy.task_length import TaskReader
@@ -37,13 +39,6 @@ logger = logging.getLogger(__name__)
 # Keys that newer versions of LeRobot write and that change nothing of what a policy computes.
 _HARMLESS_KEYS = frozenset({"pretrained_revision", "license", "tags", "repo_id", "private"})
 _HARMLESS_PREFIXES = ("optimizer_", "scheduler_")
-# Weights that no action depends on: some versions store them, some don't.
-_UNUSED_WEIGHTS = (
-    "vlm.lm_head.weight",
-    "lm_expert.embed_tokens.weight",
-    "rotary_emb.inv_freq",
-    "embeddings.position_ids",
-)
 # Where LeRobot kept statistics before 0.4; beside processors nothing reads them.
 _OLD_STATS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 _ADAPTER = "adapter_model.safetensors"
@@ -60,6 +55,11 @@ class Checkpoint:
     weights: Mapping[str, tuple[str, tuple[int, ...]]]
     preprocessor: dict[str, Any]
     postprocessor: dict[str, Any]
+
+    @property
+    def family(self) -> Family:
+        """What kind of policy it is."""
+        return family_of(self.config.get("type"))
 
     @property
     def action_dim(self) -> int:
@@ -87,10 +87,10 @@ class Checkpoint:
             horizon=int(self.config.get("chunk_size", 50)),
             action_dim=self.action_dim,
             state_dim=self.state_dim,
-            num_steps=int(self.config.get("num_steps", 10)),
+            num_steps=int(self.config.get(self.family.steps_field, 10)),
             image_features=images,
-            description=f"SmolVLA {self.folder.name}",
-            pads_images=self.config.get("resize_imgs_with_padding", True) is not None,
+            description=f"{self.family.label} {self.folder.name}",
+            pads_images=self.family.pads_images(self.config),
         )
 
     @property
@@ -102,15 +102,22 @@ class Checkpoint:
     def positions(self) -> Positions:
         """At which positions it saw the patches of its images in training."""
         steps = self.preprocessor["steps"]
-        return positions_of(self.folder, self.config, self.weights, steps)
+        return self.family.positions(self.folder, self.config, self.weights, steps)
 
     def backbone(self, given: str | Path | None = None) -> Path:
         """Return the folder of its backbone; see ``find_backbone``."""
-        return find_backbone(self.folder, str(self.config.get("vlm_model_name", "")), given)
+        family = self.family
+        name = family.backbone_name(self.config, self.preprocessor)
+        return find_backbone(self.folder, name, given, family.tokenizer_needs)
 
     def task_reader(self, backbone: str | Path | None = None) -> TaskReader | None:
         """Return what tells how much of a sentence it reads; ``backbone`` as for ``backbone``."""
-        return TaskReader.of(self.preprocessor, self.backbone(backbone))
+        config, steps = self.config, [s["registry_name"] for s in self.preprocessor["steps"]]
+        return TaskReader.of(
+            self.preprocessor,
+            self.backbone(backbone),
+            lambda task: self.family.read_text(task, config, steps),
+        )
 
     def doubts(self) -> list[tuple[str, str]]:
         """Return what may go wrong with it although it can be loaded, each with what to do."""
@@ -135,7 +142,8 @@ class Checkpoint:
 
     def dtype(self) -> str:
         """Return "bfloat16" where most of the transformers' weights are, else "float32"."""
-        inner = [dtype for name, (dtype, _) in self.weights.items() if "vlm_with_expert" in name]
+        part = self.family.transformers
+        inner = [dtype for name, (dtype, _) in self.weights.items() if part in name]
         return "bfloat16" if 2 * inner.count("BF16") > len(inner) else "float32"
 
 
@@ -152,14 +160,9 @@ def read_checkpoint(folder: str | Path, *, known_steps: Collection[str] = ()) ->
     folder = Path(folder)
     _check_place(folder)
     config = read_json(folder / CONFIG)
-    if config.get("type") != "smolvla":
-        raise CheckpointError(
-            f"{folder / CONFIG} has no type; it is config.json of a LeRobot policy that is needed"
-            if config.get("type") is None
-            else f"{CONFIG} describes a policy of type {config['type']!r}, not 'smolvla'"
-        )
+    family = family_of(config.get("type"))
     try:
-        return _read(folder, config, known_steps)
+        return _read(folder, family, config, known_steps)
     except CheckpointError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -169,10 +172,12 @@ def read_checkpoint(folder: str | Path, *, known_steps: Collection[str] = ()) ->
         ) from error
 
 
-def _read(folder: Path, config: dict[str, Any], known_steps: Collection[str]) -> Checkpoint:
-    _check_options(config)
-    _check_features(config)
-    _check_adapter(folder, config)
+def _read(
+    folder: Path, family: Family, config: dict[str, Any], known_steps: Collection[str]
+) -> Checkpoint:
+    _check_options(config, family)
+    _check_features(config, family)
+    _check_adapter(folder, config, family)
     weights = read_header(folder / WEIGHTS)
     _check_processors(folder, weights)
     checkpoint = Checkpoint(
@@ -183,8 +188,9 @@ def _read(folder: Path, config: dict[str, Any], known_steps: Collection[str]) ->
         read_json(folder / POSTPROCESSOR),
     )
     _check_dtypes(checkpoint)
-    check_steps(folder, PREPROCESSOR, checkpoint.preprocessor, known_steps)
+    check_steps(folder, PREPROCESSOR, checkpoint.preprocessor, known_steps, family.steps)
     check_steps(folder, POSTPROCESSOR, checkpoint.postprocessor, known_steps)
+    check_relative(checkpoint.preprocessor, checkpoint.postprocessor)
     check_stats(
         folder,
         checkpoint.preprocessor,
@@ -230,7 +236,7 @@ def _check_place(folder: Path) -> None:
         raise CheckpointError(f"{folder} has no {CONFIG}: did you mean {inside[0]}?")
 
 
-def _check_adapter(folder: Path, config: Mapping[str, Any]) -> None:
+def _check_adapter(folder: Path, config: Mapping[str, Any], family: Family) -> None:
     """Say how to merge an adapter; weights it was merged into are as good as others."""
     if not (folder / _ADAPTER).is_file():
         return
@@ -239,9 +245,10 @@ def _check_adapter(folder: Path, config: Mapping[str, Any]) -> None:
     base = config.get("pretrained_path")
     if (folder / _ADAPTER_CONFIG).is_file():
         base = read_json(folder / _ADAPTER_CONFIG).get("base_model_name_or_path") or base
+    module, name = family.policy_path.rsplit(".", 1)
     raise CheckpointError(
         f"{folder} holds a PEFT adapter that isn't merged: merge it into the policy with `python "
-        f'-c "from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy as P; from peft '
+        f'-c "from {module} import {name} as P; from peft '
         f"import PeftModel as M; p = M.from_pretrained(P.from_pretrained('{base or 'BASE'}'), "
         f"'{folder}').merge_and_unload(); p.save_pretrained('MERGED')\"`, and copy the "
         "policy_p*processor* files to MERGED"
@@ -266,8 +273,12 @@ def _check_processors(folder: Path, weights: Collection[str]) -> None:
     raise CheckpointError(f"{folder} has no {' and no '.join(lacking)}; {why}")
 
 
-def loadable_config(config: Mapping[str, Any], known_fields: Collection[str]) -> dict[str, Any]:
+def loadable_config(
+    config: Mapping[str, Any], known_fields: Collection[str], harmless: Collection[str] = ()
+) -> dict[str, Any]:
     """Return the config without ``type`` and without harmless keys this LeRobot doesn't know.
+
+    ``harmless`` are those of this config, beside the ones that always are.
 
     Raises:
         CheckpointError: an unknown key could change what the policy computes.
@@ -277,6 +288,7 @@ def loadable_config(config: Mapping[str, Any], known_fields: Collection[str]) ->
         f"{key}: {json.dumps(config[key])}"
         for key in unknown
         if key not in _HARMLESS_KEYS
+        and key not in harmless
         and not key.startswith(_HARMLESS_PREFIXES)
         and not _is_off(config[key])
     ]
@@ -301,6 +313,7 @@ def check_weights(
     stored: Mapping[str, tuple[str, tuple[int, ...]]],
     expected: Mapping[str, tuple[int, ...]],
     aliases: Mapping[str, Collection[str]] | None = None,
+    unused: tuple[str, ...] = (),
 ) -> None:
     """Compare stored weights with those the model has, by name and shape.
 
@@ -308,6 +321,7 @@ def check_weights(
         stored: name → (dtype, shape), from the file.
         expected: name → shape, from the model.
         aliases: name → all names of the same (tied) tensor; one stored name is enough.
+        unused: ends of names that may be missing or beyond what the model has.
 
     Raises:
         CheckpointError: names the first few that are missing, unexpected or of another shape.
@@ -321,10 +335,10 @@ def check_weights(
     missing = [
         name
         for name in expected
-        if not _unused(name)
+        if not _unused(name, unused)
         and not any(other in stored for other in (name, *aliases.get(name, ())))
     ]
-    extra = [name for name in stored if name not in expected and not _unused(name)]
+    extra = [name for name in stored if name not in expected and not _unused(name, unused)]
     shapes = [
         f"{name} is {list(stored[name][1])}, the model has {list(shape)}"
         for name, shape in expected.items()
@@ -347,16 +361,16 @@ def check_weights(
         )
 
 
-def _unused(name: str) -> bool:
-    return name.endswith(_UNUSED_WEIGHTS) or name.startswith(_OLD_STATS)
+def _unused(name: str, unused: tuple[str, ...]) -> bool:
+    return name.endswith(unused) or name.startswith(_OLD_STATS)
 
 
-def _check_features(config: dict[str, Any]) -> None:
+def _check_features(config: dict[str, Any], family: Family) -> None:
     """Check what goes in and comes out; image shapes become [3, h, w]."""
     for key in ("input_features", "output_features"):
         features = config.get(key)
         if not isinstance(features, dict) or not all(
-            isinstance(feature, dict) and _is_shape(feature.get("shape"))
+            isinstance(feature, dict) and is_shape(feature.get("shape"))
             for feature in features.values()
         ):
             raise CheckpointError(
@@ -370,9 +384,9 @@ def _check_features(config: dict[str, Any]) -> None:
         (
             "observation.state",
             inputs.get("observation.state"),
-            config.get("max_state_dim", 32),
-            "SmolVLA always reads a state, and LeRobot can't run it without one: train it with "
-            "observation.state among its input_features",
+            family.state_room(config),
+            f"{family.label} always reads a state, and LeRobot can't run it without one: train it "
+            "with observation.state among its input_features",
         ),
         (
             "action",
@@ -386,33 +400,29 @@ def _check_features(config: dict[str, Any]) -> None:
             raise CheckpointError(
                 f"{CONFIG} must have a feature {name} of one dimension, it has {feature}: {why}"
             )
-        if not 1 <= shape[0] <= limit:
+        if shape[0] < 1 or (limit is not None and shape[0] > limit):
             raise CheckpointError(
                 f"{CONFIG}: {name} has {shape[0]} dimensions, the model has room for {limit}"
             )
         sizes.append(shape[0])
     images = {name: ft for name, ft in inputs.items() if ft.get("type") == "VISUAL"}
     if not images:
-        raise CheckpointError(f"{CONFIG} has no image feature; SmolVLA needs at least one")
+        raise CheckpointError(f"{CONFIG} has no image feature; {family.label} needs at least one")
     for name, feature in images.items():
         shape = feature["shape"]
         if len(shape) == 3 and shape[0] != 3 and shape[2] == 3:
-            # As a data set lists it. LeRobot's SmolVLA never looks at the order.
+            # As a data set lists it. LeRobot's policies never look at the order.
             shape = feature["shape"] = [3, shape[0], shape[1]]
         if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
             raise CheckpointError(
                 f"{CONFIG}: image {name} has shape {shape}, neither [3, h, w] nor [h, w, 3]: "
-                "SmolVLA sees pictures of three colours"
+                f"{family.label} sees pictures of three colours"
             )
     if config.get("adapt_to_pi_aloha") and min(sizes) < 14:
         raise CheckpointError(
             f"{CONFIG}: adapt_to_pi_aloha is for two arms of 7 joints: state and action need 14 "
             f"dimensions each, they have {sizes[0]} and {sizes[1]}"
         )
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and all(type(size) is int for size in value)
 
 
 def _short(value: Any) -> str:
@@ -429,31 +439,16 @@ def _shown_images(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _check_options(config: Mapping[str, Any]) -> None:
-    for key in ("chunk_size", "num_steps", "n_action_steps", "max_state_dim", "max_action_dim"):
+def _check_options(config: Mapping[str, Any], family: Family) -> None:
+    numbers = ("chunk_size", family.steps_field, "n_action_steps", *family.padded_fields)
+    for key in numbers:
         number = config.get(key, 1)
         if type(number) is not int or number < 1:
             raise CheckpointError(
                 f"{CONFIG}: {key} is {json.dumps(number)}, it must be a whole number above 0"
             )
-    for key, needed, why in (
-        ("n_obs_steps", 1, "one observation at a time is given"),
-        ("use_cache", True, "denoising reads the prefix from it"),
-        (
-            "use_delta_joint_actions_aloha",
-            False,
-            "LeRobot has not ported it; train the policy without it",
-        ),
-    ):
-        if config.get(key, needed) != needed:
-            raise CheckpointError(f"{CONFIG}: {key} is {config[key]}, it must be {needed}: {why}")
-    padded = config.get("resize_imgs_with_padding", [512, 512])
-    if not _is_shape(padded) or len(padded) != 2 or min(padded) < 1:
-        raise CheckpointError(
-            f"{CONFIG}: resize_imgs_with_padding is {json.dumps(padded)}, it must be the height "
-            "and width [px] that the backbone sees, [512, 512] for SmolVLM2: LeRobot can't read "
-            "it otherwise"
-        )
+    need(config, "n_obs_steps", 1, "one observation at a time is given")
+    family.check_options(config)
     rows, horizon = config.get("n_action_steps", 50), config.get("chunk_size", 50)
     if rows > horizon:
         raise CheckpointError(
@@ -466,7 +461,7 @@ def _check_dtypes(checkpoint: Checkpoint) -> None:
     odd = [
         f"{name} ({dtype})"
         for name, (dtype, _) in checkpoint.weights.items()
-        if dtype not in _FLOAT_DTYPES and not _unused(name)
+        if dtype not in _FLOAT_DTYPES and not _unused(name, checkpoint.family.unused_weights)
     ]
     if odd:
         raise CheckpointError(f"{WEIGHTS} holds weights that are not floats: {some(odd)}")

@@ -1,4 +1,4 @@
-"""Reads the files of a checkpoint folder: JSON and safetensors, nothing else."""
+"""Finds a checkpoint folder and reads its files: JSON and safetensors, nothing else."""
 
 from __future__ import annotations
 
@@ -12,17 +12,39 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
+import rtc_ros
+
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 PREPROCESSOR = "policy_preprocessor.json"
 POSTPROCESSOR = "policy_postprocessor.json"
 
+_SHIPPED = "package:"
 _POINTER = b"version https://git-lfs"
 _OTHER_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
 class CheckpointError(ValueError):
-    """The folder is not a SmolVLA checkpoint that can be run; the message says why."""
+    """The folder is not a checkpoint that can be run; the message says why."""
+
+
+def checkpoint_path(text: str) -> Path:
+    """Return the folder that ``policy_path`` means: ``package:NAME`` or a path, ``~`` allowed.
+
+    Raises:
+        ValueError: no checkpoint of that name ships with the package.
+    """
+    if not text.startswith(_SHIPPED):
+        return Path(text).expanduser()
+    name = text[len(_SHIPPED) :]
+    folder = Path(rtc_ros.__file__).parent / "checkpoints"
+    shipped = sorted(p.name for p in folder.glob("*") if (p / CONFIG).is_file())
+    if name not in shipped:
+        raise ValueError(
+            f"no checkpoint {name!r} ships with rtc_ros; there is "
+            f"{', '.join(shipped) or 'none in this installation'}"
+        )
+    return folder / name
 
 
 def read_json(path: Path) -> dict[str, Any]:

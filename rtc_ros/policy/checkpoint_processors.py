@@ -36,11 +36,16 @@ _CHANNELS = (3, 1, 1)
 
 
 def check_steps(
-    folder: Path, file: str, pipeline: Mapping[str, Any], known: Collection[str]
+    folder: Path,
+    file: str,
+    pipeline: Mapping[str, Any],
+    known: Collection[str],
+    needed_steps: Sequence[str] = (),
 ) -> None:
     """Check that every step of a processor can be built from the folder alone.
 
     ``known`` are the names of the steps that this LeRobot has; empty: not checked.
+    ``needed_steps`` must be there, in their order.
     """
     steps = pipeline.get("steps")
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
@@ -79,6 +84,46 @@ def check_steps(
         raise CheckpointError(f"{file} has no step {needed!r}")
     if not isinstance(found[0]["config"].setdefault("norm_map", {}), dict):
         raise CheckpointError(f"{file}: norm_map of {needed!r} is not an object")
+    names = [step["registry_name"] for step in steps]
+    missing = [name for name in needed_steps if name not in names]
+    if missing:
+        raise CheckpointError(f"{file} has no step {missing[0]!r}, which this policy reads")
+    places = [names.index(name) for name in needed_steps]
+    if places != sorted(places):
+        raise CheckpointError(
+            f"{file} has its steps in another order than {', '.join(needed_steps)}: what the "
+            "policy reads would not be what it was trained on"
+        )
+
+
+def check_relative(preprocessor: Mapping[str, Any], postprocessor: Mapping[str, Any]) -> None:
+    """Check that actions are made relative to the state in one if they are made absolute after.
+
+    The previous chunk goes in through the one, the new one comes out through the other.
+    """
+    relative = _switched_on(preprocessor, "relative_actions_processor")
+    absolute = _switched_on(postprocessor, "absolute_actions_processor")
+    if relative != absolute:
+        on, off = (PREPROCESSOR, POSTPROCESSOR) if relative else (POSTPROCESSOR, PREPROCESSOR)
+        raise CheckpointError(
+            f"{on} takes actions as relative to the state and {off} does not, so a chunk can't "
+            "be fed back: save both again with the LeRobot that trained the policy"
+        )
+    names = [step["registry_name"] for step in preprocessor["steps"]]
+    if relative and names.index("relative_actions_processor") > names.index(
+        "normalizer_processor"
+    ):
+        raise CheckpointError(
+            f"{PREPROCESSOR} normalises actions before it makes them relative to the state: the "
+            "difference would be one of two scales"
+        )
+
+
+def _switched_on(pipeline: Mapping[str, Any], name: str) -> bool:
+    return any(
+        step["registry_name"] == name and step["config"].get("enabled") is True
+        for step in pipeline["steps"]
+    )
 
 
 def check_stats(

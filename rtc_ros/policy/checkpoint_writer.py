@@ -62,7 +62,9 @@ def _write_record(folder: Path, image_positions: str | None) -> None:
 
 
 def _set_backbone(config: dict[str, Any]) -> None:
-    config.update(vlm_model_name=BACKBONE, load_vlm_weights=False, pretrained_path=None)
+    config["pretrained_path"] = None
+    if "vlm_model_name" in config:
+        config.update(vlm_model_name=BACKBONE, load_vlm_weights=False)
 
 
 def _set_tokenizer(pipeline: dict[str, Any]) -> None:

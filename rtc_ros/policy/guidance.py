@@ -1,6 +1,7 @@
-"""Real-Time Chunking's guided sampler over any velocity function (arXiv 2506.07339, eq. 1 to 4).
+"""The ways to sample a chunk over any velocity function, by what is done with the previous chunk.
 
-The field runs from noise at τ = 0 to actions at τ = 1. Nothing here knows of a model.
+Guided is Real-Time Chunking (arXiv 2506.07339, eq. 1 to 4). The field runs from noise at τ = 0 to
+actions at τ = 1. Nothing here knows of a model.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from rtc_ros.core.strategies import OVERWRITE
+from rtc_ros.policy.protocol import Guidance
 
 Velocity = Callable[[Tensor, float], Tensor]
 """velocity(actions[B, H, A], tau) -> [B, H, A], pointing from noise to actions."""
@@ -62,6 +66,33 @@ def guidance_weight(tau: float, beta: float, sigma_d: float = 1.0) -> float:
         return float(beta)
     # (1−τ)/(τ r²), with r² put in and cancelled.
     return min(float(beta), (1.0 - tau) / noise_term + tau / (1.0 - tau))
+
+
+def sample(
+    velocity: Velocity | Integrator,
+    noise: Tensor,
+    guidance: Guidance | None,
+    target: tuple[Tensor, Tensor] | None,
+    num_steps: int,
+) -> Tensor:
+    """Integrate from ``noise`` [B, H, A], guided to or overwritten with ``target``.
+
+    ``target`` is (A_prev [B, H, A], W [H] or [H, A]) in the policy's normalised space. Candidates
+    for ``choose`` are not guided: they are sampled with ``guidance`` None.
+    """
+    if guidance is None or target is None:
+        return sample_chunk(velocity, noise, num_steps=num_steps, beta=0.0)
+    if guidance.method == OVERWRITE:
+        return overwrite_chunk(velocity, noise, *target, num_steps=num_steps)
+    return sample_chunk(
+        velocity,
+        noise,
+        *target,
+        num_steps=num_steps,
+        beta=guidance.beta,
+        sigma_d=guidance.sigma_d,
+        jacobian=guidance.jacobian,
+    )
 
 
 @torch.no_grad()
@@ -118,6 +149,47 @@ def sample_chunk(
             v = _guided_velocity(velocity, actions, tau, *target, weight, jacobian)
         actions = actions + v / num_steps
     return actions
+
+
+@torch.no_grad()
+def overwrite_chunk(
+    velocity: Velocity, noise: Tensor, prev: Tensor, weights: Tensor, *, num_steps: int
+) -> Tensor:
+    """Integrate the velocity field with n Euler steps over the rows that aren't known.
+
+    Diffuser (arXiv 2205.09991) overwrites with the clean values, as it was trained. A flow policy
+    was trained on rows that are all at the noise level of τ, so here known rows are put on the
+    straight path from their noise to their value. There is no guidance.
+
+    Args:
+        velocity: velocity(actions[B, H, A], tau) -> [B, H, A].
+        noise: [B, H, A], the actions at τ = 0.
+        prev: [B, H, A]; entries that aren't known are never read.
+        weights: [H] or [H, A]; an entry is known where it is 1.
+        num_steps: n.
+
+    Returns:
+        [B, H, A]; known entries are those of ``prev``.
+
+    Raises:
+        ValueError: n is below 1, or shapes don't fit.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps is {num_steps}; at least one Euler step is needed")
+    if prev.shape != noise.shape or len(weights) != noise.shape[1]:
+        raise ValueError(
+            f"noise is {list(noise.shape)}, prev {list(prev.shape)} and weights "
+            f"{list(weights.shape)}; rows and dimensions must be the same"
+        )
+    start = noise.to(torch.promote_types(noise.dtype, torch.float32))
+    known = (weights.to(start.device) >= 1.0).reshape(len(weights), -1).expand(start.shape[1:])
+    goal = torch.where(known, prev.to(start), torch.zeros_like(start))
+    actions = start
+    for step in range(num_steps):
+        tau = step / num_steps
+        actions = torch.where(known, torch.lerp(start, goal, tau), actions)
+        actions = actions + velocity(actions, tau).to(actions.dtype) / num_steps
+    return torch.where(known, goal, actions)
 
 
 def _guided_velocity(

@@ -17,8 +17,11 @@ from rtc_ros.policy.image_positions import RIGHT, SHIFTED
 def measured(policy: Any) -> str | None:
     """Return the positions that a LeRobot SmolVLAPolicy gives its patches now: RIGHT or SHIFTED.
 
-    None: neither, as transformers 4.57 does in 16 bits with other sides than powers of two.
+    None: another policy, in which nothing shifts them; or neither of the two, as transformers
+    4.57 does in 16 bits with other sides than powers of two.
     """
+    if policy.name != "smolvla":
+        return None
     embeddings = _embeddings(policy)
     weight = embeddings.patch_embedding.weight
     height, width = policy.config.resize_imgs_with_padding

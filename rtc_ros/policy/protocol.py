@@ -51,6 +51,24 @@ class PolicySpec:
         return replace(self, image_features=left)
 
 
+def check_weak(strong: PolicySpec, weak: PolicySpec) -> None:
+    """Raise ValueError where chunks of ``weak`` can't be compared with those of ``strong``."""
+    if (weak.horizon, weak.action_dim) != (strong.horizon, strong.action_dim):
+        raise ValueError(
+            f"the weak checkpoint makes chunks of {weak.horizon} rows and {weak.action_dim} "
+            f"joints, the policy of {strong.horizon} rows and {strong.action_dim} joints: bid "
+            "compares them row by row, so weak_policy_path must name one of the same shape"
+        )
+    if weak.state_dim != strong.state_dim or set(weak.image_features) != set(
+        strong.image_features
+    ):
+        raise ValueError(
+            f"the weak checkpoint takes {weak.state_dim} joints and the images "
+            f"{', '.join(sorted(weak.image_features))}, the policy {strong.state_dim} and "
+            f"{', '.join(sorted(strong.image_features))}: bid gives both the same observation"
+        )
+
+
 @dataclass(frozen=True)
 class Observation:
     """One observation, in the units the policy was trained with.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rtc_ros.policy.checkpoint_files import CheckpointError
 
-_NEW_LINE = "smolvla_new_line_processor"
 _TOKENIZER = "tokenizer_processor"
 
 
@@ -17,15 +16,18 @@ _TOKENIZER = "tokenizer_processor"
 class TaskReader:
     """Reads sentences as a checkpoint's preprocessor does, without torch.
 
-    ``tokenizer`` is one of the package tokenizers; the policy reads ``limit`` tokens.
+    ``tokenizer`` is one of the package tokenizers; the policy reads ``limit`` tokens of the text
+    that ``text_of`` makes of a sentence.
     """
 
     tokenizer: Any
     limit: int
-    new_line: bool
+    text_of: Callable[[str], str]
 
     @classmethod
-    def of(cls, preprocessor: Mapping[str, Any], backbone: Path) -> TaskReader | None:
+    def of(
+        cls, preprocessor: Mapping[str, Any], backbone: Path, text_of: Callable[[str], str]
+    ) -> TaskReader | None:
         """Return the reader of a policy_preprocessor.json; None: the sentence is never cut.
 
         None also where the backbone has no tokenizer.json, from which its tokens could be told.
@@ -47,10 +49,10 @@ class TaskReader:
             raise CheckpointError(f"{file} can't be read as a tokenizer: {error}") from error
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        return cls(tokenizer, limit, _NEW_LINE in steps)
+        return cls(tokenizer, limit, text_of)
 
     def count(self, task: str) -> int:
-        """Return how many tokens a sentence has."""
+        """Return how many tokens a sentence has, with all that is read with it."""
         return len(self._tokens(task))
 
     def problem(self, task: str) -> str:
@@ -59,11 +61,13 @@ class TaskReader:
         if len(tokens) <= self.limit:
             return ""
         unread = self.tokenizer.decode(tokens[self.limit :]).strip()
+        # A prompt may say more than the sentence.
+        more = self.text_of(task).strip() != task.strip()
+        also = ", with the state that is told," if more else ""
         return (
-            f"the task has {len(tokens)} tokens and the policy reads {self.limit} of them "
+            f"the task{also} has {len(tokens)} tokens and the policy reads {self.limit} of them "
             f"(tokenizer_max_length): the end, {unread!r}, would change nothing; shorten it"
         )
 
     def _tokens(self, task: str) -> list[int]:
-        text = task if not self.new_line or task.endswith("\n") else f"{task}\n"
-        return list(self.tokenizer.encode(text).ids)
+        return list(self.tokenizer.encode(self.text_of(task)).ids)

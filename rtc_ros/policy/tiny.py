@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.families import SMOLVLA
 
 _IMAGE_TOKENS = {
     "fake_image_token": "<fake_token_around_image>",
@@ -147,7 +148,7 @@ def tiny_config(backbone: str | Path, spec: TinySpec | None = None, **fields: An
     ``fields`` are further fields of LeRobot's config, for instance the learning rate.
     """
     spec = spec or TinySpec()
-    return compat.make_config(
+    return SMOLVLA.make_config(
         backbone=backbone,
         chunk_size=spec.chunk_size,
         action_dim=spec.action_dim,
@@ -178,7 +179,7 @@ def make_tiny_policy(
     spec = spec or TinySpec()
     if not (Path(backbone) / "config.json").is_file():
         write_backbone(backbone, spec)
-    return compat.build_policy(tiny_config(backbone, spec, **fields), seed)
+    return SMOLVLA.build(tiny_config(backbone, spec, **fields), seed)
 
 
 def write_tiny_checkpoint(

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from rtc_ros.inference.checks import policy_problems
 from rtc_ros.inference.policy_loading import left_out_images
 from rtc_ros.policy.checkpoint import Checkpoint, read_checkpoint
-from rtc_ros.policy.checkpoint_files import CheckpointError
+from rtc_ros.policy.checkpoint_files import CheckpointError, checkpoint_path
 from rtc_ros.policy.image_positions import AUTO, unknown
 from rtc_ros.policy.protocol import PolicySpec
-from rtc_ros.policy.shipped import checkpoint_path
 from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.setup import Setup
@@ -24,7 +23,7 @@ def look_at_checkpoint(
         checkpoint = read_checkpoint(checkpoint_path(setup.inference["policy_path"]))
         spread = checkpoint.state_spread
     except Exception as error:  # noqa: BLE001 - whatever stands in a file, it must not end this
-        fix = "set policy_path to a LeRobot SmolVLA checkpoint folder that is complete"
+        fix = "set policy_path to a complete LeRobot checkpoint folder (smolvla, pi0, pi05)"
         said = str(error) if isinstance(error, (CheckpointError, ValueError)) else repr(error)
         return [bad("checkpoint", said, fix)], None, None
     spec = checkpoint.spec

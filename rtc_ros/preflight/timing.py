@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from rtc_ros.inference.policy_loading import left_out_images
+from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
-from rtc_ros.policy.shipped import checkpoint_path
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.setup import Setup
 
@@ -23,10 +23,10 @@ def measured_latency_s(setup: Setup) -> float:
 
     Raises whatever loading raises; imports torch.
     """
-    from rtc_ros.policy.smolvla import SmolVLAAdapter
+    from rtc_ros.policy.adapter import FlowAdapter
 
     p = setup.inference
-    policy = SmolVLAAdapter.load(
+    policy = FlowAdapter.load(
         checkpoint_path(p["policy_path"]),
         backbone=p["backbone_path"] or None,
         device=p["device"],

@@ -19,12 +19,12 @@ def load_policy(recording: Recording, path: str | None) -> Policy:
         ValueError, OSError, RuntimeError: it can't be loaded; the message says why.
     """
     # Imported here: torch takes seconds, and a wrong bag is said before.
-    from rtc_ros.policy.shipped import checkpoint_path
-    from rtc_ros.policy.smolvla import SmolVLAAdapter
+    from rtc_ros.policy.adapter import FlowAdapter
+    from rtc_ros.policy.checkpoint_files import checkpoint_path
 
     known = recording.settings
     load = partial(
-        SmolVLAAdapter.load,
+        FlowAdapter.load,
         backbone=None if path else str(known.get("backbone_path", "")) or None,
         device=str(known.get("device", "auto")),
         dtype=str(known.get("dtype", "float32")),

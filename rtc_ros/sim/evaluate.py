@@ -157,13 +157,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     lists = {timing: options.latency_ms if options.nodes else options.delay, **lists}
     combinations = [dict(zip(lists, v, strict=True)) for v in itertools.product(*lists.values())]
 
-    from rtc_ros.policy.shipped import checkpoint_path
-    from rtc_ros.policy.smolvla import SmolVLAAdapter
+    from rtc_ros.policy.adapter import FlowAdapter
+    from rtc_ros.policy.checkpoint_files import checkpoint_path
     from rtc_ros.running.robot_client import RobotError
 
     try:
         checkpoint = checkpoint_path(options.checkpoint)
-        policy = SmolVLAAdapter.load(checkpoint, torch_threads=1)
+        policy = FlowAdapter.load(checkpoint, torch_threads=1)
         for values in combinations:
             settings = RtcSettings(**{k: v for k, v in values.items() if k != "delay"})
             problems = settings.problems(policy.spec.horizon, values.get("delay", 0))

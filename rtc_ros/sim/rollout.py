@@ -138,9 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score a checkpoint in the simulator, without ROS and without delay."""
     import torch
 
+    from rtc_ros.policy.adapter import FlowAdapter
+    from rtc_ros.policy.checkpoint_files import checkpoint_path
     from rtc_ros.policy.image_positions import AUTO, CHOICES
-    from rtc_ros.policy.shipped import checkpoint_path
-    from rtc_ros.policy.smolvla import SmolVLAAdapter
 
     parser = argparse.ArgumentParser(prog="rtc_ros sim rollout", description=main.__doc__)
     parser.add_argument("checkpoint", nargs="?", default="package:aloha_cube")
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     try:
-        policy = SmolVLAAdapter.load(
+        policy = FlowAdapter.load(
             checkpoint_path(args.checkpoint), image_positions=args.image_positions
         )
     except (OSError, ValueError) as error:

@@ -24,6 +24,7 @@ from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy import tiny
 from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.checkpoint_writer import BACKBONE, save_checkpoint
+from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.position_lookup import measured, show
 from rtc_ros.sim.batches import Batches, Frames
 from rtc_ros.sim.demonstrations import HORIZON
@@ -81,7 +82,7 @@ class Run:
         policy = tiny.make_tiny_policy(self._backbone, spec, seed=settings.seed)
         if settings.start_from:
             start = read_checkpoint(settings.start_from)
-            compat.load_weights(policy, start.folder / "model.safetensors")
+            SMOLVLA.load_weights(policy, start.folder / "model.safetensors")
             if start.positions.needed is not None:
                 show(policy, start.positions.needed)
         batches = Batches(data, settings.seed, self._device)
@@ -131,11 +132,11 @@ class Run:
 
     def _check(self) -> None:
         """Write the checkpoint and let it pass still and sliding cubes."""
-        from rtc_ros.policy.smolvla import SmolVLAAdapter
+        from rtc_ros.policy.adapter import FlowAdapter
         from rtc_ros.sim.rollout import score
 
         self.write()
-        policy = SmolVLAAdapter.load(self._folder, torch_threads=self.trainer.settings.threads)
+        policy = FlowAdapter.load(self._folder, torch_threads=self.trainer.settings.threads)
         check: dict[str, Any] = {"step": self.trainer.step, "episodes": self._check_episodes}
         with torch.random.fork_rng():
             for name, speed in (("still", 0.0), ("sliding", CHECK_SPEED_MPS)):
@@ -155,7 +156,7 @@ class Run:
 
     def write(self) -> Path:
         """Write the averaged weights as a checkpoint, with the record of how they came about."""
-        policy = compat.build_policy(self.trainer.policy.config)
+        policy = SMOLVLA.build(self.trainer.policy.config)
         policy.load_state_dict(self.trainer.averaged())
         policy.config.device = "cpu"
         save_checkpoint(self._folder, policy, *self._processors, backbone=self._backbone,

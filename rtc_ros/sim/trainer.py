@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.sim.batches import Batches
 from rtc_ros.sim.cube_readout import CubeReadout
 from rtc_ros.sim.tasks import TASKS
@@ -195,12 +196,12 @@ def _flow_loss(
     """
     inputs = {name: value[batch["task"]] for name, value in language.items()}
     inputs[compat.STATE], inputs[CAMERA_FEATURE] = batch["state"], batch["image"]
-    prefix = compat.repeat_prefix(compat.encode_prefix(policy, inputs), flows)
+    prefix = SMOLVLA.encode_prefix(policy, inputs).repeat(flows)
     actions = batch["actions"].repeat_interleave(flows, dim=0)
     noise = torch.randn_like(actions)
     time = policy.model.sample_time(len(actions), actions.device)
     at = time[:, None, None]
-    velocity = compat.denoise(policy, prefix, at * noise + (1.0 - at) * actions, time)
+    velocity = SMOLVLA.denoise(policy, prefix, at * noise + (1.0 - at) * actions, time)
     return nn.functional.mse_loss(velocity, noise - actions)
 
 

@@ -91,9 +91,9 @@ class FaultyPolicy:
 
 
 def main() -> None:
-    module = types.ModuleType("rtc_ros.policy.smolvla")
-    module.SmolVLAAdapter = FaultyPolicy  # type: ignore[attr-defined]
-    sys.modules["rtc_ros.policy.smolvla"] = module
+    module = types.ModuleType("rtc_ros.policy.adapter")
+    module.FlowAdapter = FaultyPolicy  # type: ignore[attr-defined]
+    sys.modules["rtc_ros.policy.adapter"] = module
     spec = FaultyPolicy.load().spec  # there is no folder that says so
     policy_loading.read_checkpoint = lambda _: types.SimpleNamespace(
         spec=spec, state_spread=None, task_reader=lambda _: None

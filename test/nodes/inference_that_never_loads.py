@@ -18,7 +18,7 @@ class NeverLoads:
 
 
 if __name__ == "__main__":
-    module = types.ModuleType("rtc_ros.policy.smolvla")
-    module.SmolVLAAdapter = NeverLoads
-    sys.modules["rtc_ros.policy.smolvla"] = module
+    module = types.ModuleType("rtc_ros.policy.adapter")
+    module.FlowAdapter = NeverLoads
+    sys.modules["rtc_ros.policy.adapter"] = module
     inference_node.main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,17 @@ ROS = {"rclpy", "ament_index_python", "cv_bridge", "launch", "launch_ros", "rcl_
     for family in ("diagnostic", "lifecycle", "rosgraph", "sensor", "std", "trajectory")
 }
 LEARNING = {"lerobot", "torch", "transformers", "safetensors"}
-LEROBOT_MODULES = {"rtc_ros/policy/lerobot_compat.py", "rtc_ros/policy/lerobot_data.py"}
+LEROBOT_MODULES = {
+    f"rtc_ros/policy/{name}.py"
+    for name in (
+        "families/pi0",
+        "families/pi05",
+        "families/smolvla",
+        "lerobot_compat",
+        "lerobot_data",
+        "lerobot_guidance",
+    )
+}
 
 # layer -> (our layers that it may import, outside packages that it may not)
 RULES = {
@@ -105,13 +116,23 @@ def test_nobody_imports_the_commands(repo: Path) -> None:
     assert not wrong
 
 
-def test_only_the_two_modules_for_it_import_lerobot(repo: Path) -> None:
+def test_only_the_modules_for_it_import_lerobot(repo: Path) -> None:
     users = {
         str(path)
         for path, names in modules(repo, "rtc_ros")
         if any(name.split(".")[0] == "lerobot" for name in names)
     }
     assert users == LEROBOT_MODULES
+
+
+def test_what_looks_at_a_checkpoint_starts_neither_torch_nor_lerobot(repo: Path) -> None:
+    """Preflight and a node that is asked before its policy is there wait for neither."""
+    code = "import sys, rtc_ros.policy.checkpoint as c, rtc_ros.policy.families\n"
+    code += f"print(sorted({LEARNING!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repo, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['safetensors']"
 
 
 def test_the_nodes_of_a_real_robot_import_nothing_of_the_simulation(repo: Path) -> None:

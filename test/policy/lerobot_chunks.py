@@ -37,9 +37,9 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).parent))
     from reference import Reference
 
+    from rtc_ros.policy.checkpoint_files import checkpoint_path
     from rtc_ros.policy.position_lookup import measured
     from rtc_ros.policy.protocol import Observation
-    from rtc_ros.policy.shipped import checkpoint_path
 
     lerobot = Reference(checkpoint_path("package:aloha_cube"))
     seen = Observation(state(), {"observation.images.top": picture()}, TASK)

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.adapter import FlowAdapter
 from rtc_ros.policy.backbone import find_backbone
 from rtc_ros.policy.checkpoint import check_weights, read_checkpoint
 from rtc_ros.policy.checkpoint_files import CheckpointError
-from rtc_ros.policy.smolvla import SmolVLAAdapter
+from rtc_ros.policy.families import SMOLVLA
 
 NORMALIZER = "policy_preprocessor_step_5_normalizer_processor.safetensors"
 UNNORMALIZER = "policy_postprocessor_step_0_unnormalizer_processor.safetensors"
@@ -26,8 +27,8 @@ WEIGHTS = "model.safetensors"
 OUT = "model.action_out_proj.weight"
 
 
-def load(folder: Path) -> SmolVLAAdapter:
-    return SmolVLAAdapter.load(folder, device="cpu", torch_threads=1)
+def load(folder: Path) -> FlowAdapter:
+    return FlowAdapter.load(folder, device="cpu", torch_threads=1)
 
 
 def edit(path: Path, change: Callable[[dict], object]) -> None:
@@ -97,7 +98,7 @@ def test_a_pickle_under_the_weights_name_is_never_opened(broken):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda c: c.update(type="act"), "type 'act', not 'smolvla'"),
+        (lambda c: c.update(type="act"), "type 'act': it makes a chunk in one pass.*smolvla, pi0"),
         (lambda c: c["output_features"].clear(), "feature action"),
         (lambda c: c["input_features"].pop("observation.state"), "feature observation.state"),
         (lambda c: c["output_features"]["action"].update(shape=[9]), "action has 9 .* for 8"),
@@ -149,7 +150,8 @@ def test_keys_of_a_newer_lerobot_are_dropped_by_name(broken, caplog):
     )
     with caplog.at_level(logging.WARNING):
         adapter = load(broken)
-    dropped = {"optimizer_fused", "pretrained_revision", "scheduler_kind"} - compat.known_fields()
+    known = compat.known_fields(SMOLVLA.config_class())
+    dropped = {"optimizer_fused", "pretrained_revision", "scheduler_kind"} - known
     dropped |= {"use_relative_actions", "vlm_dropout", "adapter"}  # at values that ask for nothing
     assert f"ignored keys of another LeRobot: {', '.join(sorted(dropped))}\n" in caplog.text
     assert adapter.warm_up() > 0
@@ -221,7 +223,7 @@ def test_the_checkpoint_s_dtype(broken, stored, pinned):
 
     edit_tensors(broken / WEIGHTS, cast)
     assert read_checkpoint(broken).dtype() == pinned
-    adapter = SmolVLAAdapter.load(broken, device="cpu", dtype="checkpoint")
+    adapter = FlowAdapter.load(broken, device="cpu", dtype="checkpoint")
     assert f" {pinned} on cpu" in adapter.spec.description
 
 
@@ -318,7 +320,7 @@ def test_a_backbone_named_by_path(broken, tmp_path):
     moved = (broken / "backbone").rename(tmp_path / "elsewhere")
     assert find_backbone(broken, str(moved)) == moved
     assert find_backbone(broken, "nobody/nothing", moved) == moved
-    assert SmolVLAAdapter.load(broken, backbone=moved, device="cpu").warm_up() > 0
+    assert FlowAdapter.load(broken, backbone=moved, device="cpu").warm_up() > 0
 
 
 def test_a_backbone_in_the_hub_s_cache(broken, tmp_path, monkeypatch):
@@ -349,7 +351,7 @@ def test_a_backbone_with_files_missing(broken, name):
 
 def test_a_given_backbone_that_is_not_there(broken, tmp_path):
     with pytest.raises(CheckpointError, match="none has no config.json"):
-        SmolVLAAdapter.load(broken, backbone=tmp_path / "none", device="cpu")
+        FlowAdapter.load(broken, backbone=tmp_path / "none", device="cpu")
 
 
 def test_a_backbone_without_the_image_tokens(broken):

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from reference import Reference, observe
 from safetensors.torch import load_file, save_file
 
+from rtc_ros.policy.adapter import FlowAdapter
 from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.checkpoint_files import CheckpointError
-from rtc_ros.policy.smolvla import SmolVLAAdapter
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PRE, POST = "policy_preprocessor.json", "policy_postprocessor.json"
@@ -26,8 +26,8 @@ UNNORMALIZER = "policy_postprocessor_step_0_unnormalizer_processor.safetensors"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 
 
-def load(folder: Path) -> SmolVLAAdapter:
-    return SmolVLAAdapter.load(folder, device="cpu", torch_threads=1)
+def load(folder: Path) -> FlowAdapter:
+    return FlowAdapter.load(folder, device="cpu", torch_threads=1)
 
 
 def edit(path: Path, change) -> None:

@@ -12,18 +12,18 @@ from reference import Reference, guide, observe
 from tiny_checkpoint import SPEC, make_stats
 from torch.autograd.functional import vjp
 
-from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.adapter import FlowAdapter
+from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.guidance import sample_chunk
-from rtc_ros.policy.smolvla import SmolVLAAdapter
-from rtc_ros.policy.smolvla_field import LeRobotField
 from rtc_ros.policy.tiny import TinySpec, write_tiny_checkpoint
+from rtc_ros.policy.velocity_field import LeRobotField
 
 ROWS = SPEC.chunk_size
 
 
-def load(folder: Path, **options: object) -> SmolVLAAdapter:
-    return SmolVLAAdapter.load(folder, device="cpu", torch_threads=1, **options)
+def load(folder: Path, **options: object) -> FlowAdapter:
+    return FlowAdapter.load(folder, device="cpu", torch_threads=1, **options)
 
 
 def write(folder: Path, spec: TinySpec = SPEC, **fields: object) -> Path:
@@ -37,20 +37,20 @@ def apart(got: np.ndarray | torch.Tensor, expected: np.ndarray | torch.Tensor) -
 
 
 @pytest.fixture(scope="module")
-def fast(checkpoint: Path) -> SmolVLAAdapter:
+def fast(checkpoint: Path) -> FlowAdapter:
     adapter = load(checkpoint)
     assert isinstance(adapter._field, FastField)
     return adapter
 
 
 @pytest.fixture(scope="module")
-def slow(checkpoint: Path) -> SmolVLAAdapter:
+def slow(checkpoint: Path) -> FlowAdapter:
     adapter = load(checkpoint, fast=False)
     assert isinstance(adapter._field, LeRobotField)
     return adapter
 
 
-def batch_of(adapter: SmolVLAAdapter, reference: Reference, **options: object) -> dict:
+def batch_of(adapter: FlowAdapter, reference: Reference, **options: object) -> dict:
     return reference.batch(observe(adapter.spec, **options))
 
 
@@ -125,7 +125,7 @@ def test_padding_language_to_one_length_changes_nothing(tmp_path, fields):
     """What a CUDA graph for every sentence needs, on the CPU."""
     slow = load(write(tmp_path, **fields), fast=False)
     field = FastField(slow._policy, padded=True)
-    padded = SmolVLAAdapter(
+    padded = FlowAdapter(
         slow._policy, slow._pre, slow._post, device="cpu", field=lambda policy: field
     )
     lengths = set()
@@ -180,9 +180,9 @@ def test_pull_back_is_autograd_s_through_lerobot_s_denoise_step(fast, reference,
     cotangent[:, :rows] = torch.randn(rows, SPEC.max_action_dim, generator=torch.Generator())
     fast._field(batch)(actions, tau)
     got = fast._field.expert.pull_back(cotangent[0, :rows])
-    prefix = compat.encode_prefix(reference.policy, batch)
+    prefix = SMOLVLA.encode_prefix(reference.policy, batch)
     _, expected = vjp(
-        lambda a: -compat.denoise(reference.policy, prefix, a, torch.tensor([1.0 - tau])),
+        lambda a: -SMOLVLA.denoise(reference.policy, prefix, a, torch.tensor([1.0 - tau])),
         actions,
         cotangent,
     )

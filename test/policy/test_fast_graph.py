@@ -10,9 +10,9 @@ import torch
 from reference import guide, observe
 from test_fast_equality import apart
 
+from rtc_ros.policy.adapter import FlowAdapter
 from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.fast.graph import CapturedFunction
-from rtc_ros.policy.smolvla import SmolVLAAdapter
 
 gpu = [
     pytest.mark.gpu,
@@ -21,7 +21,7 @@ gpu = [
 
 
 def test_without_a_cuda_device_there_are_no_graphs(checkpoint: Path):
-    adapter = SmolVLAAdapter.load(checkpoint, device="cpu")
+    adapter = FlowAdapter.load(checkpoint, device="cpu")
     adapter.warm_up()
     assert isinstance(adapter._field, FastField) and adapter._field._graphs is None
 
@@ -29,9 +29,9 @@ def test_without_a_cuda_device_there_are_no_graphs(checkpoint: Path):
 class TestOnCuda:
     pytestmark = gpu
 
-    def adapters(self, checkpoint: Path, dtype: str) -> list[SmolVLAAdapter]:
+    def adapters(self, checkpoint: Path, dtype: str) -> list[FlowAdapter]:
         return [
-            SmolVLAAdapter.load(checkpoint, device="cuda", dtype=dtype, fast=fast)
+            FlowAdapter.load(checkpoint, device="cuda", dtype=dtype, fast=fast)
             for fast in (True, False)
         ]
 

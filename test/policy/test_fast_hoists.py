@@ -17,17 +17,18 @@ from tiny_checkpoint import SPEC
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.adapter import FlowAdapter
+from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.fast import linear as linear_module
 from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.fast.linear import DenseLinear, PackedLinear, linear
 from rtc_ros.policy.fast.norm import Norm, norm_pull_back
 from rtc_ros.policy.fast.rotation import paired_columns, paired_rows, turns
-from rtc_ros.policy.smolvla import SmolVLAAdapter
-from rtc_ros.policy.smolvla_field import LeRobotField
+from rtc_ros.policy.velocity_field import LeRobotField
 
 
 @pytest.fixture
-def adapter(checkpoint: Path) -> SmolVLAAdapter:
+def adapter(checkpoint: Path) -> FlowAdapter:
     return load(checkpoint)
 
 
@@ -59,7 +60,7 @@ def test_turns_are_cosine_and_sine_of_lerobot_s_rope():
 def test_time_embeddings_are_lerobot_s(adapter, num_steps):
     config, width = adapter._policy.config, adapter._policy.model.action_in_proj.out_features
     taus = torch.arange(num_steps, dtype=torch.float64) / num_steps
-    got = compat.time_embedding(adapter._policy, (1.0 - taus).float())
+    got = SMOLVLA.time_embedding(adapter._policy, (1.0 - taus).float())
     for step in range(num_steps):
         time = torch.tensor([1.0 + step * (-1.0 / num_steps)], dtype=torch.float32)
         expected = create_sinusoidal_pos_embedding(
@@ -92,7 +93,7 @@ def test_patch_positions_are_looked_up_by_the_model_itself(adapter):
     assert torch.equal(patches + adapter._field.prefix.vision._position(image), embedded)
 
 
-def preprocessed(adapter: SmolVLAAdapter, task: str) -> dict:
+def preprocessed(adapter: FlowAdapter, task: str) -> dict:
     observation = observe(adapter.spec, task=task)
     batch = {"observation.state": torch.tensor(observation.state).float(), "task": task}
     for name, image in observation.images.items():
@@ -161,7 +162,7 @@ def test_where_the_packed_product_fails_the_plain_one_is_taken(monkeypatch):
 
 
 def test_a_guided_step_dispatches_a_third_of_lerobot_s_operations(adapter):
-    slow = SmolVLAAdapter(adapter._policy, adapter._pre, adapter._post, device="cpu")
+    slow = FlowAdapter(adapter._policy, adapter._pre, adapter._post, device="cpu")
     counts = []
     for each in (adapter, slow):
         per_chunk = []
@@ -216,7 +217,7 @@ def test_a_model_that_computes_otherwise_is_left_to_lerobot(checkpoint, caplog):
     loaded = load(checkpoint)
     expert = loaded._policy.model.vlm_with_expert.lm_expert
     expert.layers[1].mlp.act_fn = torch.nn.GELU()
-    from rtc_ros.policy.smolvla_field import quickest_field
+    from rtc_ros.policy.velocity_field import quickest_field
 
     assert isinstance(quickest_field(loaded._policy), LeRobotField)
     assert "activation is GELU" in caplog.text
@@ -243,7 +244,7 @@ def test_warm_up_gives_the_fast_path_up_where_it_is_not_equal(checkpoint, caplog
 def test_warm_up_makes_ready_what_any_number_of_guided_rows_needs(adapter, monkeypatch):
     seen = set()
     monkeypatch.setattr("rtc_ros.policy.fast.linear._LEAST_TO_PACK", 0)
-    adapter = SmolVLAAdapter(
+    adapter = FlowAdapter(
         adapter._policy, adapter._pre, adapter._post, device="cpu", field=FastField
     )
     original = PackedLinear.__call__

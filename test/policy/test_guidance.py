@@ -113,8 +113,8 @@ def test_weight_names_the_bad_argument(arguments, named):
 
 def test_the_sampler_knows_nothing_of_lerobot():
     tree = ast.parse(Path(guidance.__file__).read_text(encoding="utf-8"))
-    imported = {
-        name.split(".")[0]
+    names = {
+        name
         for node in ast.walk(tree)
         for name in (
             [node.module or ""]
@@ -123,7 +123,10 @@ def test_the_sampler_knows_nothing_of_lerobot():
         )
         if isinstance(node, (ast.Import, ast.ImportFrom))
     }
-    assert imported == {"__future__", "collections", "math", "torch", "typing"}
+    ours = {name for name in names if name.startswith("rtc_ros")}
+    assert ours == {"rtc_ros.core.strategies", "rtc_ros.policy.protocol"}
+    others = {name.split(".")[0] for name in names - ours}
+    assert others == {"__future__", "collections", "math", "torch", "typing"}
 
 
 # ----------------------------------------------------------------------- the closed form

@@ -16,12 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy import position_lookup
+from rtc_ros.policy.adapter import FlowAdapter
 from rtc_ros.policy.checkpoint import read_checkpoint
-from rtc_ros.policy.checkpoint_files import CheckpointError
+from rtc_ros.policy.checkpoint_files import CheckpointError, checkpoint_path
 from rtc_ros.policy.image_positions import RIGHT, SHIFTED, by_version
 from rtc_ros.policy.protocol import Observation
-from rtc_ros.policy.shipped import checkpoint_path
-from rtc_ros.policy.smolvla import SmolVLAAdapter
 
 SHIPPED = checkpoint_path("package:aloha_cube")
 OTHER = {RIGHT: SHIFTED, SHIFTED: RIGHT}
@@ -47,8 +46,8 @@ def untold(broken: Path) -> Path:
     return broken
 
 
-def load(folder: Path, **options: object) -> SmolVLAAdapter:
-    return SmolVLAAdapter.load(folder, device="cpu", torch_threads=1, **options)
+def load(folder: Path, **options: object) -> FlowAdapter:
+    return FlowAdapter.load(folder, device="cpu", torch_threads=1, **options)
 
 
 def made(folder: Path, **options: object) -> np.ndarray:

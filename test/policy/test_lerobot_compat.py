@@ -9,7 +9,8 @@ import torch
 from tiny_checkpoint import SPEC
 from transformers import DynamicCache
 
-from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.families.smolvla import fill_cache
+from rtc_ros.policy.kv_cache import step_cache
 from rtc_ros.policy.tiny import TinySpec
 
 
@@ -17,13 +18,13 @@ def test_a_step_s_cache_is_its_own_and_shares_the_prefix():
     """From 0.6.1 on each step appends to the cache: it must not reach the next step's."""
     prefix = DynamicCache()
     prefix.update(torch.zeros(1, 2, 5, 4), torch.ones(1, 2, 5, 4), 0)
-    own = compat._step_cache(prefix)
+    own = step_cache(prefix)
     appended = torch.full((1, 2, 3, 4), 2.0, requires_grad=True)
     keys, _ = own.update(appended, appended, 0)
     assert keys.shape[2] == 8 and keys.requires_grad
     assert prefix.get_seq_length() == 5
     assert not prefix.layers[0].keys.requires_grad
-    again = compat._step_cache(prefix)
+    again = step_cache(prefix)
     assert again.layers[0].keys.data_ptr() == prefix.layers[0].keys.data_ptr()
 
 
@@ -31,8 +32,8 @@ def test_a_cache_is_asked_for_only_where_lerobot_wants_to_be_asked():
     def older(inputs_embeds, use_cache, fill_kv_cache): ...
     def newer(inputs_embeds, use_cache): ...
 
-    assert compat._fill_cache(older) == {"fill_kv_cache": True}
-    assert compat._fill_cache(newer) == {}
+    assert fill_cache(older) == {"fill_kv_cache": True}
+    assert fill_cache(newer) == {}
 
 
 @pytest.mark.parametrize(

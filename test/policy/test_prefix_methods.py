@@ -15,11 +15,10 @@ from tiny_checkpoint import SPEC, STATS, make_stats
 from rtc_ros.core.bid import choose
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.policy.candidates import most_candidates
-from rtc_ros.policy.guidance import sample_chunk
-from rtc_ros.policy.overwrite import overwrite_chunk
+from rtc_ros.policy.adapter import FlowAdapter
+from rtc_ros.policy.guidance import overwrite_chunk, sample_chunk
+from rtc_ros.policy.kv_cache import most_candidates
 from rtc_ros.policy.protocol import Guidance
-from rtc_ros.policy.smolvla import SmolVLAAdapter
 from rtc_ros.policy.tiny import write_tiny_checkpoint
 
 H, A = 5, 2
@@ -103,12 +102,12 @@ def test_settings_say_what_the_sampler_does_with_the_previous_chunk(name):
 # --------------------------------------------------------------------------------- SmolVLA
 
 
-def load(folder: Path, **options: object) -> SmolVLAAdapter:
-    return SmolVLAAdapter.load(folder, device="cpu", torch_threads=1, **options)
+def load(folder: Path, **options: object) -> FlowAdapter:
+    return FlowAdapter.load(folder, device="cpu", torch_threads=1, **options)
 
 
 @pytest.fixture(scope="module")
-def adapter(checkpoint: Path) -> SmolVLAAdapter:
+def adapter(checkpoint: Path) -> FlowAdapter:
     return load(checkpoint)
 
 

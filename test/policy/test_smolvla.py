@@ -16,16 +16,17 @@ from torch.autograd.functional import vjp
 
 from rtc_ros.core.prefix import prefix_weights
 from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.adapter import FlowAdapter, PolicyError
 from rtc_ros.policy.checkpoint import loadable_config, read_checkpoint
+from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.guidance import guidance_weight
 from rtc_ros.policy.protocol import Guidance
-from rtc_ros.policy.smolvla import PolicyError, SmolVLAAdapter
-from rtc_ros.policy.smolvla_field import LeRobotField
 from rtc_ros.policy.tiny import TinySpec, write_tiny_checkpoint
+from rtc_ros.policy.velocity_field import LeRobotField
 
 
-def load(folder: Path, **options: object) -> SmolVLAAdapter:
-    return SmolVLAAdapter.load(folder, device="cpu", torch_threads=1, **options)
+def load(folder: Path, **options: object) -> FlowAdapter:
+    return FlowAdapter.load(folder, device="cpu", torch_threads=1, **options)
 
 
 def write(folder: Path, spec: TinySpec = SPEC, **fields: object) -> Path:
@@ -34,7 +35,7 @@ def write(folder: Path, spec: TinySpec = SPEC, **fields: object) -> Path:
 
 
 @pytest.fixture(scope="module")
-def adapter(checkpoint: Path) -> SmolVLAAdapter:
+def adapter(checkpoint: Path) -> FlowAdapter:
     return load(checkpoint)
 
 
@@ -130,7 +131,7 @@ def test_vjp_is_autograd_s_through_lerobot_s_denoise_step(adapter, reference):
     prev = torch.zeros_like(weights)
     prev[:, :rows, :dims] = batch["action"]
     model = reference.policy.model.requires_grad_(False)
-    prefix = compat.encode_prefix(reference.policy, batch)
+    prefix = SMOLVLA.encode_prefix(reference.policy, batch)
     x = adapter.noise(7)
     for step in range(steps):
         t = 1.0 - step / steps
@@ -179,9 +180,9 @@ class StillField:
         return velocity
 
 
-def still(folder: Path) -> tuple[SmolVLAAdapter, StillField]:
+def still(folder: Path) -> tuple[FlowAdapter, StillField]:
     loaded = load(folder)
-    adapter = SmolVLAAdapter(
+    adapter = FlowAdapter(
         loaded._policy, loaded._pre, loaded._post, device="cpu", field=StillField
     )
     return adapter, adapter._field
@@ -286,7 +287,7 @@ def test_warm_up_runs_without_and_with_a_previous_chunk(adapter, monkeypatch):
         return infer(observation, guidance, **options)
 
     monkeypatch.setattr(adapter, "infer", spy)
-    monkeypatch.setattr("rtc_ros.policy.smolvla.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("rtc_ros.policy.adapter.time.perf_counter", lambda: now[0])
     # One that the machine held up does not make the first forecast.
     assert adapter.warm_up() == pytest.approx(0.3)
     assert calls == [False, True, True, True, True]
@@ -320,9 +321,10 @@ def test_mixed_dtypes_of_a_backbone_do_not_leak_in(broken, adapter):
             '"text_config": {', '"text_config": {"torch_dtype": "bfloat16",', 1
         )
     )
-    fields = loadable_config(read_checkpoint(broken).config, compat.known_fields())
-    raw = compat.build_policy(
-        compat.decode_config(fields, backbone=broken / "backbone", device="cpu")
+    known = compat.known_fields(SMOLVLA.config_class())
+    fields = loadable_config(read_checkpoint(broken).config, known)
+    raw = SMOLVLA.build(
+        SMOLVLA.decode_config(fields, backbone=broken / "backbone", device="cpu")
     )
     assert len({p.dtype for p in raw.parameters()}) == 2  # the trap is there
     mixed = load(broken)
@@ -450,7 +452,7 @@ def test_a_chunk_that_is_not_finite_never_leaves(checkpoint):
         inner = LeRobotField(policy)
         return lambda batch: lambda actions, tau: inner(batch)(actions, tau) * float("nan")
 
-    adapter = SmolVLAAdapter(
+    adapter = FlowAdapter(
         loaded._policy, loaded._pre, loaded._post, device="cpu", field=broken_field
     )
     with pytest.raises(PolicyError, match="96 values that are not finite"):
@@ -466,10 +468,10 @@ def test_a_chunk_that_is_not_finite_never_leaves(checkpoint):
 )
 def test_load_errors_name_the_argument(checkpoint, options, named):
     with pytest.raises(ValueError, match=named):
-        SmolVLAAdapter.load(checkpoint, **{"device": "cpu", **options})
+        FlowAdapter.load(checkpoint, **{"device": "cpu", **options})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_is_refused_where_there_is_none(checkpoint):
     with pytest.raises(ValueError, match="no CUDA device here; use cpu"):
-        SmolVLAAdapter.load(checkpoint, device="cuda")
+        FlowAdapter.load(checkpoint, device="cuda")

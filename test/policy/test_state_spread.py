@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rtc_ros.policy.checkpoint import read_checkpoint
-from rtc_ros.policy.shipped import checkpoint_path
+from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.policy.state_spread import StateSpread
 
 JOINTS = [f"{side}_{i}" for side in ("left", "right") for i in range(3)]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from reference import Reference, observe
 
+from rtc_ros.policy.adapter import FlowAdapter
 from rtc_ros.policy.checkpoint import read_checkpoint
-from rtc_ros.policy.shipped import checkpoint_path
-from rtc_ros.policy.smolvla import SmolVLAAdapter
+from rtc_ros.policy.checkpoint_files import checkpoint_path
 
 LONG = "fold the striped towel and then put it into the basket on the "  # a token is a byte here
 SENTENCES = ["", "fold", "fold\n", "pass the cube to the left hand", "左の箱", LONG + "left"]
@@ -26,7 +26,7 @@ def test_tokens_are_counted_as_lerobot_s_preprocessor_makes_them(checkpoint, tas
 
 def test_what_is_cut_changes_nothing_and_is_named(checkpoint):
     adapter, reader = (
-        SmolVLAAdapter.load(checkpoint, device="cpu"),
+        FlowAdapter.load(checkpoint, device="cpu"),
         read_checkpoint(checkpoint).task_reader(),
     )
     left, right = (

@@ -13,11 +13,11 @@ import torch
 from reference import Reference, guide
 from tiny_checkpoint import SPEC, STATS
 
-from rtc_ros.policy import smolvla_input
+from rtc_ros.policy import flow_input
+from rtc_ros.policy.adapter import FlowAdapter
+from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.protocol import Observation
-from rtc_ros.policy.shipped import checkpoint_path
-from rtc_ros.policy.smolvla import SmolVLAAdapter
 from rtc_ros.policy.tiny import write_tiny_checkpoint
 
 TOP, SIDE, WRIST = (f"observation.images.{name}" for name in ("top", "side", "wrist"))
@@ -79,7 +79,7 @@ def shown(folder, adapter, images):
 @pytest.mark.parametrize("fast", [True, False], ids=["fast", "lerobot"])
 @pytest.mark.parametrize("size", NATIVE, ids=lambda size: f"{size[1]}x{size[0]}")
 def test_the_tower_gets_the_tensor_that_it_was_trained_on(fine_tuned, size, fast):
-    adapter = SmolVLAAdapter.load(fine_tuned, device="cpu", fast=fast)
+    adapter = FlowAdapter.load(fine_tuned, device="cpu", fast=fast)
     assert isinstance(adapter._field, FastField) is fast
     assert adapter.spec.pads_images and adapter.spec.image_features[TOP] == (256, 256)
     adapter.leave_out([WRIST])
@@ -94,7 +94,7 @@ def test_the_tower_gets_the_tensor_that_it_was_trained_on(fine_tuned, size, fast
 
 @pytest.mark.parametrize("size", NATIVE, ids=lambda size: f"{size[1]}x{size[0]}")
 def test_a_circle_stays_one(fine_tuned, size):
-    adapter = SmolVLAAdapter.load(fine_tuned, device="cpu")
+    adapter = FlowAdapter.load(fine_tuned, device="cpu")
     adapter.leave_out([WRIST])
     white = np.zeros((*size, 3), np.uint8)
     cv2.circle(white, (size[1] // 2, size[0] // 2), size[0] // 3, (255, 255, 255), -1)
@@ -106,7 +106,7 @@ def test_a_circle_stays_one(fine_tuned, size):
 
 
 def test_warming_up_and_guidance_take_any_size(fine_tuned):
-    adapter = SmolVLAAdapter.load(fine_tuned, device="cpu")
+    adapter = FlowAdapter.load(fine_tuned, device="cpu")
     adapter.leave_out([WRIST])
     assert adapter.warm_up("fold") > 0
     for size in NATIVE:
@@ -117,19 +117,19 @@ def test_warming_up_and_guidance_take_any_size(fine_tuned):
 
 def test_without_padding_images_are_of_the_size_of_the_configuration(checkpoint):
     """Nothing else would resize them, and the tower takes what it is given."""
-    loaded = SmolVLAAdapter.load(checkpoint, device="cpu")
+    loaded = FlowAdapter.load(checkpoint, device="cpu")
     loaded._policy.config.resize_imgs_with_padding = None  # LeRobot 0.4.4 reads no such config
-    adapter = SmolVLAAdapter(loaded._policy, loaded._pre, loaded._post, device="cpu")
+    adapter = FlowAdapter(loaded._policy, loaded._pre, loaded._post, device="cpu")
     assert loaded.spec.pads_images and not adapter.spec.pads_images
     observation = observe(adapter, {TOP: scene(480, 640), SIDE: scene(480, 640)})
     for each, sizes in ((adapter, [(64, 64), (48, 64)]), (loaded, [(480, 640)] * 2)):
-        batch = smolvla_input.to_batch(each.spec, observation, None, {}, torch.device("cpu"))
+        batch = flow_input.to_batch(each.spec, observation, None, {}, torch.device("cpu"))
         assert [tuple(batch[name].shape[1:]) for name in (TOP, SIDE)] == sizes
 
 
 def test_the_shipped_policy_is_shown_what_it_was(monkeypatch):
     """Its camera has the size of its configuration: nothing changed for it."""
-    adapter = SmolVLAAdapter.load(checkpoint_path("package:aloha_cube"), device="cpu")
+    adapter = FlowAdapter.load(checkpoint_path("package:aloha_cube"), device="cpu")
     ((feature, size),) = adapter.spec.image_features.items()
     observation = observe(adapter, {feature: scene(*size)})
     with seen_by(adapter._policy, adapter._field) as seen:
@@ -138,8 +138,8 @@ def test_the_shipped_policy_is_shown_what_it_was(monkeypatch):
     expected = torch.tensor(observation.images[feature]).permute(2, 0, 1)[None] / 255 * 2 - 1
     assert image.shape == (1, 3, *size) and torch.equal(image, expected)
     # As it was when every image was brought to the configuration's size first.
-    resized = smolvla_input._to_image
-    monkeypatch.setattr(smolvla_input, "_to_image", lambda i, _, device: resized(i, size, device))
+    resized = flow_input._to_image
+    monkeypatch.setattr(flow_input, "_to_image", lambda i, _, device: resized(i, size, device))
     np.testing.assert_array_equal(adapter.infer(observation, None, seed=3).actions, chunk)
 
 
@@ -148,7 +148,7 @@ def test_the_shipped_policy_is_shown_what_it_was(monkeypatch):
 
 @pytest.mark.parametrize("left_out", [[WRIST], [TOP], [SIDE, WRIST]])
 def test_an_image_left_out_is_hidden_as_lerobot_hides_a_missing_one(fine_tuned, left_out):
-    adapter = SmolVLAAdapter.load(fine_tuned, device="cpu", fast=False)
+    adapter = FlowAdapter.load(fine_tuned, device="cpu", fast=False)
     adapter.leave_out(left_out)
     images = {n: scene(480, 640) for n in (TOP, SIDE, WRIST) if n not in left_out}
     assert set(adapter.spec.image_features) == set(images)
@@ -156,7 +156,7 @@ def test_an_image_left_out_is_hidden_as_lerobot_hides_a_missing_one(fine_tuned, 
     reference = Reference(fine_tuned)
     theirs, their_masks = reference.policy.prepare_images(reference.batch(observation))
     batch = adapter._pre(
-        smolvla_input.to_batch(adapter.spec, observation, None, {}, torch.device("cpu"))
+        flow_input.to_batch(adapter.spec, observation, None, {}, torch.device("cpu"))
     )
     ours, masks = adapter._policy.prepare_images(batch)
     # What is there, then one blank and hidden image: empty_cameras is 1.
@@ -166,7 +166,7 @@ def test_an_image_left_out_is_hidden_as_lerobot_hides_a_missing_one(fine_tuned, 
     noise = adapter.noise(7)
     chunk = reference.chunk(observation, noise)
     for fast in (True, False):
-        again = SmolVLAAdapter.load(fine_tuned, device="cpu", fast=fast)
+        again = FlowAdapter.load(fine_tuned, device="cpu", fast=fast)
         again.leave_out(left_out)
         made = again.infer(observation, None, seed=7).actions
         np.testing.assert_allclose(made, chunk, atol=2e-4)
@@ -174,7 +174,7 @@ def test_an_image_left_out_is_hidden_as_lerobot_hides_a_missing_one(fine_tuned, 
 
 def test_what_it_is_shown_makes_no_difference_to_a_hidden_image(fine_tuned):
     """A stand-in for the camera that isn't there, black or not, is something else."""
-    adapter = SmolVLAAdapter.load(fine_tuned, device="cpu")
+    adapter = FlowAdapter.load(fine_tuned, device="cpu")
     black = np.zeros((480, 640, 3), np.uint8)
     images = {TOP: scene(480, 640), SIDE: scene(480, 640), WRIST: black}
     surrogate = adapter.infer(observe(adapter, images), None, seed=7).actions
@@ -185,7 +185,7 @@ def test_what_it_is_shown_makes_no_difference_to_a_hidden_image(fine_tuned):
 
 
 def test_images_that_cant_be_left_out(fine_tuned):
-    adapter = SmolVLAAdapter.load(fine_tuned, device="cpu")
+    adapter = FlowAdapter.load(fine_tuned, device="cpu")
     with pytest.raises(ValueError, match=r"images\.back can't be left out.*images\.wrist"):
         adapter.leave_out(["observation.images.back"])
     with pytest.raises(ValueError, match="needs one of them"):

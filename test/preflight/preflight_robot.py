@@ -24,7 +24,7 @@ from std_msgs.msg import Float64MultiArray
 from rtc_ros.bringup import config_file
 from rtc_ros.controller.robot_description import LATCHED
 from rtc_ros.policy.checkpoint import read_checkpoint
-from rtc_ros.policy.shipped import checkpoint_path
+from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.preflight.findings import Finding
 from rtc_ros.preflight.probe import Probe
 from rtc_ros.preflight.setup import read_setup

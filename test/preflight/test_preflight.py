@@ -22,7 +22,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.spec import HandoffSpec
-from rtc_ros.policy.shipped import checkpoint_path
+from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.preflight.findings import Finding, Level, exit_code
 from rtc_ros.tools import preflight
 

@@ -12,10 +12,10 @@ from rtc_ros.sim.evaluate import evaluate, main
 
 @pytest.fixture(scope="module")
 def policy():
-    from rtc_ros.policy.shipped import checkpoint_path
-    from rtc_ros.policy.smolvla import SmolVLAAdapter
+    from rtc_ros.policy.adapter import FlowAdapter
+    from rtc_ros.policy.checkpoint_files import checkpoint_path
 
-    return SmolVLAAdapter.load(checkpoint_path("package:aloha_cube"), torch_threads=1)
+    return FlowAdapter.load(checkpoint_path("package:aloha_cube"), torch_threads=1)
 
 
 def test_wilson_against_published_values():

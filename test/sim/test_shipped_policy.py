@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rtc_ros.policy.smolvla import SmolVLAAdapter
+from rtc_ros.policy.adapter import FlowAdapter
 from rtc_ros.sim.cameras import Cameras
 from rtc_ros.sim.demonstrations import POLICY_IMAGE
 from rtc_ros.sim.robot import AlohaCube
@@ -24,7 +24,7 @@ def checkpoint(repo: Path) -> Path:
 @pytest.fixture(scope="module")
 def episodes(checkpoint: Path) -> list[Episode]:
     torch.set_num_threads(1)
-    policy = SmolVLAAdapter.load(checkpoint)
+    policy = FlowAdapter.load(checkpoint)
     robot = AlohaCube(seed=123)
     with Cameras(robot.model, {"top": POLICY_IMAGE}) as cameras:
         return [run_episode(policy, robot, cameras, seed=1000 * n) for n in range(EPISODES)]
@@ -56,7 +56,7 @@ def test_the_right_hand_goes_down_to_the_table_and_the_hands_meet(
 def test_it_passes_sliding_cubes_and_puts_them_back_when_the_sentence_says_so(
     checkpoint: Path,
 ) -> None:
-    policy = SmolVLAAdapter.load(checkpoint)
+    policy = FlowAdapter.load(checkpoint)
     done = score(policy, EPISODES, seed=124, execute=10, cube_speed=0.06, put_back=True)
     passed = sum(episode.passed for episode in done)
     assert passed >= EPISODES // 2, done
@@ -70,7 +70,7 @@ def test_displaced_pictures_cost_it_the_cubes(checkpoint: Path) -> None:
     """
     passed = {}
     for positions in ("auto", "right"):
-        policy = SmolVLAAdapter.load(checkpoint, image_positions=positions)
+        policy = FlowAdapter.load(checkpoint, image_positions=positions)
         done = score(policy, EPISODES, seed=9000, execute=10, until_done=True)
         passed[positions] = sum(episode.passed for episode in done)
     assert passed["auto"] >= EPISODES - 1 and passed["right"] <= 1, passed

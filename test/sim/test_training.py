@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from rtc_ros.policy.adapter import FlowAdapter
 from rtc_ros.policy.protocol import Observation
-from rtc_ros.policy.smolvla import SmolVLAAdapter
 from rtc_ros.sim import demonstrations
 from rtc_ros.sim.batches import Batches, Frames
 from rtc_ros.sim.demonstrations import HORIZON, POLICY_IMAGE
@@ -159,7 +159,7 @@ def test_a_quick_training_writes_a_checkpoint_that_makes_chunks_by_the_sentence(
     record = json.loads((checkpoint / "training.json").read_text())
     assert [p["stage"] for p in record["history"]] == ["vision", "policy"]
     assert (checkpoint / "training.png").read_bytes().startswith(b"\x89PNG")
-    policy = SmolVLAAdapter.load(checkpoint)
+    policy = FlowAdapter.load(checkpoint)
     assert (policy.spec.horizon, policy.spec.action_dim) == (50, 14)
     assert dict(policy.spec.image_features) == {"observation.images.top": POLICY_IMAGE}
     image = {"observation.images.top": np.full((*POLICY_IMAGE, 3), 90, np.uint8)}

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from rtc_ros.core.bid import choose
 from rtc_ros.core.strategies import CHOOSE
-from rtc_ros.policy.candidates import check_weak
-from rtc_ros.policy.guidance import Velocity
-from rtc_ros.policy.protocol import Guidance, PolicySpec
-from rtc_ros.policy.sampling import sample
+from rtc_ros.policy.guidance import Velocity, sample
+from rtc_ros.policy.protocol import Guidance, PolicySpec, check_weak
 
 HORIZON = 10
 _WIDTH = 192

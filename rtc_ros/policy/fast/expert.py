@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.fast.attention import Scratch, Sizes
 from rtc_ros.policy.fast.expert_layer import ExpertLayer, LayerBack, LayerPass
 from rtc_ros.policy.fast.linear import Linear, linear
@@ -120,7 +120,7 @@ class Expert:
 
     def biases(self, taus: Tensor) -> list[Tensor]:
         """Return what each τ of float64[n] adds to the rows ahead of the MLP's SiLU, [D] each."""
-        embedding = compat.time_embedding(self._policy, (1.0 - taus).float()).double()
+        embedding = SMOLVLA.time_embedding(self._policy, (1.0 - taus).float()).double()
         return list((embedding @ self._time_half.T + self._constant).float())
 
     def velocity(self, actions: Tensor, time: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.fast.attention import pairs
 from rtc_ros.policy.fast.expert import PrefixLayer
 from rtc_ros.policy.fast.linear import linear
@@ -56,7 +57,7 @@ class PrefixEncoder:
 
     def gather(self, batch: dict[str, Any]) -> Gathered:
         """Take what is needed of a preprocessed batch of one observation."""
-        images, state = compat.images_and_state(self._policy, batch)
+        images, state = SMOLVLA.images_and_state(self._policy, batch)
         language, padding = self._embedded_language(batch)
         if padding != self._padding and self._tables[0]:
             self._fill_tables(*self._tables, padding)

@@ -12,7 +12,7 @@ import torch
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy.checkpoint import check_weights, loadable_config, read_checkpoint
 from rtc_ros.policy.checkpoint_files import CONFIG, WEIGHTS, CheckpointError
-from rtc_ros.policy.image_positions import AUTO, CHOICES, unknown
+from rtc_ros.policy.image_positions import AUTO, CHOICES, SHIFTED, unknown
 from rtc_ros.policy.position_lookup import measured, show
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def load_parts(
     torch_threads: int | None = None,
     image_positions: str = AUTO,
 ) -> LoadedParts:
-    """Load a checkpoint folder; arguments and errors are those of ``SmolVLAAdapter.load``."""
+    """Load a checkpoint folder; arguments and errors are those of ``FlowAdapter.load``."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
     if image_positions not in CHOICES:
@@ -56,16 +56,21 @@ def load_parts(
     if torch_threads is not None:
         torch.set_num_threads(torch_threads)
     device = _pick_device(device)
+    checkpoint = read_checkpoint(path)
+    folder, family = checkpoint.folder, checkpoint.family
+    # LeRobot has a family's steps once that is imported.
+    kind = family.config_class()
     checkpoint = read_checkpoint(path, known_steps=compat.known_steps())
-    folder = checkpoint.folder
     for doubt, remedy in checkpoint.doubts():
         logger.warning("%s: %s; %s", folder, doubt, remedy)
-    fields = loadable_config(checkpoint.config, compat.known_fields())
+    fields = loadable_config(
+        checkpoint.config, compat.known_fields(kind), family.harmless(checkpoint.config)
+    )
     vlm = checkpoint.backbone(backbone)
     wanted = checkpoint.positions
     try:
-        config = compat.decode_config(fields, backbone=vlm, device=device)
-        policy = compat.build_policy(config)
+        config = family.decode_config(fields, backbone=vlm, device=device)
+        policy = family.build(config)
     except _BUILD_ERRORS as error:
         raise CheckpointError(
             f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG} "
@@ -73,14 +78,20 @@ def load_parts(
             "can be replaced by the original one's files; a policy that was trained with "
             "transformers 5 sees its images at image_positions: right)"
         ) from error
-    check_weights(checkpoint.weights, *compat.tensor_shapes(policy))
+    names = family.stored_names(policy, checkpoint.weights)
+    stored = {name: checkpoint.weights[there] for name, there in names.items()}
+    check_weights(stored, *compat.tensor_shapes(policy), family.unused_weights)
     chosen = checkpoint.dtype() if dtype == "checkpoint" else dtype
-    compat.pin_dtypes(policy, getattr(torch, chosen))
-    compat.load_weights(policy, folder / WEIGHTS)
+    family.pin_dtypes(policy, getattr(torch, chosen))
+    family.load_weights(policy, folder / WEIGHTS)
     _check_finite(policy)
     policy.to(device)
     needed = wanted.needed if image_positions == AUTO else image_positions
-    bridged = needed is not None and show(policy, needed)
+    if needed == SHIFTED and not family.may_shift:
+        raise ValueError(
+            f"image_positions is {SHIFTED!r}, but {wanted.because}: set it to {AUTO!r}"
+        )
+    bridged = family.may_shift and needed is not None and show(policy, needed)
     if needed is None:
         logger.warning("%s; %s", *unknown(wanted, folder))
     try:
@@ -91,7 +102,7 @@ def load_parts(
             f"{_one_line(error)}; save them again with the LeRobot that trained the policy"
         ) from error
     size = sum(parameter.numel() for parameter in policy.parameters()) / 1e6
-    description = f"SmolVLA {folder.name}, {size:.1f} M parameters, {chosen} on {device}"
+    description = f"{family.label} {folder.name}, {size:.1f} M parameters, {chosen} on {device}"
     if bridged:
         description += f", image positions {needed}"
     return LoadedParts(policy, pre, post, device, description, measured(policy) or "")

@@ -1,4 +1,4 @@
-"""What a SmolVLA takes: its sizes, checks of what it is given, LeRobot's form of that."""
+"""What a flow policy takes: its sizes, checks of what it is given, LeRobot's form of that."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtc_ros.policy.families.family import Family
 from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
 
 STATE = "observation.state"
@@ -119,20 +120,22 @@ def blank_observation(spec: PolicySpec, task: str) -> Observation:
     return Observation(state=np.zeros(spec.state_dim), images=images, task=task)
 
 
-def policy_spec(config: Any, names: Mapping[str, str], description: str) -> PolicySpec:
+def policy_spec(
+    family: Family, config: Any, names: Mapping[str, str], description: str
+) -> PolicySpec:
     """Return the sizes of the policy of a LeRobot config; ``names`` as for ``to_batch``."""
     return PolicySpec(
         horizon=int(config.chunk_size),
         action_dim=int(config.action_feature.shape[0]),
         state_dim=int(config.robot_state_feature.shape[0]),
-        num_steps=int(config.num_steps),
+        num_steps=int(getattr(config, family.steps_field)),
         image_features={
             names.get(name, name): (int(feature.shape[1]), int(feature.shape[2]))
             for name, feature in config.image_features.items()
             if ".empty_camera_" not in name  # LeRobot fills those in itself
         },
         description=description,
-        pads_images=config.resize_imgs_with_padding is not None,
+        pads_images=family.pads_images(vars(config)),
     )
 
 

@@ -1,4 +1,4 @@
-"""SmolVLA's velocity field: by LeRobot's own code, or by the fast path where that is equal."""
+"""A policy's velocity field: by LeRobot's own code, or by the fast path where that is equal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtc_ros.policy import lerobot_compat as compat
+from rtc_ros.policy.families import FAMILIES, SMOLVLA
 from rtc_ros.policy.fast.field import FastField, FastVelocity
 from rtc_ros.policy.fast.parts import UnsupportedModelError
 from rtc_ros.policy.guidance import Velocity
@@ -24,7 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 def quickest_field(policy: Any) -> VelocityField:
-    """Return the fast path's field of a LeRobot policy, or LeRobot's where it can't be that."""
+    """Return the fast path's field of a LeRobot policy, or LeRobot's where it can't be that.
+
+    Only SmolVLA has a fast path.
+    """
+    if policy.name != SMOLVLA.kind:
+        return LeRobotField(policy)
     try:
         return FastField(policy)
     except UnsupportedModelError as error:
@@ -46,7 +51,7 @@ def checked(
     lerobot = LeRobotField(policy)
     fast, slow = (each(batch)(actions, 0.5).float() for each in (field, lerobot))
     apart = float((fast - slow).abs().max() / slow.abs().max())
-    if apart <= _LIMITS.get(compat.transformer_dtype(policy), 0.0):
+    if apart <= _LIMITS.get(SMOLVLA.transformer_dtype(policy), 0.0):
         return field
     logger.warning(
         "LeRobot's own code computes this policy: the fast path's velocity is %.2g off it", apart
@@ -58,16 +63,16 @@ class LeRobotField:
     """The velocity field as LeRobot computes it: prefix once, then ``denoise_step``."""
 
     def __init__(self, policy: Any) -> None:
-        self._policy = policy
+        self._policy, self._family = policy, FAMILIES[policy.name]
 
     def __call__(self, batch: dict[str, Any], times: int = 1) -> Velocity:
         """Encode the prefix and return velocity(actions[B · times, H, max_action_dim], tau).
 
         Each observation of the batch serves ``times`` chunks.
         """
-        prefix = compat.encode_prefix(self._policy, batch)
+        prefix = self._family.encode_prefix(self._policy, batch)
         if times > 1:
-            prefix = compat.repeat_prefix(prefix, times)
+            prefix = prefix.repeat(times)
 
         def velocity(actions: Tensor, tau: float) -> Tensor:
             # The one place where τ, 0 at noise, meets LeRobot's time, 1 at noise, along which
@@ -75,6 +80,6 @@ class LeRobotField:
             time = torch.full(
                 (len(actions),), 1.0 - tau, dtype=torch.float32, device=actions.device
             )
-            return -compat.denoise(self._policy, prefix, actions, time)
+            return -self._family.denoise(self._policy, prefix, actions, time)
 
         return velocity

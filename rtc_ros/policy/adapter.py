@@ -1,4 +1,4 @@
-"""A SmolVLA checkpoint as a policy: observation and previous chunk in, new chunk out."""
+"""A checkpoint of a flow policy as a policy: observation and previous chunk in, new chunk out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,9 @@ from torch import Tensor
 
 from rtc_ros.core.bid import choose
 from rtc_ros.core.strategies import CHOOSE
-from rtc_ros.policy import lerobot_compat as compat
-from rtc_ros.policy.candidates import check_weak, most_candidates
+from rtc_ros.policy.families import family_of
 from rtc_ros.policy.fast.field import FastField
-from rtc_ros.policy.image_positions import AUTO
-from rtc_ros.policy.protocol import Guidance, Observation, PolicyResult, PolicySpec
-from rtc_ros.policy.sampling import sample
-from rtc_ros.policy.smolvla_field import LeRobotField, VelocityField, checked, quickest_field
-from rtc_ros.policy.smolvla_input import (
+from rtc_ros.policy.flow_input import (
     action_scale,
     blank_observation,
     check_observation,
@@ -32,7 +27,18 @@ from rtc_ros.policy.smolvla_input import (
     renamed_features,
     to_batch,
 )
-from rtc_ros.policy.smolvla_loading import load_parts
+from rtc_ros.policy.guidance import sample
+from rtc_ros.policy.image_positions import AUTO
+from rtc_ros.policy.kv_cache import most_candidates
+from rtc_ros.policy.loading import load_parts
+from rtc_ros.policy.protocol import (
+    Guidance,
+    Observation,
+    PolicyResult,
+    PolicySpec,
+    check_weak,
+)
+from rtc_ros.policy.velocity_field import LeRobotField, VelocityField, checked, quickest_field
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +49,8 @@ class PolicyError(RuntimeError):
     """The policy made something that must not reach a robot."""
 
 
-class SmolVLAAdapter:
-    """Implements ``protocol.Policy`` on LeRobot's SmolVLA.
+class FlowAdapter:
+    """Implements ``protocol.Policy`` on a flow policy of LeRobot's; see ``families``.
 
     Guidance runs in the policy's normalised action space over its real dimensions: padding
     dimensions, rows the previous chunk doesn't have, and joints that never moved in the training
@@ -66,7 +72,7 @@ class SmolVLAAdapter:
         """Take over a policy: it is put in evaluation mode, its parameters are frozen.
 
         Args:
-            policy: LeRobot's SmolVLAPolicy, on ``device``.
+            policy: LeRobot's (SmolVLAPolicy, PI0Policy, PI05Policy), on ``device``.
             preprocessor: LeRobot's, with the tensors it makes on ``device``.
             postprocessor: LeRobot's.
             device: a torch device.
@@ -77,6 +83,7 @@ class SmolVLAAdapter:
         policy.eval()
         policy.requires_grad_(False)
         config = policy.config
+        self._family = family_of(policy.name)
         self._policy, self._pre, self._post = policy, preprocessor, postprocessor
         self._device = torch.device(device)
         self._model_dim = int(config.max_action_dim)
@@ -84,11 +91,11 @@ class SmolVLAAdapter:
         self._field = field(policy)
         self._noise = torch.Generator()
         self._noise.seed()
-        spec = policy_spec(config, self._names, description)
+        spec = policy_spec(self._family, config, self._names, description)
         self._spec = replace(spec, image_positions=image_positions)
         self._scale = action_scale(postprocessor, self._spec.action_dim).abs()
         self._guidable = self._scale > _LEAST_SCALE
-        self._weak: SmolVLAAdapter | None = None
+        self._weak: FlowAdapter | None = None
         if not bool(self._guidable.all()):
             fixed = torch.nonzero(~self._guidable).flatten().tolist()
             logger.warning("action dimensions %s never vary: they are not guided", fixed)
@@ -104,17 +111,18 @@ class SmolVLAAdapter:
         torch_threads: int | None = None,
         fast: bool = True,
         image_positions: str = AUTO,
-    ) -> SmolVLAAdapter:
+    ) -> FlowAdapter:
         """Load a checkpoint folder, without a network.
 
         Args:
             path: the folder.
-            backbone: folder of the VLM's config and tokenizer; None: see ``find_backbone``.
+            backbone: folder of the tokenizer (and the VLM's config); None: see ``find_backbone``.
             device: a torch device, or "auto" for CUDA where there is one, else the CPU.
             dtype: of the transformers: "float32", "bfloat16", or "checkpoint" for that of most
                 of the stored weights. Projections and guidance are float32 always.
             torch_threads: CPU threads of one operation, for the whole process; None: torch's.
-            fast: compute by the fast path where it knows the model; False: by LeRobot's code.
+            fast: compute by the fast path where it knows the model (a SmolVLA); False: by
+                LeRobot's code.
             image_positions: at which positions it sees the patches of its images: "right",
                 "shifted", or "auto" for those of its training; see ``image_positions``.
 
@@ -160,8 +168,8 @@ class SmolVLAAdapter:
         self._field = checked(self._field, self._policy, batch, self.noise(0))
         if isinstance(self._field, FastField):
             self._field.warm_up()
-        bytes_each = compat.prefix_bytes(compat.encode_prefix(self._policy, batch))
-        self._spec = replace(spec, max_candidates=most_candidates(bytes_each, self._device))
+        prefix = self._family.encode_prefix(self._policy, batch)
+        self._spec = replace(spec, max_candidates=most_candidates(prefix.bytes, self._device))
         durations = []
         for each in (None, *[guidance] * 4):
             start = time.perf_counter()
@@ -215,7 +223,7 @@ class SmolVLAAdapter:
         """
         self._spec = self._spec.without(images)
 
-    def contrast_with(self, weak: SmolVLAAdapter) -> None:
+    def contrast_with(self, weak: FlowAdapter) -> None:
         """Let ``bid`` prefer what this policy makes and ``weak`` doesn't (forward contrast).
 
         Raises:
@@ -253,7 +261,7 @@ class SmolVLAAdapter:
 
     def _to_policy_units(self, actions: Tensor) -> np.ndarray:
         """Return float64[B, H, A] for what was sampled, [B, H, max_action_dim]."""
-        real = compat.to_policy_actions(self._policy, actions[:, :, : self._spec.action_dim])
+        real = self._family.to_policy_actions(self._policy, actions[:, :, : self._spec.action_dim])
         chunk = np.asarray(self._post(real).to(torch.float64).numpy())
         if not np.isfinite(chunk).all():
             bad = int((~np.isfinite(chunk)).sum())
@@ -274,7 +282,7 @@ class SmolVLAAdapter:
         """Pad prev [1, R, A] to the model's size; return it and W[H, max_action_dim]."""
         spec, rows = self._spec, normalised.shape[1]
         prev = torch.zeros(1, spec.horizon, self._model_dim, device=self._device)
-        prev[:, :rows, : spec.action_dim] = compat.to_model_actions(self._policy, normalised)
+        prev[:, :rows, : spec.action_dim] = self._family.to_model_actions(self._policy, normalised)
         weights = torch.zeros(spec.horizon, self._model_dim)
         row_weights = torch.as_tensor(guidance.weights, dtype=torch.float32)[:rows, None]
         weights[:rows, : spec.action_dim] = row_weights * self._guidable
