@@ -12,6 +12,7 @@ import functools
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -60,11 +61,7 @@ def read_sections(path: str) -> dict[str, Any]:
 
 def _section_names(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
     """Yield the names of the sections; those of nested namespaces are joined by slashes."""
-    for key, below in tree.items():
-        if key == _LEAF:
-            yield above
-        elif isinstance(below, dict):
-            yield from _section_names(below, _joined(above, str(key)))
+    return (name for name, _ in _sections(tree, above))
 
 
 def _joined(above: str, name: str) -> str:
@@ -76,11 +73,31 @@ def section_parameters(
     tree: Mapping[str, Any], above: str = ""
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield each section's name and the full names of the parameters in it."""
+    return ((name, [leaf for leaf, _ in _leaves(below)]) for name, below in _sections(tree, above))
+
+
+def given_to(path: str, node: str) -> dict[str, Any]:
+    """Return the parameters that a file gives to the node of full name ``node``, as rcl would.
+
+    Raises:
+        ValueError: it isn't a parameter file.
+    """
+    values: dict[str, Any] = {}
+    for name, leaf in _sections(read_sections(path)):
+        pattern = re.escape(name if name.startswith("/") else f"/{name}")
+        pattern = pattern.replace(r"/\*\*", "(/.*)?").replace(r"\*", "[^/]+")
+        if re.fullmatch(pattern, node):
+            values.update(_leaves(leaf))
+    return values
+
+
+def _sections(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each section's name and its parameters, as they are written."""
     for key, below in tree.items():
         if key == _LEAF:
-            yield above, [name for name, _ in _leaves(below)]
+            yield above, below
         elif isinstance(below, dict):
-            yield from section_parameters(below, _joined(above, str(key)))
+            yield from _sections(below, _joined(above, str(key)))
 
 
 def _leaves(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -39,6 +39,8 @@ class Source:
         self.problem = ""
         self.run = self.seq = 0
         self.start_ns = 0
+        self.found_ns = 0
+        """When the newest slot was found."""
         self.body = b""
         """The newest slot, or empty."""
         self._reader: SegmentReader | None = None
@@ -63,7 +65,7 @@ class Source:
             return False
         whole = np.zeros((), self.record.body(reader.header.spec))
         whole[()] = slot
-        self.seq, self.body = slot[0], whole.tobytes()
+        self.seq, self.body, self.found_ns = slot[0], whole.tobytes(), now_ns
         self.start_ns = int(whole["start_ns"]) if self.record is RING else 0
         return True
 
@@ -79,6 +81,12 @@ class Source:
         self.problem, self.body = "", b""
         self.run, self.seq = self._reader.header.epoch, 0
         return True
+
+    @property
+    def news(self) -> bool:
+        """Whether ``look`` would find a newer slot, at a glance; from any thread."""
+        reader = self._reader
+        return reader is not None and reader.published != self.seq
 
     @property
     def there(self) -> bool:

@@ -8,6 +8,7 @@ newer one. Between slots a beat says that this side lives, what it has, and whom
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,13 +71,15 @@ class Side:
         """How many images were asked for here; changed by whoever asks."""
         self.torn = ""
         """The last message that wasn't whole."""
+        self.torn_ns = 0
+        self.urgent = False
+        """Whether there is something to say before the next beat."""
         self.ages_ns: deque[int] = deque(maxlen=_AGES)
         """How old the last slots were when they were mirrored."""
         self._number = 0
         self._sent_ns = 0
         self._sent: tuple[int, int] = (0, 0)
         """The newest slot that was sent, and is to be sent until it is acknowledged."""
-        self._ack_due = False
         self._echo = (0, 0)
         self._boot = 0
         self._since_ns = 0
@@ -89,7 +92,7 @@ class Side:
             message = unpack(data)
         except EnvelopeError as error:
             self.peer.counts["torn"] += 1
-            self.torn = str(error)
+            self.torn, self.torn_ns = str(error), now_ns
             return None
         session = self.peer.session
         if message.kind != self.role.writes or not self.peer.hear(message, now_ns):
@@ -127,9 +130,10 @@ class Side:
             before = mirror.seq
             if problem := mirror.write(message.body, ours, now_ns):
                 self.peer.counts["torn"] += 1
-                self.torn = f"{self.peer.sender} sent {problem}"
+                self.torn, self.torn_ns = f"{self.peer.sender} sent {problem}", now_ns
             elif mirror.seq > before:
-                self._ack_due = True
+                # A chunk's acknowledgement; cursors come at each tick.
+                self.urgent |= self.role is ROBOT
                 self._note_age(message.body, spec, now_ns)
         mirror.tell(ready_here(message.ready_ns, ours, now_ns), retired=message.retired)
 
@@ -140,8 +144,8 @@ class Side:
 
     # -- what goes --------------------------------------------------------------------------
 
-    def message(self, now_ns: int, wall_ns: int) -> bytes | None:
-        """Return the message that is due, None while none is."""
+    def message(self, now_ns: int, wall_ns: Callable[[], int]) -> bytes | None:
+        """Return the message that is due, None while none is; ``wall_ns`` tells ROS time."""
         source = self.source
         source.look(now_ns)
         newest = (source.run, source.seq)
@@ -152,12 +156,11 @@ class Side:
         again_ns = _AGAIN_NS + (self.clock.round_trip_ns if self.clock.known else 0)
         silent_ns = now_ns - self._sent_ns
         again = slot and silent_ns >= again_ns
-        urgent = self._ack_due and self.role is ROBOT and not slot
-        if not (new or again or urgent or silent_ns >= BEAT_NS):
+        if not (new or again or self.urgent or silent_ns >= BEAT_NS):
             return None
         if slot:
             self._sent = newest
-        return self._envelope(source.body if slot else b"", now_ns, wall_ns).pack()
+        return self._envelope(source.body if slot else b"", now_ns, wall_ns()).pack()
 
     def _acknowledged(self, slot: tuple[int, int]) -> bool:
         heard = self.peer.newest
@@ -168,7 +171,7 @@ class Side:
     def _envelope(self, body: bytes, now_ns: int, wall_ns: int) -> Envelope:
         source, spec = self.source, self.source.made_for
         self._number += 1
-        self._sent_ns, self._ack_due = now_ns, False
+        self._sent_ns, self.urgent = now_ns, False
         return Envelope(
             robot=self.own.robot,
             sender=self.own.sender,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -16,3 +17,66 @@ def folder(tmp_path):
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=parent) as made:
         yield Path(made)
+
+
+FIGURES: list[tuple[str, str]] = []
+
+
+@pytest.fixture
+def figure(request):
+    """Note a figure of this test; all are printed at the end of the session."""
+    name = request.node.name
+    return lambda text: FIGURES.append((name, text))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if FIGURES:
+        terminalreporter.section("link")
+        for name, text in FIGURES:
+            terminalreporter.write_line(f"{name}: {text}")
+
+
+@contextlib.contextmanager
+def networked(machines):
+    """Make namespaces for these machines and set what nodes need there, or skip."""
+    from fault_system import TRANSPORT
+
+    from rtc_ros.running.network import MachinesNetwork, obstacle
+
+    if problem := obstacle():
+        pytest.skip(f"two machines can't be made of this one: {problem}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*TRANSPORT)
+        # As two computers would: over the network that they share.
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+        with MachinesNetwork(machines) as network:
+            yield network
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    from link_system import LinkSystem
+
+    with networked(["robot", "gpu"]) as network:
+        made = LinkSystem(network, tmp_path_factory.mktemp("link"))
+        made.up()
+        yield made
+        made.down()
+
+
+@pytest.fixture
+def system(standing):
+    """The running system, moving, 10 ms away; afterwards nothing may have gone wrong."""
+    standing.network.set(**QUIET)
+    standing.until_moving()
+    yield standing
+    standing.network.set(**QUIET)
+    standing.until_moving()
+    try:
+        standing.check()
+    finally:  # said once, not of each test that comes after
+        standing.invariants.problems.clear()
+        standing.watcher.problems.clear()
+
+
+QUIET = {"delay_s": 0.01, "jitter_s": 0.0, "loss": 0.0, "twice": 0.0, "mbit_s": 0.0, "cut": False}

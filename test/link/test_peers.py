@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from two_machines import Machine, Network, TwoMachines
+from two_machines import Machine, Network, TwoMachines, no_wall
 
 from rtc_ros.link.envelope import EnvelopeError, unpack
 from rtc_ros.link.peer import Identity
@@ -14,7 +14,7 @@ def hand_over(two, machine, to, seconds=1.0):
     """Let one more machine speak, and hear what the others say to ``to``'s peer."""
     end = two.now_s + seconds
     while two.now_s < end:
-        data = machine.side.message(machine.clock.ns(two.now_s), 0)
+        data = machine.side.message(machine.clock.ns(two.now_s), no_wall)
         if data is not None:
             to.side.take(data, to.clock.ns(two.now_s))
         two.run(0.005)
@@ -56,7 +56,7 @@ def test_an_old_run_that_wakes_up_is_refused(folder):
     two.gpu.restart_link()
     two.run(1.0)
     old._sent_ns = 0
-    data = old.message(two.gpu.clock.ns(two.now_s), 0)
+    data = old.message(two.gpu.clock.ns(two.now_s), no_wall)
     assert two.robot.side.take(data, two.robot.clock.ns(two.now_s)) is None
     peer = two.robot.side.peer
     assert peer.counts["refused: earlier runs"] == 1
@@ -85,7 +85,7 @@ def test_a_message_is_whole_or_refused_with_a_reason(folder):
     two = TwoMachines(folder)
     two.run(0.2)
     two.robot.side._sent_ns = 0
-    data = two.robot.side.message(two.robot.clock.ns(1.0), 0)
+    data = two.robot.side.message(two.robot.clock.ns(1.0), no_wall)
     assert unpack(data).pack() == data
     for broken, reason in (
         (b"", "0 bytes that are no message"),

@@ -4,7 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
-from two_machines import HORIZON, PERIOD_S, SPEC, Clock, Network, TwoMachines, sine
+from two_machines import (
+    HORIZON,
+    PERIOD_S,
+    SPEC,
+    Clock,
+    Network,
+    TwoMachines,
+    no_wall,
+    sine,
+)
 
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.handoff.cursor import StepCursor
@@ -176,7 +185,7 @@ def test_a_torn_message_is_counted_and_said_and_changes_nothing(folder):
     two = TwoMachines(folder)
     two.run(1.0)
     side = two.gpu.side
-    data = two.robot.side.message(two.robot.clock.ns(two.now_s + 1.0), 0)
+    data = two.robot.side.message(two.robot.clock.ns(two.now_s + 1.0), no_wall)
     before = side.peer.number
     places = range(0, len(data), 37)
     for at in places:

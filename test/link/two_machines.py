@@ -33,6 +33,10 @@ SPEC = HandoffSpec(JOINTS, PERIOD_S)
 POLL_S = 0.001
 
 
+def no_wall() -> int:
+    return 0
+
+
 @dataclasses.dataclass
 class Network:
     """One way: ``delay_s``, give or take up to ``jitter_s``; shares lost, sent twice, and torn."""
@@ -232,7 +236,7 @@ class TwoMachines:
                     if whom in links:
                         target.side.take(data, target.clock.ns(self.now_s))
                 if machine.folder.name in links:
-                    data = machine.side.message(machine.clock.ns(self.now_s), 0)
+                    data = machine.side.message(machine.clock.ns(self.now_s), no_wall)
                     if data is not None:
                         self.send(to, data)
             if controls and self.now_s >= self._tick_s:
