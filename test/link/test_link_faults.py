@@ -11,12 +11,14 @@ import time
 
 import pytest
 from fault_system import HORIZON, JOINTS, MARGIN_TICKS, PERIOD_S, SECOND
+from graph_names import allowed, in_graph
 from link_system import THERE
 from std_msgs.msg import UInt8MultiArray
 from two_machines import no_wall
 
+from rtc_ros.bringup import config_file
 from rtc_ros.handoff.spec import HandoffSpec
-from rtc_ros.link.node import TO_GPU, TO_ROBOT
+from rtc_ros.link.node import TO_GPU, TO_ROBOT, packed
 from rtc_ros.link.peer import Identity
 from rtc_ros.link.side import GPU, ROBOT, Side
 
@@ -145,8 +147,6 @@ def test_a_link_that_stands_still_is_the_same_one_afterwards(system, figure):
 def test_a_stranger_is_refused_by_name_and_changes_nothing(system, tmp_path, role, robot):
     spec = HandoffSpec(tuple(JOINTS), PERIOD_S)
     side = Side(role, Identity.here(robot), "strange", spec, str(tmp_path))
-    from rtc_ros.link.node import packed
-
     publisher = system.node.create_publisher(
         UInt8MultiArray, TO_GPU if role is ROBOT else TO_ROBOT, 1
     )
@@ -174,3 +174,23 @@ def test_the_images_are_few_and_fresh(system, figure):
            f"encoded in {said['camera top, encode [ms]']} ms")  # fmt: skip
     assert 4.0 < hz < 15.0
     assert not system.disturbed(begun)
+
+
+@pytest.mark.parametrize("node", ["rtc_link", "rtc_link_gpu"])
+def test_the_policy_file_allows_what_a_link_has_and_no_more(system, node):
+    rights = allowed(config_file("sros2_policy.xml"))[node]
+    cameras = ("/rtc_link/image/", "/camera/", "/top/", "/left/cam_wrist/", "/right/cam_wrist/")
+
+    def differences():
+        has = in_graph(system.node, node)
+        found = []
+        for kind, there in has.items():  # the file is another robot's: other cameras
+            may = {n for n in rights.get(kind, set()) if not n.startswith(cameras)}
+            there = {n for n in there if not n.startswith(cameras)}
+            if (there ^ may) - {"/clock"}:
+                found.append((*kind, sorted(there ^ may)))
+        return found
+
+    system.until(lambda: not differences(), f"the rights of {node}: {differences()}", 20.0)
+    images = {n for n in in_graph(system.node, node)[("topics", "publish")] if "/image/" in n}
+    assert images == ({"/rtc_link/image/top"} if node == "rtc_link" else set())
