@@ -58,6 +58,8 @@ setup(
             "rtc_controller = rtc_ros.controller.__main__:main",
             "rtc_recorder = rtc_ros.recorder.__main__:main",
             "rtc_monitor = rtc_ros.monitor.__main__:main",
+            "rtc_link = rtc_ros.link.__main__:main",
+            "rtc_link_gpu = rtc_ros.link.gpu:main",
             "rtc_sim = rtc_ros.sim.__main__:main",
         ],
     },

@@ -17,7 +17,7 @@ import yaml
 
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.overrides import override_file
-from rtc_ros.parameter_files import read_sections
+from rtc_ros.parameter_files import given_to, read_sections
 from rtc_ros.paths import expanded
 from rtc_ros.spelling import nearest_name
 
@@ -31,8 +31,20 @@ MODULES = {
     "rtc_recorder": "rtc_ros.recorder",
     "rtc_monitor": "rtc_ros.monitor",
     "rtc_sim": "rtc_ros.sim",
+    "rtc_link": "rtc_ros.link",
+    "rtc_link_gpu": "rtc_ros.link.gpu",
 }
 """Executables by name, and the module that each runs."""
+
+MACHINES: dict[str, tuple[str, ...]] = {
+    "": ("rtc_inference", "rtc_controller"),
+    "robot": ("rtc_controller", "rtc_link"),
+    "gpu": ("rtc_inference", "rtc_link_gpu"),
+}
+"""What runs beside the driver where there is one machine, and on each of two."""
+
+LINKED_IMAGES = "rtc_link/image"
+"""The topics on which the link carries images, each followed by its camera's name."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +128,17 @@ COMMON_ARGUMENTS = (
     ),
     Argument("log_level", ", ".join(LOG_LEVELS), "info"),
 )
+
+LINK_ARGUMENTS = (
+    Argument(
+        "robot_name",
+        "the robot's name, the same on both machines; unless given, handoff_name and namespace",
+        "",
+        "rtc_link",
+        "robot_name",
+    ),
+)
+"""Beside the common ones, where there are two machines."""
 
 SIM_ARGUMENTS = (
     *COMMON_ARGUMENTS,
@@ -209,13 +232,33 @@ def parse(argument: Argument, text: str) -> Any:
     return argument.kind(value)
 
 
-def unknown_arguments(names: Iterable[str], *, simulated: bool) -> str:
+def launch_arguments(*, simulated: bool, machine: str = "") -> tuple[Argument, ...]:
+    """Return the arguments that have an effect there; ``machine`` as for ``nodes_to_run``."""
+    arguments = SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS
+    if not machine:
+        return arguments
+    there = {"", *MACHINES[machine], "rtc_link"}
+    if machine == "robot":
+        there |= {"rtc_sim", "rtc_recorder"}
+    record = () if machine == "robot" else ("record",)
+    return tuple(
+        a for a in (*arguments, *LINK_ARGUMENTS) if a.node in there and a.name not in record
+    )
+
+
+def unknown_arguments(names: Iterable[str], *, simulated: bool, machine: str = "") -> str:
     """Say which names are no launch arguments, and what may have been meant; "" where all are."""
-    known = [a.name for a in (SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS)]
+    known = [a.name for a in launch_arguments(simulated=simulated, machine=machine)]
+    elsewhere = {a.name for a in (*COMMON_ARGUMENTS, *LINK_ARGUMENTS)}
     told = []
     for name in sorted(set(names) - set(known)):
         nearest = nearest_name(name, known)
-        if not simulated and name in {a.name for a in SIM_ARGUMENTS}:
+        if machine and name in elsewhere:
+            other = "gpu" if machine == "robot" else "robot"
+            told.append(f"unknown argument {name}; it is one of the {other} machine's")
+        elif name in elsewhere - {a.name for a in COMMON_ARGUMENTS}:
+            told.append(f"unknown argument {name}; it is one for two machines only")
+        elif not simulated and name in {a.name for a in SIM_ARGUMENTS}:
             told.append(f"unknown argument {name}; it is one of the simulation only")
         elif nearest:
             told.append(f"unknown argument {name}; did you mean {nearest}:=…?")
@@ -234,15 +277,51 @@ def _check_words(namespace: str, log_level: str) -> None:
         raise ValueError(f"log_level:={log_level} is not one of {', '.join(LOG_LEVELS)}")
 
 
-def nodes_to_run(values: Mapping[str, str], *, simulated: bool) -> list[NodeToRun]:
+def _linked(executable: str, params_file: str, namespace: str) -> dict[str, Any]:
+    """Return what a node is told where there are two machines, from what the file tells others.
+
+    Both links and the cameras of rtc_inference follow from the sections that one machine needs.
+    """
+    below = f"/{namespace.strip('/')}".rstrip("/")
+    inference = given_to(params_file, f"{below}/rtc_inference")
+    cameras = [str(name) for name in inference.get("cameras") or [] if name]
+    if executable == "rtc_inference":
+        seen: dict[str, Any] = {}
+        for name in cameras:
+            topic = f"{LINKED_IMAGES}/{name}"
+            seen[f"camera.{name}.topic"] = topic
+            seen[f"camera.{name}.transport"] = "compressed"
+            # An image is many packets: of those that are lost it asks for the rest.
+            seen[f"qos_overrides.{below}/{topic}.subscription.reliability"] = "reliable"
+        return seen
+    if not executable.startswith("rtc_link"):
+        return {}
+    beside = "rtc_controller" if executable == "rtc_link" else "rtc_inference"
+    theirs = given_to(params_file, f"{below}/{beside}")
+    names = ("joints", "control_period", "handoff_name")
+    told = {name: theirs[name] for name in names if name in theirs}
+    own = given_to(params_file, f"{below}/{executable}")
+    told |= {"cameras": cameras} if cameras else {}
+    for name in own.get("cameras", cameras):
+        for leaf in ("topic", "transport"):
+            key = f"camera.{name}.{leaf}"
+            told |= {key: inference[key]} if key in inference else {}
+    return {name: value for name, value in told.items() if name not in own}
+
+
+def nodes_to_run(
+    values: Mapping[str, str], *, simulated: bool, machine: str = ""
+) -> list[NodeToRun]:
     """Return the processes for these launch arguments (name → text; empty means not given).
+
+    ``machine`` is ``robot`` or ``gpu`` where there are two, else empty; see ``MACHINES``.
 
     Raises:
         ValueError: an argument isn't of its type, there is no such parameter file, or a
             recording is there already.
     """
-    arguments = SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS
-    if told := unknown_arguments(values, simulated=simulated):
+    arguments = launch_arguments(simulated=simulated, machine=machine)
+    if told := unknown_arguments(values, simulated=simulated, machine=machine):
         raise ValueError(told)
     given = {
         a.name: expanded(text) if a.path else text
@@ -258,26 +337,28 @@ def nodes_to_run(values: Mapping[str, str], *, simulated: bool) -> list[NodeToRu
     if not Path(params_file).is_file():
         raise ValueError(f"params_file:={params_file} is not a file")
     read_sections(params_file)
-    if given["record"] and Path(given["record"]).exists():
+    record = given.get("record", "")
+    if record and Path(record).exists():
         # Said by the recorder alone, the robot would run on and nothing be recorded.
         raise ValueError(
-            f"record:={given['record']} exists already and a recording never overwrites; name "
+            f"record:={record} exists already and a recording never overwrites; name "
             "another folder or remove that one"
         )
-    executables = ["rtc_inference", "rtc_controller"]
-    if simulated:
+    executables = list(MACHINES[machine])
+    if simulated and machine != "gpu":
         executables.insert(0, "rtc_sim")
-    if given["record"]:
+    if record:
         executables.append("rtc_recorder")
     nodes = []
     for executable in executables:
-        parameters = {
+        parameters = _linked(executable, params_file, given["namespace"]) if machine else {}
+        parameters |= {
             a.parameter: parse(a, given[a.name])
             for a in arguments
-            if a.parameter and given[a.name] and a.node in ("", executable)
+            if a.parameter and given[a.name] and executable.startswith(a.node)
         }
         if executable == "rtc_recorder":
-            parameters["output"] = given["record"]
+            parameters["output"] = record
         nodes.append(
             NodeToRun(
                 executable, given["namespace"], (params_file,), parameters, given["log_level"]

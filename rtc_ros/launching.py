@@ -11,22 +11,20 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from rtc_ros.bringup import (
-    COMMON_ARGUMENTS,
-    PACKAGE,
-    SIM_ARGUMENTS,
-    nodes_to_run,
-    unknown_arguments,
-)
+from rtc_ros.bringup import PACKAGE, launch_arguments, nodes_to_run, unknown_arguments
 from rtc_ros.spelling import letters
 
 
-def describe(*, simulated: bool) -> LaunchDescription:
-    """Return the launch description: the arguments, then the nodes that they ask for."""
-    arguments = SIM_ARGUMENTS if simulated else COMMON_ARGUMENTS
+def describe(*, simulated: bool, machine: str = "") -> LaunchDescription:
+    """Return the launch description: the arguments, then the nodes that they ask for.
+
+    ``machine`` is ``robot`` or ``gpu`` where there are two.
+    """
+    arguments = launch_arguments(simulated=simulated, machine=machine)
 
     def start(context: LaunchContext) -> list[Node]:
-        refuse_undeclared(context, [a.name for a in arguments], simulated=simulated)
+        names = [a.name for a in arguments]
+        refuse_undeclared(context, names, simulated=simulated, machine=machine)
         values = {a.name: LaunchConfiguration(a.name).perform(context) for a in arguments}
         return [
             Node(
@@ -38,7 +36,7 @@ def describe(*, simulated: bool) -> LaunchDescription:
                 ros_arguments=["--log-level", node.log_level],
                 output="screen",
             )
-            for node in nodes_to_run(values, simulated=simulated)
+            for node in nodes_to_run(values, simulated=simulated, machine=machine)
         ]
 
     declared = [
@@ -48,7 +46,9 @@ def describe(*, simulated: bool) -> LaunchDescription:
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
 
 
-def refuse_undeclared(context: LaunchContext, names: list[str], *, simulated: bool) -> None:
+def refuse_undeclared(
+    context: LaunchContext, names: list[str], *, simulated: bool, machine: str = ""
+) -> None:
     """End the launch by a misspelt argument, which launch itself drops without a word.
 
     Every argument is in the context, but so are those of a launch file that includes ours. What
@@ -59,10 +59,11 @@ def refuse_undeclared(context: LaunchContext, names: list[str], *, simulated: bo
         ValueError: names the argument, and the one that may have been meant.
     """
     given = set(context.launch_configurations) - set(names)
-    if not is_launched(sys.argv, "sim.launch.py" if simulated else "rtc.launch.py"):
+    file = "sim" if simulated else machine or "rtc"
+    if not is_launched(sys.argv, f"{file}.launch.py"):
         ours = {letters(name) for name in names}
         given = {name for name in given if letters(name) in ours}
-    if told := unknown_arguments(given, simulated=simulated):
+    if told := unknown_arguments(given, simulated=simulated, machine=machine):
         raise ValueError(told)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rtc_ros.controller.parameters import CONTROLLER, GROUP
 from rtc_ros.inference.parameters import CAMERA, INFERENCE
+from rtc_ros.link.parameters import LINK
 from rtc_ros.monitor.parameters import MONITOR
 from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.recorder.parameters import RECORDER
@@ -68,6 +69,8 @@ NODES = {
     ),
     "rtc_recorder": NodeParameters(RECORDER),
     "rtc_monitor": NodeParameters(MONITOR),
+    "rtc_link": NodeParameters(LINK, Members("camera", "cameras", CAMERA)),
+    "rtc_link_gpu": NodeParameters(LINK, Members("camera", "cameras", CAMERA)),
     "rtc_sim": NodeParameters(DRIVER, Members("camera", "cameras", camera_parameters("NAME"))),
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -83,6 +84,21 @@ def sections(
             yield above, dict(_leaves(below))
         elif isinstance(below, dict):
             yield from sections(below, _joined(above, str(key)))
+
+
+def given_to(path: str, node: str) -> dict[str, Any]:
+    """Return the parameters that a file gives to the node of full name ``node``, as rcl would.
+
+    Raises:
+        ValueError: as ``read_sections``.
+    """
+    values: dict[str, Any] = {}
+    for name, parameters in sections(read_sections(path)):
+        pattern = re.escape(name if name.startswith("/") else f"/{name}")
+        pattern = pattern.replace(r"/\*\*", "(/.*)?").replace(r"\*", "[^/]+")
+        if re.fullmatch(pattern, node):
+            values.update(parameters)
+    return values
 
 
 def _leaves(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -57,8 +57,12 @@ class SegmentWriter:
         spec: HandoffSpec,
         slots: int,
         directory: str | None = None,
+        run: int = 0,
     ) -> None:
-        """Take the lock, build the segment and put it in place of an older one."""
+        """Take the lock, build the segment and put it in place of an older one.
+
+        With ``run``, the epoch of a segment of another machine, this is its copy: see ``mirror``.
+        """
         self.path = segment_path(name, directory)
         if not layout.MIN_SLOTS <= slots <= layout.MAX_SLOTS:
             raise ValueError(
@@ -74,7 +78,7 @@ class SegmentWriter:
         try:
             make_way(self.path)
             self.inherited, previous = _inherit(record, self.path, spec)
-            self.header = replace(header, epoch=next_epoch(previous))
+            self.header = replace(header, epoch=run or next_epoch(previous))
             self._place()
         except OSError as error:
             self._lock.release()
@@ -121,6 +125,24 @@ class SegmentWriter:
         self._memory.published[0] = seq
         self.seq = seq
         return seq
+
+    def mirror(self, body: bytes, seq: int) -> None:
+        """Put another segment's slot into this copy of it: ``body`` whole, number ``seq`` in it.
+
+        Numbers may be left out, but only rise: the caller sees to that.
+        """
+        if not self._open:
+            raise HandoffError(f"{self.path} was closed by this process: create it again")
+        memory, seal = self._memory.slots[seq % self.header.slots]
+        memory[:] = body
+        seal[0] = _digest(body)
+        self._memory.published[0] = seq
+        self.seq = seq
+
+    def retire(self) -> None:
+        """Say that nothing more comes, and keep the right to write."""
+        if self._open:
+            self._memory.retired[0] = 1
 
     def say_ready(self, at_ns: int) -> None:
         """Say when something could last have been made (CLOCK_MONOTONIC): a hint for readers."""

@@ -128,6 +128,11 @@ class SegmentReader:
         return slot
 
     @property
+    def published(self) -> int:
+        """The number that the writer published last; a hint, as cheap as can be."""
+        return int(self._memory.published[0])
+
+    @property
     def retired(self) -> bool:
         """Whether the writer closed the segment, or a successor is taking over."""
         return bool(self._memory.retired[0])

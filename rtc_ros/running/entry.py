@@ -13,10 +13,10 @@ from typing import NoReturn
 from rtc_ros.running.signals import leave_when_told
 
 
-def run(module: str) -> NoReturn:
+def run(module: str, main: str = "main") -> NoReturn:
     """Run ``main()`` of a node's module as this process; heavy imports come after the signals."""
     leave_when_told()
-    leave_after(importlib.import_module(module).main)
+    leave_after(getattr(importlib.import_module(module), main))
 
 
 def leave_after(main: Callable[[], int | None]) -> NoReturn:

@@ -53,6 +53,10 @@ COMMANDS = {
         "rtc_ros.bench.robot",
         "every strategy on the simulated robot through the real nodes, with latencies",
     ),
+    ("bench", "link"): (
+        "rtc_ros.bench.link",
+        "robot and GPU machine with a network between them: steps, delays, cost",
+    ),
     ("sim", "record"): ("rtc_ros.sim.demonstrations", "record demonstrations of the expert"),
     ("sim", "train"): ("rtc_ros.sim.train", "train the small SmolVLA on them"),
     ("sim", "rollout"): (

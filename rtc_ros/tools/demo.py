@@ -14,7 +14,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtc_ros.bags.reader import BagError
-from rtc_ros.bringup import NodeToRun, nodes_to_run
+from rtc_ros.bringup import NodeToRun, launch_arguments, nodes_to_run
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
+from rtc_ros.running.two_machines import NAMES, ON, two_machines
 from rtc_ros.sim.tasks import Turns
 from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
 
@@ -33,6 +34,8 @@ EXECUTED = "rtc_controller/executed"
 _LOADING_S = 120.0
 _NEW_CUBE_AFTER_S = 8.0
 """Longer than it takes to put a cube back; a cube that got lost is replaced, too."""
+_AWAY_S, _LOSS = 0.03, 0.01
+"""With ``--remote``: the delay of each way, and the share of packets that is lost."""
 _FAILED = 1
 _UNUSABLE = 2
 
@@ -72,8 +75,17 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
         "seed": str(options.seed),
         "new_cube_after_s": str(_NEW_CUBE_AFTER_S),
     }
-    with own_handoff(), Processes(out / "logs") as processes:
-        processes.start(nodes_to_run(launch, simulated=True))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(own_handoff())
+        on = stack.enter_context(_machines(console)) if options.remote else None
+        processes = stack.enter_context(Processes(out / "logs"))
+        for machine in NAMES if on else ("",):
+            there = launch_arguments(simulated=True, machine=machine)
+            values = {a.name: launch[a.name] for a in there if a.name in launch}
+            with on(machine) if on else contextlib.nullcontext():
+                processes.start(nodes_to_run(values, simulated=True, machine=machine))
+        if on:
+            stack.enter_context(on("robot"))
         with RobotClient(processes.check) as robot:
             with console.status("starting the simulated robot, loading the policy"):
                 robot.until(robot.ready, "the nodes", _LOADING_S)
@@ -83,6 +95,16 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
             ]
         processes.finish()
     return phases
+
+
+@contextlib.contextmanager
+def _machines(console: Console) -> Iterator[ON]:
+    """Yield what puts a block onto a machine: the inference is on another than the robot."""
+    with two_machines(delay_s=_AWAY_S, loss=_LOSS) as (on, how, network):
+        console.print(f"the robot and the inference are {how}", highlight=False)
+        if network is not None:
+            console.print(f"between them: +{_AWAY_S * 1e3:g} ms each way, {_LOSS:.0%} lost")
+        yield on
 
 
 def _phase(
@@ -166,6 +188,11 @@ def _parser() -> argparse.ArgumentParser:
         default=["rtc", "naive_async"],
         metavar="NAME",
         help=f"of {', '.join(STRATEGIES)} (default: rtc naive_async); the first one is judged",
+    )
+    add(
+        "--remote",
+        action="store_true",
+        help="the inference on another machine (a network namespace), 30 ms away, 1 %% lost",
     )
     add("--seed", type=int, default=0, help="of the cubes' places (%(default)d)")
     return parser

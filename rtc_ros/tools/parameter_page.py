@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rtc_ros.bringup import COMMON_ARGUMENTS, SIM_ARGUMENTS, Argument
+from rtc_ros.bringup import COMMON_ARGUMENTS, LINK_ARGUMENTS, SIM_ARGUMENTS, Argument
 from rtc_ros.controller.parameters import CONTROLLER, GROUP
 from rtc_ros.inference.parameters import CAMERA, INFERENCE
+from rtc_ros.link.parameters import LINK
 from rtc_ros.monitor.parameters import MONITOR
 from rtc_ros.parameter_files import yaml_value
 from rtc_ros.recorder.parameters import RECORDER
@@ -22,7 +23,7 @@ INTRODUCTION = """\
 Written by `rtc_ros docs parameters` from the tables that declare them:
 `rtc_ros/ros/parameter_table.py`, `rtc_ros/inference/parameters.py`,
 `rtc_ros/controller/parameters.py`, `rtc_ros/recorder/parameters.py`,
-`rtc_ros/monitor/parameters.py`,
+`rtc_ros/monitor/parameters.py`, `rtc_ros/link/parameters.py`,
 `rtc_ros/sim/driver_parameters.py` and, for the launch arguments, `rtc_ros/bringup.py`.
 
 *Live* parameters may change while the robot moves (`ros2 param set`); a change is validated as a
@@ -39,6 +40,7 @@ SECTIONS = (
     ("rtc_controller, for each command group NAME", "group.NAME.", GROUP),
     ("rtc_recorder", "", RECORDER),
     ("rtc_monitor", "", MONITOR),
+    ("rtc_link and rtc_link_gpu", "", LINK),
     ("rtc_sim, the simulated robot", "", DRIVER),
     ("rtc_sim, for each camera NAME", "camera.NAME.", camera_parameters("NAME")),
 )
@@ -47,8 +49,9 @@ LAUNCH = """
 ## Launch arguments
 
 Of `ros2 launch rtc_ros rtc.launch.py NAME:=VALUE …` (the two nodes beside your own driver), of
-`sim.launch.py` (all of it, simulated), and of `rtc_ros start rtc` and `rtc_ros start sim`, which
-do the same without `ros2 launch`. One that is given wins over the parameter file; one that is not
+`sim.launch.py` (all of it, simulated), of `robot.launch.py` and `gpu.launch.py` (two machines:
+those that belong to its nodes), and of `rtc_ros start rtc`, `sim`, `robot` and `gpu`, which do the
+same without `ros2 launch`. One that is given wins over the parameter file; one that is not
 leaves it alone.
 
 | argument | default | sets | |
@@ -100,6 +103,7 @@ def _camera_note(names: Sequence[str]) -> str:
 def _argument(argument: Argument) -> str:
     sets = f"`{argument.parameter}` of {argument.node or 'every node'}"
     where = "" if argument in COMMON_ARGUMENTS else "; only simulated"
+    where = "; with two machines" if argument in LINK_ARGUMENTS else where
     cells = (
         f"`{argument.name}`",
         f"`{argument.default}`" if argument.default else "",
@@ -115,7 +119,7 @@ def as_markdown() -> str:
     for title, prefix, table in SECTIONS:
         parts.append("\n".join(["", f"## {title}", "", *_rows(prefix, table), ""]))
     parts.append(f"\n{_camera_note(('top', 'film'))}\n")
-    parts.append(LAUNCH + "".join(_argument(a) + "\n" for a in SIM_ARGUMENTS))
+    parts.append(LAUNCH + "".join(_argument(a) + "\n" for a in (*SIM_ARGUMENTS, *LINK_ARGUMENTS)))
     return "".join(parts)
 
 

@@ -8,20 +8,25 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rtc_ros.bringup import SIM_ARGUMENTS, nodes_to_run
+from rtc_ros.bringup import LINK_ARGUMENTS, MACHINES, SIM_ARGUMENTS, nodes_to_run
 from rtc_ros.running.processes import Processes, explain
 from rtc_ros.running.signals import noted
 
 
 def _parser() -> argparse.ArgumentParser:
-    lines = [f"  {a.name}:=…  {a.description}" for a in SIM_ARGUMENTS]
+    lines = [f"  {a.name}:=…  {a.description}" for a in (*SIM_ARGUMENTS, *LINK_ARGUMENTS)]
     parser = argparse.ArgumentParser(
         prog="rtc_ros start",
         description="Start the nodes: the same arguments as the launch files.",
         epilog="arguments:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("rtc", "sim"), help="beside your driver, or simulated")
+    parser.add_argument(
+        "what",
+        choices=("rtc", "sim", "robot", "gpu"),
+        help="beside your driver, or simulated; robot and gpu: the one and the other of two "
+        "machines (docs/remote.md)",
+    )
     parser.add_argument("arguments", nargs="*", metavar="name:=value")
     return parser
 
@@ -38,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         values[name] = value
     try:
-        nodes = nodes_to_run(values, simulated=simulated)
+        machine = options.what if options.what in MACHINES else ""
+        nodes = nodes_to_run(values, simulated=simulated, machine=machine)
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -24,7 +24,7 @@ LAUNCH_ARGUMENTS = {
     "s_min",
     "use_sim_time",
 }
-EXECUTABLES = {"rtc_ros", "rtc_sim"} | {
+EXECUTABLES = {"rtc_ros", "rtc_sim", "rtc_link", "rtc_link_gpu"} | {
     f"rtc_{name}" for name in ("controller", "inference", "monitor", "recorder")
 }
 LAUNCH_FILES = sorted((REPO / "launch").glob("*.launch.py"))

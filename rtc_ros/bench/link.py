@@ -1,0 +1,341 @@
+"""`rtc_ros bench link`: what a network between robot and GPU machine costs, and what it must not.
+
+The two nodes of the link run as they are, in two network namespaces with a forwarder between. On
+the robot's side this process ticks the real controller at 50 Hz; on the other a second one runs
+the real inference loop with an inference that takes a fixed time. `local` is the same without a
+link, on one ring and cursor. Counted are steps that were misplaced (a row that isn't
+k − origin_step of the chunk as it was written, bit by bit) and ticks that starved; d is compared
+with its parts, the inference and the round trip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from rtc_ros.bringup import NodeToRun
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.controller import Controller
+from rtc_ros.core.delay import DelayEstimator
+from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
+from rtc_ros.core.limits import JointLimits
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.handoff.cursor import StepCursor
+from rtc_ros.handoff.ring import ChunkRing
+from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.running import child
+from rtc_ros.running.network import MachinesNetwork, obstacle
+from rtc_ros.running.processes import Processes, own_handoff
+from rtc_ros.running.two_machines import ON, two_machines
+
+HORIZON, JOINTS, PERIOD_S = 50, tuple(f"joint_{i}" for i in range(14)), 0.02
+SPEC = HandoffSpec(JOINTS, PERIOD_S)
+NAME = "bench_link"
+ONE_WAY_MS = (0, 10, 30, 80)
+LOSSES = (0.0, 0.01, 0.05)
+_SETTLE_S = 4.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run every condition, print the table; 1 if a step was misplaced, 2 where it can't run."""
+    parser = argparse.ArgumentParser(prog="rtc_ros bench link", description=__doc__,
+                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser.add_argument("--seconds", type=float, default=20.0, help="of motion per condition")
+    parser.add_argument("--inference-ms", type=float, default=100.0, help="one inference")
+    parser.add_argument("--s-min", type=int, default=10)
+    parser.add_argument("--one-way-ms", type=float, nargs="+", default=ONE_WAY_MS)
+    parser.add_argument("--loss", type=float, nargs="+", default=LOSSES, help="shares")
+    parser.add_argument("--priority", type=int, default=10, help="SCHED_FIFO priority of all "
+                        "that takes part, where allowed, so that other\nprocesses of the machine "
+                        "aren't what is measured; 0: none")  # fmt: skip
+    parser.add_argument("--markdown", type=Path, help="write the table here")
+    parser.add_argument("--infer", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.infer:
+        return _infer(options)
+    if problem := obstacle():
+        print(f"bench link: two machines can't be made of this one: {problem}", file=sys.stderr)
+        return 2
+    rows = [_local(options)]
+    print(_line("", rows[0]), flush=True)
+    with own_handoff(), two_machines() as (on, _, network):
+        assert network is not None
+        for one_way_ms in options.one_way_ms:
+            for loss in options.loss:
+                row = _linked(options, on, network, one_way_ms, loss)
+                rows.append(row)
+                print(_line("", row), flush=True)
+    table = "\n".join([*_HEAD, *(_line("|", row) for row in rows), ""])
+    print(table)
+    if options.markdown:
+        options.markdown.write_text(table, encoding="utf-8")
+    return int(any(row["misplaced"] for row in rows))
+
+
+def _local(options: argparse.Namespace) -> dict[str, Any]:
+    with own_handoff():
+        return {"what": "local", **_run(options, _inference(options), {})}
+
+
+def _linked(
+    options: argparse.Namespace, on: ON, network: MachinesNetwork, one_way_ms: float, loss: float
+) -> dict[str, Any]:
+    jitter_ms = one_way_ms / 2 if loss else 0.0
+    network.set(delay_s=one_way_ms * 1e-3, jitter_s=jitter_ms * 1e-3, loss=loss)
+    told = {"joints": list(JOINTS), "control_period": PERIOD_S, "handoff_name": NAME}
+    with Processes() as processes:
+        for machine, executable in (("robot", "rtc_link"), ("gpu", "rtc_link_gpu")):
+            with on(machine):
+                processes.start([NodeToRun(executable, parameters=told, log_level="error")])
+        with on("gpu"):
+            inference = _inference(options)
+        pids = {name: processes.pid(name) for name in ("rtc_link", "rtc_link_gpu")}
+        assert network.pid is not None
+        with on("robot"):
+            figures = _run(options, inference, pids, network.pid)
+    what = f"+{one_way_ms:g} ms, ± {jitter_ms:g} ms, {loss:.0%} lost"
+    return {"what": what, "round trip": 2 * one_way_ms, **figures}
+
+
+def _inference(options: argparse.Namespace) -> subprocess.Popen[str]:
+    words = [f"--inference-ms={options.inference_ms}", f"--s-min={options.s_min}"]
+    command = child.command("rtc_ros.bench.link", "--infer", *words)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+# ------------------------------------------------------------------------------ the robot's side
+
+
+def _run(
+    options: argparse.Namespace,
+    inference: subprocess.Popen[str],
+    pids: dict[str, int],
+    *others: int,
+) -> dict[str, Any]:
+    """Tick a controller for a while; return the figures."""
+    wide = np.full(len(JOINTS), 1e6)
+    controller = Controller(JointLimits(-wide, wide, wide))
+    assert inference.stdin is not None and inference.stdout is not None
+    with contextlib.ExitStack() as stack:
+        stack.callback(inference.kill)
+        cursor = stack.enter_context(StepCursor.create(NAME + ".cursor", SPEC))
+        controller.start(cursor.epoch, np.zeros(len(JOINTS)))
+        robot = _Robot(controller, cursor)
+        robot.tick_until(lambda: controller.state.player.swaps > 1, 60.0)
+        for pid in (os.getpid(), inference.pid, *pids.values(), *others):
+            _hurry(pid, options.priority)
+        robot.for_seconds(_SETTLE_S)
+        robot.forget()
+        spent = {name: _cpu_s(pid) for name, pid in pids.items()}
+        begun_s = time.monotonic()
+        robot.for_seconds(options.seconds)
+        span_s = time.monotonic() - begun_s
+        cpu = {name: 100 * (_cpu_s(pid) - spent[name]) / span_s for name, pid in pids.items()}
+        inference.stdin.close()
+        told = json.loads(inference.stdout.readline())
+        inference.wait(timeout=30)
+        stack.pop_all()
+        cursor.unlink()
+    return robot.figures(told) | {"cpu": cpu, "inference": options.inference_ms}
+
+
+class _Robot:
+    """Ticks on the clock, and looks for chunks in between."""
+
+    def __init__(self, controller: Controller, cursor: StepCursor) -> None:
+        self._controller, self._cursor = controller, cursor
+        self._ring: ChunkRing | None = None
+        self._due_s = time.monotonic()
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin to count."""
+        self.ticks = self.starved = 0
+        self.delays: list[int] = []
+        self.seams: list[float] = []
+        self.misplaced = 0
+        self.seen: dict[str, int] = {}
+        self.digests: dict[str, str] = {}
+        self.wrote: dict[int, int] = {}
+        self._held = True
+
+    def for_seconds(self, seconds: float) -> None:
+        """Tick for a while."""
+        end_s = time.monotonic() + seconds
+        self.tick_until(lambda: time.monotonic() > end_s, seconds + 10.0)
+
+    def tick_until(self, done: Any, patience_s: float) -> None:
+        """Tick until ``done()``."""
+        end_s = time.monotonic() + patience_s
+        while not done():
+            if time.monotonic() > end_s:
+                raise SystemExit(f"bench link: nothing moved within {patience_s:g} s")
+            self._due_s = max(self._due_s + PERIOD_S, time.monotonic() - PERIOD_S)
+            while (left_s := self._due_s - time.monotonic()) > 0:
+                self._look()
+                time.sleep(min(left_s, 2e-4))
+            self._tick()
+
+    def _look(self) -> None:
+        if self._ring is None:
+            self._ring = ChunkRing.attach_or_none(NAME + ".ring", SPEC)
+        elif self._ring.poll():
+            chunk = self._ring.read_newest()
+            key = None if chunk is None else f"{chunk.epoch}:{chunk.seq}"
+            if chunk is not None and key is not None and key not in self.seen:
+                self.seen[key] = time.monotonic_ns()
+                self.digests[key] = _digest(chunk.actions)
+                self._controller.offer(chunk)
+
+    def _tick(self) -> None:
+        command = self._controller.tick()
+        assert command is not None
+        state = self._controller.cursor(time.monotonic_ns())
+        self._cursor.write(state)
+        self.wrote[state.tick] = time.monotonic_ns()
+        played = command.played
+        self.ticks += 1
+        self.starved += played.row < 0
+        if played.action is not None and played.chunk is not None:
+            right = played.row == played.step - played.chunk.origin_step
+            rows = played.chunk.actions
+            self.misplaced += not (right and np.array_equal(played.action, rows[played.row]))
+        swap = played.swap
+        if swap is not None and swap.previous is not None and swap.previous_row >= 0:
+            self.delays.append(swap.delay)
+            before = swap.previous.actions[swap.previous_row]
+            self.seams.append(float(np.abs(swap.chunk.actions[swap.row] - before).max()))
+
+    def figures(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Return what it comes to, with what the other side noted."""
+        chunks = [self.seen[k] - at for k, at in told["wrote"].items() if k in self.seen]
+        saw = {int(tick): at for tick, at in told["saw"].items()}
+        cursors = [at - self.wrote[tick] for tick, at in saw.items() if tick in self.wrote]
+        other = [k for k, d in self.digests.items() if told["digests"].get(k, d) != d]
+        return {
+            "ticks": self.ticks,
+            "starved": self.starved,
+            "misplaced": self.misplaced + len(other),
+            "delays": self.delays,
+            "seam": max(self.seams, default=0.0),
+            "chunk_ms": float(np.median(chunks)) * 1e-6 if chunks else float("nan"),
+            "cursor_ms": float(np.median(cursors)) * 1e-6 if cursors else float("nan"),
+        }
+
+
+def _digest(actions: np.ndarray) -> str:
+    return str(xxhash.xxh3_64_hexdigest(np.ascontiguousarray(actions).tobytes()))
+
+
+def _hurry(pid: int, priority: int) -> None:
+    """Put all threads of a process under SCHED_FIFO, where that is allowed."""
+    if priority:
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                os.sched_setscheduler(int(task), os.SCHED_FIFO, os.sched_param(priority))
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# ---------------------------------------------------------------------------- the inference's side
+
+
+def _infer(options: argparse.Namespace) -> int:
+    """Make chunks until the input ends, then say what was written and seen, and when."""
+    ring = ChunkRing.create(NAME + ".ring", HandoffSpec(JOINTS, PERIOD_S, HORIZON))
+    loop = InferenceLoop(HORIZON, DelayEstimator(10, 5), RtcSettings(s_min=options.s_min))
+    wrote: dict[str, int] = {}
+    digests: dict[str, str] = {}
+    saw: dict[int, int] = {}
+    cursor: StepCursor | None = None
+    chance = np.random.default_rng(0)
+    for _ in _until_end_of_input():
+        if cursor is None:
+            cursor = StepCursor.attach_or_none(NAME + ".cursor", SPEC)
+            continue
+        state = cursor.read()
+        if state is None:
+            continue
+        saw.setdefault(state.tick, time.monotonic_ns())
+        request = loop.next_request(state)
+        if request is None:
+            continue
+        start_ns = time.monotonic_ns()
+        time.sleep(options.inference_ms * 1e-3)
+        chunk = ring.write(
+            ActionChunk(
+                _rows(request, chance), request.origin_step, step_epoch=request.step_epoch,
+                rows=request.rows, start_ns=start_ns, end_ns=time.monotonic_ns(),
+            )
+        )  # fmt: skip
+        name = f"{chunk.epoch}:{chunk.seq}"
+        wrote[name], digests[name] = time.monotonic_ns(), _digest(chunk.actions)
+        loop.wrote(chunk, request)
+    print(json.dumps({"wrote": wrote, "digests": digests, "saw": saw}), flush=True)
+    ring.unlink()
+    return 0
+
+
+def _rows(request: InferenceRequest, chance: np.random.Generator) -> np.ndarray:
+    """Return rows as a guided policy's: frozen for d steps, then over to another course."""
+    steps = request.origin_step + np.arange(HORIZON)
+    rows = np.sin(0.05 * steps)[:, None] + 0.2 * chance.normal(size=len(JOINTS))
+    if request.prev is not None and request.weights is not None:
+        known = min(len(request.prev), HORIZON)
+        share = request.weights[:known, None]
+        rows[:known] = share * request.prev[:known] + (1 - share) * rows[:known]
+    return np.asarray(rows)
+
+
+def _until_end_of_input() -> Iterator[None]:
+    import select
+
+    while not select.select([sys.stdin], [], [], 0.001)[0]:
+        yield
+
+
+# -------------------------------------------------------------------------------------- the table
+
+_HEAD = [
+    "| network | ticks | misplaced steps | starved ticks | d median, max "
+    "| inference + round trip, in steps | worst seam | cursor, chunk under way [ms] "
+    "| CPU of rtc_link, rtc_link_gpu [%] |",
+    "|---|---|---|---|---|---|---|---|---|",
+]
+
+
+def _line(edge: str, row: dict[str, Any]) -> str:
+    delays = row["delays"]
+    parts = (row["inference"] + row.get("round trip", 0.0)) * 1e-3 / PERIOD_S
+    cells = (
+        row["what"],
+        str(row["ticks"]),
+        str(row["misplaced"]),
+        str(row["starved"]),
+        f"{np.median(delays):g}, {max(delays)}" if delays else "–",
+        f"{parts:.1f}",
+        f"{row['seam']:.3f}",
+        f"{row['cursor_ms']:.2f}, {row['chunk_ms']:.2f}",
+        ", ".join(f"{share:.1f}" for share in row["cpu"].values()) or "–",
+    )
+    return f"{edge} {' | '.join(cells)} {edge}".strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

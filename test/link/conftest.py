@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+for folder_name in ("faults", "nodes"):
+    sys.path.append(str(Path(__file__).parents[1] / folder_name))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two machines' /dev/shm, in memory where there is one."""
+    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=parent) as made:
+        yield Path(made)
+
+
+FIGURES: list[tuple[str, str]] = []
+
+
+@pytest.fixture
+def figure(request):
+    """Note a figure of this test; all are printed at the end of the session."""
+    name = request.node.name
+    return lambda text: FIGURES.append((name, text))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if FIGURES:
+        terminalreporter.section("link")
+        for name, text in FIGURES:
+            terminalreporter.write_line(f"{name}: {text}")
+
+
+@contextlib.contextmanager
+def networked(machines):
+    """Make namespaces for these machines and set what nodes need there, or skip."""
+    from fault_system import TRANSPORT
+
+    from rtc_ros.running.network import MachinesNetwork, obstacle
+
+    if problem := obstacle():
+        pytest.skip(f"two machines can't be made of this one: {problem}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*TRANSPORT)
+        # As two computers would: over the network that they share.
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+        with MachinesNetwork(machines) as network:
+            yield network
+
+
+@contextlib.contextmanager
+def undisturbed():
+    """Put this process, which is arm and judge, and what it starts before all else, if it may."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+    except OSError:
+        yield  # what else the machine does then matters
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    from link_system import LinkSystem
+
+    with undisturbed(), networked(["robot", "gpu"]) as network:
+        made = LinkSystem(network, tmp_path_factory.mktemp("link"))
+        made.up()
+        yield made
+        made.down()
+
+
+@pytest.fixture
+def system(standing):
+    """The running system, moving, 10 ms away; afterwards nothing may have gone wrong."""
+    standing.network.set(**QUIET)
+    standing.until_moving()
+    yield standing
+    standing.network.set(**QUIET)
+    standing.until_moving()
+    try:
+        standing.check()
+    finally:  # said once, not of each test that comes after
+        standing.invariants.problems.clear()
+        standing.watcher.problems.clear()
+
+
+QUIET = {"delay_s": 0.01, "jitter_s": 0.0, "loss": 0.0, "twice": 0.0, "mbit_s": 0.0, "cut": False}
