@@ -143,3 +143,45 @@ def test_a_second_set_up_sets_nothing_up_again(repo: Path) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [stamp.stat().st_mtime_ns for stamp in stamps] == before
+
+
+def python_like(path: Path, version: str) -> Path:
+    """Write a program that answers for a Python of this version, as far as scripts/ ask it."""
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\necho {version}\n")
+    path.chmod(0o755)
+    return path
+
+
+def asked_of_pythons(repo: Path, call: str, **environment: str) -> str:
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f". scripts/pythons.sh && {call}"],
+        cwd=repo, env={"PATH": "/usr/bin:/bin", **environment}, capture_output=True, text=True,
+        timeout=60, check=False,
+    ).stdout.strip()  # fmt: skip
+
+
+def test_a_python_is_found_on_the_path_else_the_newest_of_pyenv_s(
+    repo: Path, tmp_path: Path
+) -> None:
+    newest = python_like(tmp_path / "versions" / "9.7.10" / "bin" / "python", "9.7")
+    python_like(tmp_path / "versions" / "9.7.9" / "bin" / "python", "9.7")
+    root = {"PYENV_ROOT": str(tmp_path)}
+    assert asked_of_pythons(repo, "python_of 9.7", **root) == str(newest)
+    assert asked_of_pythons(repo, "python_of 9.8", **root) == ""
+    first = python_like(tmp_path / "path" / "python9.7", "9.7")
+    path = {"PATH": f"{first.parent}:/usr/bin:/bin"}
+    assert asked_of_pythons(repo, "python_of 9.7", **root, **path) == str(first)
+    first.write_text("#!/bin/sh\nexit 127\n")  # pyenv's own for a version that isn't chosen
+    assert asked_of_pythons(repo, "python_of 9.7", **root, **path) == str(newest)
+
+
+def test_each_python_has_an_environment_of_its_own(repo: Path, tmp_path: Path) -> None:
+    one = str(python_like(tmp_path / "one" / "python", "9.7"))
+    other = str(python_like(tmp_path / "other" / "python", "9.8"))
+    call = f"venv_for {tmp_path}"
+    assert asked_of_pythons(repo, call, PYTHON=one) == f"{tmp_path}/.venv"
+    python_like(tmp_path / ".venv" / "bin" / "python", "9.7")
+    assert asked_of_pythons(repo, call, PYTHON=one) == f"{tmp_path}/.venv"
+    assert asked_of_pythons(repo, call) == f"{tmp_path}/.venv"
+    assert asked_of_pythons(repo, call, PYTHON=other) == f"{tmp_path}/.venv-9.8"
