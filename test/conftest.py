@@ -128,14 +128,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def part_of(item: pytest.Item) -> str:
     """Return which part of a whole run a test belongs to."""
-    return "alone" if item.get_closest_marker("alone") else "together"
+    # Nodes meet their deadlines only where the cores aren't shared with other tests.
+    own = any(item.get_closest_marker(marker) for marker in ("alone", "ros", "e2e"))
+    return "alone" if own else "together"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--part",
         choices=("together", "alone"),
-        help="only the tests that others may run beside, or only those marked `alone`",
+        help="only the tests that others may run beside, or only those marked `alone`, `ros` or `e2e`",
     )
 
 
