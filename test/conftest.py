@@ -130,6 +130,7 @@ def part_of(item: pytest.Item) -> str:
     """Return which part of a whole run a test belongs to."""
     # Nodes meet their deadlines only where the cores aren't shared with other tests.
     own = any(item.get_closest_marker(marker) for marker in ("alone", "ros", "e2e"))
+    own = own or item.path.parent.name in ("nodes", "faults", "link")
     return "alone" if own else "together"
 
 

@@ -102,8 +102,10 @@ class Driver:
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate(timeout=30)
-        self._executor.shutdown()
+        # Off the executor before it goes: what it still waits for must not be freed beneath it.
+        self._executor.remove_node(self.node)
         self.node.destroy_node()
+        self._executor.shutdown()
         self._context.try_shutdown()
 
 

@@ -13,6 +13,8 @@ import pytest
 from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters
 from rtc_ros.sim.robot import JOINT_NAMES, START_POSE
 
+pytestmark = pytest.mark.ros
+
 STATES, TOP, FILM = "/joint_states", "/camera/top/image_raw", "/camera/film/image_raw"
 
 
