@@ -138,7 +138,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--part",
         choices=("together", "alone"),
-        help="only the tests that others may run beside, or only those marked `alone`, `ros` or `e2e`",
+        help="only the tests that others may run beside, or only the others",
     )
 
 
