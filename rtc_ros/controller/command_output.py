@@ -158,8 +158,6 @@ class CommandGroup:
         self._with_it = executes, end
         coming_s = self.coming_s(begin) if rests else 0.0
         # The clock is looked at as late as can be: what it takes from here on shifts the points.
-        if coming_s:
-            message.points = message.points[-1:]
         first_s = coming_s if coming_s else first_s - late_s()
         set_due(message, first_s, self._period_s, _LEAST_DUE)
         return message
