@@ -25,10 +25,10 @@ Way = Callable[[], np.ndarray]
 ``PAST`` ticks before this one, then this tick's and those to come."""
 
 PAST = CONTROL_POINTS - 1
-_ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 3.0, 0.1
+_ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 3.0, 0.25
 """Periods after its tick: when a row is due; when it is on a curve, which then is the old one for
 another period, without a knot in it; and the least until the first point that is sent. So a tick
-that is late by up to 0.9 periods joins its curve to the old one exactly."""
+that is late by up to 0.75 periods joins its curve to the old one exactly."""
 
 
 class CommandGroup:
