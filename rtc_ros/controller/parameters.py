@@ -204,7 +204,7 @@ GROUP = (
         0.0,
         "When the row of a tick is due at a trajectory driver, after it was sent; 0: 1.5 "
         "periods, and 3 with joint_trajectory_chunk and max_acceleration. Just then a new chunk "
-        "joins the old one without a kink, also where the tick is late by up to 0.75 periods.",
+        "joins the old one without a kink, also where the tick is late by up to a period.",
         "s",
         0.0,
         10.0,

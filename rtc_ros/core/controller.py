@@ -35,7 +35,7 @@ from rtc_ros.core.limits import (
     soft_start_scale,
 )
 
-CONTROL_POINTS = 4
+CONTROL_POINTS = 5
 """Targets that a state keeps: the curve that a trajectory driver is on depends on so many."""
 
 

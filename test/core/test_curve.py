@@ -33,8 +33,9 @@ def sent(made):
     state = made.state
     way = ahead(made.settings, state)
     places, speeds = knots(np.concatenate([state.targets[:-1], way, way[-1:], way[-1:]]))
-    due = 3.0 + np.arange(len(places)) - 2  # periods after this tick
-    return due, places[:, 0], speeds[:, 0]
+    due = 3.0 + np.arange(len(places)) - (len(state.targets) - 2)  # periods after this tick
+    later = due > 0
+    return due[later], places[later, 0], speeds[later, 0]
 
 
 def cubic(p, q, u, v, span, x):
