@@ -25,10 +25,9 @@ Way = Callable[[], np.ndarray]
 ``PAST`` ticks before this one, then this tick's and those to come."""
 
 PAST = CONTROL_POINTS - 1
-_ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 3.0, 0.001
+_ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 2.5, 0.25
 """Periods after its tick: when a row is due; when it is on a curve, which is joined where the old
-and the new one are still the same, if the tick is late by less than a period; and the least until
-the first point that is sent."""
+and the new one are still the same; and the least until the first point that is sent."""
 
 
 class CommandGroup:
@@ -161,8 +160,7 @@ class CommandGroup:
         late = late_s()
         begun_later_s = self._begun_later_s
         if rests:
-            coming_s = self.coming_s(begin)
-            begun_later_s = late + (max(0.0, coming_s - first_s) if coming_s else 0.0)
+            begun_later_s = late + max(0.0, self.coming_s(begin) - first_s)
         self._with_it = executes, begun_later_s, end
         set_due(message, first_s - late + begun_later_s, self._period_s, _LEAST_DUE)
         return message

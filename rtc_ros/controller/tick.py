@@ -20,7 +20,7 @@ from rtc_ros.core.controller import (
     begin_at,
     follow,
     settled,
-    untold,
+    stood_still,
 )
 from rtc_ros.core.guards import FOLLOWS_WITHIN_S, Arm
 
@@ -114,15 +114,13 @@ class ControlTick:
         missed += self._owed + self._lost()  # while it waited for the lock
         for tries_left in reversed(range(_TRIES)):
             stalled += missed
+            done = [Done(d.command, d.ago + missed) for d in done] + self._follow(missed)
+            chunk = self._newest(controller.state.player.epoch) or chunk
             late_s = self._late_s()
             gap_s = (1 + stalled) * self._period_s + late_s - self._sent_late_s
             if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
                 gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)
-            stands = gap_s > _STANDS * self._period_s
-            followed = self._follow(missed, stands)
-            done = [Done(d.command, d.ago + missed) for d in done] + followed
-            chunk = self._newest(controller.state.player.epoch) or chunk
-            if stands:
+            if gap_s > _STANDS * self._period_s:
                 self._let_rows_stand()
             before = controller.state
             try:
@@ -134,8 +132,7 @@ class ControlTick:
                 raise
             missed = self._lost()
             old_s = missed * self._period_s + self._late_s() - late_s
-            old = old_s > _OLD * self._period_s or (missed and self._plays_chunks)
-            if not (tries_left and old):
+            if not (tries_left and old_s > _OLD * self._period_s):
                 break
             controller.state = before
         for group in self._groups:
@@ -205,7 +202,7 @@ class ControlTick:
             return
         if not state.last_step[joints].any() and (state.mean.rows[:, joints] == at[joints]).all():
             return
-        controller.state = untold(state, state, joints, rests=True)
+        controller.state = stood_still(state, joints, at, state.player.step)
         if controller.settings.limits.coherent:
             for group in self._groups:  # the joints go on together
                 group.send_anew()
@@ -224,11 +221,10 @@ class ControlTick:
         for group in self._groups:
             group.prepare(command, way, stamp, self._late_s, anew)
 
-    def _follow(self, missed: int, stands: bool) -> list[Done]:
+    def _follow(self, missed: int) -> list[Done]:
         """Go through the ticks that were missed as drivers that were sent chunks did.
 
-        Drivers of single rows beside them weren't told anything, and go on from their last row,
-        from rest if they waited for so long that the arm ``stands`` there.
+        Drivers of single rows beside them stood still, and their joints begin there again.
         """
         controller, state = self._controller, self._controller.state
         at = state.target
@@ -237,7 +233,7 @@ class ControlTick:
         playing = any(group.playing for group in self._groups)
         after, commands = follow(controller.settings, state, missed, playing)
         if commands and self._standing:
-            after = untold(after, state, self._standing, rests=stands)
+            after = stood_still(after, self._standing, at, state.player.step)
             for group in self._groups:
                 group.send_anew()
             commands = [without(command, self._standing, at) for command in commands]
