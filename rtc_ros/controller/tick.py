@@ -135,12 +135,13 @@ class ControlTick:
             if not (tries_left and old_s > _OLD * self._period_s):
                 break
             controller.state = before
+        # When it began to send: what the middleware takes from here on it may take afterwards.
+        sent_late_s, sent_ns = missed * self._period_s + self._late_s(), self._now_ns()
         for group in self._groups:
             group.publish()
         self._coming = coming
         # After the decision's own deadline: those that were given up since then are owed.
-        self._owed, self._sent_late_s = missed, missed * self._period_s + self._late_s()
-        self._sent_ns = self._now_ns()
+        self._owed, self._sent_late_s, self._sent_ns = missed, sent_late_s, sent_ns
         if command is not None:
             done.append(Done(command))
         return done
