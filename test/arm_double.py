@@ -9,13 +9,11 @@ the double had it.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +23,6 @@ STEP_S = 0.004
 """Of the arm's own clock: 250 Hz."""
 KEPT_S = 300.0
 """How long the past is kept."""
-MIDDLEWARE, DRIVERS, JUDGES, CONTROLLER = 40, 30, 20, 10
-"""Real-time priorities of a test's threads and of all of rtc_controller's but the tick, whose is
-higher: what else the machine does is then no matter. The arm obeys as soon as a real one, and
-whoever holds Python's lock goes on until the arm has it. Never rtc_inference: it computes."""
 
 ROWS = (
     "joint_state",
@@ -488,29 +482,6 @@ class ArmNode:
         for subscription in self._subscriptions:
             self.node.destroy_subscription(subscription)
         self.node.destroy_publisher(self._states)
-
-
-def real_time(priority: int, *, inherited: bool = False) -> None:
-    """Put the calling thread under SCHED_FIFO, where that is granted; 0: not any more.
-
-    Only ``inherited`` by the threads and processes that it starts if that is said: the middleware
-    starts its own with a context's first node.
-    """
-    policy = os.SCHED_FIFO if priority else os.SCHED_OTHER
-    flag = 0 if inherited else os.SCHED_RESET_ON_FORK
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, policy | flag, os.sched_param(priority))
-
-
-@contextlib.contextmanager
-def in_real_time(when: bool = True) -> Iterator[None]:
-    """Let the processes that are started herein have their place on a busy machine, too."""
-    if when:
-        real_time(CONTROLLER, inherited=True)
-    try:
-        yield
-    finally:
-        real_time(JUDGES)
 
 
 def seconds(duration: Any) -> float:

@@ -14,17 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from arm_double import (
-    DRIVERS,
-    JUDGES,
-    MIDDLEWARE,
-    Arm,
-    ArmNode,
-    Driver,
-    Sent,
-    in_real_time,
-    real_time,
-)
+from arm_double import Arm, ArmNode, Driver, Sent
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from invariants import Invariants, Promises
 from lifecycle_msgs.srv import ChangeState
@@ -71,11 +61,12 @@ CONTROLLER: dict[str, Any] = {
     **COMMON,
     "position_lower": [-1.0],
     "position_upper": [1.0],
-    # The arm's tolerances are the product's, 0.3. Until joint states count as stale, and it has
-    # braked then, an arm that nobody sees is at most 0.6 · (0.3 + LAG_S) + 0.6² / 40 = 0.21 off.
-    "max_velocity": [0.6],
+    "max_velocity": [2.0],
     "max_acceleration": [20.0],
     "soft_start": 0.0,
+    # This process is robot and judge at once: while it judges, its arm may be late.
+    "resume_tolerance": [0.4],
+    "following_tolerance": [1.0],
     # Where it is granted, what else the machine does is no matter. Elsewhere it is only reported.
     "realtime_priority": 50,
     "start_when_ready": True,
@@ -128,7 +119,6 @@ class FaultSystem:
         # The robot's threads shall not wait for those that judge.
         sys.setswitchinterval(5e-4)
         self.word_file = folder / "fault"
-        real_time(MIDDLEWARE, inherited=True)
         self.context = Context()
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self.parameters = {**CONTROLLER, **(controller or {})}
@@ -157,10 +147,9 @@ class FaultSystem:
         self.invariants = Invariants(self.states, Promises.of(self.parameters, len(joints)))
         self._listen()
         self._threads = [
-            threading.Thread(target=_spin, args=(executor, priority), daemon=True)
-            for executor, priority in ((self._ours, JUDGES), (self._drivers, DRIVERS))
+            threading.Thread(target=_spin, args=(executor,), daemon=True)
+            for executor in (self._ours, self._drivers)
         ]
-        real_time(JUDGES)
         for thread in self._threads:
             thread.start()
 
@@ -290,8 +279,7 @@ class FaultSystem:
             "FAULT_FILE": str(self.word_file),
             "FAULT_JOINTS": str(len(JOINTS)),
         }
-        log_file = self.folder / f"{what}.log"
-        with open(log_file, "ab") as log, in_real_time(what == "rtc_controller"):
+        with open(self.folder / f"{what}.log", "ab") as log:
             self.running[what] = subprocess.Popen(
                 [sys.executable, "-m", module, *node.ros_arguments()],
                 stdin=subprocess.DEVNULL,
@@ -469,11 +457,9 @@ class FaultSystem:
         for node in self._nodes:
             node.destroy_node()
         self.context.try_shutdown()
-        real_time(0)
 
 
-def _spin(executor: Executor, priority: int) -> None:
-    real_time(priority)
+def _spin(executor: Executor) -> None:
     with contextlib.suppress(ExternalShutdownException):
         while True:
             try:
