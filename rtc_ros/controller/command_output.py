@@ -25,9 +25,10 @@ Way = Callable[[], np.ndarray]
 ``PAST`` ticks before this one, then this tick's and those to come."""
 
 PAST = CONTROL_POINTS - 1
-_ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 2.5, 0.25
-"""Periods after its tick: when a row is due; when it is on a curve, which is joined where the old
-and the new one are still the same; and the least until the first point that is sent."""
+_ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 3.0, 0.1
+"""Periods after its tick: when a row is due; when it is on a curve, which then is the old one for
+another period, without a knot in it; and the least until the first point that is sent. So a tick
+that is late by up to 0.9 periods joins its curve to the old one exactly."""
 
 
 class CommandGroup:
@@ -68,10 +69,8 @@ class CommandGroup:
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""
         self._outdated = False
         self._prepared: Any = None
-        self._with_it: tuple[bool, float, np.ndarray] | None = None
-        """``playing``, ``_begun_later_s`` and ``_told`` once that is sent."""
-        self._begun_later_s = 0.0
-        """How much later than its tick's deadline the driver began the motion that it is in."""
+        self._with_it: tuple[bool, np.ndarray] | None = None
+        """``playing`` and ``_told`` once that is sent."""
         self._told: np.ndarray | None = None
         """Where the driver was told to rest [A]."""
         self._limits = limits
@@ -116,7 +115,7 @@ class CommandGroup:
             self._publisher.publish(self._prepared)
         self._prepared = None
         if self._with_it is not None:
-            self.playing, self._begun_later_s, self._told = self._with_it
+            self.playing, self._told = self._with_it
             self._outdated = False
 
     def wait_until_sent(self, seconds: float) -> None:
@@ -156,11 +155,11 @@ class CommandGroup:
         else:
             message = trajectory(self._names, way[PAST:], None, rests=True)
             first_s = self._due_s
+        self._with_it = executes, end
+        coming_s = self.coming_s(begin) if rests else 0.0
         # The clock is looked at as late as can be: what it takes from here on shifts the points.
-        late = late_s()
-        begun_later_s = self._begun_later_s
-        if rests:
-            begun_later_s = late + max(0.0, self.coming_s(begin) - first_s)
-        self._with_it = executes, begun_later_s, end
-        set_due(message, first_s - late + begun_later_s, self._period_s, _LEAST_DUE)
+        if coming_s:
+            message.points = message.points[-1:]
+        first_s = coming_s if coming_s else first_s - late_s()
+        set_due(message, first_s, self._period_s, _LEAST_DUE)
         return message

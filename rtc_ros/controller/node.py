@@ -167,9 +167,10 @@ class ControllerNode(Node):
         priority: int = p["realtime_priority"]
         self.executor_priority = max(0, priority - 1)
         self._tick_source = "timer" if by_timer else "deadline"
+        joins = any(group.plays_chunks for group in self._groups)
         if by_timer:
-            return TimerTicker(self, self._period_s, self._tick, priority)
-        return DeadlineTicker(self._period_s, self._tick, priority)
+            return TimerTicker(self, self._period_s, self._tick, priority, joins=joins)
+        return DeadlineTicker(self._period_s, self._tick, priority, joins=joins)
 
     # --------------------------------------------------------------------------- life
 

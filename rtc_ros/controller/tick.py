@@ -20,7 +20,7 @@ from rtc_ros.core.controller import (
     begin_at,
     follow,
     settled,
-    stood_still,
+    untold,
 )
 from rtc_ros.core.guards import FOLLOWS_WITHIN_S, Arm
 
@@ -114,13 +114,15 @@ class ControlTick:
         missed += self._owed + self._lost()  # while it waited for the lock
         for tries_left in reversed(range(_TRIES)):
             stalled += missed
-            done = [Done(d.command, d.ago + missed) for d in done] + self._follow(missed)
-            chunk = self._newest(controller.state.player.epoch) or chunk
             late_s = self._late_s()
             gap_s = (1 + stalled) * self._period_s + late_s - self._sent_late_s
             if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
                 gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)
-            if gap_s > _STANDS * self._period_s:
+            stands = gap_s > _STANDS * self._period_s
+            followed = self._follow(missed, stands)
+            done = [Done(d.command, d.ago + missed) for d in done] + followed
+            chunk = self._newest(controller.state.player.epoch) or chunk
+            if stands:
                 self._let_rows_stand()
             before = controller.state
             try:
@@ -132,7 +134,8 @@ class ControlTick:
                 raise
             missed = self._lost()
             old_s = missed * self._period_s + self._late_s() - late_s
-            if not (tries_left and old_s > _OLD * self._period_s):
+            old = old_s > _OLD * self._period_s or (missed and self._plays_chunks)
+            if not (tries_left and old):
                 break
             controller.state = before
         # When it began to send: what the middleware takes from here on it may take afterwards.
@@ -203,7 +206,7 @@ class ControlTick:
             return
         if not state.last_step[joints].any() and (state.mean.rows[:, joints] == at[joints]).all():
             return
-        controller.state = stood_still(state, joints, at, state.player.step)
+        controller.state = untold(state, state, joints, rests=True)
         if controller.settings.limits.coherent:
             for group in self._groups:  # the joints go on together
                 group.send_anew()
@@ -222,10 +225,11 @@ class ControlTick:
         for group in self._groups:
             group.prepare(command, way, stamp, self._late_s, anew)
 
-    def _follow(self, missed: int) -> list[Done]:
+    def _follow(self, missed: int, stands: bool) -> list[Done]:
         """Go through the ticks that were missed as drivers that were sent chunks did.
 
-        Drivers of single rows beside them stood still, and their joints begin there again.
+        Drivers of single rows beside them weren't told anything, and go on from their last row,
+        from rest if they waited for so long that the arm ``stands`` there.
         """
         controller, state = self._controller, self._controller.state
         at = state.target
@@ -234,7 +238,7 @@ class ControlTick:
         playing = any(group.playing for group in self._groups)
         after, commands = follow(controller.settings, state, missed, playing)
         if commands and self._standing:
-            after = stood_still(after, self._standing, at, state.player.step)
+            after = untold(after, state, self._standing, rests=stands)
             for group in self._groups:
                 group.send_anew()
             commands = [without(command, self._standing, at) for command in commands]

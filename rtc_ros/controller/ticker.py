@@ -18,6 +18,8 @@ from rclpy.node import Node
 
 from rtc_ros.ros.runner import ask_for_realtime, end_with_failure
 
+JOINS = 0.9
+"""So many periods after its deadline a tick can still change the curve that a driver is on."""
 _KEPT = 3000
 """Ticks that the lateness figures cover: a minute at 50 Hz."""
 
@@ -68,15 +70,22 @@ class _Ticker(ABC):
     """Deadlines a period apart, on some clock.
 
     ``on_tick`` is told how late it is [s], and how many deadlines before it were missed: those
-    that are a whole period in the past are given up.
+    that are a whole period in the past are given up. With ``joins``, for drivers that are on a
+    curve, those that are ``JOINS`` periods in the past: such a tick is the next one, early.
     """
 
     def __init__(
-        self, period_s: float, on_tick: Callable[[float, int], None], realtime: str
+        self,
+        period_s: float,
+        on_tick: Callable[[float, int], None],
+        realtime: str,
+        *,
+        joins: bool = False,
     ) -> None:
         self.lateness = Lateness()
         self.realtime = realtime
         self._period_ns = round(period_s * 1e9)
+        self._early_ns = round((1 - JOINS) * self._period_ns) if joins else 0
         self._deadline_ns = 0
         self._on_tick = on_tick
         self._failures = 0
@@ -111,18 +120,22 @@ class _Ticker(ABC):
         """Return what the clock says."""
 
     def late_s(self) -> float:
-        """Return how long ago the present tick's deadline was [s]; to be called by the tick."""
-        return max(0, self._now_ns() - self._deadline_ns) * 1e-9
+        """Return how long ago the present tick's deadline was [s]; below 0 for one that is early.
+
+        To be called by the tick.
+        """
+        return max(-self._early_ns, self._now_ns() - self._deadline_ns) * 1e-9
 
     def lost(self) -> int:
         """Give up the deadlines that were missed since the tick began; return how many.
 
         To be called by the tick itself.
         """
-        missed = max(0, (self._now_ns() - self._deadline_ns) // self._period_ns)
+        late_ns = self._now_ns() - self._deadline_ns
+        missed = max(0, (late_ns + self._early_ns) // self._period_ns)
         self._deadline_ns += missed * self._period_ns
-        if missed:
-            self.lateness.miss(missed)
+        if whole := max(0, late_ns // self._period_ns):
+            self.lateness.miss(whole)
         return missed
 
 
@@ -130,9 +143,14 @@ class DeadlineTicker(_Ticker):
     """Ticks on absolute deadlines of CLOCK_MONOTONIC, in a thread of its own."""
 
     def __init__(
-        self, period_s: float, on_tick: Callable[[float, int], None], priority: int = 0
+        self,
+        period_s: float,
+        on_tick: Callable[[float, int], None],
+        priority: int = 0,
+        *,
+        joins: bool = False,
     ) -> None:
-        super().__init__(period_s, on_tick, "starting")
+        super().__init__(period_s, on_tick, "starting", joins=joins)
         self._priority = priority
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control-tick", daemon=True)
@@ -173,10 +191,16 @@ class TimerTicker(_Ticker):
     """Ticks by an rclpy timer: on simulated time where that is used, else on a steady clock."""
 
     def __init__(
-        self, node: Node, period_s: float, on_tick: Callable[[float, int], None], priority: int = 0
+        self,
+        node: Node,
+        period_s: float,
+        on_tick: Callable[[float, int], None],
+        priority: int = 0,
+        *,
+        joins: bool = False,
     ) -> None:
         unasked = "not asked for" if priority == 0 else "only with tick_source deadline"
-        super().__init__(period_s, on_tick, unasked)
+        super().__init__(period_s, on_tick, unasked, joins=joins)
         self._node = node
         simulated = node.get_parameter("use_sim_time").value
         # A system's clock that is set is no time that passed.
@@ -208,10 +232,13 @@ class TimerTicker(_Ticker):
         self._timer.cancel()
 
     def _tick(self) -> None:
-        if self._deadline_ns - self._now_ns() > self._period_ns:
+        early_ns = self._deadline_ns - self._now_ns()
+        if early_ns > 1.5 * self._period_ns:
             self._deadline_ns = self._now_ns()  # the clock was set back
+        elif early_ns > 0.5 * self._period_ns:
+            return  # this one was the last one's, which was late
         missed = self.lost()
-        late_s = self.late_s()
+        late_s = max(0.0, self.late_s())
         self.lateness.add(late_s)
         if not self._do(late_s, missed):
             self._timer.cancel()

@@ -288,23 +288,28 @@ def begin_at(
     return changed(_resting(state, settings, begin), row=begin)
 
 
-def stood_still(
-    state: ControllerState, joints: Sequence[int], at: np.ndarray, step: int
+def untold(
+    state: ControllerState, before: ControllerState, joints: Sequence[int], *, rests: bool
 ) -> ControllerState:
-    """Take back what ``follow`` said of ``joints`` from ``step`` on: they rest at ``at`` [A].
+    """Take back what ``follow`` said of ``joints`` since ``before``: nobody told them.
 
-    Their rows begin from there again, within the limits.
+    Their rows go on from the last one, within the limits; from rest where the arm ``rests`` there.
     """
-    row, last_step = np.array(state.row), np.array(state.last_step)
-    targets, history = np.array(state.targets), np.array(state.history)
-    row[joints] = targets[:, joints] = at[joints]
-    last_step[joints] = 0.0
-    for past in range(max(step, state.player.step - HISTORY_ROWS), state.player.step):
+    changes = {}
+    for name in ("row", "last_step", "targets"):
+        changes[name] = np.array(getattr(state, name))
+        changes[name][..., joints] = getattr(before, name)[..., joints]
+    at, history = before.targets[-1], np.array(state.history)
+    for past in range(
+        max(before.player.step, state.player.step - HISTORY_ROWS), state.player.step
+    ):
         history[past % HISTORY_ROWS, joints] = at[joints]
-    return changed(
-        state, row=row, last_step=last_step, targets=targets, history=history,
-        mean=state.mean.standing(joints, at),
-    )  # fmt: skip
+    mean = state.mean.taking(joints, before.mean)
+    if rests:
+        changes["row"][joints] = changes["targets"][:, joints] = at[joints]
+        changes["last_step"][joints] = 0.0
+        mean = mean.standing(joints, at)
+    return changed(state, history=history, mean=mean, **changes)
 
 
 def cursor(settings: ControllerSettings, state: ControllerState, tick_ns: int) -> CursorState:

@@ -72,6 +72,12 @@ class RowMean:
         rows[:, columns] = at[columns]
         return RowMean(rows)
 
+    def taking(self, columns: Sequence[int], other: RowMean) -> RowMean:
+        """Let some joints be as in ``other``, of the same n."""
+        rows = np.array(self.rows)
+        rows[:, columns] = other.rows[:, columns]
+        return RowMean(rows)
+
     def push(self, row: np.ndarray) -> tuple[RowMean, np.ndarray]:
         """Take the next row [A] and return the mean that goes out [A]."""
         if len(self.rows) == 1:

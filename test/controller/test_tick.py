@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rtc_ros.controller.command_output import PAST
 from rtc_ros.controller.reports import motion_report
 from rtc_ros.controller.tick import ControlTick
 from rtc_ros.core.chunk import ActionChunk
@@ -40,7 +41,7 @@ class Driver:
             return
         executes = command is not None and command.executes
         if anew or self.anew or executes != self.playing or (executes and command.played.swap):
-            self._prepared, self._plays = way()[3:, self.columns], executes
+            self._prepared, self._plays = way()[PAST:, self.columns], executes
 
     def send_anew(self):
         self.anew = self.plays_chunks

@@ -29,11 +29,11 @@ def controller(jerk=None, lower=-3.0, upper=3.0):
 
 
 def sent(made):
-    """Return what a driver of chunks is sent after this tick: knots, due 2.5 periods later."""
+    """Return what a driver of chunks is sent after this tick: knots, due 3 periods later."""
     state = made.state
     way = ahead(made.settings, state)
     places, speeds = knots(np.concatenate([state.targets[:-1], way, way[-1:], way[-1:]]))
-    due = 2.5 + np.arange(len(places)) - 2  # periods after this tick
+    due = 3.0 + np.arange(len(places)) - 2  # periods after this tick
     return due, places[:, 0], speeds[:, 0]
 
 

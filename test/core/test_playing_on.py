@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import without
-from rtc_ros.core.controller import Controller, ahead, follow, stood_still
+from rtc_ros.core.controller import CONTROL_POINTS, Controller, ahead, follow, untold
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.limits import JointLimits
 
@@ -75,10 +75,11 @@ def test_joints_that_stood_still_begin_there_again_within_the_limits(actions, mi
         coherent=coherent, max_twist=LIMITS.max_twist,
     )  # fmt: skip
     controller = moving(actions, 3, limits)
-    at, step = controller.state.target, controller.state.player.step
+    before = controller.state
+    at, step = before.target, before.player.step
     played = follows(controller, missed)
     went_on = controller.state.target[:1].copy()
-    controller.state = stood_still(controller.state, [1, 2], at, step)
+    controller.state = untold(controller.state, before, [1, 2], rests=True)
     np.testing.assert_array_equal(controller.state.target[1:], at[1:])
     np.testing.assert_array_equal(controller.state.target[:1], went_on)
     for command in (without(c, [1, 2], at) for c in played):
@@ -158,5 +159,5 @@ def test_a_driver_at_the_end_of_its_chunk_was_there_for_all_missed_ticks(missed)
     controller = moving(np.arange(1, 6)[:, None] * np.full(A, 0.01), 5, limits)
     way = np.concatenate([controller.state.targets, np.tile(told(controller)[-1], (missed, 1))])
     assert follows(controller, missed) == [], "it may stop at once"
-    np.testing.assert_array_equal(controller.state.targets, way[-4:])
+    np.testing.assert_array_equal(controller.state.targets, way[-CONTROL_POINTS:])
     assert not controller.state.last_step.any(), "what comes next begins from rest"

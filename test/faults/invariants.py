@@ -138,6 +138,8 @@ class Told:
     epoch: int = -1
     row: np.ndarray | None = None
     step: np.ndarray | None = None
+    whole: np.ndarray | None = None
+    """The first step of a motion with what of it went up to the arm."""
     recent: deque[tuple[float, np.ndarray]] = field(default_factory=lambda: deque(maxlen=8))
     course: Course | None = None
     as_sent: Course | None = None
@@ -291,7 +293,8 @@ class Invariants:
         """
         assert isinstance(s.what, Trajectory)
         period, due_s = self.promises.period_s, s.at_s + s.what.times[0]
-        if told.course is None or s.at_s >= told.course.times[-1] or s.source != told.source:
+        ended = told.course is None or s.at_s >= told.course.times[-1]
+        if ended or s.source != told.source or told.comes or told.came:
             told.due_s = due_s
         return (due_s - told.due_s + period / 2) % period - period / 2
 
@@ -529,7 +532,7 @@ class Invariants:
             self.counts["begun where the arm was moved to"] += told.row is not None
             told.step = None
         else:
-            step = row - told.row
+            step = whole = row - told.row
             if begins:
                 # As far as it goes up to where the arm is, it moves no arm: that is (a)'s.
                 way = s.pose[c] - told.row
@@ -539,6 +542,9 @@ class Invariants:
             stood = begins
             last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend, rested = np.abs(step - last), np.abs(step)
+            if told.whole is not None and not stood:
+                # What of the step before went up to the arm moved none, but the next goes on.
+                bend = np.minimum(bend, np.abs(step - told.whole))
             if told.step is None and not stood:
                 # Of two steps; or of none that is known.
                 bend = 0.0 * bend if told.unheard else bend / 2
@@ -581,7 +587,7 @@ class Invariants:
                     self._note(
                         "b: braked to rest", np.abs(told.step), acceleration + rounding, s, told
                     )
-            told.step = step
+            told.step, told.whole = step, whole if begins else None
             for at_s, past in told.recent:
                 n = np.ceil((s.at_s - at_s) / period - 1e-3) + 1
                 if s.at_s - at_s < 4 * period and not begins:
