@@ -51,7 +51,6 @@ class Coming:
 
     begin: np.ndarray
     until_ns: int
-    sent: bool = False
 
 
 class ControlTick:
@@ -99,9 +98,8 @@ class ControlTick:
         self._period_s = period_s
         self._sent_late_s, self._owed, self._sent_ns = 0.0, 0, 0
         self._coming: Coming | None = None
-        self._plays_chunks = any(group.plays_chunks for group in groups)
         self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
-        self._standing = [c for g in groups if not g.plays_chunks for c in g.columns]
+        self._row_columns = [c for g in groups if not g.plays_chunks for c in g.columns]
 
     def run(self, missed: int) -> list[Done]:
         """Play and send one step; return the commands since the last tick.
@@ -126,7 +124,8 @@ class ControlTick:
                 self._let_rows_stand()
             before = controller.state
             try:
-                command, coming = self._decide(self._inputs(chunk, gap_s, missed))
+                idle_s = gap_s - self._period_s if stands else 0.0
+                command, coming = self._decide(self._inputs(chunk, idle_s, missed))
                 self._prepare(command, coming)
             except Exception:
                 # Nobody was told what it decided.
@@ -134,7 +133,7 @@ class ControlTick:
                 raise
             missed = self._lost()
             old_s = missed * self._period_s + self._late_s() - late_s
-            old = old_s > _OLD * self._period_s or (missed and self._plays_chunks)
+            old = old_s > _OLD * self._period_s or (missed and self._chunk_columns)
             if not (tries_left and old):
                 break
             controller.state = before
@@ -158,7 +157,7 @@ class ControlTick:
         if self._coming is not None and now_ns < self._coming.until_ns:
             command = controller.tick(replace(inputs, hold=_COMING))
             holds = not (controller.state.stopped or controller.state.problem)
-            return command, replace(self._coming, sent=True) if holds else None
+            return command, self._coming if holds else None
         if self._coming is not None and inputs.arm is not None:
             controller.state = self._come(controller.state, self._coming.begin, inputs.arm)
         before = controller.state
@@ -189,20 +188,19 @@ class ControlTick:
         place[told] = begin[told]
         return begin_at(settings, state, place)
 
-    def _inputs(self, chunk: ActionChunk | None, gap_s: float, missed: int) -> Inputs:
-        """Return what a tick hears that comes ``gap_s`` after the last one."""
+    def _inputs(self, chunk: ActionChunk | None, idle_s: float, missed: int) -> Inputs:
+        """Return what a tick hears before which nobody was told anything for ``idle_s``."""
         arm = self._look(missed)
-        idle_s = gap_s - self._period_s if gap_s > _STANDS * self._period_s else 0.0
         # A driver of chunks isn't idle meanwhile: ``_follow`` went on with it.
-        if self._plays_chunks:
+        if self._chunk_columns:
             return Inputs(chunk, arm, 0.0, self._now_ns(), idle_s)
         return Inputs(chunk, arm, idle_s, self._now_ns())
 
     def _let_rows_stand(self) -> None:
         """Begin from rest for drivers of rows beside one of chunks."""
         controller, state = self._controller, self._controller.state
-        at, joints = state.target, self._standing
-        if not (self._plays_chunks and joints) or at is None:
+        at, joints = state.target, self._row_columns
+        if not (self._chunk_columns and joints) or at is None:
             return
         if not state.last_step[joints].any() and (state.mean.rows[:, joints] == at[joints]).all():
             return
@@ -213,7 +211,7 @@ class ControlTick:
 
     def _prepare(self, command: Command | None, coming: Coming | None) -> None:
         settings, state = self._controller.settings, self._controller.state
-        anew = coming is not None and not coming.sent
+        anew = coming is not None and coming is not self._coming
         if coming is not None and anew:
             state = begin_at(settings, state, coming.begin)
 
@@ -233,14 +231,14 @@ class ControlTick:
         """
         controller, state = self._controller, self._controller.state
         at = state.target
-        if not missed or not self._plays_chunks or at is None:
+        if not missed or not self._chunk_columns or at is None:
             return []
         playing = any(group.playing for group in self._groups)
         after, commands = follow(controller.settings, state, missed, playing)
-        if commands and self._standing:
-            after = untold(after, state, self._standing, rests=stands)
+        if commands and self._row_columns:
+            after = untold(after, state, self._row_columns, rests=stands)
             for group in self._groups:
                 group.send_anew()
-            commands = [without(command, self._standing, at) for command in commands]
+            commands = [without(command, self._row_columns, at) for command in commands]
         controller.state = after
         return [Done(command, missed - i) for i, command in enumerate(commands)]
