@@ -47,6 +47,8 @@ class Family(ABC):
     may_shift: ClassVar[bool] = False
     """Whether some transformers shift the positions of its image patches."""
     padded_fields: ClassVar[tuple[str, str]] = ("max_state_dim", "max_action_dim")
+    new_line_step: ClassVar[str] = ""
+    """The step of its preprocessor that puts a new line behind the sentence; "": none."""
 
     # ------------------------------------------------------------ what its files must say
 
@@ -85,7 +87,7 @@ class Family(ABC):
 
         ``steps`` are the names of its preprocessor's steps.
         """
-        return task
+        return task if self.new_line_step not in steps or task.endswith("\n") else f"{task}\n"
 
     # ------------------------------------------------------------------------ LeRobot's code
 
@@ -144,12 +146,22 @@ class Family(ABC):
     def encode_prefix(self, policy: Any, batch: dict[str, Tensor]) -> Prefix:
         """Run the VLM over a preprocessed batch, once per chunk."""
 
-    @abstractmethod
     def denoise(self, policy: Any, prefix: Prefix, actions: Tensor, time: Tensor) -> Tensor:
         """Return LeRobot's velocity [B, H, max_action_dim] at its time [B] (1 noise, 0 actions).
 
         The one seam for other forms of ``time``: whoever needs one per row gives it here.
         """
+        from rtc_ros.policy.kv_cache import step_cache
+
+        state = {} if prefix.state is None else {"state": prefix.state}
+        velocity: Tensor = policy.model.denoise_step(
+            prefix_pad_masks=prefix.pad_masks,
+            past_key_values=step_cache(prefix.cache),
+            x_t=actions,
+            timestep=time,
+            **state,
+        )
+        return velocity
 
     def to_policy_actions(self, policy: Any, actions: Tensor) -> Tensor:
         """Turn the model's actions [B, H, A] into those its postprocessor takes."""

@@ -137,20 +137,6 @@ class Pi(Family):
             del model.denoise_step
         return Prefix(given["prefix_pad_masks"], given["past_key_values"], given.get("state"))
 
-    def denoise(self, policy: Any, prefix: Prefix, actions: Tensor, time: Tensor) -> Tensor:
-        """Return LeRobot's velocity; see ``Family``."""
-        from rtc_ros.policy.kv_cache import step_cache
-
-        state = {} if prefix.state is None else {"state": prefix.state}
-        velocity: Tensor = policy.model.denoise_step(
-            prefix_pad_masks=prefix.pad_masks,
-            past_key_values=step_cache(prefix.cache),
-            x_t=actions,
-            timestep=time,
-            **state,
-        )
-        return velocity
-
 
 def _patched() -> bool:
     try:

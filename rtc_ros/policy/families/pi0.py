@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rtc_ros.policy.families.pi import Pi
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-NEW_LINE = "pi0_new_line_processor"
 
 
 class Pi0(Pi):
@@ -19,10 +16,7 @@ class Pi0(Pi):
     kind = "pi0"
     label = "pi0"
     policy_path = "lerobot.policies.pi0.modeling_pi0.PI0Policy"
-
-    def read_text(self, task: str, config: Mapping[str, Any], steps: Collection[str]) -> str:
-        """Return the sentence, with a new line behind it."""
-        return task if NEW_LINE not in steps or task.endswith("\n") else f"{task}\n"
+    new_line_step = "pi0_new_line_processor"
 
     def config_class(self) -> Any:
         """Return LeRobot's PI0Config."""

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from rtc_ros.policy.kv_cache import Prefix
 
-NEW_LINE = "smolvla_new_line_processor"
-
 
 class SmolVLA(Family):
     """LeRobot's SmolVLAPolicy."""
@@ -45,6 +43,7 @@ class SmolVLA(Family):
         "embeddings.position_ids",
     )
     steps = (TOKENIZER,)
+    new_line_step = "smolvla_new_line_processor"
     tokenizer_needs = VLM
     may_shift = True
 
@@ -82,10 +81,6 @@ class SmolVLA(Family):
     ) -> Positions:
         """Return the positions of its training, which its files may tell."""
         return positions_of(folder, config, weights, steps)
-
-    def read_text(self, task: str, config: Mapping[str, Any], steps: Collection[str]) -> str:
-        """Return the sentence, with a new line behind it."""
-        return task if NEW_LINE not in steps or task.endswith("\n") else f"{task}\n"
 
     def config_class(self) -> Any:
         """Return LeRobot's SmolVLAConfig."""
@@ -171,18 +166,6 @@ class SmolVLA(Family):
             **fill_cache(forward),
         )
         return Prefix(pad_masks, cache)
-
-    def denoise(self, policy: Any, prefix: Prefix, actions: Tensor, time: Tensor) -> Tensor:
-        """Return LeRobot's velocity; see ``Family``."""
-        from rtc_ros.policy.kv_cache import step_cache
-
-        velocity: Tensor = policy.model.denoise_step(
-            prefix_pad_masks=prefix.pad_masks,
-            past_key_values=step_cache(prefix.cache),
-            x_t=actions,
-            timestep=time,
-        )
-        return velocity
 
     def images_and_state(
         self, policy: Any, batch: dict[str, Tensor]
