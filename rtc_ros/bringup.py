@@ -277,13 +277,13 @@ def _check_words(namespace: str, log_level: str) -> None:
         raise ValueError(f"log_level:={log_level} is not one of {', '.join(LOG_LEVELS)}")
 
 
-def _linked(executable: str, params_file: str, namespace: str) -> dict[str, Any]:
-    """Return what a node is told where there are two machines, from what the file tells others.
+def _linked(executable: str, file: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+    """Return what a node is told where there are two machines, from what ``file`` tells others.
 
     Both links and the cameras of rtc_inference follow from the sections that one machine needs.
     """
     below = f"/{namespace.strip('/')}".rstrip("/")
-    inference = given_to(params_file, f"{below}/rtc_inference")
+    inference = given_to(file, f"{below}/rtc_inference")
     cameras = [str(name) for name in inference.get("cameras") or [] if name]
     if executable == "rtc_inference":
         seen: dict[str, Any] = {}
@@ -297,10 +297,10 @@ def _linked(executable: str, params_file: str, namespace: str) -> dict[str, Any]
     if not executable.startswith("rtc_link"):
         return {}
     beside = "rtc_controller" if executable == "rtc_link" else "rtc_inference"
-    theirs = given_to(params_file, f"{below}/{beside}")
+    theirs = given_to(file, f"{below}/{beside}")
     names = ("joints", "control_period", "handoff_name")
     told = {name: theirs[name] for name in names if name in theirs}
-    own = given_to(params_file, f"{below}/{executable}")
+    own = given_to(file, f"{below}/{executable}")
     told |= {"cameras": cameras} if cameras else {}
     for name in own.get("cameras", cameras):
         for leaf in ("topic", "transport"):
@@ -336,7 +336,7 @@ def nodes_to_run(
         )
     if not Path(params_file).is_file():
         raise ValueError(f"params_file:={params_file} is not a file")
-    read_sections(params_file)
+    file = read_sections(params_file)
     record = given.get("record", "")
     if record and Path(record).exists():
         # Said by the recorder alone, the robot would run on and nothing be recorded.
@@ -351,7 +351,7 @@ def nodes_to_run(
         executables.append("rtc_recorder")
     nodes = []
     for executable in executables:
-        parameters = _linked(executable, params_file, given["namespace"]) if machine else {}
+        parameters = _linked(executable, file, given["namespace"]) if machine else {}
         parameters |= {
             a.parameter: parse(a, given[a.name])
             for a in arguments

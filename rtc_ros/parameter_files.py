@@ -86,14 +86,10 @@ def sections(
             yield from sections(below, _joined(above, str(key)))
 
 
-def given_to(path: str, node: str) -> dict[str, Any]:
-    """Return the parameters that a file gives to the node of full name ``node``, as rcl would.
-
-    Raises:
-        ValueError: as ``read_sections``.
-    """
+def given_to(tree: Mapping[str, Any], node: str) -> dict[str, Any]:
+    """Return what a file's tree gives to the node of that full name, as rcl would."""
     values: dict[str, Any] = {}
-    for name, parameters in sections(read_sections(path)):
+    for name, parameters in sections(tree):
         pattern = re.escape(name if name.startswith("/") else f"/{name}")
         pattern = pattern.replace(r"/\*\*", "(/.*)?").replace(r"\*", "[^/]+")
         if re.fullmatch(pattern, node):

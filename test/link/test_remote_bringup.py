@@ -3,7 +3,7 @@
 import pytest
 
 from rtc_ros.bringup import config_file, launch_arguments, nodes_to_run
-from rtc_ros.parameter_files import given_to
+from rtc_ros.parameter_files import given_to, read_sections
 
 FILES = ("so101_pair.yaml", "viperx_pair.yaml", "openarm_pair.yaml", "sim.yaml")
 
@@ -21,9 +21,10 @@ def test_one_file_is_enough_for_both_machines(file, namespace):
     assert set(robot) == {"rtc_controller", "rtc_link"}
     assert set(gpu) == {"rtc_inference", "rtc_link_gpu"}
     below = "/" + namespace.strip("/") if namespace.strip("/") else ""
-    inference = given_to(config_file(file), f"{below}/rtc_inference")
+    tree = read_sections(config_file(file))
+    inference = given_to(tree, f"{below}/rtc_inference")
     for node in (robot["rtc_link"], gpu["rtc_link_gpu"]):
-        given = {**given_to(config_file(file), f"{below}/{node.executable}"), **node.parameters}
+        given = {**given_to(tree, f"{below}/{node.executable}"), **node.parameters}
         for name in ("joints", "control_period"):
             assert given[name] == inference[name]
         assert given["cameras"] == inference["cameras"]
