@@ -268,9 +268,13 @@ class FaultSystem:
     # -- the processes ----------------------------------------------------------------------
 
     def start(self, what: str, **changes: Any) -> None:
-        """Start rtc_controller or rtc_inference, the latter with the policy that fails."""
+        """Start rtc_controller or rtc_inference."""
         given = self.parameters if what == "rtc_controller" else INFERENCE
-        node = NodeToRun(what, self.namespace, parameters={**given, **changes})
+        self._launch(what, {**given, **changes})
+
+    def _launch(self, what: str, parameters: dict[str, Any], **environment: str) -> None:
+        """Start a node; rtc_inference with the policy that fails."""
+        node = NodeToRun(what, self.namespace, parameters=parameters)
         module = "faulty_inference" if what == "rtc_inference" else node.module
         here = str(Path(__file__).parent)
         environment = {
@@ -278,6 +282,7 @@ class FaultSystem:
             "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]),
             "FAULT_FILE": str(self.word_file),
             "FAULT_JOINTS": str(len(JOINTS)),
+            **environment,
         }
         with open(self.folder / f"{what}.log", "ab") as log:
             self.running[what] = subprocess.Popen(

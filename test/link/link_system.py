@@ -6,21 +6,15 @@ Each has a network namespace and a folder for its shared memory; between them is
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fault_system
-from fault_system import COMMON, INFERENCE, JOINTS, FaultSystem
+from fault_system import COMMON, INFERENCE, FaultSystem
 
-from rtc_ros.bringup import NodeToRun
 from rtc_ros.running.network import MachinesNetwork, inside
 
 GPU = "gpu"
-_FAULTS = Path(fault_system.__file__).parent
 LINK: dict[str, Any] = {
     **{name: COMMON[name] for name in ("joints", "control_period", "handoff_name")},
     "cameras": ["top"],
@@ -59,25 +53,9 @@ class LinkSystem(FaultSystem):
             "rtc_controller": self.parameters,
             "rtc_inference": {**INFERENCE, **PATIENT, **SEEN},
         }.get(what, LINK)
-        node = NodeToRun(what, self.namespace, parameters={**given, **changes})
-        module = "faulty_inference" if what == "rtc_inference" else node.module
         place = self.place(what)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(_FAULTS), os.environ.get("PYTHONPATH", "")]),
-            "FAULT_FILE": str(self.word_file),
-            "FAULT_JOINTS": str(len(JOINTS)),
-            "RTC_ROS_SHM_DIR": str(self.folder / place),
-        }
-        with open(self.folder / f"{what}.log", "ab") as log, self.on(place):
-            self.running[what] = subprocess.Popen(
-                [sys.executable, "-m", module, *node.ros_arguments()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
+        with self.on(place):
+            self._launch(what, {**given, **changes}, RTC_ROS_SHM_DIR=str(self.folder / place))
 
     @contextlib.contextmanager
     def on(self, machine: str) -> Iterator[None]:
