@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference
 import torch
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import make_pre_post_processors
 from reference import guide, observe, rtc_config
 from safetensors.torch import load_file, save_file
+from still_field import StillField, still_like
 from tiny_pi import CAMERAS, KINDS, load_pi, small, write_pi
 from torch.autograd.functional import vjp
 
@@ -30,7 +32,7 @@ from rtc_ros.policy.protocol import Guidance
 from rtc_ros.policy.velocity_field import LeRobotField
 
 
-class Reference:
+class Reference(reference.Reference):
     """A checkpoint run as LeRobot's users run it, but for the tokenizer: a folder here."""
 
     def __init__(self, folder: Path, rtc: Any = None, dtype: str = "float32") -> None:
@@ -46,21 +48,6 @@ class Reference:
                 "tokenizer_processor": {"tokenizer_name": str(folder / "backbone")}
             },
         )
-
-    def batch(self, observation: Any, prev: np.ndarray | None = None) -> dict[str, Any]:
-        batch: dict[str, Any] = {
-            "observation.state": torch.tensor(observation.state, dtype=torch.float32),
-            "task": observation.task,
-        }
-        for name, image in observation.images.items():
-            batch[name] = torch.tensor(image).permute(2, 0, 1).float() / 255
-        if prev is not None:
-            batch["action"] = torch.tensor(prev, dtype=torch.float32)[None]
-        return dict(self.pre(batch))
-
-    def chunk(self, observation: Any, noise: torch.Tensor, **rtc: Any) -> np.ndarray:
-        batch = self.batch(observation)
-        return self.post(self.policy.predict_action_chunk(batch, noise=noise, **rtc))[0].numpy()
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -216,28 +203,8 @@ def test_candidates_are_the_chunks_of_their_noises(adapter):
 # ----------------------------------------------------------------------- guidance and the state
 
 
-class StillField:
-    """A field of no velocity, so that all that moves the actions is the guidance."""
-
-    last: torch.Tensor
-
-    def __init__(self, policy: object) -> None:
-        pass
-
-    def __call__(self, batch: dict) -> object:
-        def velocity(actions: torch.Tensor, tau: float) -> torch.Tensor:
-            self.last = actions.detach().clone()
-            return 0.0 * actions
-
-        return velocity
-
-
 def still(folder: Path) -> tuple[FlowAdapter, StillField]:
-    loaded = load_pi(folder)
-    adapter = FlowAdapter(
-        loaded._policy, loaded._pre, loaded._post, device="cpu", field=StillField
-    )
-    return adapter, adapter._field
+    return still_like(load_pi(folder))
 
 
 def test_padding_dimensions_and_missing_rows_are_never_guided(folder):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from reference import Reference, guide, observe, rtc_config
+from still_field import StillField, still_like
 from tiny_checkpoint import SPEC, STATS, make_stats
 from torch.autograd.functional import vjp
 
@@ -166,26 +167,8 @@ def test_guided_frozen_rows_come_closer_to_prev(adapter):
     assert np.abs(guided[frozen] - target).mean() < 0.3 * np.abs(free[frozen] - target).mean()
 
 
-class StillField:
-    """A field of no velocity, so that all that moves the actions is the guidance."""
-
-    def __init__(self, policy: object) -> None:
-        self.last: torch.Tensor | None = None
-
-    def __call__(self, batch: dict) -> object:
-        def velocity(actions: torch.Tensor, tau: float) -> torch.Tensor:
-            self.last = actions.detach().clone()
-            return 0.0 * actions
-
-        return velocity
-
-
 def still(folder: Path) -> tuple[FlowAdapter, StillField]:
-    loaded = load(folder)
-    adapter = FlowAdapter(
-        loaded._policy, loaded._pre, loaded._post, device="cpu", field=StillField
-    )
-    return adapter, adapter._field
+    return still_like(load(folder))
 
 
 @pytest.mark.parametrize("jacobian", ["vjp", "identity"])
