@@ -1,4 +1,4 @@
-"""One private corner of the machine for each test process, and the two parts of a whole run.
+"""One private corner of the machine for each test process, and the parts of a whole run.
 
 Domain, folders and renderer are set at import, before a test module can import rclpy, torch or
 mujoco; child processes inherit them. A process is a pytest run or one of its parallel workers.
@@ -123,11 +123,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, NICE - ahead)
 
 
-# -- the two parts: scripts/test.sh runs one after the other ---------------------------------
+# -- the parts: scripts/test.sh runs one after the other -------------------------------------
+
+PARTS = ("together", "alone", "network")
 
 
 def part_of(item: pytest.Item) -> str:
     """Return which part of a whole run a test belongs to."""
+    if item.get_closest_marker("network"):
+        return "network"
     # Nodes meet their deadlines only where the cores aren't shared with other tests.
     own = any(item.get_closest_marker(marker) for marker in ("alone", "ros", "e2e"))
     own = own or item.path.parent.name in ("nodes", "faults", "link")
@@ -137,16 +141,23 @@ def part_of(item: pytest.Item) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--part",
-        choices=("together", "alone"),
-        help="only the tests that others may run beside, or only the others",
+        choices=PARTS,
+        help="only the tests that others may run beside, that run alone, or on another network",
     )
 
 
+@pytest.hookimpl(trylast=True)  # after -k and -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     part = config.getoption("part")
     if part is not None:
         config.hook.pytest_deselected(items=[i for i in items if part_of(i) != part])
         items[:] = [i for i in items if part_of(i) == part]
+    elif {part_of(i) for i in items} > {"network"}:
+        # Fast DDS looks once in a process which networks there are.
+        reason = "needs a process of its own: --part=network, or nothing else beside it"
+        for item in items:
+            if part_of(item) == "network":
+                item.add_marker(pytest.mark.skip(reason=reason))
     if "PYTEST_XDIST_WORKER" in os.environ:  # files that take long are begun first
         long = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: item.path not in long)

@@ -50,7 +50,8 @@ class InferenceOutput:
         self._node, self._p, self._live = node, p, live
         self._units, self._cameras = units, cameras
         self._limits: JointLimits | None = None
-        self._chunks = node.create_publisher(JointTrajectory, "~/chunk", 10)
+        # A recorder on another machine gets what a network lost for some seconds, too.
+        self._chunks = node.create_publisher(JointTrajectory, "~/chunk", 100)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._settings = node.create_publisher(String, "~/settings", latched)
 

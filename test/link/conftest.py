@@ -75,9 +75,11 @@ def standing(tmp_path_factory):
 
     with undisturbed(), networked(["robot", "gpu"]) as network:
         made = LinkSystem(network, tmp_path_factory.mktemp("link"))
-        made.up()
-        yield made
-        made.down()
+        try:
+            made.up()
+            yield made
+        finally:
+            made.down()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from rtc_ros.link.peer import Identity
 from rtc_ros.link.side import GPU, ROBOT, Side
 
 # Alone: its double, both nodes and the network between them share the cores with nobody.
-pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone, pytest.mark.network]
 LINK = {"robot": "rtc_link: link", "gpu": "rtc_link_gpu: link"}
 AGAIN = round(1.0 / PERIOD_S)
 """Ticks from the return of what was missing to motion, at most."""

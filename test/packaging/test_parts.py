@@ -1,4 +1,4 @@
-"""The two parts of `make test`: together they are all tests, and each of these is run once."""
+"""The parts of `make test`: together they are all tests, and each of these is run once."""
 
 from __future__ import annotations
 
@@ -34,10 +34,19 @@ def test_beside_others(i, request):
 def test_by_itself(i, request, figure):
     note(request.node.nodeid)
     figure("as it was")
+
+@pytest.mark.ros
+@pytest.mark.network
+def test_elsewhere(request):
+    note(request.node.nodeid)
 """
 
 PYTHON = """#!/bin/sh
-case "$*" in *--part=together*) echo "$@" >>calls; exit {};; *--part=alone*) exit {};; esac
+case "$*" in
+*--part=together*) echo "$@" >>calls; exit {};;
+*--part=alone*) exit {};;
+*--part=network*) exit {};;
+esac
 """
 
 
@@ -71,35 +80,49 @@ def test_each_test_runs_once_in_a_corner_of_its_own_and_alone_where_it_wants_to(
     )
     done = run(tree, NOTES=str(tree / "notes"), TEST_WORKERS="2", PATH=path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 passed" in done.stdout and "4 passed, 12 deselected" in done.stdout
+    for end in ("12 passed", "4 passed, 14 deselected", "2 passed, 16 deselected"):
+        assert end in done.stdout
     notes = [line.split() for line in (tree / "notes").read_text().splitlines()]
     ran = [note[0] for note in notes]
-    assert len(ran) == len(set(ran)) == 16, "that is what pytest collects: both files' 6 and 2"
+    assert len(ran) == len(set(ran)) == 18, "that is what pytest collects: both files' 6, 2 and 1"
     assert all("beside_others" in name for name in ran[:12]), "one part after the other"
+    assert all("elsewhere" in name for name in ran[16:])
     times = [(float(begun), float(ended)) for _, _, begun, ended, *_ in notes]
     assert all(a[1] <= b[0] for a, b in zip(times[12:], times[13:], strict=False))
     assert done.stdout.count(": as it was") == 4
-    # Two workers and the process of the other part: nothing of theirs is shared, nor stays.
+    # Two workers and the other parts' processes: nothing of theirs is shared, nor stays.
     corners = {tuple(note[4:]) for note in notes}
-    assert len({note[1] for note in notes}) == len(corners) == 3
-    assert all(len(set(column)) == 3 for column in zip(*corners, strict=True))
+    assert len({note[1] for note in notes}) == len(corners) == 4
+    assert all(len(set(column)) == 4 for column in zip(*corners, strict=True))
     assert not [f for corner in corners for f in corner[1:] if Path(f).exists()]
 
 
+def test_what_needs_a_process_of_its_own_is_skipped_beside_others(tree: Path) -> None:
+    (tree / "test" / "test_one.py").write_text(TESTS)
+    for asked, end in ((), "8 passed, 1 skipped"), (("-k", "elsewhere"), "1 passed, 8 desel"):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *asked], cwd=tree, capture_output=True, text=True,
+            env={**os.environ, "NOTES": str(tree / "notes")}, timeout=300, check=False,
+        )  # fmt: skip
+        assert end in done.stdout, done.stdout
+        assert ("--part=network" in done.stdout) == (not asked)
+
+
 @pytest.mark.parametrize(
-    ("together", "alone", "status"),
+    ("together", "alone", "network", "status"),
     [
-        (0, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1),
-        (5, 0, 0), (0, 5, 0), (5, 5, 5), (1, 5, 1), (5, 1, 1),  # 5: no tests in this part
-        (2, 0, 2), (4, 4, 4), (0, 2, 2), (0, 3, 3),
+        (0, 0, 0, 0), (1, 0, 0, 1), (0, 1, 0, 1), (0, 0, 1, 1), (1, 1, 1, 1),
+        (5, 0, 0, 0), (0, 5, 0, 0), (5, 5, 5, 5), (1, 5, 5, 1), (5, 1, 5, 1), (5, 5, 0, 0),
+        (2, 0, 0, 2), (4, 4, 4, 4), (0, 2, 0, 2), (0, 3, 0, 3), (0, 1, 3, 3),
+        # 5: no tests in this part
     ],
 )  # fmt: skip
 def test_the_parts_exit_statuses_are_one(
-    tree: Path, together: int, alone: int, status: int
+    tree: Path, together: int, alone: int, network: int, status: int
 ) -> None:
     python = tree / "bin" / "python"
     python.parent.mkdir()
-    python.write_text(PYTHON.format(together, alone))
+    python.write_text(PYTHON.format(together, alone, network))
     python.chmod(0o755)
     assert run(tree, PATH=f"{python.parent}:{os.environ['PATH']}").returncode == status
     (call,) = (tree / "calls").read_text().splitlines()
