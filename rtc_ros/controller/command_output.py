@@ -29,6 +29,8 @@ _ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 3.0, 0.1
 """Periods after its tick: when a row is due; when it is on a curve, which then is the old one for
 another period, without a knot in it; and the least until the first point that is sent. So a tick
 that is late by up to 0.9 periods joins its curve to the old one exactly."""
+_MOST = float(np.finfo(np.float32).max)
+"""What leaves is a number in every message type, of which some have 32 bits."""
 
 
 class CommandGroup:
@@ -89,13 +91,13 @@ class CommandGroup:
         so that a late tick shifts no row against those of the next one. Without a command, or with
         one that holds, a driver of chunks is sent the way to rest once, instead of what it still
         has to execute; the others are braked tick by tick. ``anew``: a driver of chunks is sent
-        ``way`` whatever it was sent before.
+        ``way`` whatever it was sent before. Raises ArithmeticError if that isn't finite.
         """
         self._prepared = None
         if not self.plays_chunks:
             if command is not None and command.sends:
                 assert command.target is not None, "only what was commanded is sent"
-                self._prepared = self._make(command.target[self.columns], stamp)
+                self._prepared = self._make(self._finite(command.target[self.columns]), stamp)
             return
         executes = command is not None and command.executes
         swaps = command is not None and command.played.swap is not None
@@ -140,17 +142,26 @@ class CommandGroup:
         )
         return float(periods.max()) * self._period_s
 
+    def _finite(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``rows`` [..., A']; raises ArithmeticError if one of them can't be sent."""
+        may = np.abs(rows) <= _MOST
+        if may.all():
+            return rows
+        first = tuple(np.argwhere(~may)[0])
+        raise ArithmeticError(f"{self._names[first[-1]]} would be sent {rows[first]}")
+
     def _trajectory(
         self, way: np.ndarray, executes: bool, late_s: Callable[[], float]
     ) -> JointTrajectory:
         """Return ``way`` [PAST + R, A] as points that end at rest."""
         begin, end = way[PAST - 1], way[-1]
-        way = way[:, self.columns]
+        way = self._finite(way[:, self.columns])
         rests = bool((way[:PAST] == way[PAST - 1]).all())
         if self._curved:
             # Its ends are no knots: with the last one twice more the curve ends where the rows do.
             places, velocities = knots(np.concatenate([way, way[-1:], way[-1:]]))
-            message = trajectory(self._names, places, velocities / self._period_s, rests=True)
+            velocities = self._finite(velocities / self._period_s)
+            message = trajectory(self._names, self._finite(places), velocities, rests=True)
             first_s = self._due_s - (PAST - 1) * self._period_s
         else:
             message = trajectory(self._names, way[PAST:], None, rests=True)

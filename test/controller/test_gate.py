@@ -77,8 +77,8 @@ class Driver:
 class Bench:
     def __init__(self, latch=None, problem="", **options):
         self.node, self.latch, self.driver = Node(), latch or Latch(), Driver()
-        free = np.full(A, np.inf)
-        self.controller = Controller(LIMITS, 0, Guards(("a", "b"), LIMITS, free, free, DT))
+        default = np.full(A, 0.3)
+        self.controller = Controller(LIMITS, 0, Guards(("a", "b"), LIMITS, default, default, DT))
         self.pose, self.problem, self.obstacle = np.zeros(A), problem, ""
         self.now_ns = 10**9
         self.gate = Gate(

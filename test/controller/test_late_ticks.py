@@ -49,9 +49,9 @@ class Robot:
         self.limits = JointLimits.from_velocity(
             [-9.0] * A, [9.0] * A, [V] * A, DT, [ACC] * A, **limits
         )
-        free = np.full(A, np.inf)
+        default = np.full(A, 0.3)
         self.controller = Controller(
-            self.limits, 0, Guards(tuple("abc"), self.limits, free, free, DT) if guards else None
+            self.limits, 0, Guards(tuple("abc"), self.limits, default, default, DT) if guards else None
         )
         groups = [
             CommandGroup(self, GroupParameters(name, name, kind, joints, joints, "", 0.0),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from rtc_ros.controller.command_watch import CommandWatch
-from rtc_ros.controller.reports import MotionReports
+from rtc_ros.controller.reports import Done, ExecutedReports, MotionReports
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.controller import Controller, Inputs
 from rtc_ros.core.guards import Arm, Guards
@@ -20,10 +20,20 @@ class Node:
     """Its log, and a graph in which it commands one topic that one driver listens to."""
 
     def __init__(self):
-        self.lines, self.commanders = [], ["rtc_controller"]
+        self.lines, self.commanders, self.published = [], ["rtc_controller"], []
 
     def get_logger(self):
-        return SimpleNamespace(info=self.lines.append, warning=self.lines.append)
+        note = self.lines.append
+        return SimpleNamespace(info=note, warning=note, error=note)
+
+    def get_name(self):
+        return "rtc_controller"
+
+    def create_publisher(self, kind, topic, _):
+        return SimpleNamespace(publish=lambda message: self.publish(topic, message))
+
+    def publish(self, topic, message):
+        self.published.append((topic, message))
 
     def resolve_topic_name(self, topic):
         return f"/{topic}"
@@ -59,8 +69,8 @@ def test_a_second_commander_is_one_line_while_the_arm_moves():
 
 class Bench:
     def __init__(self):
-        free, self.node, self.now_ns = np.full(1, np.inf), Node(), 10**9
-        self.controller = Controller(LIMITS, 0, Guards(("a",), LIMITS, free, free, DT))
+        default, self.node, self.now_ns = np.full(1, 0.3), Node(), 10**9
+        self.controller = Controller(LIMITS, 0, Guards(("a",), LIMITS, default, default, DT))
         joints = SimpleNamespace(not_finite=0)
         self.reports = MotionReports(self.node, self.controller, joints, False)
         self.pose, self.seq = np.zeros(1), 0
@@ -69,7 +79,8 @@ class Bench:
     def run(self, ticks, problem=""):
         for _ in range(ticks):
             self.now_ns += round(DT * 1e9)
-            self.controller.tick(Inputs(arm=Arm(self.pose, np.full(1, self.now_ns), problem)))
+            arm = Arm(self.pose, np.full(1, self.now_ns), problem)
+            self.command = self.controller.tick(Inputs(arm=arm))
             self.pose = self.controller.state.targets[-1]
 
     def chunk(self, rows):
@@ -107,3 +118,34 @@ def test_a_hold_between_two_looks_is_named_with_its_cause():
     for _ in range(3):
         bench.reports()
     assert bench.node.lines == ["held for a moment: the joint state of a is 0.31 s old"]
+
+
+def test_a_report_that_can_t_be_published_ends_nothing_and_is_said_once():
+    class Deaf(Node):
+        def publish(self, topic, message):
+            if len(self.lines) < 1 or len(self.published) == 1:
+                self.published.append(None)
+                raise RuntimeError("no such domain")
+            super().publish(topic, message)
+
+    bench, node = Bench(), Deaf()
+    reports = ExecutedReports(node, ("a",), DT)
+    bench.chunk(10)
+    for _ in range(5):
+        bench.run(1)
+        reports.put([Done(bench.command, 0)], 1, 0.0, bench.now_ns)
+    reports.close(10.0)
+    assert node.lines == ["~/executed can't be published: no such domain"]
+    assert [m is None for m in node.published] == [True, True, False, False, False]
+
+
+def test_on_simulated_time_a_report_of_before_time_began_has_stamp_0():
+    bench, node = Bench(), Node()
+    reports = ExecutedReports(node, ("a",), DT)
+    bench.chunk(10)
+    bench.run(1)
+    reports.put([Done(bench.command, 3), Done(bench.command, 0)], 1, 0.0, 0)
+    reports.put([Done(bench.command, 1)], 1, 0.0, round(3 * DT * 1e9))
+    reports.close(10.0)
+    stamps = [m.header.stamp for topic, m in node.published if topic == "~/executed"]
+    assert [s.sec * 10**9 + s.nanosec for s in stamps] == [0, 0, round(2 * DT * 1e9)]

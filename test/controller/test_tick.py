@@ -58,7 +58,7 @@ class Driver:
 class Bench:
     """A tick whose deadlines pass when the test says so; the arm follows unless it is limp."""
 
-    def __init__(self, *groups, resume=np.inf, following=np.inf):
+    def __init__(self, *groups, resume=0.3, following=0.3):
         tolerances = (np.full(A, resume), np.full(A, following))
         self.controller = Controller(LIMITS, 0, Guards(("a", "b"), LIMITS, *tolerances, DT))
         self.groups = groups or (Driver([0, 1]),)

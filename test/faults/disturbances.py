@@ -350,11 +350,13 @@ class Life:
         self.states.silent_joints = set()
 
     def _kill_writer(self) -> None:
+        self.system.kills += 1
         self.farm.signal("writer", signal.SIGKILL, self.order.namespace)
         time.sleep(self._time(0.0, 0.6))
         self.farm.start("writer", self.order)
 
     def _kill_controller(self) -> None:
+        self.system.kills += 1
         self.farm.signal("rtc_controller", signal.SIGKILL, self.order.namespace)
         time.sleep(self._time(0.0, 0.3))
         self.farm.start("rtc_controller", self.order)
@@ -412,7 +414,9 @@ class Figures:
     def add(self, life: Life) -> None:
         """Add what a life that is over has seen."""
         invariants = life.invariants
-        problems = invariants.problems + life.system.watcher.problems
+        life.system.watcher.settle()
+        problems = [*invariants.problems, *life.system.watcher.problems]
+        problems += life.system.unexplained()
         self.stuck += life.stuck
         self.counts.update(invariants.counts)
         self.counts["rows compared bit by bit"] += life.system.watcher.compared

@@ -11,8 +11,9 @@
 (c) Once the arm has been braked to rest nothing is sent until motion begins again.
 (d) A guard (arm moved, arm doesn't follow) closes the gate: that run never goes on.
 
-All times are the middleware's source stamps, so that a busy test process changes nothing. What is
-left of the product's own jitter is in the figures, not in exemptions.
+All times are the middleware's source stamps, so that a busy test process changes nothing. Where a
+busy machine sent later than was decided, what was decided is judged; each such message is counted,
+and how far what was sent went beyond a limit is a figure.
 """
 
 from __future__ import annotations
@@ -353,7 +354,6 @@ class Invariants:
 
     def _on_message(self, s: Sent, tick: Ticked | None, news_s: float) -> None:
         told, promises = self._told[s.group], self.promises
-        c = told.columns
         gap = s.at_s - told.at_s
         twice = tick is not None and tick.at_s == told.decided_s and s.source == told.source
         if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s:
@@ -418,7 +418,6 @@ class Invariants:
             told.held = 0
         told.at_s, told.source = s.at_s, s.source
         told.epoch = told.epoch if tick is None else tick.epoch
-        assert c == told.columns
 
     # (a)
     def _distance(
@@ -572,9 +571,6 @@ class Invariants:
             bend = np.maximum(bend - told.slack, 0.0)
             if not begins:
                 told.slack = 0.0 * told.slack
-            if not stood and gap > LATE * period:  # a late tick, or a deadline that was missed
-                self.counts["late ticks"] += 1
-                bend = np.minimum(bend, np.abs(step))
             self._note("b: speed", np.abs(step), velocity + rounding, s, told)
             how = f"step {step}, before it {told.step}, {gap / period:.2f} periods later"
             how += f" (decided {told.decided / period:.2f}, {told.decisions / period:.2f})"

@@ -118,7 +118,8 @@ class Campaign:
     @property
     def problems(self) -> list[str]:
         """What was broken."""
-        return self.system.watcher.problems + self.system.invariants.problems
+        system = self.system
+        return system.watcher.problems + system.invariants.problems + system.unexplained()
 
     def summary(self) -> str:
         watcher = self.system.watcher

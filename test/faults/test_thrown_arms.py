@@ -16,7 +16,7 @@ from std_msgs.msg import Float64MultiArray, String
 # Alone: arms move at their limits and are judged by when each point was sent.
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
-ROWS = ("float64_multi_array", "joint_trajectory", "joint_state")
+ROWS = ("float64_multi_array", "joint_trajectory", "joint_state", "joint_group_command")
 ACCELERATION = 8.0
 ONE_GROUP = {
     **CONTROLLER,

@@ -1,7 +1,8 @@
-"""rtc_controller, whose process stands still once at a chosen place of its tick.
+"""rtc_controller, whose process stands still once at a chosen place of its tick, or fails there.
 
 The file STALL_FILE says where, and for how many seconds; it is gone from then on. ``decided``:
 between the decision to send a trajectory and sending it; ``deciding``: before that decision.
+``failing``: so many ticks raise while they make what is sent.
 """
 
 import os
@@ -38,7 +39,21 @@ def newest(chunks, epoch, real=ChunkInput.newest):
     return chunk
 
 
+def prepare(group, *arguments, real=command_output.CommandGroup.prepare, **named):
+    """Prepare, or raise."""
+    file = Path(os.environ["STALL_FILE"])
+    if file.exists() and file.read_text().startswith("failing"):
+        left = int(file.read_text().split()[1]) - 1
+        if left:
+            file.write_text(f"failing {left}")
+        else:
+            file.unlink()
+        raise ArithmeticError("seven is not eight")
+    real(group, *arguments, **named)
+
+
 if __name__ == "__main__":
+    command_output.CommandGroup.prepare = prepare
     command_output.serialize_message = serialize
     ChunkInput.newest = newest
     controller_node.main()

@@ -93,8 +93,7 @@ def test_a_stop_stays_within_the_limit_and_ends_at_rest(robot, mode):
 
 
 def test_a_fault_and_the_end_of_the_process_stay_within_it(robot):
-    # The double's arm doesn't follow.
-    heard = moving(robot, resume_tolerance=[float("inf")], joint_state_timeout=STALE_S)
+    heard = moving(robot, joint_state_timeout=STALE_S)
     robot.publish_states = False
     robot.until(lambda: robot.cursor.read().mode is Mode.FAULT, "the fault")
     robot.publish_states = True

@@ -1,4 +1,4 @@
-"""Ticks that a process missed: a driver that was sent a chunk went on, the others stood still."""
+"""Ticks that a process missed or that failed: what drivers of chunks and of rows then do."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from rtc_ros.core.cursor import Mode
 
 pytestmark = pytest.mark.ros
 
-SPEED, MAX_SPEED = 0.6, 1.0
+SPEED, MAX_SPEED, ACCELERATION = 0.6, 1.0, 10.0
 RAMP = np.arange(1, 91)[:, None] * SPEED * PERIOD_S * np.array([1.0, 0.9, -1.0])
 CHUNKS = {
     "command_groups": ["arm"],
@@ -26,8 +26,7 @@ CHUNKS = {
     "position_lower": [-5.0],
     "position_upper": [5.0],
     "max_velocity": [MAX_SPEED],
-    "max_acceleration": [10.0],
-    "following_tolerance": [float("inf")],  # on a busy machine the double's arm is late
+    "max_acceleration": [ACCELERATION],
 }
 
 
@@ -220,10 +219,50 @@ def test_a_swap_within_a_late_tick_shifts_no_row_in_time(robot, stall):
     assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
 
 
+ROWS = {**CHUNKS, "group.arm.topic": "arm/commands", "group.arm.type": "float64_multi_array"}
+
+
+def test_a_tick_that_fails_is_named_and_the_arm_braked_to_rest_until_a_new_start(robot, stall):
+    heard = robot.listen(Float64MultiArray, "arm/commands")
+    robot.start(**ROWS)
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    stall.write_text("failing 1")
+    robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the stop")
+    robot.spin(0.5)
+    rows = np.array([m.data for m in heard])
+    assert np.abs(np.diff(rows, 2, axis=0)).max() <= ACCELERATION * PERIOD_S**2 + 1e-9
+    assert np.abs(rows[-1] - rows[-2]).max() <= ACCELERATION * PERIOD_S**2 + 1e-9, "at rest"
+    assert "ArithmeticError: seven is not eight" in robot.logs()
+    said = "a tick failed (ArithmeticError: seven is not eight)"
+    robot.until(lambda: said in robot.diagnostics["rtc_controller: motion"].message, "the reason")
+    count = len(heard)
+    robot.spin(0.3)
+    assert len(heard) == count, "silent at rest"
+    assert robot.call("start").success
+    state = robot.cursor.read()
+    robot.write(state.command + RAMP, origin=state.step)
+    robot.until(lambda: len(heard) > count + 10, "motion")
+
+
+def test_a_tick_that_can_t_even_brake_ends_the_process_with_1(robot, stall):
+    robot.start(**ROWS)
+    robot.listen(Float64MultiArray, "arm/commands")
+    robot.until_it_has_listeners()
+    robot.begin()
+    robot.write(RAMP)
+    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    stall.write_text("failing 1000")
+    robot.until(robot.processes.ended, "the end of the process")
+    assert robot.processes.ended() == {"rtc_controller": 1}
+    assert robot.logs().count("a tick failed") == 1
+
+
 def test_a_driver_of_single_rows_stands_still_meanwhile_and_no_step_is_left_out(robot):
     heard = robot.listen(Float64MultiArray, "arm/commands")
-    robot.start(**{**CHUNKS, "group.arm.topic": "arm/commands",
-                   "group.arm.type": "float64_multi_array"})  # fmt: skip
+    robot.start(**ROWS)
     robot.until_it_has_listeners()
     robot.begin()
     robot.write(RAMP)

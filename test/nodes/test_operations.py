@@ -145,6 +145,16 @@ def until_executing(bench):
     bench.client.until(lambda: Mode.RUNNING in modes(bench, since), "motion", 60.0)
 
 
+def test_a_transition_that_its_state_doesn_t_have_is_refused_and_motion_goes_on(bench, lifecycle):
+    until_executing(bench)
+    assert not lifecycle.change(Transition.TRANSITION_ACTIVATE), "it is active"
+    assert lifecycle.state == State.PRIMARY_STATE_ACTIVE
+    since = len(bench.executed)
+    bench.client.until(lambda: len(bench.executed) > since + 50, "a second", 60.0)
+    assert Mode.RUNNING in modes(bench, since)
+    until_executing(bench)
+
+
 def test_to_and_fro_with_another_checkpoint_while_the_controller_runs(bench, lifecycle, tmp_path):
     until_executing(bench)
     epoch = bench.executed[-1].position[bench.executed[-1].name.index("rtc/step_epoch")]
