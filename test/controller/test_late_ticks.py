@@ -50,9 +50,8 @@ class Robot:
             [-9.0] * A, [9.0] * A, [V] * A, DT, [ACC] * A, **limits
         )
         default = np.full(A, 0.3)
-        self.controller = Controller(
-            self.limits, 0, Guards(tuple("abc"), self.limits, default, default, DT) if guards else None
-        )
+        judges = Guards(tuple("abc"), self.limits, default, default, DT)
+        self.controller = Controller(self.limits, 0, judges if guards else None)
         groups = [
             CommandGroup(self, GroupParameters(name, name, kind, joints, joints, "", 0.0),
                          tuple("abc"), DT, self.limits)
