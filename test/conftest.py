@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -69,6 +70,8 @@ os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 TEMPORARY = _folder(None)
 tempfile.tempdir = os.environ["TMPDIR"] = str(TEMPORARY)
 
+# Under nohup a process is not to end with its terminal; what is tested here is.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.environ["ROS_DOMAIN_ID"] = str(DOMAIN)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["RTC_ROS_SHM_DIR"] = str(SHARED_MEMORY)

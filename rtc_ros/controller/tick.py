@@ -180,10 +180,8 @@ class ControlTick:
         How far an arm then is from there is its own lag. Drivers of rows weren't told anything.
         """
         settings, told = self._controller.settings, self._chunk_columns
-        if settings.guards is not None:
-            away = np.abs(settings.limits.nearest(arm.pose, begin) - begin)
-            if (away > settings.guards.resume_tolerance)[told].any():
-                return state
+        if settings.guards is not None and not settings.guards.is_at(arm, begin, told):
+            return state
         place = np.array(arm.pose if state.row is None else state.targets[-1])
         place[told] = begin[told]
         return begin_at(settings, state, place)

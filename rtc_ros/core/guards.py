@@ -206,6 +206,11 @@ class Guards:
         begin = np.minimum(np.maximum(command, low), high)
         return np.where(np.isfinite(self.resume_tolerance), begin, command)
 
+    def is_at(self, arm: Arm, place: np.ndarray, joints: Sequence[int]) -> bool:
+        """Return whether these ``joints`` are at ``place`` [A], within ``resume_tolerance``."""
+        away = np.abs(self.limits.nearest(arm.pose, place) - place)
+        return bool((away <= self.resume_tolerance)[list(joints)].all())
+
     def moves(self, watched: Watched) -> str:
         """Say that the arm isn't known to stand still; "" where it is."""
         if not watched.seen:
