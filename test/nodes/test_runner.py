@@ -138,7 +138,12 @@ def start(kind, *arguments):
 
 
 def finish(process):
-    out, error = process.communicate(timeout=30)
+    with process:
+        try:
+            out, error = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
     return process.returncode, out, error
 
 
