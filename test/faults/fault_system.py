@@ -418,7 +418,9 @@ class FaultSystem:
         """
         self.settle()
         assert not self.invariants.problems, self.invariants.problems[:5]
-        for _ in range(20):  # the copy of a chunk, or a tick, may still be on its way
+        # The copy of a chunk, or a tick, may still be on its way: what a network lost is asked for
+        # again after some seconds.
+        for _ in range(200):
             self.watcher.settle()
             if not self.unexplained():
                 break
