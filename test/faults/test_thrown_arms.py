@@ -22,8 +22,6 @@ ONE_GROUP = {
     **CONTROLLER,
     "max_velocity": [1.0],
     "max_acceleration": [ACCELERATION],
-    "following_tolerance": [0.5],
-    "resume_tolerance": [0.3],
     "command_groups": ["arm"],
     "group.arm.topic": "arm/commands",
     "group.arm.joints": JOINTS,
@@ -108,7 +106,7 @@ def test_an_arm_that_was_let_go_and_moved_by_hand_stays_there_when_it_is_release
 @pytest.mark.parametrize("latches", [True, False])
 def test_an_arm_that_is_let_go_for_long_is_not_thrown_by_commands_that_ran_away(live, latches):
     """The commonest emergency stop: torque off, joint states go on, the policy too."""
-    life = live("float64_multi_array", following_tolerance=[0.3])
+    life = live("float64_multi_array")
     life.arm.drivers["arm"].latches = latches
     with life.system.disturbance("emergency stop, joint states go on"):
         life.arm.torque_off()
@@ -127,7 +125,7 @@ def test_an_arm_that_is_let_go_for_long_is_not_thrown_by_commands_that_ran_away(
 
 @pytest.mark.parametrize("kind", ROWS)
 def test_after_a_stall_of_the_process_motion_begins_from_rest(live, kind):
-    life = live(kind, joint_state_timeout=5.0, resume_tolerance=[float("inf")])
+    life = live(kind, joint_state_timeout=5.0)
     with life.system.disturbance("the controller stands still"):
         life.stall("rtc_controller", 0.5)
     life.until_moving()
