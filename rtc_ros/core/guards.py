@@ -24,8 +24,9 @@ STANDS_S = 0.1
 STANDS_SHARE = 1 / 500
 """Less than this share of a joint's range, or of its turn, is no motion: encoders of 10 bits and
 more flicker between two of their steps, which may be more than a slow joint's velocity step."""
-_WINDOW_S = 0.5
-"""The arm's own lag is the largest of the present window of motion and of the one before."""
+_WINDOW_S = 0.25
+"""The arm's own lag is the largest of the present window of motion and of the one before: of the
+last half second at most, so that what disturbed it before that is forgotten."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,9 +187,11 @@ class Guards:
             return changed(watched, lag=error, lags=lags, lag_ticks=1)
         assert watched.lags is not None, "it is set where lag is"
         (before, present), ticks = watched.lags, watched.lag_ticks
+        news = received_ns != watched.received_ns
+        if not news.any():
+            return watched
         if ticks >= self._window:
             before, present, ticks = present, np.zeros_like(present), 0
-        news = received_ns != watched.received_ns
         present = np.where(news, np.maximum(error, present), present)
         lags = np.array([before, present])
         return changed(watched, lag=lags.max(axis=0), lags=lags, lag_ticks=ticks + 1)

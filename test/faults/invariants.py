@@ -205,7 +205,7 @@ class Invariants:
         """The arm's error before the hold, as the controller may have seen it, [A]: before the
         disturbance, and as it was."""
         self._before_seen = np.zeros(size)
-        self._errors: deque[tuple[float, np.ndarray]] = deque(maxlen=200)
+        self._errors: deque[tuple[float, np.ndarray]] = deque(maxlen=400)
         self._closed: dict[int, str] = {}
         self._lost_s = self._moved_s = np.inf
         self._idle = 0
@@ -323,6 +323,7 @@ class Invariants:
             self._before, self._before_seen = self._error_before(tick.at_s)
         if tick.executes:
             self._begun = tick.epoch
+            self._errors.append((tick.at_s, error))  # drivers of chunks are told seldom
         # A run that hasn't moved yet begins where the arm is: (a).
         heard = heard and self._begun == tick.epoch
         lost = heard and bool((error > promises.following * 1.05 + 0.02).any())
