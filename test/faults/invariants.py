@@ -378,7 +378,9 @@ class Invariants:
             and told.kind != CHUNK
             or (
                 told.held > 0
-                and (gap > 1.4 * promises.period_s or told.kind == CHUNK)
+                and gap > 1.4 * promises.period_s
+                # One of chunks that still brakes goes on from where it is.
+                and (told.kind != CHUNK or rested)
                 and tick is not None
                 and tick.executes
             )
