@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,61 @@ def test_preflight_says_so_in_one_line(tmp_path, capsys, wrong, said):
     assert preflight.main([parameter_file(tmp_path, **wrong)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("✗ ") and said in error and error.count("\n") == 1
+
+
+def file_with(folder: Path, **sections: dict[str, object]) -> str:
+    path = Path(parameter_file(folder))
+    tree = yaml.safe_load(path.read_text())
+    tree |= {name: {"ros__parameters": values} for name, values in sections.items()}
+    path.write_text(yaml.safe_dump(tree))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("section", "namespace", "said"),
+    [
+        ("/**/rtc_controler", "", "/**/rtc_controler is for no node of rtc_ros; did you mean "
+                                  "/**/rtc_controller?"),
+        ("RTC-Controller", "left", "did you mean /rtc_controller?"),
+        ("/**/rct_controller", "", "did you mean /**/rtc_controller?"),
+        ("/left/rtc_inferrence", "left", "did you mean /left/rtc_inference?"),
+        ("/**/rtc_record", "", "did you mean /**/rtc_recorder?"),
+        ("/rtc_controller", "left", "section /rtc_controller is for no node that is started, that "
+                                    "one is /left/rtc_controller: name it /**/rtc_controller"),
+        ("rtc_controller", "/left/", "that one is /left/rtc_controller"),
+        ("/left/rtc_controller", "", "that one is /rtc_controller"),
+        ("/left/rtc_controller", "right", "that one is /right/rtc_controller"),
+        ("/*/rtc_recorder", "", "that one is /rtc_recorder"),
+    ],
+)  # fmt: skip
+def test_a_section_that_reaches_no_node_is_refused(
+    tmp_path: Path, capsys, section: str, namespace: str, said: str
+) -> None:
+    """Before, ``dry_run: true`` in it was dropped: the arms moved."""
+    file = file_with(tmp_path, **{section: {"dry_run": True}})
+    with pytest.raises(ValueError, match=re.escape(said)):
+        nodes_to_run({"params_file": file, "namespace": namespace}, simulated=False)
+    assert preflight.main([file, *([f"namespace:={namespace}"] * bool(namespace))]) == 2
+    error = capsys.readouterr().err
+    assert said in error and file in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "namespace"),
+    [
+        (["/left/forward_controller", "/controller_manager", "joint_trajectory_controller"], ""),
+        (["/controller", "/left/camera", "/**/rtabmap", "/recorder", "/*/inference"], ""),
+        (["/rtc_controller", "rtc_inference"], ""),
+        (["/left/rtc_controller", "/right/rtc_controller"], "left"),
+        (["/*/rtc_controller", "/left/*", "/right/**"], "left"),
+        (["/left/right/rtc_monitor"], "left/right"),
+    ],
+)
+def test_other_nodes_and_robots_may_have_sections(
+    tmp_path: Path, sections: list[str], namespace: str
+) -> None:
+    file = file_with(tmp_path, **{section: {"joints": ["a"]} for section in sections})
+    assert nodes_to_run({"params_file": file, "namespace": namespace}, simulated=False)
 
 
 def test_lists_that_ros_takes_are_no_mixture(tmp_path):
