@@ -20,10 +20,12 @@ from rtc_ros.ros.parameters import (
     ConfigurationError,
     declare,
     declare_all,
+    declare_qos,
     handoff_base,
     named_once,
     per_joint,
     rcl_words,
+    refuse_qos_without_effect,
     require,
 )
 
@@ -110,6 +112,7 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
             raise ConfigurationError(f"{params_file} can't be used: {rcl_words(error)}") from error
         try:
             parts[name] = read(node, words)
+            refuse_qos_without_effect(node, words)
             parts[name]["sim_time"] = bool(node.get_parameter("use_sim_time").value)
         except ConfigurationError as error:
             told = str(error)
@@ -200,7 +203,7 @@ def _controller(node: Node, words: Sequence[str]) -> dict[str, Any]:
     groups = []
     for group in read_groups(node, values["command_groups"], values["joints"]):
         topic = node.resolve_topic_name(group.topic)
-        reliable = _reliability(node, topic, "publisher", "reliable") == "reliable"
+        reliable = declare_qos(node, topic, "publisher", "reliable") == "reliable"
         groups.append(Group(group.name, topic, group.kind, group.names, reliable))
     return {
         "values": values,
@@ -224,12 +227,5 @@ def _reliable(node: Node, topics: Sequence[str]) -> list[str]:
     return [
         topic
         for topic in topics
-        if _reliability(node, topic, "subscription", "best_effort") == "reliable"
+        if declare_qos(node, topic, "subscription", "best_effort") == "reliable"
     ]
-
-
-def _reliability(node: Node, topic: str, side: str, otherwise: str) -> Any:
-    name = f"qos_overrides.{topic}.{side}.reliability"
-    if not node.has_parameter(name):  # two groups may share a topic
-        node.declare_parameter(name, otherwise)
-    return node.get_parameter(name).value

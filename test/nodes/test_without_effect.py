@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import rclpy
 import yaml
 from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.context import Context
 from rclpy.parameter import Parameter
 from robot_double import PARAMETERS
 
 from rtc_ros.bringup import MODULES, NodeToRun, config_file, nodes_to_run
 from rtc_ros.parameter_catalogue import NODES, given_to_several, without_effect
+from rtc_ros.preflight.setup import read_setup
 from rtc_ros.tools import preflight
 
 CONFIGURATIONS = ("sim.yaml", "so101_pair.yaml", "viperx_pair.yaml", "openarm_pair.yaml")
@@ -63,12 +66,10 @@ def test_sub_parameters_are_held_against_the_list_of_their_owners() -> None:
 
 
 def test_what_rclpy_declares_and_what_is_shared_is_fine() -> None:
-    for name in (
-        "use_sim_time",
-        "start_type_description_service",
-        "qos_overrides./joint_states.subscription.reliability",
-    ):
+    for name in ("use_sim_time", "start_type_description_service"):
         assert not told("rtc_controller", name)
+    reliable = {"qos_overrides./joint_states.subscription.reliability": "reliable"}
+    assert not told("rtc_controller", **reliable)
     for name in ("dry_run", "s_min", "camera.top.topic", "group.any.topic", "seed", "window"):
         assert not told("rtc_inference", name, shared=True)
     assert "dry_runn; did you mean dry_run" in told("rtc_inference", "dry_runn", shared=True)
@@ -125,6 +126,76 @@ def test_every_node_refuses_it_before_anything_else(executable: str) -> None:
     for name, meant in (("dry_runn", "dry_run"), ("smin", "s_min")):
         assert f"{executable} has no parameter {name}; did you mean {meant}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+QOS = "qos_overrides."
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("dry", ["true", "false"])
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("/joint_statez.subscription.reliability", "reliable",
+         f"did you mean {QOS}/joint_states.subscription.reliability?"),
+        ("/joint_states.publisher.reliability", "reliable",
+         f"did you mean {QOS}/joint_states.subscription.reliability?"),
+        ("/joint_states.subscription.reliabilty", "reliable",
+         f"did you mean {QOS}/joint_states.subscription.reliability?"),
+        ("/arm/comands.publisher.depth", "5", f"did you mean {QOS}/arm/commands.publisher.depth?"),
+        ("/joint_states.subscription.durability", "volatile", "history, depth, reliability can"),
+        ("/joint_states.subscription.reliability", "reliabel",
+         "is 'reliabel'; it must be one of reliable, best_effort"),
+        ("/joint_states.subscription.depth", "0", "is 0; it must be a whole number above 0"),
+        ("/joint_states.subscription.depth", "many", "is 'many'; it must be a whole number"),
+    ],
+)  # fmt: skip
+def test_an_override_of_quality_of_service_that_takes_no_effect_is_refused(
+    tmp_path, monkeypatch, capsys, name, value, said, dry
+):
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    words = NodeToRun("rtc_controller", parameters={**PARAMETERS, "dry_run": dry == "true"})
+    done = run("rtc_controller", *words.ros_arguments()[1:], "-p", f"{QOS}{name}:={value}")
+    assert done.returncode == 2 and f"{QOS}{name}" in done.stderr and said in done.stderr
+    assert "Traceback" not in done.stderr
+    file = parameter_file(tmp_path, **{QOS + name: yaml.safe_load(value)})
+    assert preflight.main([file]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("executable", sorted(NODES))
+def test_no_node_takes_an_override_for_a_topic_that_it_does_not_have(executable, tmp_path):
+    parameters = {
+        **(PARAMETERS if executable in ("rtc_controller", "rtc_inference") else {}),
+        **({"policy_path": "/nowhere", "cameras": ["top"], "camera.top.topic": "cam",
+            "autostart": False} if executable == "rtc_inference" else {}),
+        **({"joints": ["a"], "control_period": 0.02, "robot_name": "arm"}
+           if executable.startswith("rtc_link") else {}),
+        **({"output": str(tmp_path / "bag")} if executable == "rtc_recorder" else {}),
+    }  # fmt: skip
+    parameters = {k: v for k, v in parameters.items() if not told(executable, k, shared=False)
+                  or k.startswith(("camera.", "group."))}  # fmt: skip
+    if executable == "rtc_inference":
+        parameters = {k: v for k, v in parameters.items() if not k.startswith("group.")}
+    name = f"{QOS}/nowhere.subscription.depth"
+    words = NodeToRun(executable, parameters=parameters).ros_arguments()[1:]
+    done = run(executable, *words, "-p", f"{name}:=3")
+    assert done.returncode == 2, done.stderr
+    assert f"{executable} has no parameter {name}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_in_a_section_for_several_nodes_another_one_may_have_the_topic(tmp_path):
+    file = parameter_file(tmp_path)
+    tree = yaml.safe_load(Path(file).read_text())
+    tree["/**"]["ros__parameters"][f"{QOS}/cam.subscription.depth"] = 2
+    tree["/**/rtc_controller"]["ros__parameters"][f"{QOS}/arm/commands.publisher.depth"] = 2
+    Path(file).write_text(yaml.safe_dump(tree))
+    context = Context()
+    rclpy.init(args=[], context=context)
+    assert read_setup(file, {}, context).groups
+    context.shutdown()
 
 
 def parameter_file(folder: Path, **controller: object) -> str:
