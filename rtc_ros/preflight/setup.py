@@ -1,9 +1,12 @@
-"""What the two nodes would run with: their parameters, read as ROS 2 gives them to the nodes."""
+"""What the two nodes would run with: their parameters, read as ROS 2 gives them to the nodes.
+
+What the recorder and the monitor are given is looked at, too: they would refuse it at launch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from rclpy.context import Context
@@ -104,8 +107,9 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
                                                    simulated=False)}  # fmt: skip
     parts: dict[str, dict[str, Any]] = {}
     problems = []
-    for name, read in (("rtc_inference", _inference), ("rtc_controller", _controller)):
-        words = known[name].ros_arguments()
+    beside = {n: replace(known["rtc_controller"], executable=n, parameters={}) for n in _BESIDE}
+    for name, read in _READERS.items():
+        words = (known | beside)[name].ros_arguments()
         try:
             node = _node(name, words, context)
         except RuntimeError as error:
@@ -116,7 +120,9 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
             parts[name]["sim_time"] = bool(node.get_parameter("use_sim_time").value)
         except ConfigurationError as error:
             told = str(error)
-            problems.append(told if told.startswith(name) else f"{name}: {told}")
+            # What is wrong in a section for all nodes is wrong for each of them.
+            if name not in _BESIDE or not problems:
+                problems.append(told if told.startswith(name) else f"{name}: {told}")
         finally:
             node.destroy_node()
     if problems:
@@ -136,7 +142,7 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
         controller["namespace"],
         controller["description_topic"],
         frozenset(inference["reliable"] + controller["reliable"]),
-        {name: part["sim_time"] for name, part in parts.items()},
+        {name: part["sim_time"] for name, part in parts.items() if name not in _BESIDE},
     )
 
 
@@ -215,6 +221,20 @@ def _controller(node: Node, words: Sequence[str]) -> dict[str, Any]:
         "namespace": node.get_namespace(),
         "description_topic": node.resolve_topic_name(description) if description else "",
     }
+
+
+def _others(node: Node, words: Sequence[str]) -> dict[str, Any]:
+    """Check what a node is given that only looks on; it would not start with less."""
+    declare_all(node, node.get_name(), words)
+    return {}
+
+
+_BESIDE = ("rtc_recorder", "rtc_monitor")
+_READERS: dict[str, Callable[[Node, Sequence[str]], dict[str, Any]]] = {
+    "rtc_inference": _inference,
+    "rtc_controller": _controller,
+    **dict.fromkeys(_BESIDE, _others),
+}
 
 
 def _state_topics(node: Node, values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -244,6 +244,31 @@ def file_with(folder: Path, **sections: dict[str, object]) -> str:
     return str(path)
 
 
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("section", "name", "value", "said"),
+    [
+        ("/**/rtc_recorder", "camerass", True,
+         "rtc_recorder has no parameter camerass; did you mean cameras?"),
+        ("/left/rtc_recorder", "record_with", "rosbag", "record_with is 'rosbag'; it must be"),
+        ("/**/rtc_recorder", f"{QOS}/cam.subscription.depth", 2,
+         f"rtc_recorder has no parameter {QOS}/cam.subscription.depth"),
+        ("/**/rtc_monitor", "windw", 1.0, "rtc_monitor has no parameter windw; did you mean win"),
+        ("/**", "dry_runn", True, "has no parameter dry_runn; did you mean dry_run"),
+    ],
+)  # fmt: skip
+def test_preflight_reads_the_sections_of_recorder_and_monitor(
+    tmp_path, capsys, section, name, value, said
+):
+    """Before, they refused it at launch, when the arms already moved."""
+    file = file_with(tmp_path, **{section: {name: value}})
+    assert preflight.main([file, "namespace:=left"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert error.count(f"rtc_recorder has no parameter {name}") <= 1
+    assert "rtc_monitor has no parameter dry_runn" not in error
+
+
 @pytest.mark.parametrize(
     ("section", "namespace", "said"),
     [
