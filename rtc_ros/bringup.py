@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,40 @@ def unknown_arguments(names: Iterable[str], *, simulated: bool, machine: str = "
         else:
             told.append(f"unknown argument {name}; there are {', '.join(sorted(known))}")
     return " ".join(told)
+
+
+def refuse_undeclared(
+    given: Iterable[str], words: Sequence[str], *, simulated: bool, machine: str = ""
+) -> None:
+    """End the launch by a misspelt argument, which launch itself drops without a word.
+
+    Every argument is in a launch's configurations, ``given``, but so are those of a launch file
+    that includes ours. What isn't declared here is refused where ours is the file that the
+    command line ``words`` launches, and elsewhere only where it differs from one of ours by case,
+    ``_`` or ``-`` alone.
+
+    Raises:
+        ValueError: names the argument, and the one that may have been meant.
+    """
+    names = [a.name for a in launch_arguments(simulated=simulated, machine=machine)]
+    others = set(given) - set(names)
+    file = "sim" if simulated else machine or "rtc"
+    if not is_launched(words, f"{file}.launch.py"):
+        ours = {letters(name) for name in names}
+        others = {name for name in others if letters(name) in ours}
+    if told := unknown_arguments(others, simulated=simulated, machine=machine):
+        raise ValueError(told)
+
+
+def is_launched(words: Sequence[str], file: str) -> bool:
+    """Tell whether a command line is ``ros2 launch rtc_ros FILE …``, or has FILE's whole path."""
+    pairs = zip(words, words[1:], strict=False)
+    here = Path(__file__).resolve().parent.parent / "launch" / file
+    paths = [Path(word) for word in words if word.endswith(file)]
+    return (PACKAGE, file) in pairs or any(
+        path.resolve() == here or path.parts[-4:-1] == ("share", PACKAGE, "launch")
+        for path in paths
+    )
 
 
 def _check_words(namespace: str, log_level: str) -> None:

@@ -106,7 +106,7 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
     known = {n.executable: n for n in nodes_to_run({**values, "params_file": params_file},
                                                    simulated=False)}  # fmt: skip
     parts: dict[str, dict[str, Any]] = {}
-    problems = []
+    problems: list[str] = []
     beside = {n: replace(known["rtc_controller"], executable=n, parameters={}) for n in _BESIDE}
     for name, read in _READERS.items():
         words = (known | beside)[name].ros_arguments()

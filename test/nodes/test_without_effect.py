@@ -16,7 +16,14 @@ from rclpy.context import Context
 from rclpy.parameter import Parameter
 from robot_double import PARAMETERS
 
-from rtc_ros.bringup import MODULES, NodeToRun, config_file, nodes_to_run
+from rtc_ros.bringup import (
+    MODULES,
+    NodeToRun,
+    config_file,
+    is_launched,
+    nodes_to_run,
+    refuse_undeclared,
+)
 from rtc_ros.parameter_catalogue import NODES, given_to_several, without_effect
 from rtc_ros.preflight.setup import read_setup
 from rtc_ros.tools import preflight
@@ -334,6 +341,57 @@ def test_use_sim_time_is_not_changed_while_the_node_runs(robot):
     names = GetParameters.Request(names=["use_sim_time"])
     (now,) = robot.ask(GetParameters, "rtc_controller/get_parameters", names).values
     assert now.bool_value is False
+
+
+# ---------------------------------------------------------------------------- launch arguments
+
+
+@pytest.mark.parametrize(
+    ("line", "launched"),
+    [
+        ("ros2 launch rtc_ros rtc.launch.py dryrun:=true", True),
+        ("ros2 launch /ws/install/rtc_ros/share/rtc_ros/launch/rtc.launch.py", True),
+        ("ros2 launch my_robot rtc.launch.py robot_ip:=10.0.0.2", False),
+        ("ros2 launch /home/me/rtc.launch.py", False),
+        ("python my_launcher.py", False),
+    ],
+)
+def test_whether_our_file_is_the_launched_one(line: str, launched: bool) -> None:
+    assert is_launched(line.split(), "rtc.launch.py") is launched
+
+
+@pytest.mark.parametrize(
+    ("line", "given", "told"),
+    [
+        ("ros2 launch rtc_ros rtc.launch.py", "dryrun", "dryrun; did you mean dry_run:=…?"),
+        ("ros2 launch rtc_ros rtc.launch.py", "robot_ip", "unknown argument robot_ip"),
+        ("ros2 launch rtc_ros rtc.launch.py", "cube_speed", "one of the simulation only"),
+        ("ros2 launch my_robot all.launch.py", "robot_ip", ""),
+        ("ros2 launch my_robot all.launch.py", "DryRun", "DryRun; did you mean dry_run:=…?"),
+    ],
+)
+def test_an_argument_that_nobody_declares_ends_the_launch(
+    line: str, given: str, told: str
+) -> None:
+    configurations = {given: "true", "dry_run": "false", "params_file": "robot.yaml"}
+    if not told:
+        refuse_undeclared(configurations, line.split(), simulated=False)
+        return
+    with pytest.raises(ValueError, match=re.escape(told)):
+        refuse_undeclared(configurations, line.split(), simulated=False)
+
+
+def test_each_launch_file_has_arguments_of_its_own() -> None:
+    for file, machine, wrong in (
+        ("robot", "robot", "policy_path; it is one of the gpu machine's"),
+        ("gpu", "gpu", "dry_run; it is one of the robot machine's"),
+    ):
+        name = wrong.partition(";")[0]
+        words = f"ros2 launch rtc_ros {file}.launch.py {name}:=x".split()
+        with pytest.raises(ValueError, match=re.escape(wrong)):
+            refuse_undeclared({name: "x"}, words, simulated=False, machine=machine)
+    words = ["ros2", "launch", "rtc_ros", "sim.launch.py", "cube_speed:=1"]
+    refuse_undeclared({"cube_speed": "1"}, words, simulated=True)
 
 
 # --------------------------------------------------------------------------------------- paths
