@@ -7,6 +7,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -194,10 +195,12 @@ def test_statistics_among_the_weights_name_the_migration(broken):
     assert f"migrate_policy_normalization --pretrained-path {broken} --output-dir" in said
 
 
-def test_a_migrated_checkpoint_is_taken(broken, tmp_path):
+def test_a_migrated_checkpoint_is_taken(broken, checkpoint, tmp_path, monkeypatch):
     """By the command that the sentence names, with LeRobot's own buffers in the weights."""
     from lerobot.processor import migrate_policy_normalization as migration
 
+    observation = observe(read_checkpoint(checkpoint).spec)
+    before = load(checkpoint).infer(observation, None, seed=7).actions
     stats = load_file(broken / NORMALIZER)
     buffers = {
         f"{place}.buffer_{feature.replace('.', '_')}.{name}": stats[f"{feature}.{name}"].clone()
@@ -211,11 +214,19 @@ def test_a_migrated_checkpoint_is_taken(broken, tmp_path):
     edit_tensors(broken / WEIGHTS, lambda t: t.update(buffers))
     for name in (PRE, POST, NORMALIZER, UNNORMALIZER):
         (broken / name).unlink()
-    assert "migrate" in refusal(broken)
-    state, config = load_file(broken / WEIGHTS), json.loads((broken / CONFIG).read_text())
-    found = migration.extract_normalization_stats(state)
-    assert set(found) == {"observation.state", "action"} and config["type"] == "smolvla"
-    assert torch.equal(torch.as_tensor(found["action"]["std"]), stats["action.std"])
+    edit(broken / CONFIG, lambda c: c.update(vlm_model_name=str(broken / "backbone")))
+    words = refusal(broken).partition("`")[2].partition("`")[0].split()
+    migrated = tmp_path / "migrated"
+    words = [str(migrated) if word == "MIGRATED" else word for word in words]
+    assert words[:3] == ["python", "-m", migration.__name__]
+    monkeypatch.setattr("sys.argv", words[2:])
+    # Of its last file, the model card, the Hub is asked whether it is well-formed.
+    monkeypatch.setattr(huggingface_hub.ModelCard, "validate", lambda *_, **__: None)
+    migration.main()
+    after = load(migrated).infer(observation, None, seed=7).actions
+    np.testing.assert_allclose(after, before, atol=1e-6)
+    other = load_file(migrated / UNNORMALIZER)
+    assert torch.equal(other["action.std"], stats["action.std"])
 
 
 @pytest.mark.parametrize("mode", ["MEAN_STD", "MIN_MAX"])
