@@ -49,7 +49,14 @@ def examine(
     measure: bool = False,
 ) -> list[Finding]:
     """Listen to the robot through ``probe`` and run every check; see the module."""
-    findings, spec, spread = checkpoint.look_at_checkpoint(setup)
+    spec, spread = None, None
+
+    def look() -> list[Finding]:
+        nonlocal spec, spread
+        findings, spec, spread = checkpoint.look_at_checkpoint(setup)
+        return findings
+
+    findings = list(_guarded("checkpoint", look))
     horizon = 50 if spec is None else spec.horizon
     probe.listen(setup)
     topics = [*setup.state_topics, *(c.topic for c in setup.cameras)]
