@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -143,6 +144,43 @@ def test_an_unknown_key_that_asks_for_something_is_named_with_its_value(broken, 
         load(broken)
     ((name, value),) = values.items()
     assert f"{name}: {json.dumps(value)}" in str(error.value)
+
+
+def test_delta_joint_actions_are_refused_as_lerobot_refuses_them(broken):
+    edit(broken / CONFIG, lambda c: c.update(use_delta_joint_actions_aloha=True))
+    said = refusal(broken)
+    assert "use_delta_joint_actions_aloha is True, it must be False" in said and "not ported" in said
+    with pytest.raises(NotImplementedError, match="use_delta_joint_actions_aloha"):
+        Reference(broken)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_was_compiled_in_training_is_run_uncompiled(broken, checkpoint, fast):
+    """torch.compile would take minutes at the first chunk, and changes no number."""
+    edit(broken / CONFIG, lambda c: c.update(compile_model=True, compile_mode="max-autotune"))
+    ours = FlowAdapter.load(broken, device="cpu", torch_threads=1, fast=fast)
+    before = FlowAdapter.load(checkpoint, device="cpu", torch_threads=1, fast=fast)
+    assert ours._policy.config.compile_model is False
+    seen = observe(ours.spec)
+    chunk = ours.infer(seen, None, seed=1).actions
+    assert np.array_equal(chunk, before.infer(seen, None, seed=1).actions)
+
+
+def test_a_state_that_the_data_set_calls_otherwise_is_renamed_as_in_training(broken, checkpoint):
+    """The robot's joints are the state, whatever the data set called it."""
+
+    def rename(pipeline):
+        (step,) = [s for s in pipeline["steps"] if "rename" in s["registry_name"]]
+        step["config"]["rename_map"] = {"observation.joint_position": "observation.state"}
+
+    edit(broken / PRE, rename)
+    assert read_checkpoint(broken).spec.state_dim == 7
+    ours, before = load(broken), load(checkpoint)
+    seen = observe(ours.spec)
+    chunk = ours.infer(seen, None, seed=1).actions
+    assert np.array_equal(chunk, before.infer(seen, None, seed=1).actions)
+    other = ours.infer(dataclasses.replace(seen, state=seen.state + 1.0), None, seed=1).actions
+    assert np.abs(other - chunk).max() > 1e-4, "it does reach the policy"
 
 
 def test_a_step_that_is_switched_off_and_not_known_can_be_deleted(broken):
