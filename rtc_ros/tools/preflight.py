@@ -109,7 +109,8 @@ def _timing(setup: Setup, spec: timing.PolicySpec, measure: bool) -> list[Findin
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what is found; 0 where nothing is ✗, 2 where something is or the file is no use."""
-    options = _parser().parse_args(argv)
+    # Intermixed: launch arguments may also stand behind an option.
+    options = _parser().parse_intermixed_args(argv)
     values = {}
     for word in options.arguments:
         name, separator, value = word.partition(":=")

@@ -231,6 +231,21 @@ def test_any_parameter_file_goes_through_all_of_preflight(tmp_path_factory, text
     assert "broke off" not in said and "Traceback" not in said, said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["{}", "--seconds", "0.1", "speed:=3"],
+        ["--measure", "{}", "--patience=0.1", "speed:=3"],
+        ["{}", "speed:=3", "--measure"],
+        ["{}", "task:=fold", "--measure", "speed:=3"],
+    ],
+)
+def test_launch_arguments_may_stand_before_and_behind_options(words, capsys):
+    """Behind one they were `unrecognized arguments`."""
+    assert preflight.main([word.format(config_file("sim.yaml")) for word in words]) == 2
+    assert capsys.readouterr().err.startswith("✗ unknown argument speed")
+
+
 def test_a_look_at_the_checkpoint_that_breaks_off_is_a_finding_and_the_others_go_on(monkeypatch):
     """Whatever stands in its files: as for each check of what the robot sends."""
 
