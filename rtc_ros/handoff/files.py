@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -11,7 +12,7 @@ import pwd
 import re
 import secrets
 import stat
-import time
+import struct
 
 from rtc_ros.handoff.errors import AbsentError, AccessError, FullError, WriterPresentError
 
@@ -19,6 +20,8 @@ DIRECTORY_VARIABLE = "RTC_ROS_SHM_DIR"
 DEFAULT_DIRECTORY = "/dev/shm"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FLOCK = struct.Struct("hhqqi4x")
+"""Linux's struct flock: type, whence, start, length (0: to the end), pid."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,17 +46,24 @@ class WriterLock:
         self.path = f"{path}.lock"
         while True:
             self._fd = open_ours(self.path, os.O_RDWR, "take the writer's lock", create=True)
-            if not _locked(self._fd):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 holder = os.pread(self._fd, 20, 0).strip().decode("ascii", "replace")
                 os.close(self._fd)
                 raise WriterPresentError(
                     f"{path} has a writer already, process {holder or 'unknown'}, and this is "
                     f"process {os.getpid()}: stop the other one, or give this node another "
                     "namespace"
-                )
+                ) from None
             if self._still_linked():
                 break
             os.close(self._fd)
+        # Whether this one is held can be asked without taking it, which of a flock it can't. Where
+        # there is none of its kind, ``is_unlocked`` doesn't know either.
+        with contextlib.suppress(OSError):
+            alive = _FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0)
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, alive)
         try:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
@@ -75,31 +85,19 @@ class WriterLock:
         os.close(self._fd)
 
 
-def _locked(fd: int) -> bool:
-    """Take an opened lock; whoever only asks for its writer (``is_unlocked``) has it for µs."""
-    for wait_s in (0.001, 0.004, 0.016, 0.0):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(wait_s)
-        else:
-            return True
-    return False
-
-
 def is_unlocked(path: str) -> bool:
-    """Tell whether nobody holds the writer's lock of a segment; False where that isn't known."""
+    """Tell whether no writer of a segment lives; False where that isn't known. Locks nothing."""
     try:
         fd = open_ours(f"{path}.lock", os.O_RDONLY, "look at the writer's lock")
     except (FileNotFoundError, AccessError):
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_RDLCK, 0, 0, 0, 0))
     except OSError:
         return False
     finally:
         os.close(fd)
-    return True
+    return bool(_FLOCK.unpack(found)[0] == fcntl.F_UNLCK)
 
 
 def open_ours(path: str, flags: int, what: str, *, create: bool = False) -> int:

@@ -245,7 +245,7 @@ def test_second_writer_is_refused_until_the_first_is_gone(shm: Path, workers) ->
 
 
 def test_asking_for_the_writer_keeps_none_from_starting(shm: Path) -> None:
-    """The lock is looked at by taking it for a moment."""
+    """Were the lock looked at by taking it for a moment, one would."""
     ChunkRing.create("ring", samples.SPEC).close()
     stop = threading.Event()
 
