@@ -407,7 +407,7 @@ def test_a_camera_with_gaps_and_few_pixels(robot):
     robot.up()
     findings = robot.findings(1.5)
     bad(findings, "camera top", "and camera_timeout is 0.5 s")
-    doubt(findings, "images of camera top", "32 × 32, and the policy was trained on 96 × 96")
+    doubt(findings, "images of camera top", "32 × 32, and the policy.s configuration says 96 × 96")
 
 
 def test_a_camera_of_depth_images(robot):
