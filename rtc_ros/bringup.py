@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ import yaml
 
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.overrides import override_file
-from rtc_ros.parameter_files import given_to, read_sections
+from rtc_ros.parameter_files import given_to, is_for, read_sections, sections
 from rtc_ros.paths import expanded
-from rtc_ros.spelling import nearest_name
+from rtc_ros.spelling import letters, nearest_name
 
 PACKAGE = "rtc_ros"
 
@@ -267,6 +267,40 @@ def unknown_arguments(names: Iterable[str], *, simulated: bool, machine: str = "
     return " ".join(told)
 
 
+def refuse_undeclared(
+    given: Iterable[str], words: Sequence[str], *, simulated: bool, machine: str = ""
+) -> None:
+    """End the launch by a misspelt argument, which launch itself drops without a word.
+
+    Every argument is in a launch's configurations, ``given``, but so are those of a launch file
+    that includes ours. What isn't declared here is refused where ours is the file that the
+    command line ``words`` launches, and elsewhere only where it differs from one of ours by case,
+    ``_`` or ``-`` alone.
+
+    Raises:
+        ValueError: names the argument, and the one that may have been meant.
+    """
+    names = [a.name for a in launch_arguments(simulated=simulated, machine=machine)]
+    others = set(given) - set(names)
+    file = "sim" if simulated else machine or "rtc"
+    if not is_launched(words, f"{file}.launch.py"):
+        ours = {letters(name) for name in names}
+        others = {name for name in others if letters(name) in ours}
+    if told := unknown_arguments(others, simulated=simulated, machine=machine):
+        raise ValueError(told)
+
+
+def is_launched(words: Sequence[str], file: str) -> bool:
+    """Tell whether a command line is ``ros2 launch rtc_ros FILE …``, or has FILE's whole path."""
+    pairs = zip(words, words[1:], strict=False)
+    here = Path(__file__).resolve().parent.parent / "launch" / file
+    paths = [Path(word) for word in words if word.endswith(file)]
+    return (PACKAGE, file) in pairs or any(
+        path.resolve() == here or path.parts[-4:-1] == ("share", PACKAGE, "launch")
+        for path in paths
+    )
+
+
 def _check_words(namespace: str, log_level: str) -> None:
     """Refuse what the nodes would only answer with a traceback."""
     if not re.fullmatch(r"/?|/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", namespace, re.ASCII):
@@ -275,6 +309,43 @@ def _check_words(namespace: str, log_level: str) -> None:
         )
     if log_level not in LOG_LEVELS:
         raise ValueError(f"log_level:={log_level} is not one of {', '.join(LOG_LEVELS)}")
+
+
+_LIKE_OURS = 0.88
+"""How like a node's name (difflib's ratio) a section's is that is meant for it; 0.6 where it
+begins with rtc. Others' nodes, a forward_controller say, may have parameters in the file, too."""
+
+
+def sections_without_effect(file: Mapping[str, Any], namespace: str) -> str:
+    """Say which sections of a file are for our nodes and reach none of them there; "" for none.
+
+    A misspelt name, or another namespace. Where the file has a section for this very node, those
+    for nodes of that name elsewhere are other robots'.
+    """
+    below = f"/{namespace.strip('/')}".rstrip("/")
+    found = [f"/{name.strip('/')}" for name, _ in sections(file)]
+    told = []
+    for section in found:
+        last = section.rpartition("/")[2]
+        if "*" in last:
+            continue
+        node = f"{below}/{last}"
+        if last in MODULES:
+            if is_for(section, node) or (node in found and section != f"/{last}"):
+                continue
+            told.append(
+                f"its section {section} is for no node that is started, that one is {node}: "
+                f"name it /**/{last}"
+            )
+        else:
+            least = 0.6 if letters(last).startswith("rtc") else _LIKE_OURS
+            nearest = nearest_name(last, MODULES, least)
+            if nearest:
+                told.append(
+                    f"its section {section} is for no node of {PACKAGE}; did you mean "
+                    f"{section.removesuffix(last)}{nearest}?"
+                )
+    return "; ".join(told)
 
 
 def _linked(executable: str, file: Mapping[str, Any], namespace: str) -> dict[str, Any]:
@@ -317,8 +388,8 @@ def nodes_to_run(
     ``machine`` is ``robot`` or ``gpu`` where there are two, else empty; see ``MACHINES``.
 
     Raises:
-        ValueError: an argument isn't of its type, there is no such parameter file, or a
-            recording is there already.
+        ValueError: an argument isn't of its type, there is no such parameter file or a section
+            of it reaches no node, or a recording is there already.
     """
     arguments = launch_arguments(simulated=simulated, machine=machine)
     if told := unknown_arguments(values, simulated=simulated, machine=machine):
@@ -337,6 +408,8 @@ def nodes_to_run(
     if not Path(params_file).is_file():
         raise ValueError(f"params_file:={params_file} is not a file")
     file = read_sections(params_file)
+    if told := sections_without_effect(file, given["namespace"]):
+        raise ValueError(f"params_file:={params_file}: {told}")
     record = given.get("record", "")
     if record and Path(record).exists():
         # Said by the recorder alone, the robot would run on and nothing be recorded.

@@ -74,6 +74,14 @@ NODES = {
     "rtc_sim": NodeParameters(DRIVER, Members("camera", "cameras", camera_parameters("NAME"))),
 }
 
+QOS = "qos_overrides."
+QOS_POLICIES: dict[str, tuple[str, ...]] = {
+    "history": ("keep_last", "keep_all", "system_default"),
+    "depth": (),
+    "reliability": ("reliable", "best_effort", "best_available", "system_default"),
+}
+"""What a topic's QoS can be overridden in, and by which words; a depth is a number."""
+
 _RCLPY_S_OWN = ("use_sim_time", "start_type_description_service")
 
 
@@ -92,13 +100,40 @@ def without_effect(
     declared = set(own.names(given))
     told = []
     for name in sorted(given):
-        if name in declared or name in _RCLPY_S_OWN or name.startswith("qos_overrides."):
+        if name.startswith(QOS):
+            told += [f"{executable}: {wrong}"] if (wrong := _qos_fault(name, given[name])) else []
+            continue
+        if name in declared or name in _RCLPY_S_OWN:
             continue
         owners = [node for node, other in NODES.items() if other.may_have(name)]
         if shared(name) and owners:
             continue
         told.append(_sentence(executable, name, given, owners))
     return told
+
+
+def _qos_fault(name: str, value: object) -> str:
+    """Say what is wrong with an override ``qos_overrides./TOPIC.SIDE.POLICY``; "" for nothing.
+
+    Whether there is such a topic only the node knows.
+    """
+    topic, _, rest = name.removeprefix(QOS).partition(".")
+    side, _, policy = rest.partition(".")
+    sides = ("publisher", "subscription")
+    if side not in sides or policy not in QOS_POLICIES:
+        side = side if side in sides else nearest_name(side, sides) or "subscription"
+        near = nearest_name(policy, QOS_POLICIES, 0.8)
+        meant = f"did you mean {QOS}{topic}.{side}.{near}?" if near else (
+            f"a topic's {', '.join(QOS_POLICIES)} can be overridden"
+        )  # fmt: skip
+        return f"{name} has no effect; {meant}"
+    words = QOS_POLICIES[policy]
+    if words and value not in words:
+        return f"{name} is {value!r}; it must be one of {', '.join(words)}"
+    whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if not words and not whole:
+        return f"{name} is {value!r}; it must be a whole number above 0"
+    return ""
 
 
 def _sentence(

@@ -90,11 +90,16 @@ def given_to(tree: Mapping[str, Any], node: str) -> dict[str, Any]:
     """Return what a file's tree gives to the node of that full name, as rcl would."""
     values: dict[str, Any] = {}
     for name, parameters in sections(tree):
-        pattern = re.escape(name if name.startswith("/") else f"/{name}")
-        pattern = pattern.replace(r"/\*\*", "(/.*)?").replace(r"\*", "[^/]+")
-        if re.fullmatch(pattern, node):
+        if is_for(name, node):
             values.update(parameters)
     return values
+
+
+def is_for(section: str, node: str) -> bool:
+    """Tell whether a section of that name is for the node of that full name, as rcl would."""
+    pattern = re.escape(section if section.startswith("/") else f"/{section}")
+    pattern = pattern.replace(r"/\*\*", "(/.*)?").replace(r"\*", "[^/]+")
+    return re.fullmatch(pattern, node) is not None
 
 
 def _leaves(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:

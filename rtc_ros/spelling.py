@@ -6,10 +6,13 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest_name(name: str, known: Iterable[str]) -> str:
-    """Return the known name that is most like ``name``, "" where none is."""
+def nearest_name(name: str, known: Iterable[str], least: float = 0.6) -> str:
+    """Return the known name that is most like ``name``, "" where none is.
+
+    ``least`` is how much it must be, 0 to 1 (difflib's ratio).
+    """
     plain = {letters(k): k for k in reversed(list(known))}
-    found = difflib.get_close_matches(letters(name), plain, 1, 0.6)
+    found = difflib.get_close_matches(letters(name), plain, 1, least)
     return plain[found[0]] if found else ""
 
 

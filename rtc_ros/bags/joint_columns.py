@@ -7,30 +7,37 @@ from collections.abc import Sequence
 import numpy as np
 
 from rtc_ros.bags.cdr import joint_states
+from rtc_ros.bags.joint_positions import read_positions
 from rtc_ros.core.continuity.run_log import JointLog
 
 
 class JointColumns:
-    """The poses of all joints that were ever measured, message by message."""
+    """The poses of all joints that were ever measured, message by message.
+
+    ``faults`` are the sentences about positions that could not be used (``read_positions``).
+    """
 
     def __init__(self) -> None:
+        self.faults: dict[str, str] = {}
         self._columns: dict[str, int] = {}
         self._stamps: list[np.ndarray] = []
         self._rows: list[np.ndarray] = []
         self._last: np.ndarray = np.zeros(0)
 
     def add(self, data: Sequence[bytes], times_ns: Sequence[int], prefix: str = "") -> None:
-        """Take serialized JointStates; those with lists of unequal length are passed over.
+        """Take serialized JointStates; what of them can't be used is in ``faults``.
 
         ``prefix`` is put before their names.
 
         Raises:
             CdrError: one is damaged.
         """
-        parts = [p for p in joint_states(data) if p.position.shape[1] == len(p.names)]
-        for name in (prefix + n for p in parts for n in p.names):
-            if name not in self._columns:
-                self._columns[name] = len(self._columns)
+        parts = list(joint_states(data))
+        read = [read_positions([prefix + n for n in p.names], p.position) for p in parts]
+        for found in read:
+            self.faults = {**found.faults, **self.faults}
+            for name in found.joints:
+                self._columns.setdefault(name, len(self._columns))
         width = len(self._columns)
         self._last = np.append(self._last, np.full(width - len(self._last), np.nan))
         times = np.asarray(times_ns, dtype=np.int64)
@@ -39,16 +46,16 @@ class JointColumns:
         # Where a joint's value comes from: its own message or the last one that had the joint.
         source = np.zeros((len(data) + 1, width), dtype=np.int64)
         rows[0] = self._last
-        for part in parts:
-            columns = np.array([self._columns[prefix + n] for n in part.names], dtype=np.int64)
+        for part, found in zip(parts, read, strict=True):
+            columns = np.array([self._columns[n] for n in found.joints], dtype=np.int64)
             place = part.index[:, None] + 1
-            rows[place, columns] = part.position
-            source[place, columns] = place
+            rows[place, columns] = found.positions
+            source[place, columns] = np.where(np.isnan(found.positions), 0, place)
             stamps[part.index] = part.times_ns(times)
+        kept = np.flatnonzero(source[1:].any(axis=1))
         filled = np.take_along_axis(rows, np.maximum.accumulate(source, axis=0), axis=0)
         self._last = filled[-1]
-        if parts:
-            kept = np.sort(np.concatenate([p.index for p in parts]))
+        if len(kept):
             self._rows.append(filled[1:][kept])
             self._stamps.append(stamps[kept])
 

@@ -142,6 +142,9 @@ class RunColumns:
                 f"{self._refused} chunks are for other joints than {self._topics.executed}, "
                 "left out"
             )
+        if self._measured.faults:
+            told = "; ".join(list(self._measured.faults.values())[:3])
+            said.append(f"joint states that can't be used, the last that could holds: {told}")
         unmeasured = self._other_clock()
         return RunLog(
             log,

@@ -41,6 +41,7 @@ from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.paths import a_path
 from rtc_ros.running import child
 
 RATIO_GOAL, POLL_GOAL_US = 20.0, 5.0
@@ -58,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--calls", type=int, default=20000, help="calls for each cost")
     parser.add_argument("--rounds", type=int, default=6, help="turns of every way of handing over")
     parser.add_argument("--samples", type=int, default=100, help="chunks per way and turn")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--markdown", type=Path, help="write the tables here")
+    parser.add_argument("--json", type=a_path, help="write the figures here")
+    parser.add_argument("--markdown", type=a_path, help="write the tables here")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a goal is missed")
     parser.add_argument("--priority", type=int, default=10, help="SCHED_FIFO priority of both "
                         "processes where allowed, so that other\nprocesses of the machine aren't "

@@ -27,6 +27,7 @@ import torch
 from rtc_ros.bench.inference_contenders import FAST, GUIDED, PLAIN, VJP, Contest
 from rtc_ros.bench.inference_models import MODELS, parts_of
 from rtc_ros.bench.inference_phases import measure, operations_per_step
+from rtc_ros.paths import a_path
 from rtc_ros.policy.lerobot_compat import lerobot_version
 
 PHASES = ("vision", "prefix", "denoising", "guidance", "pre and post", "chunk")
@@ -48,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stride", type=int, default=25, help="s [steps]; H is 50")
     parser.add_argument("--rounds", type=int, default=0, help="turns of each; 0: 5, or 30 (small)")
     parser.add_argument("--quick", action="store_true", help="the shipped model, 3 rounds")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--markdown", type=Path, help="write the tables here")
+    parser.add_argument("--json", type=a_path, help="write the figures here")
+    parser.add_argument("--markdown", type=a_path, help="write the tables here")
     options = parser.parse_args(argv)
     if options.quick:
         options.models, options.rounds = [MODELS[0]], options.rounds or 3

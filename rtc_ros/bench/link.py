@@ -34,6 +34,7 @@ from rtc_ros.core.settings import RtcSettings
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.paths import a_path
 from rtc_ros.running import child
 from rtc_ros.running.network import MachinesNetwork, obstacle
 from rtc_ros.running.processes import Processes, own_handoff
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--priority", type=int, default=10, help="SCHED_FIFO priority of all "
                         "that takes part, where allowed, so that other\nprocesses of the machine "
                         "aren't what is measured; 0: none")  # fmt: skip
-    parser.add_argument("--markdown", type=Path, help="write the table here")
+    parser.add_argument("--markdown", type=a_path, help="write the table here")
     parser.add_argument("--infer", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.infer:

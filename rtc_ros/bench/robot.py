@@ -37,6 +37,7 @@ from rtc_ros.bench.robot_figures import Measured, Point
 from rtc_ros.bench.robot_run import measure
 from rtc_ros.bench.tasks.results import Results
 from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.paths import a_path, path_text
 from rtc_ros.running.processes import RobotError
 
 LATENCIES_MS = (0.0, 100.0, 200.0)
@@ -152,13 +153,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--out", type=Path, default=Path("bench_robot"), help="folder (%(default)s)")
+    add("--out", type=a_path, default=Path("bench_robot"), help="folder (%(default)s)")
     add("--strategies", nargs="+", choices=STRATEGIES, metavar="NAME", help="all unless given")
     add("--latency-ms", nargs="+", type=_latency, metavar="MS", help="injected (0 100 200)")
     add("--episodes", type=int, help="of each point (20)")
     add("--seconds", type=float, default=7.0, help="an episode's, simulated (%(default)g)")
     add("--seed", type=int, default=9000, help="of the cubes and the noise (%(default)d)")
-    add("--checkpoint", default="package:aloha_cube", help="of the policy (%(default)s)")
+    add("--checkpoint", type=path_text, default="package:aloha_cube",
+        help="of the policy (%(default)s)")  # fmt: skip
     add("--realtime-factor", type=_factor, default=1.0, help="simulated seconds per second where "
         "a latency is injected (%(default)g)")  # fmt: skip
     add("--quick", action="store_true", help="one episode of rtc at +100 ms")

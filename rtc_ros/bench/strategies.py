@@ -34,6 +34,7 @@ from rtc_ros.bench.tasks.points import (
     points,
 )
 from rtc_ros.bench.tasks.results import Measured, Results, measured
+from rtc_ros.paths import a_path
 
 SWEEPS = ("delay", "stride", "settings", "chosen")
 _CHOOSING, _COMPARING = 1000, 2000
@@ -162,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--out", type=Path, default=Path("bench_strategies"), help="folder (%(default)s)")
+    add("--out", type=a_path, default=Path("bench_strategies"), help="folder (%(default)s)")
     add("--tasks", nargs="+", choices=TASKS, help="all unless given")
     add("--methods", nargs="+", choices=METHODS, help="all unless given")
     add("--sweeps", nargs="+", choices=SWEEPS, help="all unless given")

@@ -28,6 +28,7 @@ from typing import Any
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.controller.ticker import DeadlineTicker
+from rtc_ros.paths import a_path
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
 
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=4, help="turns of each variant")
     parser.add_argument("--busy", type=int, default=os.cpu_count() or 1, help="processes that "
                         "only compute (default: one for each core)")  # fmt: skip
-    parser.add_argument("--json", type=Path, help="write the figures of every turn here")
+    parser.add_argument("--json", type=a_path, help="write the figures of every turn here")
     parser.add_argument("--check", action="store_true", help="exit with 1 if the deadline loop's "
                         f"p99 is above {GOAL_MS} ms\nunder SCHED_FIFO")  # fmt: skip
     options = parser.parse_args(argv)

@@ -95,11 +95,17 @@ def _hindrance(ring: ChunkRing) -> str:
     process, said_ns = f"rtc_inference (process {ring.writer_pid})", ring.ready_ns
     if ring.writer_left:
         return f"{process} has ended or was deactivated"
+    if ring.writer_gone:
+        return (
+            f"process {ring.writer_pid}, which wrote {ring.path} (rtc_inference, or rtc_link in "
+            "its place), is gone: it was killed or crashed; start it again"
+        )
     age_s = (time.monotonic_ns() - said_ns) * 1e-9
     if not said_ns or age_s <= _READY_S:
         return ""
     since = "yet" if said_ns == _NEVER_NS else f"for {age_s:.1f} s"
+    why = ring.hindrance or "it has ended, or an inference takes longer than the last one"
     return (
-        f"{process} couldn't make a chunk {since}: it has ended, or a camera or a "
-        "joint state is missing (see rtc_inference: inference in /diagnostics)"
+        f"{process} couldn't make a chunk {since}: {why} (see rtc_inference: inference in "
+        "/diagnostics)"
     )

@@ -35,7 +35,14 @@ from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.ros.diagnostics import Diagnostics, Report, logged
 from rtc_ros.ros.joint_input import JointInput
 from rtc_ros.ros.parameter_record import announce_parameters
-from rtc_ros.ros.parameters import declare_all, handoff_base, named_once, per_joint, require
+from rtc_ros.ros.parameters import (
+    declare_all,
+    declare_qos,
+    handoff_base,
+    named_once,
+    per_joint,
+    require,
+)
 from rtc_ros.ros.runner import run_node
 from rtc_ros.running.entry import leave_after
 
@@ -65,6 +72,9 @@ class ControllerNode(Node):
             CommandGroup(self, group, self._joints, self._period_s, limits, self._dry_run)
             for group in groups
         ]
+        if self._dry_run:  # what is for publishers that there are otherwise has its place
+            for group in groups:
+                declare_qos(self, self.resolve_topic_name(group.topic), "publisher", "reliable")
         self._executed = ExecutedReports(self, self._joints, self._period_s)
         announce_parameters(self)
 

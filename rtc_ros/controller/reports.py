@@ -49,7 +49,7 @@ class MotionReports:
     def __call__(self) -> Report:
         """Return the present report."""
         settings, state = self._controller.settings, self._controller.state
-        report = motion_report(settings, state, self._joints.not_finite, self._dry_run)
+        report = motion_report(settings, state, self._joints.refused, self._dry_run)
         held = bool(state.problem) or state.mode in (Mode.STARVED, Mode.FAULT)
         # A number that grows is no news.
         told = re.sub(r"\b\d+\.\d+\b", "", report.message) if held else ""
@@ -88,7 +88,7 @@ def motion_report(
         "chunk": "none" if player.current is None else player.current.seq,
         "swaps": player.swaps,
         "last observed delay [steps]": "none" if swap is None else swap.delay,
-        "joint states refused (not finite)": refused_states,
+        "joint states refused": refused_states,
     }
     if settings.window > 1:
         values["rows in each command (jerk limit)"] = settings.window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -11,6 +12,7 @@ import pwd
 import re
 import secrets
 import stat
+import struct
 
 from rtc_ros.handoff.errors import AbsentError, AccessError, FullError, WriterPresentError
 
@@ -18,6 +20,8 @@ DIRECTORY_VARIABLE = "RTC_ROS_SHM_DIR"
 DEFAULT_DIRECTORY = "/dev/shm"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FLOCK = struct.Struct("hhqqi4x")
+"""Linux's struct flock: type, whence, start, length (0: to the end), pid."""
 _log = logging.getLogger(__name__)
 
 
@@ -55,6 +59,11 @@ class WriterLock:
             if self._still_linked():
                 break
             os.close(self._fd)
+        # Whether this one is held can be asked without taking it, which of a flock it can't. Where
+        # there is none of its kind, ``is_unlocked`` doesn't know either.
+        with contextlib.suppress(OSError):
+            alive = _FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0)
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, alive)
         try:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
@@ -74,6 +83,21 @@ class WriterLock:
         if remove and self._still_linked():
             os.unlink(self.path)
         os.close(self._fd)
+
+
+def is_unlocked(path: str) -> bool:
+    """Tell whether no writer of a segment lives; False where that isn't known. Locks nothing."""
+    try:
+        fd = open_ours(f"{path}.lock", os.O_RDONLY, "look at the writer's lock")
+    except (FileNotFoundError, AccessError):
+        return False
+    try:
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_RDLCK, 0, 0, 0, 0))
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return bool(_FLOCK.unpack(found)[0] == fcntl.F_UNLCK)
 
 
 def open_ours(path: str, flags: int, what: str, *, create: bool = False) -> int:

@@ -22,9 +22,11 @@ import xxhash
 from rtc_ros.core.cursor import HISTORY_ROWS
 from rtc_ros.handoff.spec import NAMES_BYTES, HandoffSpec
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 MAGIC = b"rtc_ros\n"
 CACHE_LINE = 64
+HINDRANCE_BYTES = 352
+"""Room for what a writer says that it lacks, UTF-8."""
 
 _INT, _WORD, _BOOL, _FLOAT = "<i8", "<u8", "?", "<f8"
 _H, _A = "H", "A"
@@ -49,7 +51,9 @@ _PAGE: list[tuple[int, str, str]] = [
     (128, "published", _WORD),  # seq of the newest slot
     (136, "retired", _WORD),  # the writer closed, or a successor is about to take the name
     (144, "ready_ns", _WORD),  # when the writer could last have made something, 0: it never says
-    (256, "joint_names", f"S{NAMES_BYTES}"),
+    (152, "hindrance_digest", _WORD),  # of the next field, whole: a torn one is none
+    (160, "hindrance", f"S{HINDRANCE_BYTES}"),  # what the writer lacks; empty: nothing
+    (512, "joint_names", f"S{NAMES_BYTES}"),
 ]
 HEADER: np.dtype[np.void] = np.dtype(
     {

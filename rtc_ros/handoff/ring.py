@@ -9,6 +9,7 @@ import numpy as np
 from rtc_ros.core.chunk import ActionChunk, check_counts
 from rtc_ros.handoff.endpoint import Endpoint
 from rtc_ros.handoff.errors import HandoffError
+from rtc_ros.handoff.files import is_unlocked
 from rtc_ros.handoff.records import RING, named
 from rtc_ros.handoff.segment import SegmentWriter
 from rtc_ros.handoff.segment_reader import Slot
@@ -66,6 +67,24 @@ class ChunkRing(Endpoint[ActionChunk]):
         is believed.
         """
         self._writer().say_ready(at_ns)
+
+    def say_hindrance(self, text: str) -> None:
+        """Say what a chunk can't be made without, "" for nothing; the writer's side."""
+        self._writer().say_hindrance(text)
+
+    @property
+    def hindrance(self) -> str:
+        """What the writer last said that it lacks; "" for nothing."""
+        return self._reader().hindrance
+
+    @property
+    def writer_gone(self) -> bool:
+        """Whether the writer's process ended without closing the ring, as one that is killed.
+
+        Known by its lock, so in every PID namespace; of a copy that ``rtc_link`` writes the writer
+        is ``rtc_link``.
+        """
+        return not self._reader().retired and is_unlocked(self.path)
 
     @property
     def writer_left(self) -> bool:

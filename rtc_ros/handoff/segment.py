@@ -27,7 +27,7 @@ from rtc_ros.handoff.files import (
     segment_path,
 )
 from rtc_ros.handoff.layout import Header
-from rtc_ros.handoff.records import MAGIC, Record
+from rtc_ros.handoff.records import HINDRANCE_BYTES, MAGIC, Record
 from rtc_ros.handoff.segment_reader import SegmentMemory, SegmentReader, Slot, word
 from rtc_ros.handoff.spec import HandoffSpec
 
@@ -87,6 +87,7 @@ class SegmentWriter:
             self._lock.release()
             raise
         self.seq = 0
+        self._hindrance = ""
         self._open = True
 
     def _place(self) -> None:
@@ -148,6 +149,19 @@ class SegmentWriter:
         """Say when something could last have been made (CLOCK_MONOTONIC): a hint for readers."""
         if self._open:
             self._memory.ready_ns[0] = at_ns
+
+    def say_hindrance(self, text: str) -> None:
+        """Say what keeps the writer from its work, "" for nothing: a hint for readers, cut short.
+
+        A reader that comes between gets nothing: the text has a digest of its own.
+        """
+        if not self._open or text == self._hindrance:
+            return
+        self._hindrance = text
+        # No half of a letter.
+        whole = text.encode()[:HINDRANCE_BYTES].decode("utf-8", "ignore").encode()
+        self._memory.hindrance[:] = padded = whole.ljust(HINDRANCE_BYTES, b"\0")
+        self._memory.hindrance_digest[0] = _digest(padded)
 
     def close(self, *, unlink: bool = False) -> None:
         """Mark the segment retired and release the lock; ``unlink`` removes the file too.

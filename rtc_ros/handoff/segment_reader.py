@@ -17,7 +17,7 @@ from rtc_ros.handoff import layout
 from rtc_ros.handoff.errors import AbsentError, MismatchError
 from rtc_ros.handoff.files import inode, open_segment
 from rtc_ros.handoff.layout import Header
-from rtc_ros.handoff.records import Record
+from rtc_ros.handoff.records import HINDRANCE_BYTES, Record
 from rtc_ros.handoff.spec import HandoffSpec
 
 _digest = xxhash.xxh3_64_intdigest
@@ -142,18 +142,29 @@ class SegmentReader:
         """When the writer last said that it could make something (CLOCK_MONOTONIC); 0: never."""
         return int(self._memory.ready_ns[0])
 
+    @property
+    def hindrance(self) -> str:
+        """What the writer last said that it lacks; "" for nothing, or one that isn't whole."""
+        text = bytes(self._memory.hindrance)
+        if _digest(text) != self._memory.hindrance_digest[0]:
+            return ""
+        return text.rstrip(b"\0").decode("utf-8", "replace")
+
 
 class SegmentMemory:
     """The places of a mapped segment that are read and written, each a view that costs no call.
 
-    ``published``, ``retired`` and ``ready_ns`` are the header's hints, ``slots`` each slot's body
-    and digest.
+    ``published`` to ``hindrance_digest`` are the header's hints, ``slots`` each slot's body and
+    digest.
     """
 
     def __init__(self, view: memoryview, header: Header) -> None:
         self.published = word(view, layout.place("published"))
         self.retired = word(view, layout.place("retired"))
         self.ready_ns = word(view, layout.place("ready_ns"))
+        at = layout.place("hindrance")
+        self.hindrance = view[at : at + HINDRANCE_BYTES]
+        self.hindrance_digest = word(view, layout.place("hindrance_digest"))
         slot = header.slot
         size, seal = slot.itemsize, slot.fields["digest"][1]  # type: ignore[index]
         starts = range(layout.HEADER_BYTES, header.file_bytes, size)

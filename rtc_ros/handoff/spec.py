@@ -9,7 +9,7 @@ import xxhash
 ANY_HORIZON = 0
 """In a reader's spec: take the horizon that the writer has."""
 
-NAMES_BYTES = 3840
+NAMES_BYTES = 3584
 """Room for the joint names in a segment, separated by line feeds, UTF-8."""
 
 

@@ -156,9 +156,10 @@ class InferenceWorker:
         self._wait_for(f"{problem}, and for {turn}" if problem else turn, hindered=bool(problem))
 
     def _look(self) -> tuple[Gathered | None, str]:
-        """Gather an observation; tell the controller that a chunk could be made of it."""
+        """Gather an observation; tell the controller that it could be one, or what is missing."""
         gathered, problem = self._source.gather(self._task())
         self._looked_at_s = time.monotonic()
+        self._ring.say_hindrance(problem)
         if gathered is not None:
             # Nobody looks while the policy runs: it is believed for as long as it ran last.
             runs_ns = round(self.last_duration_s * 1e9)

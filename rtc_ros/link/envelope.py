@@ -42,7 +42,7 @@ _FIELDS: list[tuple[str, str]] = [
     ("retired", "<u4"),
     ("names_bytes", "<u4"),
     ("body_bytes", "<u4"),
-    ("spare", "<u4"),
+    ("hindrance_bytes", "<u4"),
     ("ready_ns", "<i8"),
 ]
 ENVELOPE: np.dtype[np.void] = np.dtype(_FIELDS)
@@ -61,8 +61,8 @@ class Envelope:
     there); ``boot`` the sender's boot. ``number`` counts its messages. ``echo_*`` tell of the
     newest message that it had from there: when that was sent, by the receiver's clock, and when
     it came, by the sender's. ``ack_*`` name the newest slot that it has mirrored.
-    ``image_request`` counts the images asked for. ``kind`` to ``ready_ns`` are of the segment
-    that the sender mirrors (run 0: there is none yet), ``body`` one of its slots, or empty.
+    ``image_request`` counts the images asked for. ``kind`` to ``names`` are of the segment that
+    the sender mirrors (run 0: there is none yet), ``body`` one of its slots, or empty.
     """
 
     robot: str
@@ -84,6 +84,7 @@ class Envelope:
     run: int = 0
     retired: bool = False
     ready_ns: int = 0
+    hindrance: str = ""
     names: bytes = b""
     body: bytes = b""
 
@@ -107,13 +108,17 @@ class Envelope:
             head[name] = getattr(self, name)
         head["magic"], head["layout"] = MAGIC, _LAYOUT
         head["robot"], head["sender"] = self.robot.encode(), self.sender.encode()
+        hindrance = self.hindrance.encode()
         head["names_bytes"], head["body_bytes"] = len(self.names), len(self.body)
-        whole = head.tobytes() + self.names + self.body
+        head["hindrance_bytes"] = len(hindrance)
+        whole = head.tobytes() + self.names + hindrance + self.body
         return whole + _digest(whole).to_bytes(8, "little")
 
 
 _PLAIN = tuple(
-    f.name for f in fields(Envelope) if f.name not in ("robot", "sender", "names", "body")
+    f.name
+    for f in fields(Envelope)
+    if f.name not in ("robot", "sender", "hindrance", "names", "body")
 )
 
 
@@ -131,7 +136,8 @@ def unpack(data: bytes) -> Envelope:
             f"{_LAYOUT:016x}): run the same version of rtc_ros on both machines"
         )
     names, body = int(head["names_bytes"]), int(head["body_bytes"])
-    if size + names + body + 8 != len(data) or int(head["kind"]) not in KINDS:
+    size_of_all = size + names + int(head["hindrance_bytes"]) + body + 8
+    if size_of_all != len(data) or int(head["kind"]) not in KINDS:
         raise EnvelopeError(f"a message of {len(data)} bytes that contradicts itself")
     try:
         robot, sender = head["robot"].decode(), head["sender"].decode()
@@ -139,7 +145,12 @@ def unpack(data: bytes) -> Envelope:
         raise EnvelopeError("a message whose sender's name isn't text") from None
     values = {name: head[name].item() for name in _PLAIN}
     values["retired"] = bool(values["retired"])
-    text = data[size : size + names]
+    begin, end = size + names, len(data) - 8 - body
     return Envelope(
-        robot=robot, sender=sender, names=text, body=data[size + names : -8], **values
+        robot=robot,
+        sender=sender,
+        hindrance=data[begin:end].decode("utf-8", "replace"),
+        names=data[size:begin],
+        body=data[end:-8],
+        **values,
     )

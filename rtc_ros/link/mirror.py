@@ -108,6 +108,11 @@ class Source:
         """See ``SegmentReader.ready_ns``."""
         return 0 if self._reader is None else self._reader.ready_ns
 
+    @property
+    def hindrance(self) -> str:
+        """See ``SegmentReader.hindrance``."""
+        return "" if self._reader is None else self._reader.hindrance
+
     def close(self) -> None:
         """Let go of it; the mapping goes with the last reference."""
         self._reader = None
@@ -183,11 +188,12 @@ class Mirror:
         self.seq = seq
         return ""
 
-    def tell(self, ready_ns: int, *, retired: bool) -> None:
+    def tell(self, ready_ns: int, hindrance: str, *, retired: bool) -> None:
         """Pass on what the writer says of itself; ``ready_ns`` by this machine's clock."""
         writer = self._writer
         if writer is None or self._retired:
             return
+        writer.say_hindrance(hindrance)
         writer.say_ready(ready_ns)
         if retired:
             self._retired = True

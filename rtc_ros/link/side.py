@@ -135,7 +135,8 @@ class Side:
                 # A chunk's acknowledgement; cursors come at each tick.
                 self.urgent |= self.role is ROBOT
                 self._note_age(message.body, spec, now_ns)
-        mirror.tell(ready_here(message.ready_ns, ours, now_ns), retired=message.retired)
+        ready_ns = ready_here(message.ready_ns, ours, now_ns)
+        mirror.tell(ready_ns, message.hindrance, retired=message.retired)
 
     def _note_age(self, body: bytes, spec: HandoffSpec, now_ns: int) -> None:
         stamp = _TICK_NS if self.mirror.record is CURSOR else "end_ns"
@@ -192,6 +193,7 @@ class Side:
             run=source.run if source.there else 0,
             retired=source.retired,
             ready_ns=source.ready_ns,
+            hindrance=source.hindrance,
             names=spec.names_text(),
             body=body,
         )

@@ -110,7 +110,9 @@ def _image(camera: Camera, heard: list[Heard], spec: PolicySpec | None) -> Itera
     if height < trained[0] / 2:
         yield doubt(
             subject,
-            f"{size}, and the policy was trained on {wanted}",
+            f"{size}, and the policy's configuration says {wanted}"
+            if spec.pads_images
+            else f"{size}, and the policy was trained on {wanted}",
             "raise the camera's resolution",
         )
     elif spec.pads_images and (alike or trained[0] == trained[1]):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from rtc_ros.bags.joint_positions import WHOLE, read_positions
 from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.probe import Heard, Probe, full_name, news
@@ -83,23 +84,33 @@ def check_names(setup: Setup, probe: Probe) -> Iterator[Finding]:
     """Check that each joint is there, finite, often enough, and from one publisher only."""
     heard: dict[str, list[Heard]] = defaultdict(list)
     finite: dict[str, list[Heard]] = defaultdict(list)
-    for h, joint, position in _states(setup, probe):
+    faults: dict[str, str] = {}
+    for h, joint, position, fault in _states(setup, probe):
         heard[joint].append(h)
         if np.isfinite(position):
             finite[joint].append(h)
+        elif fault:
+            faults.setdefault(joint, fault)
     subject = "joint names"
     fix = "make `joints` the names of `ros2 topic echo --once`, after joint_state_prefixes"
     wanted = tuple(dict.fromkeys((*setup.joints, *setup.units.state.joints)))
     missing = [joint for joint in wanted if joint not in heard]
-    others = sorted(set(heard) - set(wanted))
+    others = sorted(set(heard) - set(wanted) - {""})
     if missing:
         there = f"; there are also {', '.join(others[:8])}" if others else ""
+        there += f"; {faults['']}" if "" in faults else ""
         yield bad(subject, f"no state of {few(missing)}{there}", fix)
     else:
         yield good(subject, f"all {len(wanted)} joints are there")
-    odd = [j for j in wanted if len(finite[j]) < len(heard[j])]
+        if "" in faults:
+            yield doubt("joint positions", faults[""], "look at who else publishes there")
+    odd = [j for j in wanted if j in faults]
     if odd:
-        yield bad(subject, f"positions of {few(odd)} are not finite", "look at the driver")
+        yield bad(
+            "joint positions",
+            f"those of {few(odd)} can't be used: {faults[odd[0]]}",
+            "look at the driver: each joint once, with one finite position",
+        )
     twice = {j: len({h.publisher for h in heard[j]}) for j in wanted}
     if several := [j for j in wanted if twice[j] > 1]:
         yield bad(
@@ -141,21 +152,34 @@ def _slow_joints(
         )
 
 
-def _states(setup: Setup, probe: Probe) -> Iterator[tuple[Heard, str, float]]:
-    """Yield message, joint and position of all that was heard, in the order of time by topic."""
+def _states(setup: Setup, probe: Probe) -> Iterator[tuple[Heard, str, float, str]]:
+    """Yield message, joint, position and fault of all heard, in the order of time by topic.
+
+    The position is NaN where the message has none that could be used (``read_positions``), the
+    joint "" where the message names none.
+    """
     for topic in setup.state_topics:
         for h in probe.heard.get(topic, []):
-            for name, position in zip(h.message.name, h.message.position, strict=False):
-                yield h, setup.prefixes[topic] + name, position
+            names = [setup.prefixes[topic] + name for name in h.message.name]
+            told = np.asarray(h.message.position, dtype=np.float64)
+            if not len(told):
+                continue
+            read = read_positions(names, told[None])
+            whole = read.faults.get(WHOLE, "")
+            found = zip(read.joints, read.positions[0].tolist(), strict=True)
+            for joint, position in found if names else [("", np.nan)]:
+                yield h, joint, position, read.faults.get(joint, whole)
 
 
 def pose(setup: Setup, probe: Probe, joints: Sequence[str]) -> np.ndarray | None:
-    """Return the newest position of each of ``joints`` [A], None where one is missing."""
-    found = {joint: position for _, joint, position in _states(setup, probe)}
+    """Return the newest position of each of ``joints`` [A] that could be used, as the nodes do.
+
+    None where one has none.
+    """
+    found = {j: position for _, j, position, _ in _states(setup, probe) if np.isfinite(position)}
     if not all(joint in found for joint in joints):
         return None
-    values = np.array([found[joint] for joint in joints])
-    return values if np.isfinite(values).all() else None
+    return np.array([found[joint] for joint in joints])
 
 
 def check_units(setup: Setup, probe: Probe, spread: StateSpread | None) -> Iterator[Finding]:

@@ -1,9 +1,12 @@
-"""What the two nodes would run with: their parameters, read as ROS 2 gives them to the nodes."""
+"""What the two nodes would run with: their parameters, read as ROS 2 gives them to the nodes.
+
+What the recorder and the monitor are given is looked at, too: they would refuse it at launch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from rclpy.context import Context
@@ -20,10 +23,12 @@ from rtc_ros.ros.parameters import (
     ConfigurationError,
     declare,
     declare_all,
+    declare_qos,
     handoff_base,
     named_once,
     per_joint,
     rcl_words,
+    refuse_qos_without_effect,
     require,
 )
 
@@ -101,19 +106,23 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
     known = {n.executable: n for n in nodes_to_run({**values, "params_file": params_file},
                                                    simulated=False)}  # fmt: skip
     parts: dict[str, dict[str, Any]] = {}
-    problems = []
-    for name, read in (("rtc_inference", _inference), ("rtc_controller", _controller)):
-        words = known[name].ros_arguments()
+    problems: list[str] = []
+    beside = {n: replace(known["rtc_controller"], executable=n, parameters={}) for n in _BESIDE}
+    for name, read in _READERS.items():
+        words = (known | beside)[name].ros_arguments()
         try:
             node = _node(name, words, context)
         except RuntimeError as error:
             raise ConfigurationError(f"{params_file} can't be used: {rcl_words(error)}") from error
         try:
             parts[name] = read(node, words)
+            refuse_qos_without_effect(node, words)
             parts[name]["sim_time"] = bool(node.get_parameter("use_sim_time").value)
         except ConfigurationError as error:
             told = str(error)
-            problems.append(told if told.startswith(name) else f"{name}: {told}")
+            # What is wrong in a section for all nodes is wrong for each of them.
+            if name not in _BESIDE or not problems:
+                problems.append(told if told.startswith(name) else f"{name}: {told}")
         finally:
             node.destroy_node()
     if problems:
@@ -133,7 +142,7 @@ def read_setup(params_file: str, values: Mapping[str, str], context: Context) ->
         controller["namespace"],
         controller["description_topic"],
         frozenset(inference["reliable"] + controller["reliable"]),
-        {name: part["sim_time"] for name, part in parts.items()},
+        {name: part["sim_time"] for name, part in parts.items() if name not in _BESIDE},
     )
 
 
@@ -200,7 +209,7 @@ def _controller(node: Node, words: Sequence[str]) -> dict[str, Any]:
     groups = []
     for group in read_groups(node, values["command_groups"], values["joints"]):
         topic = node.resolve_topic_name(group.topic)
-        reliable = _reliability(node, topic, "publisher", "reliable") == "reliable"
+        reliable = declare_qos(node, topic, "publisher", "reliable") == "reliable"
         groups.append(Group(group.name, topic, group.kind, group.names, reliable))
     return {
         "values": values,
@@ -214,6 +223,20 @@ def _controller(node: Node, words: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _others(node: Node, words: Sequence[str]) -> dict[str, Any]:
+    """Check what a node is given that only looks on; it would not start with less."""
+    declare_all(node, node.get_name(), words)
+    return {}
+
+
+_BESIDE = ("rtc_recorder", "rtc_monitor")
+_READERS: dict[str, Callable[[Node, Sequence[str]], dict[str, Any]]] = {
+    "rtc_inference": _inference,
+    "rtc_controller": _controller,
+    **dict.fromkeys(_BESIDE, _others),
+}
+
+
 def _state_topics(node: Node, values: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs = prefixed(values["joint_state_topics"], values["joint_state_prefixes"])
     return [(node.resolve_topic_name(topic), prefix) for topic, prefix in pairs]
@@ -224,12 +247,5 @@ def _reliable(node: Node, topics: Sequence[str]) -> list[str]:
     return [
         topic
         for topic in topics
-        if _reliability(node, topic, "subscription", "best_effort") == "reliable"
+        if declare_qos(node, topic, "subscription", "best_effort") == "reliable"
     ]
-
-
-def _reliability(node: Node, topic: str, side: str, otherwise: str) -> Any:
-    name = f"qos_overrides.{topic}.{side}.reliability"
-    if not node.has_parameter(name):  # two groups may share a topic
-        node.declare_parameter(name, otherwise)
-    return node.get_parameter(name).value

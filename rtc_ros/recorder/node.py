@@ -30,7 +30,11 @@ from rtc_ros.recorder import ros2_bag
 from rtc_ros.recorder.qos import bag_qos, receives_alike, receiving_qos
 from rtc_ros.ros.guarded_executor import GuardedExecutor
 from rtc_ros.ros.parameter_record import PARAMETER_TOPICS
-from rtc_ros.ros.parameters import ConfigurationError, declare_all
+from rtc_ros.ros.parameters import (
+    ConfigurationError,
+    declare_all,
+    refuse_qos_without_effect,
+)
 from rtc_ros.ros.runner import tear_down
 from rtc_ros.running.entry import leave_after
 from rtc_ros.running.signals import noted
@@ -250,6 +254,7 @@ def _record(argv: Sequence[str] | None, signals: list[int]) -> int:
             signal_handler_options=SignalHandlerOptions.NO,
         )
         node = Recorder()
+        refuse_qos_without_effect(node)
         words = node.other_program(ended)
         if words is not None and not ended():
             node.destroy_node()

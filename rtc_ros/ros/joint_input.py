@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import JointState
 
+from rtc_ros.bags.joint_positions import WHOLE, read_positions
 from rtc_ros.ros.parameters import ConfigurationError
 from rtc_ros.ros.sources import Sources, publisher_of
 
@@ -28,9 +29,9 @@ the time between them, or in 0.05 s where they come closer (messages may come in
 class JointInput:
     """The newest position of each joint and how old it is; safe to read from any thread.
 
-    What is not taken as news: positions that aren't finite, and messages that repeat the stamp of
-    their publisher's last one (``Sources``). What makes ``read`` refuse for a while: a joint that
-    comes from two publishers, and one that jumps, once ``expect`` was called.
+    What is not taken as news: positions that can't be used (``read_positions``), and messages that
+    repeat the stamp of their publisher's last one (``Sources``). What makes ``read`` refuse for a
+    while: a joint that comes from two publishers, and one that jumps, once ``expect`` was called.
 
     Args:
         node: where the subscriptions live.
@@ -53,7 +54,8 @@ class JointInput:
     ) -> None:
         self.joints = tuple(joints)
         self.topics = tuple(topics)
-        self.not_finite = 0
+        self.refused = 0
+        """Positions that could not be used, and messages."""
         self._index = {name: i for i, name in enumerate(self.joints)}
         self._positions = np.full(len(self.joints), np.nan)
         self._received_ns = np.zeros(len(self.joints), dtype=np.int64)
@@ -65,6 +67,9 @@ class JointInput:
         self.read_received_ns = np.zeros(len(self.joints), dtype=np.int64)
         """When those positions came (CLOCK_MONOTONIC), joint by joint."""
         self._repeats = np.zeros(len(self.joints), dtype=bool)
+        self._faults = [""] * len(self.joints)
+        """What was wrong with each joint's last position that was no news."""
+        self._whole_fault, self._whole_fault_ns = "", 0
         self._sources = [Sources() for _ in self.joints]
         self._largest_speed: np.ndarray | None = None
         self._jump = ""
@@ -78,7 +83,7 @@ class JointInput:
             node.create_subscription(
                 JointState,
                 topic,
-                functools.partial(self._receive, prefix),
+                functools.partial(self._receive, prefix, topic=topic),
                 qos,
                 callback_group=group,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
@@ -90,18 +95,29 @@ class JointInput:
         """Refuse joint states that jump: ``max_speed`` [A] robot units / s, infinite for any."""
         self._largest_speed = _JUMP_FACTOR * max_speed
 
-    def _receive(self, prefix: str, message: JointState, info: Mapping[str, Any]) -> None:
+    def _receive(
+        self, prefix: str, message: JointState, info: Mapping[str, Any], topic: str = ""
+    ) -> None:
+        told = np.asarray(message.position, dtype=np.float64)
+        if not len(told):
+            return
+        read = read_positions([prefix + n for n in message.name], told[None])
         now = time.monotonic_ns()
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         source = publisher_of(info)
         with self._lock:
-            for name, position in zip(message.name, message.position, strict=False):
-                i = self._index.get(prefix + name)
+            if WHOLE in read.faults:
+                self._whole_fault = f"{read.faults[WHOLE]} on {topic}"
+                self._whole_fault_ns = now
+                self.refused += 1
+            for name, position in zip(read.joints, read.positions[0].tolist(), strict=True):
+                i = self._index.get(name)
                 if i is None:
                     continue
                 self._repeats[i] = not self._sources[i].hear(source, stamp_ns, now)
-                if not np.isfinite(position):
-                    self.not_finite += 1
+                if np.isnan(position):
+                    self._faults[i] = read.faults.get(name, "")
+                    self.refused += bool(self._faults[i])
                     continue
                 if self._repeats[i]:
                     continue
@@ -110,6 +126,7 @@ class JointInput:
                 self._received_ns[i] = now
                 self._fresh_ns[i] = now
                 self._stamps_ns[i] = stamp_ns
+                self._faults[i] = ""
 
     @property
     def jump(self) -> str:
@@ -146,17 +163,24 @@ class JointInput:
             self.read_stamps_ns = tuple(self._stamps_ns.tolist())
             self.read_received_ns = received
             now = time.monotonic_ns()
+            faults = [
+                f or (self._whole_fault if self._whole_fault_ns > at else "")
+                for f, at in zip(self._faults, received.tolist(), strict=True)
+            ]
             twice = [n for n, s in zip(self.joints, self._sources, strict=True) if s.two_at(now)]
             jump, jump_ns = self._jump, self.jump_ns
-        missing = [n for n, at in zip(self.joints, received, strict=True) if at == 0]
+        missing = np.flatnonzero(received == 0).tolist()
         if missing:
+            why = next((f": {faults[i]}" for i in missing if faults[i]), "")
             return positions, (
-                f"no joint state yet for {few(missing)} on {', '.join(self.topics)}"
+                f"no joint state yet for {few([self.joints[i] for i in missing])} on "
+                f"{', '.join(self.topics)}{why}"
             )
         oldest = int(np.argmin(fresh_ns))
         age_s = (now - fresh_ns[oldest]) * 1e-9
         if age_s > timeout_s:
             still = ": its messages repeat one stamp, the driver hangs" if repeats[oldest] else ""
+            still = f": {faults[oldest]}" if faults[oldest] else still
             return positions, (
                 f"the joint state of {self.joints[oldest]} is {age_s:.2f} s old "
                 f"(joint_state_timeout is {timeout_s:g} s){still}"

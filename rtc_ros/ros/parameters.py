@@ -20,9 +20,10 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
 from rtc_ros.handoff.files import segment_path
-from rtc_ros.parameter_catalogue import NODES, given_to_several, without_effect
+from rtc_ros.parameter_catalogue import NODES, QOS, given_to_several, without_effect
 from rtc_ros.paths import expanded
 from rtc_ros.ros.parameter_table import Parameter
+from rtc_ros.spelling import nearest_name
 
 
 class ConfigurationError(Exception):
@@ -99,6 +100,41 @@ def declare_all(node: Node, executable: str, words: Sequence[str] | None = None)
     values = declare(node, NODES[executable].table)
     node.add_on_set_parameters_callback(partial(_keep_the_clock, node))
     return values
+
+
+def refuse_qos_without_effect(node: Node, words: Sequence[str] | None = None) -> None:
+    """Refuse the qos_overrides of topics that ``node`` doesn't have, or that take none.
+
+    After everything was made that takes some. In a section for several nodes another one may have
+    the topic. ``words`` as for ``declare_all``.
+
+    Raises:
+        ConfigurationError: names them, and what may have been meant.
+    """
+    shared = given_to_several(sys.argv if words is None else words, node.get_name())
+    there = [name for name in node._parameters if name.startswith(QOS)]  # noqa: SLF001
+    told = []
+    for name in sorted(node._parameter_overrides):  # noqa: SLF001
+        if not name.startswith(QOS) or name in there or shared(name):
+            continue
+        nearest = nearest_name(name, there)
+        meant = f"did you mean {nearest}?" if nearest else "see docs/interface.md"
+        told.append(f"{node.get_name()} has no parameter {name}; {meant}")
+    if told:
+        raise ConfigurationError("; ".join(told))
+
+
+def declare_qos(node: Node, topic: str, side: str, reliability: str) -> Any:
+    """Declare the qos_overrides of a topic that isn't published or subscribed to here.
+
+    ``side`` is publisher or subscription; ``reliability`` is meant unless it is overridden.
+    Returns the reliability.
+    """
+    for policy, value in (("history", "keep_last"), ("depth", 1), ("reliability", reliability)):
+        name = f"{QOS}{topic}.{side}.{policy}"
+        if not node.has_parameter(name):  # two groups may share a topic
+            node.declare_parameter(name, value)
+    return node.get_parameter(f"{QOS}{topic}.{side}.reliability").value
 
 
 def _keep_the_clock(node: Node, parameters: list[rclpy.Parameter]) -> SetParametersResult:

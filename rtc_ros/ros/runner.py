@@ -24,7 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.ros.guarded_executor import Guard, GuardedExecutor
 from rtc_ros.ros.own_name import NameTakenError, OwnName, claim_name
-from rtc_ros.ros.parameters import ConfigurationError, rcl_words
+from rtc_ros.ros.parameters import ConfigurationError, rcl_words, refuse_qos_without_effect
 from rtc_ros.running.entry import leave
 from rtc_ros.running.signals import ignore, note
 
@@ -110,7 +110,10 @@ def _begin(
         _refuse(f"the command line can't be used: {rcl_words(error)}")
     try:
         name = claim_name(alone_as, stop) if alone_as else OwnName(None)
-        return make(), name
+        made = make()
+        assert isinstance(made, Node)
+        refuse_qos_without_effect(made)
+        return made, name
     except (ConfigurationError, HandoffError, NameTakenError) as error:
         _refuse(str(error))
     except NameValidationException as error:

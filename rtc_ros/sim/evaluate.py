@@ -31,6 +31,7 @@ from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.parameter_files import read_sections, sections
+from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.protocol import Guidance, Observation, Policy
 from rtc_ros.sim.evaluation import Result, markdown, summarise
 
@@ -207,7 +208,7 @@ def _results(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rtc_ros sim eval", description=__doc__)
     add = parser.add_argument
-    add("checkpoint", nargs="?", default="package:aloha_cube")
+    add("checkpoint", nargs="?", type=path_text, default="package:aloha_cube")
     timing = parser.add_mutually_exclusive_group()
     timing.add_argument("--delay", nargs="+", type=int, default=[12], help="d, without --nodes")
     timing.add_argument("--nodes", action="store_true", help="through both nodes, in real time")
@@ -218,8 +219,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--steps", type=int, default=350, help="control periods of 20 ms that an episode may take")
     add("--seed", type=int, default=9000, help="of the cubes' places")
     add("--cube-speed", type=float, default=0.0, help="m/s")
-    add("--json", type=Path, help="write the results here, too")
-    add("--out", type=Path, help="with --nodes: keep bags and logs in this folder")
+    add("--json", type=a_path, help="write the results here, too")
+    add("--out", type=a_path, help="with --nodes: keep bags and logs in this folder")
     add("--quick", action="store_true", help="one episode of 1.5 s, to see that it works")
     return parser
 

@@ -11,11 +11,11 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from rtc_ros.core.proportion import wilson
+from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.protocol import Observation, Policy
 from rtc_ros.sim.cameras import Cameras, choose_gl
 
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rtc_ros.policy.image_positions import AUTO, CHOICES
 
     parser = argparse.ArgumentParser(prog="rtc_ros sim rollout", description=main.__doc__)
-    parser.add_argument("checkpoint", nargs="?", default="package:aloha_cube")
+    parser.add_argument("checkpoint", nargs="?", type=path_text, default="package:aloha_cube")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--execute", type=int, default=10, help="rows of each chunk to execute")
     parser.add_argument("--seed", type=int, default=9000, help="of the cubes' positions")
@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--put-back", action="store_true", help="then have the cube put back")
     parser.add_argument("--image-positions", choices=CHOICES, default=AUTO,
                         help="show the policy displaced pictures, or right ones")  # fmt: skip
-    parser.add_argument("--json", type=Path, help="write the episodes here, too")
+    parser.add_argument("--json", type=a_path, help="write the episodes here, too")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     try:

@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
+from rtc_ros.paths import a_path
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy import tiny
 from rtc_ros.policy.checkpoint import read_checkpoint
@@ -178,8 +179,8 @@ class Run:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train the small SmolVLA on recorded data sets; 2 where it can't begin."""
     parser = argparse.ArgumentParser(prog="rtc_ros sim train", description=main.__doc__)
-    parser.add_argument("data", nargs="+", type=Path, help="data sets of `sim record`")
-    parser.add_argument("checkpoint", type=Path, help="folder to write the policy to")
+    parser.add_argument("data", nargs="+", type=a_path, help="data sets of `sim record`")
+    parser.add_argument("checkpoint", type=a_path, help="folder to write the policy to")
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     parser.add_argument("--episodes", type=int, help="train on the first so many only")

@@ -20,6 +20,7 @@ from rtc_ros.bags.parameters import recorded_parameters
 from rtc_ros.bags.reader import BagError
 from rtc_ros.bags.topics import TopicNames
 from rtc_ros.core.continuity import ContinuityReport, Thresholds
+from rtc_ros.paths import a_path
 from rtc_ros.report.examine import JudgedBag, examine
 from rtc_ros.report.facts import facts
 
@@ -152,12 +153,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="A negative threshold leaves its figure unjudged. docs/continuity.md defines all.",
     )
     add = parser.add_argument
-    add("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
-    add("--json", type=Path, metavar="FILE", help="write the report as JSON")
-    add("--png", type=Path, metavar="FILE", help="write the picture")
-    add("--parameters", type=Path, metavar="FILE", help="write the nodes' parameters, as recorded")
-    add("--html", type=Path, metavar="FILE", help="write one page on all bags, side by side")
-    add("--out", type=Path, metavar="DIR", help="write both into DIR, for each bag")
+    add("bags", nargs="+", type=a_path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
+    add("--json", type=a_path, metavar="FILE", help="write the report as JSON")
+    add("--png", type=a_path, metavar="FILE", help="write the picture")
+    add("--parameters", type=a_path, metavar="FILE",
+        help="write the nodes' parameters, as recorded")  # fmt: skip
+    add("--html", type=a_path, metavar="FILE", help="write one page on all bags, side by side")
+    add("--out", type=a_path, metavar="DIR", help="write both into DIR, for each bag")
     add("--quiet", action="store_true", help="print nothing where the bags can be read")
     add(
         "--max-starved",

@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rtc_ros.bags.reader import BagError
 from rtc_ros.bringup import NodeToRun, launch_arguments, nodes_to_run
 from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.paths import a_path
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
 from rtc_ros.running.two_machines import NAMES, ON, two_machines
@@ -173,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         "Real-Time Chunking and with naive switching; record and judge both.",
     )
     add = parser.add_argument
-    add("--out", type=Path, metavar="DIR", help="new folder (default rtc_demo_<date>_<time>)")
+    add("--out", type=a_path, metavar="DIR", help="new folder (default rtc_demo_<date>_<time>)")
     add("--seconds", type=float, default=40.0, help="of motion per strategy (%(default)g)")
     add(
         "--latency-ms",

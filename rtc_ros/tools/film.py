@@ -19,6 +19,7 @@ import numpy as np
 from rtc_ros.bags.columns import settings_of
 from rtc_ros.bags.images import IMAGE_TYPES, Decoder
 from rtc_ros.bags.reader import Bag, BagError
+from rtc_ros.paths import a_path
 
 MAX_HEIGHT = 480
 _SETTINGS = "/rtc_inference/settings"
@@ -27,10 +28,11 @@ _SETTINGS = "/rtc_inference/settings"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 2 where there is nothing to show."""
     parser = argparse.ArgumentParser(prog="rtc_ros film", description=__doc__)
-    parser.add_argument("bag", type=Path, metavar="BAG")
+    parser.add_argument("bag", type=a_path, metavar="BAG")
     parser.add_argument("--topic", help="image topic (default: the only one, or the first)")
-    parser.add_argument("--mp4", type=Path, metavar="FILE", help="write a film")
-    parser.add_argument("--strip", type=Path, metavar="FILE", help="write a strip of frames (PNG)")
+    parser.add_argument("--mp4", type=a_path, metavar="FILE", help="write a film")
+    parser.add_argument("--strip", type=a_path, metavar="FILE",
+                        help="write a strip of frames (PNG)")  # fmt: skip
     parser.add_argument("--frames", type=int, default=12, help="frames in the strip (%(default)s)")
     parser.add_argument("--seconds", type=float, help="no more than this from the beginning")
     arguments = parser.parse_args(argv)

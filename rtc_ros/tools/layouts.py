@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from rtc_ros.core.continuity.run_log import Provenance
 from rtc_ros.parameter_files import read_sections, sections
+from rtc_ros.paths import a_path
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7a7a7a")
 SEAM = "rtc seam"
@@ -24,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write both layouts; 0, or 2 where the parameter file names no joints."""
     parser = argparse.ArgumentParser(prog="rtc_ros layouts", description=__doc__)
     add = parser.add_argument
-    add("params_file", type=Path, help="the nodes' parameters: their joints are plotted")
-    add("--out", type=Path, default=Path("."), metavar="DIR", help="where to write to (here)")
+    add("params_file", type=a_path, help="the nodes' parameters: their joints are plotted")
+    add("--out", type=a_path, default=Path("."), metavar="DIR", help="where to write to (here)")
     add("--name", help="of the files (default: the parameter file's)")
     add("--namespace", default="", help="of the nodes")
     options = parser.parse_args(argv)

@@ -13,6 +13,7 @@ from rtc_ros.inference.parameters import CAMERA, INFERENCE
 from rtc_ros.link.parameters import LINK
 from rtc_ros.monitor.parameters import MONITOR
 from rtc_ros.parameter_files import yaml_value
+from rtc_ros.paths import a_path
 from rtc_ros.recorder.parameters import RECORDER
 from rtc_ros.ros.parameter_table import COMMON, UNSET, Parameter
 from rtc_ros.sim.driver_parameters import DRIVER, camera_parameters
@@ -126,7 +127,7 @@ def as_markdown() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page; with ``--check`` write nothing and return 1 where it has drifted."""
     parser = argparse.ArgumentParser(prog="rtc_ros docs parameters", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("docs/parameters.md"))
+    parser.add_argument("--output", type=a_path, default=Path("docs/parameters.md"))
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if it has drifted")
     options = parser.parse_args(argv)
     path: Path = options.output

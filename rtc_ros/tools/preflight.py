@@ -49,7 +49,14 @@ def examine(
     measure: bool = False,
 ) -> list[Finding]:
     """Listen to the robot through ``probe`` and run every check; see the module."""
-    findings, spec, spread = checkpoint.look_at_checkpoint(setup)
+    spec, spread = None, None
+
+    def look() -> list[Finding]:
+        nonlocal spec, spread
+        findings, spec, spread = checkpoint.look_at_checkpoint(setup)
+        return findings
+
+    findings = list(_guarded("checkpoint", look))
     horizon = 50 if spec is None else spec.horizon
     probe.listen(setup)
     topics = [*setup.state_topics, *(c.topic for c in setup.cameras)]
@@ -102,7 +109,8 @@ def _timing(setup: Setup, spec: timing.PolicySpec, measure: bool) -> list[Findin
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what is found; 0 where nothing is ✗, 2 where something is or the file is no use."""
-    options = _parser().parse_args(argv)
+    # Intermixed: launch arguments may also stand behind an option.
+    options = _parser().parse_intermixed_args(argv)
     values = {}
     for word in options.arguments:
         name, separator, value = word.partition(":=")

@@ -18,6 +18,7 @@ from rtc_ros.bags.reader import BagError
 from rtc_ros.core.continuity import Thresholds
 from rtc_ros.core.prefix import SCHEDULES
 from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.paths import a_path, path_text
 from rtc_ros.replay.check import Reproduction, reproduce
 from rtc_ros.replay.recorded_policy import base_settings, check_policy, load_policy
 from rtc_ros.replay.shadow import Timing, recorded_timing
@@ -211,8 +212,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit code 0: done, 1: a chunk differs or no trial passes, 2: can't be run.",
     )
     add = parser.add_argument
-    add("bag", type=Path, metavar="BAG", help="recorded with record_cameras:=true")
-    add("--policy", metavar="PATH", help="another checkpoint than the recorded one")
+    add("bag", type=a_path, metavar="BAG", help="recorded with record_cameras:=true")
+    add("--policy", type=path_text, metavar="PATH",
+        help="another checkpoint than the recorded one")  # fmt: skip
     add("--reproduce", action="store_true", help="make the recorded chunks again and compare bits")
     add("--chunks", type=int, metavar="N", help="with --reproduce: the first N only")
     add("--latency-ms", type=float, metavar="MS", help="in place of the recorded latencies")
@@ -223,9 +225,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--strategy", type=_words(STRATEGIES), default=[], metavar="NAME,…",
         help="strategies to try, in place of the recorded one")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="of the noise (default %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="write the figures")
-    add("--png", type=Path, metavar="FILE", help="write the trade-off as a picture")
-    add("--html", type=Path, metavar="FILE", help="write recorded and best shadow side by side")
+    add("--json", type=a_path, metavar="FILE", help="write the figures")
+    add("--png", type=a_path, metavar="FILE", help="write the trade-off as a picture")
+    add("--html", type=a_path, metavar="FILE", help="write recorded and best shadow side by side")
     add("--max-starved", type=int, default=default.max_starved, metavar="TICKS")
     add("--max-seam-excess", type=float, default=default.max_seam_excess, metavar="RATIO")
     return parser

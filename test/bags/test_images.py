@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtc_ros.bags.images import ImageError, decode, form
+from rtc_ros.bags.images import ImageError, decode, form, plain
 
 HEIGHT, WIDTH = 48, 62
 """62: not a multiple of 4, 8 or 16, to which drivers pad their rows."""
@@ -181,6 +181,75 @@ def test_cv_bridge_gives_the_same_pixels_where_it_can(encoding):
     bridge = pytest.importorskip("cv_bridge").CvBridge()
     message = RIGHT[encoding][0]
     np.testing.assert_array_equal(decode(message), bridge.imgmsg_to_cv2(message, "rgb8"))
+
+
+PLAIN = {"rgb8", "bgr8", "rgba8", "bgra8", "mono8"}
+
+
+def test_cv_bridge_gets_only_what_any_of_its_versions_converts_alike():
+    assert {case for case in RIGHT if plain(RIGHT[case][0])} == PLAIN
+
+
+@pytest.fixture(scope="module")
+def ros():
+    rclpy = pytest.importorskip("rclpy")
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("case", RIGHT)
+def test_a_node_shows_the_policy_what_a_recording_shows(ros, case):
+    """As a message of ROS, through the camera's own callback."""
+    from rclpy.node import Node
+    from rclpy.parameter import Parameter
+    from sensor_msgs.msg import CompressedImage, Image
+
+    from rtc_ros.inference.camera_input import CameraInput
+
+    fields = dict(vars(RIGHT[case][0]))
+    values = {"topic": "cam", "transport": "compressed" if "format" in fields else "raw"}
+    overrides = [Parameter(f"camera.top.{name}", value=value) for name, value in values.items()]
+    node = Node("sees", parameter_overrides=overrides)
+    try:
+        camera = CameraInput(node, "top")
+        message = (CompressedImage if "format" in fields else Image)(**fields)
+        camera._receive(message, {"publisher_gid": {"data": [1]}})
+        shown, _, problem = camera.read(5.0)
+        assert problem == "" and shown.dtype == np.uint8
+        np.testing.assert_array_equal(shown, decode(RIGHT[case][0]))
+    finally:
+        node.destroy_node()
+
+
+def with_orientation(jpeg, turn):
+    """Return a JPEG whose EXIF says that it is to be shown turned (1 to 8)."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([turn]) + bytes(7)
+    return jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_jpeg_that_says_how_it_is_turned_is_shown_upright(turn):
+    """As cv_bridge, OpenCV and every viewer show it, and so whoever makes a data set by them."""
+    # 6 is shown turned by 90° clockwise: what lies in the file is turned the other way.
+    lies = {
+        1: RGB,
+        2: RGB[:, ::-1],
+        3: np.rot90(RGB, 2),
+        4: RGB[::-1],
+        5: RGB.transpose(1, 0, 2),
+        6: np.rot90(RGB, 1),
+        7: np.rot90(RGB, 2).transpose(1, 0, 2),
+        8: np.rot90(RGB, -1),
+    }[turn]
+    jpeg = cv2.imencode(".jpg", np.ascontiguousarray(lies[..., ::-1]))[1].tobytes()
+    message = SimpleNamespace(format="jpeg", data=with_orientation(jpeg, turn))
+    shown = decode(message)
+    assert shown.shape == RGB.shape and np.abs(shown.astype(int) - RGB).max() <= 4
+    bridge = pytest.importorskip("cv_bridge").CvBridge()
+    np.testing.assert_array_equal(bridge.compressed_imgmsg_to_cv2(message)[..., ::-1], shown)
 
 
 JPEG = cv2.imencode(".jpg", RGB)[1].tobytes()

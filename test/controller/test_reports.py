@@ -71,7 +71,7 @@ class Bench:
     def __init__(self):
         default, self.node, self.now_ns = np.full(1, 0.3), Node(), 10**9
         self.controller = Controller(LIMITS, 0, Guards(("a",), LIMITS, default, default, DT))
-        joints = SimpleNamespace(not_finite=0)
+        joints = SimpleNamespace(refused=0)
         self.reports = MotionReports(self.node, self.controller, joints, False)
         self.pose, self.seq = np.zeros(1), 0
         self.controller.start(1, self.pose)

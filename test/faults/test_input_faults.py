@@ -290,12 +290,18 @@ def test_parameters_set_in_bursts_leave_the_motion_alone(system, figure):
 
 
 def test_a_second_commander_is_named(system, figure):
-    begun = time.time_ns()
+    begun, console = time.time_ns(), system.folder / "rtc_controller.log"
+    before = len(console.read_text())
     stranger = system.second(
         Float64MultiArray, "arm/commands", lambda: Float64MultiArray(data=[0.0, 0.0]), 20
     )
     try:
         system.until_said("rtc_controller: commands", "/stranger publishes on /arm/comm", begun)
+        named_at = time.monotonic()
+        system.until(lambda: time.monotonic() > named_at + 2.5, "two more reports", 10.0)
+        lines = console.read_text()[before:].splitlines()
+        told = [line for line in lines if "jumps between two wills" in line]
+        assert len(told) == 1 and "/stranger publishes on /arm/commands too" in told[0]
     finally:
         system.remove(stranger)
     figure("named while it is there; the watcher saw ours stay within limits")

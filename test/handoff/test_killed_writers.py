@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.cursor import CursorState
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import WriterPresentError
+from rtc_ros.handoff.files import is_unlocked
 from rtc_ros.handoff.records import CURSOR, HEADER, RING
 from rtc_ros.handoff.ring import ChunkRing
 
@@ -231,11 +233,34 @@ def test_second_writer_is_refused_until_the_first_is_gone(shm: Path, workers) ->
     with pytest.raises(WriterPresentError, match=rf"process {pid}\b.*process {os.getpid()}\b"):
         ChunkRing.create("ring", samples.SPEC)
     assert np.array_equal(reader.read_newest().actions, samples.chunk(1).actions)
+    assert not reader.writer_gone
     workers.kill(pid)
+    assert reader.writer_gone and not reader.writer_left
     with ChunkRing.create("ring", samples.SPEC) as ring:
         assert ring.inherited is not None and ring.inherited.name == reader.read_newest().name
         named = ring.write(samples.chunk(2))
         assert reader.read_newest().name == named.name
+        assert not reader.writer_gone
+    assert reader.writer_left and not reader.writer_gone, "it closed the ring"
+
+
+def test_asking_for_the_writer_keeps_none_from_starting(shm: Path) -> None:
+    """Were the lock looked at by taking it for a moment, one would."""
+    ChunkRing.create("ring", samples.SPEC).close()
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            is_unlocked(str(shm / "ring"))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for _ in range(200):
+            ChunkRing.create("ring", samples.SPEC).close()
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_a_readers_exit_leaves_the_segment(shm: Path, workers) -> None:  # type: ignore[no-untyped-def]

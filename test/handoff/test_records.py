@@ -84,7 +84,7 @@ def test_the_file_holds_what_the_declaration_says(shm: Path) -> None:
     for side, record, wanted in ((ring, RING, chunk(3)), (cursor, CURSOR, state(3))):
         data = Path(side.path).read_bytes()
         header = np.frombuffer(data, HEADER, 1)[0]
-        assert (header["magic"], header["layout_version"]) == (b"rtc_ros\n", 3)
+        assert (header["magic"], header["layout_version"]) == (b"rtc_ros\n", 4)
         assert (header["kind"], header["published"], header["retired"]) == (record.kind, 3, 0)
         assert (header["horizon"], header["action_dim"], header["slots"]) == (50, 14, 8)
         assert header["joint_names"].decode().split("\n") == list(SPEC.joint_names)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import handoff_samples as samples
 import numpy as np
 import pytest
 from handoff_samples import JOINTS, SPEC, chunk, same_chunk
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtc_ros.core.chunk import ActionChunk
@@ -101,6 +102,45 @@ def test_absent_is_an_error_to_poll_on(shm: Path) -> None:
     with ChunkRing.create("ring", SPEC):
         reader = ChunkRing.attach_or_none("ring", SPEC)
         assert reader is not None and reader.writer_pid == os.getpid()
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+@example(text="ü" * 400)
+@example(text="x" + "é" * 400)
+def test_what_the_writer_lacks_is_read_as_it_was_said(text: str) -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ChunkRing.create("ring", SPEC, directory=folder) as ring,
+    ):
+        reader = ChunkRing.attach("ring", SPEC, directory=folder)
+        assert reader.hindrance == ""
+        ring.say_hindrance(text)
+        assert text.startswith(reader.hindrance)
+        assert reader.hindrance == text or len(reader.hindrance.encode()) > 348
+        ring.say_hindrance("")
+        assert reader.hindrance == ""
+        ring.write(chunk(1))
+        assert reader.read_newest() is not None, "the slots are as before"
+
+
+def test_a_torn_hindrance_is_none(shm: Path) -> None:
+    """Its writer may be killed at any byte of it, or be at it."""
+    with ChunkRing.create("ring", SPEC) as ring:
+        ring.say_hindrance("no image yet from camera top")
+        reader = ChunkRing.attach("ring", SPEC)
+        at = layout.place("hindrance")
+        whole = Path(ring.path).read_bytes()
+        with open(ring.path, "r+b") as file:  # its size stays: it is mapped
+            for place in (at, at + 10, at + 351, layout.place("hindrance_digest")):
+                for value in (whole[place] ^ 1, whole[place]):
+                    file.seek(place)
+                    file.write(bytes([value]))
+                    file.flush()
+                    is_whole = value == whole[place]
+                    for each in (reader, ChunkRing.attach("ring", SPEC)):
+                        assert bool(each.hindrance) is is_whole
+        assert reader.hindrance == "no image yet from camera top"
 
 
 def test_a_writer_that_comes_back_has_a_new_epoch_and_inherits(shm: Path) -> None:

@@ -248,6 +248,16 @@ def test_the_inference_s_word_that_it_could_make_a_chunk_ages_with_the_link(fold
     assert two.ring_reader.ready_ns == before
 
 
+def test_what_the_inference_lacks_is_known_on_the_robot_s_machine(folder):
+    two = TwoMachines(folder)
+    two.ring.say_hindrance("no image yet from camera höhe on cam/höhe")
+    two.run(1.0)
+    assert two.ring_reader.hindrance == "no image yet from camera höhe on cam/höhe"
+    two.ring.say_hindrance("")
+    two.run(1.0)
+    assert two.ring_reader.hindrance == ""
+
+
 def test_an_inference_that_leaves_is_known_to_have_left(folder):
     two = TwoMachines(folder)
     two.run(1.0)

@@ -414,6 +414,29 @@ def test_killed_inference_starves_the_controller_and_comes_back(running, paramet
     assert robot.cursor.read().epoch == before.epoch  # the same run of steps
 
 
+def test_start_is_refused_by_the_name_of_what_is_missing(running, parameters):
+    """A camera is told from a process that is gone."""
+    robot = running.robot
+    robot.call("stop")
+    running.publish_images = False
+    robot.spin(3.0)
+    said = robot.call("start")
+    assert not said.success and "couldn't make a chunk for" in said.message
+    assert "the last image of camera top on camera/top is" in said.message, said.message
+    running.publish_images = True
+    robot.begin()
+    robot.call("stop")
+    pid = robot.processes.pid("rtc_inference")
+    os.kill(pid, signal.SIGKILL)
+    robot.processes.stop("rtc_inference")
+    said = robot.call("start")
+    assert not said.success and f"process {pid}, which wrote" in said.message, said.message
+    assert "is gone: it was killed or crashed; start it again" in said.message
+    robot.processes.start([NodeToRun("rtc_inference", parameters=parameters)])
+    robot.until(lambda: robot.call("start").success, "its return", 60.0)
+    robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion", 60.0)
+
+
 def test_lifecycle_and_clean_exit(running):
     state = running.service(GetState, "get_state", GetState.Request())
     assert state.current_state.label == "active"

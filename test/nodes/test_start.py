@@ -93,7 +93,16 @@ def test_the_gate_stays_closed_while_no_driver_listens(robot, another_node):
 def test_a_dry_run_needs_no_driver(robot):
     robot.deaf.add("arm/commands")
     robot.start(dry_run=True)
-    robot.begin()
+    answers = []
+
+    def started():
+        answers.append(robot.call("start"))
+        return answers[-1].success
+
+    robot.until(started, "a start")
+    said = [answer.message for answer in (*answers, robot.call("stop"))]
+    assert all(s.startswith("dry run: nothing is sent to any driver; ") for s in said), said
+    assert "dry run, nothing is sent to any driver" in robot.logs(), "on the console as well"
 
 
 def test_joints_that_are_named_twice_are_refused(robot):

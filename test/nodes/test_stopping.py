@@ -1,6 +1,7 @@
 """However the motion of the real process ends: braked within limits; latched stop; dry run."""
 
 import os
+import re
 import signal
 
 import numpy as np
@@ -101,8 +102,15 @@ def test_starvation_and_stale_joint_states_brake_and_motion_goes_on_from_there(r
     robot.until(lambda: robot.cursor.read().mode is Mode.FAULT, "the fault")
     robot.until_at_rest(heard)
     assert_braked(robot, heard)
+    robot.until(lambda: "s old (joint_state_timeout is" in robot.logs(), "it on the console")
     robot.publish_states = True
-    robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion after the fault")
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "the end of that chunk")
+    before = robot.logs().count("the motion goes on at step")
+    step = robot.cursor.read().step
+    robot.write(np.repeat([robot.cursor.read().command], 200, 0))
+    robot.until(lambda: robot.logs().count("the motion goes on at step") > before, "the word")
+    said = re.findall(r"the motion goes on at step (\d+)", robot.logs())
+    assert step < int(said[-1]) <= robot.cursor.read().step
 
 
 def test_reset_while_moving_brakes_then_starts_from_the_measured_pose(robot):

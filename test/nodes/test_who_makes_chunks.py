@@ -27,6 +27,8 @@ def test_start_is_refused_while_nothing_could_make_a_chunk(robot):
     robot.until(lambda: "couldn't make a chunk yet" in refusal(robot), "a camera that is missing")
     robot.ring.say_ready(time.monotonic_ns() - 5_000_000_000)
     robot.until(lambda: "couldn't make a chunk for 5." in refusal(robot), "a dead process")
+    robot.ring.say_hindrance("no image yet from camera wrist on cam/wrist")
+    robot.until(lambda: ": no image yet from camera wrist on cam/" in refusal(robot), "which one")
     robot.ring.close()
     robot.until(lambda: "has ended or was deactivated" in refusal(robot), "its end")
     assert robot.cursor.read().mode is Mode.STOPPED

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import rclpy
 import yaml
 from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.context import Context
 from rclpy.parameter import Parameter
 from robot_double import PARAMETERS
 
-from rtc_ros.bringup import MODULES, NodeToRun, config_file, nodes_to_run
+from rtc_ros.bringup import (
+    MODULES,
+    NodeToRun,
+    config_file,
+    is_launched,
+    nodes_to_run,
+    refuse_undeclared,
+)
 from rtc_ros.parameter_catalogue import NODES, given_to_several, without_effect
+from rtc_ros.preflight.setup import read_setup
 from rtc_ros.tools import preflight
 
 CONFIGURATIONS = ("sim.yaml", "so101_pair.yaml", "viperx_pair.yaml", "openarm_pair.yaml")
@@ -62,12 +73,10 @@ def test_sub_parameters_are_held_against_the_list_of_their_owners() -> None:
 
 
 def test_what_rclpy_declares_and_what_is_shared_is_fine() -> None:
-    for name in (
-        "use_sim_time",
-        "start_type_description_service",
-        "qos_overrides./joint_states.subscription.reliability",
-    ):
+    for name in ("use_sim_time", "start_type_description_service"):
         assert not told("rtc_controller", name)
+    reliable = {"qos_overrides./joint_states.subscription.reliability": "reliable"}
+    assert not told("rtc_controller", **reliable)
     for name in ("dry_run", "s_min", "camera.top.topic", "group.any.topic", "seed", "window"):
         assert not told("rtc_inference", name, shared=True)
     assert "dry_runn; did you mean dry_run" in told("rtc_inference", "dry_runn", shared=True)
@@ -126,6 +135,76 @@ def test_every_node_refuses_it_before_anything_else(executable: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+QOS = "qos_overrides."
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("dry", ["true", "false"])
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("/joint_statez.subscription.reliability", "reliable",
+         f"did you mean {QOS}/joint_states.subscription.reliability?"),
+        ("/joint_states.publisher.reliability", "reliable",
+         f"did you mean {QOS}/joint_states.subscription.reliability?"),
+        ("/joint_states.subscription.reliabilty", "reliable",
+         f"did you mean {QOS}/joint_states.subscription.reliability?"),
+        ("/arm/comands.publisher.depth", "5", f"did you mean {QOS}/arm/commands.publisher.depth?"),
+        ("/joint_states.subscription.durability", "volatile", "history, depth, reliability can"),
+        ("/joint_states.subscription.reliability", "reliabel",
+         "is 'reliabel'; it must be one of reliable, best_effort"),
+        ("/joint_states.subscription.depth", "0", "is 0; it must be a whole number above 0"),
+        ("/joint_states.subscription.depth", "many", "is 'many'; it must be a whole number"),
+    ],
+)  # fmt: skip
+def test_an_override_of_quality_of_service_that_takes_no_effect_is_refused(
+    tmp_path, monkeypatch, capsys, name, value, said, dry
+):
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    words = NodeToRun("rtc_controller", parameters={**PARAMETERS, "dry_run": dry == "true"})
+    done = run("rtc_controller", *words.ros_arguments()[1:], "-p", f"{QOS}{name}:={value}")
+    assert done.returncode == 2 and f"{QOS}{name}" in done.stderr and said in done.stderr
+    assert "Traceback" not in done.stderr
+    file = parameter_file(tmp_path, **{QOS + name: yaml.safe_load(value)})
+    assert preflight.main([file]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("executable", sorted(NODES))
+def test_no_node_takes_an_override_for_a_topic_that_it_does_not_have(executable, tmp_path):
+    parameters = {
+        **(PARAMETERS if executable in ("rtc_controller", "rtc_inference") else {}),
+        **({"policy_path": "/nowhere", "cameras": ["top"], "camera.top.topic": "cam",
+            "autostart": False} if executable == "rtc_inference" else {}),
+        **({"joints": ["a"], "control_period": 0.02, "robot_name": "arm"}
+           if executable.startswith("rtc_link") else {}),
+        **({"output": str(tmp_path / "bag")} if executable == "rtc_recorder" else {}),
+    }  # fmt: skip
+    parameters = {k: v for k, v in parameters.items() if not told(executable, k, shared=False)
+                  or k.startswith(("camera.", "group."))}  # fmt: skip
+    if executable == "rtc_inference":
+        parameters = {k: v for k, v in parameters.items() if not k.startswith("group.")}
+    name = f"{QOS}/nowhere.subscription.depth"
+    words = NodeToRun(executable, parameters=parameters).ros_arguments()[1:]
+    done = run(executable, *words, "-p", f"{name}:=3")
+    assert done.returncode == 2, done.stderr
+    assert f"{executable} has no parameter {name}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_in_a_section_for_several_nodes_another_one_may_have_the_topic(tmp_path):
+    file = parameter_file(tmp_path)
+    tree = yaml.safe_load(Path(file).read_text())
+    tree["/**"]["ros__parameters"][f"{QOS}/cam.subscription.depth"] = 2
+    tree["/**/rtc_controller"]["ros__parameters"][f"{QOS}/arm/commands.publisher.depth"] = 2
+    Path(file).write_text(yaml.safe_dump(tree))
+    context = Context()
+    rclpy.init(args=[], context=context)
+    assert read_setup(file, {}, context).groups
+    context.shutdown()
+
+
 def parameter_file(folder: Path, **controller: object) -> str:
     path = folder / "robot.yaml"
     common = {k: v for k, v in PARAMETERS.items() if k in ("joints", "control_period")}
@@ -164,6 +243,86 @@ def test_preflight_says_so_in_one_line(tmp_path, capsys, wrong, said):
     assert error.startswith("✗ ") and said in error and error.count("\n") == 1
 
 
+def file_with(folder: Path, **sections: dict[str, object]) -> str:
+    path = Path(parameter_file(folder))
+    tree = yaml.safe_load(path.read_text())
+    tree |= {name: {"ros__parameters": values} for name, values in sections.items()}
+    path.write_text(yaml.safe_dump(tree))
+    return str(path)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("section", "name", "value", "said"),
+    [
+        ("/**/rtc_recorder", "camerass", True,
+         "rtc_recorder has no parameter camerass; did you mean cameras?"),
+        ("/left/rtc_recorder", "record_with", "rosbag", "record_with is 'rosbag'; it must be"),
+        ("/**/rtc_recorder", f"{QOS}/cam.subscription.depth", 2,
+         f"rtc_recorder has no parameter {QOS}/cam.subscription.depth"),
+        ("/**/rtc_monitor", "windw", 1.0, "rtc_monitor has no parameter windw; did you mean win"),
+        ("/**", "dry_runn", True, "has no parameter dry_runn; did you mean dry_run"),
+    ],
+)  # fmt: skip
+def test_preflight_reads_the_sections_of_recorder_and_monitor(
+    tmp_path, capsys, section, name, value, said
+):
+    """Before, they refused it at launch, when the arms already moved."""
+    file = file_with(tmp_path, **{section: {name: value}})
+    assert preflight.main([file, "namespace:=left"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert error.count(f"rtc_recorder has no parameter {name}") <= 1
+    assert "rtc_monitor has no parameter dry_runn" not in error
+
+
+@pytest.mark.parametrize(
+    ("section", "namespace", "said"),
+    [
+        ("/**/rtc_controler", "", "/**/rtc_controler is for no node of rtc_ros; did you mean "
+                                  "/**/rtc_controller?"),
+        ("RTC-Controller", "left", "did you mean /rtc_controller?"),
+        ("/**/rct_controller", "", "did you mean /**/rtc_controller?"),
+        ("/left/rtc_inferrence", "left", "did you mean /left/rtc_inference?"),
+        ("/**/rtc_record", "", "did you mean /**/rtc_recorder?"),
+        ("/rtc_controller", "left", "section /rtc_controller is for no node that is started, that "
+                                    "one is /left/rtc_controller: name it /**/rtc_controller"),
+        ("rtc_controller", "/left/", "that one is /left/rtc_controller"),
+        ("/left/rtc_controller", "", "that one is /rtc_controller"),
+        ("/left/rtc_controller", "right", "that one is /right/rtc_controller"),
+        ("/*/rtc_recorder", "", "that one is /rtc_recorder"),
+    ],
+)  # fmt: skip
+def test_a_section_that_reaches_no_node_is_refused(
+    tmp_path: Path, capsys, section: str, namespace: str, said: str
+) -> None:
+    """Before, ``dry_run: true`` in it was dropped: the arms moved."""
+    file = file_with(tmp_path, **{section: {"dry_run": True}})
+    with pytest.raises(ValueError, match=re.escape(said)):
+        nodes_to_run({"params_file": file, "namespace": namespace}, simulated=False)
+    assert preflight.main([file, *([f"namespace:={namespace}"] * bool(namespace))]) == 2
+    error = capsys.readouterr().err
+    assert said in error and file in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "namespace"),
+    [
+        (["/left/forward_controller", "/controller_manager", "joint_trajectory_controller"], ""),
+        (["/controller", "/left/camera", "/**/rtabmap", "/recorder", "/*/inference"], ""),
+        (["/rtc_controller", "rtc_inference"], ""),
+        (["/left/rtc_controller", "/right/rtc_controller"], "left"),
+        (["/*/rtc_controller", "/left/*", "/right/**"], "left"),
+        (["/left/right/rtc_monitor"], "left/right"),
+    ],
+)
+def test_other_nodes_and_robots_may_have_sections(
+    tmp_path: Path, sections: list[str], namespace: str
+) -> None:
+    file = file_with(tmp_path, **{section: {"joints": ["a"]} for section in sections})
+    assert nodes_to_run({"params_file": file, "namespace": namespace}, simulated=False)
+
+
 def test_lists_that_ros_takes_are_no_mixture(tmp_path):
     path = tmp_path / "robot.yaml"
     path.write_text("/**:\n  ros__parameters: {a: [1.0, 1e-3], b: [1, 2], c: [yes, true]}\n")
@@ -182,6 +341,57 @@ def test_use_sim_time_is_not_changed_while_the_node_runs(robot):
     names = GetParameters.Request(names=["use_sim_time"])
     (now,) = robot.ask(GetParameters, "rtc_controller/get_parameters", names).values
     assert now.bool_value is False
+
+
+# ---------------------------------------------------------------------------- launch arguments
+
+
+@pytest.mark.parametrize(
+    ("line", "launched"),
+    [
+        ("ros2 launch rtc_ros rtc.launch.py dryrun:=true", True),
+        ("ros2 launch /ws/install/rtc_ros/share/rtc_ros/launch/rtc.launch.py", True),
+        ("ros2 launch my_robot rtc.launch.py robot_ip:=10.0.0.2", False),
+        ("ros2 launch /home/me/rtc.launch.py", False),
+        ("python my_launcher.py", False),
+    ],
+)
+def test_whether_our_file_is_the_launched_one(line: str, launched: bool) -> None:
+    assert is_launched(line.split(), "rtc.launch.py") is launched
+
+
+@pytest.mark.parametrize(
+    ("line", "given", "told"),
+    [
+        ("ros2 launch rtc_ros rtc.launch.py", "dryrun", "dryrun; did you mean dry_run:=…?"),
+        ("ros2 launch rtc_ros rtc.launch.py", "robot_ip", "unknown argument robot_ip"),
+        ("ros2 launch rtc_ros rtc.launch.py", "cube_speed", "one of the simulation only"),
+        ("ros2 launch my_robot all.launch.py", "robot_ip", ""),
+        ("ros2 launch my_robot all.launch.py", "DryRun", "DryRun; did you mean dry_run:=…?"),
+    ],
+)
+def test_an_argument_that_nobody_declares_ends_the_launch(
+    line: str, given: str, told: str
+) -> None:
+    configurations = {given: "true", "dry_run": "false", "params_file": "robot.yaml"}
+    if not told:
+        refuse_undeclared(configurations, line.split(), simulated=False)
+        return
+    with pytest.raises(ValueError, match=re.escape(told)):
+        refuse_undeclared(configurations, line.split(), simulated=False)
+
+
+def test_each_launch_file_has_arguments_of_its_own() -> None:
+    for file, machine, wrong in (
+        ("robot", "robot", "policy_path; it is one of the gpu machine's"),
+        ("gpu", "gpu", "dry_run; it is one of the robot machine's"),
+    ):
+        name = wrong.partition(";")[0]
+        words = f"ros2 launch rtc_ros {file}.launch.py {name}:=x".split()
+        with pytest.raises(ValueError, match=re.escape(wrong)):
+            refuse_undeclared({name: "x"}, words, simulated=False, machine=machine)
+    words = ["ros2", "launch", "rtc_ros", "sim.launch.py", "cube_speed:=1"]
+    refuse_undeclared({"cube_speed": "1"}, words, simulated=True)
 
 
 # --------------------------------------------------------------------------------------- paths

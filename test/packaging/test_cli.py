@@ -72,3 +72,60 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("rtc_ros film needs the Python package cv2, which is not")
     assert done.stderr.count("\n") == 1
+
+
+# ------------------------------------------------------------------------------------- paths
+
+
+def test_no_command_line_takes_a_path_as_it_stands(repo: Path) -> None:
+    """``--out=~/report`` made a folder named ``~``."""
+    plain, ours = [], 0
+    for path in sorted((repo / "rtc_ros").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "type":
+                kind = ast.unparse(node.value)
+                ours += kind in ("a_path", "path_text")
+                if kind.rpartition(".")[2] in ("Path", "PurePath") or "open" in kind:
+                    plain.append(f"{path.relative_to(repo)}:{node.value.lineno}")
+    assert not plain and ours > 30
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        (("layouts", "$PARAMETERS", "--out=~/plots"), "plots"),
+        (("layouts", "$PARAMETERS", "--out", "${RUNS}/plots"), "runs/plots"),
+        (("continuity", "$BAG", "--json=~/report.json"), "report.json"),
+    ],
+)
+def test_paths_on_a_command_line_are_expanded(
+    repo: Path, tmp_path: Path, words: tuple[str, ...], made: str
+) -> None:
+    home = {
+        "HOME": str(tmp_path),
+        "RUNS": str(tmp_path / "runs"),
+        "PARAMETERS": str(repo / "config" / "sim.yaml"),
+        "BAG": str(repo / "test" / "bags" / "data" / "demo_1"),
+        "PYTHONPATH": str(repo),
+    }
+    (tmp_path / made).parent.mkdir(exist_ok=True)
+    if not made.endswith(".json"):
+        (tmp_path / made).mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "rtc_ros.tools.cli", *words],
+        cwd=tmp_path,
+        env={**os.environ, **home},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    written = tmp_path / made
+    assert written.is_file() or list(written.iterdir())
+    assert not list(tmp_path.glob("*~*"))
+
+
+def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
+    done = rtc_ros("continuity", "$RTC_NOT_SET/bag")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "names the environment variable RTC_NOT_SET, which isn't set" in done.stderr

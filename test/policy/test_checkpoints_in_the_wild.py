@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -144,6 +146,44 @@ def test_an_unknown_key_that_asks_for_something_is_named_with_its_value(broken, 
     assert f"{name}: {json.dumps(value)}" in str(error.value)
 
 
+def test_delta_joint_actions_are_refused_as_lerobot_refuses_them(broken):
+    edit(broken / CONFIG, lambda c: c.update(use_delta_joint_actions_aloha=True))
+    said = refusal(broken)
+    assert "use_delta_joint_actions_aloha is True, it must be False" in said
+    assert "not ported" in said
+    with pytest.raises(NotImplementedError, match="use_delta_joint_actions_aloha"):
+        Reference(broken)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_was_compiled_in_training_is_run_uncompiled(broken, checkpoint, fast):
+    """torch.compile would take minutes at the first chunk, and changes no number."""
+    edit(broken / CONFIG, lambda c: c.update(compile_model=True, compile_mode="max-autotune"))
+    ours = FlowAdapter.load(broken, device="cpu", torch_threads=1, fast=fast)
+    before = FlowAdapter.load(checkpoint, device="cpu", torch_threads=1, fast=fast)
+    assert ours._policy.config.compile_model is False
+    seen = observe(ours.spec)
+    chunk = ours.infer(seen, None, seed=1).actions
+    assert np.array_equal(chunk, before.infer(seen, None, seed=1).actions)
+
+
+def test_a_state_that_the_data_set_calls_otherwise_is_renamed_as_in_training(broken, checkpoint):
+    """The robot's joints are the state, whatever the data set called it."""
+
+    def rename(pipeline):
+        (step,) = [s for s in pipeline["steps"] if "rename" in s["registry_name"]]
+        step["config"]["rename_map"] = {"observation.joint_position": "observation.state"}
+
+    edit(broken / PRE, rename)
+    assert read_checkpoint(broken).spec.state_dim == 7
+    ours, before = load(broken), load(checkpoint)
+    seen = observe(ours.spec)
+    chunk = ours.infer(seen, None, seed=1).actions
+    assert np.array_equal(chunk, before.infer(seen, None, seed=1).actions)
+    other = ours.infer(dataclasses.replace(seen, state=seen.state + 1.0), None, seed=1).actions
+    assert np.abs(other - chunk).max() > 1e-4, "it does reach the policy"
+
+
 def test_a_step_that_is_switched_off_and_not_known_can_be_deleted(broken):
     step = {"registry_name": "warp_processor", "config": {"enabled": False}}
     edit(broken / PRE, lambda p: p["steps"].insert(0, step))
@@ -194,10 +234,12 @@ def test_statistics_among_the_weights_name_the_migration(broken):
     assert f"migrate_policy_normalization --pretrained-path {broken} --output-dir" in said
 
 
-def test_a_migrated_checkpoint_is_taken(broken, tmp_path):
+def test_a_migrated_checkpoint_is_taken(broken, checkpoint, tmp_path, monkeypatch):
     """By the command that the sentence names, with LeRobot's own buffers in the weights."""
     from lerobot.processor import migrate_policy_normalization as migration
 
+    observation = observe(read_checkpoint(checkpoint).spec)
+    before = load(checkpoint).infer(observation, None, seed=7).actions
     stats = load_file(broken / NORMALIZER)
     buffers = {
         f"{place}.buffer_{feature.replace('.', '_')}.{name}": stats[f"{feature}.{name}"].clone()
@@ -211,11 +253,19 @@ def test_a_migrated_checkpoint_is_taken(broken, tmp_path):
     edit_tensors(broken / WEIGHTS, lambda t: t.update(buffers))
     for name in (PRE, POST, NORMALIZER, UNNORMALIZER):
         (broken / name).unlink()
-    assert "migrate" in refusal(broken)
-    state, config = load_file(broken / WEIGHTS), json.loads((broken / CONFIG).read_text())
-    found = migration.extract_normalization_stats(state)
-    assert set(found) == {"observation.state", "action"} and config["type"] == "smolvla"
-    assert torch.equal(torch.as_tensor(found["action"]["std"]), stats["action.std"])
+    edit(broken / CONFIG, lambda c: c.update(vlm_model_name=str(broken / "backbone")))
+    words = refusal(broken).partition("`")[2].partition("`")[0].split()
+    migrated = tmp_path / "migrated"
+    words = [str(migrated) if word == "MIGRATED" else word for word in words]
+    assert words[:3] == ["python", "-m", migration.__name__]
+    monkeypatch.setattr("sys.argv", words[2:])
+    # Of its last file, the model card, the Hub is asked whether it is well-formed.
+    monkeypatch.setattr(huggingface_hub.ModelCard, "validate", lambda *_, **__: None)
+    migration.main()
+    after = load(migrated).infer(observation, None, seed=7).actions
+    np.testing.assert_allclose(after, before, atol=1e-6)
+    other = load_file(migrated / UNNORMALIZER)
+    assert torch.equal(other["action.std"], stats["action.std"])
 
 
 @pytest.mark.parametrize("mode", ["MEAN_STD", "MIN_MAX"])

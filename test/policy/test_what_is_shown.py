@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from tiny_checkpoint import SPEC, STATS
 
 from rtc_ros.policy import flow_input
 from rtc_ros.policy.adapter import FlowAdapter
+from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.protocol import Observation
@@ -85,9 +88,11 @@ def test_the_tower_gets_the_tensor_that_it_was_trained_on(fine_tuned, size, fast
     adapter.leave_out([WRIST])
     images = {TOP: scene(*size), SIDE: scene(*size)[::-1].copy()}
     theirs, ours, their_chunk, chunk = shown(fine_tuned, adapter, images)
-    real = ours[:2]
-    assert [tuple(image.shape) for image in real] == [(1, 3, 64, 64)] * 2
-    for one, other in zip(theirs, real, strict=False):
+    # LeRobot shows its tower the blank image of the camera that isn't there, too: hidden later.
+    assert len(theirs) == 3 and (theirs[2] == -1).all()
+    for seen in (theirs[:2], ours[:2]):
+        assert [tuple(image.shape) for image in seen] == [(1, 3, 64, 64)] * 2
+    for one, other in zip(theirs[:2], ours[:2], strict=True):
         assert torch.equal(one, other), float((one - other).abs().max())
     np.testing.assert_allclose(chunk, their_chunk, atol=2e-4)
 
@@ -170,6 +175,34 @@ def test_an_image_left_out_is_hidden_as_lerobot_hides_a_missing_one(fine_tuned, 
         again.leave_out(left_out)
         made = again.infer(observation, None, seed=7).actions
         np.testing.assert_allclose(made, chunk, atol=2e-4)
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "lerobot"])
+def test_a_fine_tune_with_renamed_cameras_of_a_base_with_more(fine_tuned, tmp_path, fast):
+    """As `lerobot-train --rename_map` with two cameras makes one of a base that has three."""
+    folder = tmp_path / "renamed"
+    shutil.copytree(fine_tuned, folder)
+    path = folder / "policy_preprocessor.json"
+    pipeline = json.loads(path.read_text())
+    (step,) = [s for s in pipeline["steps"] if "rename" in s["registry_name"]]
+    high, left = "observation.images.cam_high", "observation.images.cam_left"
+    step["config"]["rename_map"] = {high: TOP, left: SIDE}
+    path.write_text(json.dumps(pipeline))
+    adapter = FlowAdapter.load(folder, device="cpu", fast=fast)
+    assert set(adapter.spec.image_features) == {high, left, WRIST}
+    assert set(read_checkpoint(folder).spec.image_features) == {high, left, WRIST}
+    adapter.leave_out([WRIST])
+    images = {high: scene(480, 640), left: np.zeros((480, 640, 3), np.uint8)}
+    observation, noise = observe(adapter, images), adapter.noise(7)
+    chunk = adapter.infer(observation, None, seed=7).actions
+    np.testing.assert_allclose(chunk, Reference(folder).chunk(observation, noise), atol=1e-4)
+    # The same pictures under the base model's names are the same to it.
+    plain = FlowAdapter.load(fine_tuned, device="cpu", fast=fast)
+    plain.leave_out([WRIST])
+    same = replace(observation, images={TOP: images[high], SIDE: images[left]})
+    np.testing.assert_array_equal(chunk, plain.infer(same, None, seed=7).actions)
+    exchanged = replace(observation, images={high: images[left], left: images[high]})
+    assert np.abs(adapter.infer(exchanged, None, seed=7).actions - chunk).max() > 5e-4
 
 
 def test_what_it_is_shown_makes_no_difference_to_a_hidden_image(fine_tuned):

@@ -231,6 +231,38 @@ def test_any_parameter_file_goes_through_all_of_preflight(tmp_path_factory, text
     assert "broke off" not in said and "Traceback" not in said, said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["{}", "--seconds", "0.1", "speed:=3"],
+        ["--measure", "{}", "--patience=0.1", "speed:=3"],
+        ["{}", "speed:=3", "--measure"],
+        ["{}", "task:=fold", "--measure", "speed:=3"],
+    ],
+)
+def test_launch_arguments_may_stand_before_and_behind_options(words, capsys):
+    """Behind one they were `unrecognized arguments`."""
+    assert preflight.main([word.format(config_file("sim.yaml")) for word in words]) == 2
+    assert capsys.readouterr().err.startswith("✗ unknown argument speed")
+
+
+def test_a_look_at_the_checkpoint_that_breaks_off_is_a_finding_and_the_others_go_on(monkeypatch):
+    """Whatever stands in its files: as for each check of what the robot sends."""
+
+    def broken(setup):
+        raise KeyError("norm_map")
+
+    monkeypatch.setattr(preflight.checkpoint, "look_at_checkpoint", broken)
+    probe = probe_of({})
+    for name in ("listen", "settle", "collect"):
+        setattr(probe, name, lambda *_: None)
+    findings = preflight.examine(setup_of(False), probe)
+    assert findings[0].level is Level.BAD and findings[0].subject == "checkpoint"
+    assert "broke off: KeyError: 'norm_map'" in findings[0].sentence and findings[0].fix
+    others = " ".join(f"{f.subject} {f.sentence}" for f in findings[1:])
+    assert "joint states on /joint_states nobody publishes it" in others
+
+
 # -------------------------------------------------------------------------------- as it is shown
 
 
@@ -306,6 +338,15 @@ def test_a_square_in_the_configuration_of_a_policy_that_pads_says_nothing(size):
     finding = form_of((256, 256), size)
     assert finding.level is Level.GOOD and "crop" not in finding.fix
     assert f"{size[1]} × {size[0]}" in finding.sentence and "pads" in finding.sentence
+
+
+@pytest.mark.parametrize("pads", [True, False])
+def test_a_small_picture_is_compared_with_what_is_known(pads):
+    """Of a policy that pads, only what stands in its configuration: a base's 256 × 256 often."""
+    finding = form_of((256, 256), (96, 128), pads)
+    assert finding.level is Level.DOUBT and finding.fix == "raise the camera's resolution"
+    said = "the policy's configuration says" if pads else "the policy was trained on"
+    assert finding.sentence == f"128 × 96, and {said} 256 × 256"
 
 
 def test_another_shape_than_the_data_had_is_a_doubt_and_no_reason_to_crop():

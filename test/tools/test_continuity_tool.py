@@ -199,10 +199,13 @@ def test_a_folder_that_is_no_bag(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["x.mcap", "x.db3", "x.txt"])
-@pytest.mark.parametrize("content", [b"", b"not a bag at all" * 100])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a bag at all" * 100, b"\x89MCAP0\r\n", b"\x89MCAP0\r\n\x01"]
+)
 def test_a_file_that_is_no_bag(tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
-    refused([tmp_path / name], capsys)
+    said = refused([tmp_path / name], capsys)
+    assert str(tmp_path / name) in said and "ord()" not in said
 
 
 def test_damaged_metadata(tmp_path, rtc_bag, capsys):
