@@ -75,6 +75,8 @@ class Expert:
         self._backs: dict[int, list[LayerBack]] = {}
         self._tokens = 0
         self.prefix_tokens = 0
+        self.moved = 0
+        """How often the tensors that a pass works on were made anew, elsewhere."""
         device = model.action_out_proj.weight.device
         self._y = torch.zeros(parts.horizon, width, device=device)
         self._rho = torch.zeros(parts.horizon, 1, device=device)
@@ -97,6 +99,7 @@ class Expert:
             self._scratch = Scratch(self._y.device)
             self._passes = [LayerPass(layer, tokens, self._scratch) for layer in self._layers]
             self._backs, self.prefix_tokens, self._tokens = {}, tokens, 0
+            self.moved += 1
         for layer, each, project in zip(self._passes, prefix, self._projections, strict=True):
             if project is None:
                 layer.attention.set_prefix(each.keys, each.values)
