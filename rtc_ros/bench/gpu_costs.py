@@ -16,28 +16,31 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from rtc_ros.policy.fast.elementwise import Elementwise
+
 # Dispatched, but nothing is launched for them.
 _NO_KERNEL = ("empty", "new_empty", "_unsafe_view", "lift_fresh", "detach", "resize_", "alias")
 
 
 @dataclass(frozen=True)
 class Card:
-    """Public figures of a card: memory [GB/s], dense bf16 [TFLOP/s], time of a small kernel [µs].
+    """Public figures of a card: memory [GB/s], dense bf16 [TFLOP/s]; and a small kernel's time.
 
-    The last is no maker's figure: what a kernel of a chain takes at least, as one of a CUDA graph.
+    The last, from and to [µs], is no maker's figure: what a small kernel of a CUDA graph is taken
+    to cost before the next one, which waits for it, begins.
     """
 
     name: str
     gigabytes_s: float
     teraflops: float
-    kernel_us: float
+    kernel_us: tuple[float, float]
 
 
 CARDS = (
-    Card("H100 SXM", 3350.0, 989.0, 2.0),
-    Card("H200", 4800.0, 989.0, 2.0),
-    Card("RTX 4090", 1008.0, 165.0, 2.0),
-    Card("Jetson AGX Orin 64 GB", 204.8, 42.5, 5.0),
+    Card("H100 SXM", 3350.0, 989.0, (1.0, 2.0)),
+    Card("H200", 4800.0, 989.0, (1.0, 2.0)),
+    Card("RTX 4090", 1008.0, 165.0, (1.0, 2.0)),
+    Card("Jetson AGX Orin 64 GB", 204.8, 42.5, (3.0, 5.0)),
 )
 
 
@@ -77,16 +80,50 @@ class Cost:
             self.read_bytes / (1e9 * card.gigabytes_s), self.flops / (1e12 * card.teraflops)
         )
 
-    def in_a_graph_s(self, card: Card) -> float:
+    def in_a_graph_s(self, card: Card) -> tuple[float, float]:
         """Return what is expected of a CUDA graph: the floor, and a small kernel's time each."""
-        return self.floor_s(card) + 1e-6 * card.kernel_us * self.kernels
+        least, most = (self.floor_s(card) + 1e-6 * us * self.kernels for us in card.kernel_us)
+        return least, most
+
+
+class AsOneKernel:
+    """An ``Elementwise`` whose methods count as one kernel each, whatever they dispatch."""
+
+    def __init__(self, ops: Elementwise) -> None:
+        self._ops = ops
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._ops, name)
+
+        def call(*args: Any) -> Any:
+            counting = _Counting.now
+            if counting is None:
+                return method(*args)
+            with torch.utils._python_dispatch._disable_current_modes():
+                got = method(*args)
+                if name == "norm":  # a kernel narrows what it writes
+                    got = got.to(args[-1])
+            counting.launched(f"fused {name}", args, got)
+            return got
+
+        return call
 
 
 class _Counting(TorchDispatchMode):
+    now: _Counting | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self.cost = Cost()
         self._written: set[int] = set()
+
+    def launched(self, name: str, args: Any, got: Any) -> None:
+        """Count a kernel; of what it is given it writes some, but all was written before."""
+        given, made = list(_tensors(args)), list(_tensors((got,)))
+        self.cost.kernels += 1
+        self.cost.names[name] += 1
+        self.cost.touched_bytes += sum(map(_bytes, (*given, *made)))
+        self._written |= {_place(t) for t in made}
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -115,7 +152,11 @@ class _Counting(TorchDispatchMode):
 def count(run: Callable[[], object]) -> Cost:
     """Return the cost of ``run``."""
     with _Counting() as counting:
-        run()
+        _Counting.now = counting
+        try:
+            run()
+        finally:
+            _Counting.now = None
     return counting.cost
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from rtc_ros.bench import inference_contenders as names
-from rtc_ros.bench.gpu_costs import CARDS, Cost, count
+from rtc_ros.bench.gpu_costs import CARDS, AsOneKernel, Cost, count
 from rtc_ros.bench.gpu_worker import Out
 from rtc_ros.bench.inference_contenders import Contender, Contest
 from rtc_ros.bench.inference_models import full_size_parts, small_parts
@@ -27,6 +27,7 @@ from rtc_ros.bench.inference_phases import measure, operations_per_step
 from rtc_ros.core.strategies import CHOOSE, GUIDE, OVERWRITE, STRATEGIES
 from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.fast import linear
+from rtc_ros.policy.fast.elementwise import ByOperations
 
 CAMERAS, DELAY, STRIDE = 3, 5, 25
 EAGER, GRAPHS = "one by one", "graphs"
@@ -454,7 +455,10 @@ def _allocated(ctx: Context) -> int:
 
 def expected(ctx: Context, out: Out) -> None:
     """Count what each part of a chunk moves and computes; say what cards should take for it."""
-    for what, cost in costs(ctx).items():
+    fused = costs(ctx, fused=True)
+    plain = {f"{what}, unfused": cost for what, cost in costs(ctx, fused=False).items()}
+    unfused = {what: cost for what, cost in plain.items() if "step" in what or "chunk" in what}
+    for what, cost in {**fused, **unfused}.items():
         cells: dict[str, Any] = {
             "kernels": cost.kernels,
             "read MB": cost.read_bytes / 1e6,
@@ -462,17 +466,26 @@ def expected(ctx: Context, out: Out) -> None:
             "GFLOP": cost.flops / 1e9,
         }
         for card in CARDS:
+            least, most = cost.in_a_graph_s(card)
             cells[f"{card.name}: floor, ms"] = 1e3 * cost.floor_s(card)
-            cells[f"{card.name}: expected of a graph, ms"] = 1e3 * cost.in_a_graph_s(card)
+            cells[f"{card.name}: expected, ms, from"] = 1e3 * least
+            cells[f"{card.name}: to"] = 1e3 * most
         cells["kinds"] = ", ".join(f"{n} {name}" for name, n in cost.names.most_common())
         out.row(what, **cells)
 
 
-def costs(ctx: Context) -> dict[str, Cost]:
-    """Return the cost of each part of a chunk of two cameras, bfloat16, as on a CUDA device."""
+def costs(ctx: Context, *, fused: bool) -> dict[str, Cost]:
+    """Return the cost of each part of a chunk of two cameras, bfloat16, as on a CUDA device.
+
+    ``fused`` says whether Triton's kernels are there.
+    """
     with linear.unpacked():
         contest = ctx.contest(2, torch.bfloat16, ready=False)
     field = contest.field
+    field.prefix.vision.together = True
+    computing: list[Any] = [field.expert, *field.expert._layers]
+    for each in computing:
+        each.ops = AsOneKernel(each.ops) if fused else ByOperations()
     with field.eager():
         velocity = field(contest.batch())
         noise = contest.fast.noise(0)

@@ -15,8 +15,9 @@ import torch
 
 from rtc_ros.bench import gpu, gpu_worker
 from rtc_ros.bench.gpu import PARTS, Part, Run
-from rtc_ros.bench.gpu_costs import CARDS, Card, Cost, count
+from rtc_ros.bench.gpu_costs import CARDS, AsOneKernel, Card, Cost, count
 from rtc_ros.bench.gpu_report import ON_CPU, markdown
+from rtc_ros.policy.fast.elementwise import ByOperations
 
 # A worker that does what a part is called: "quick" says a row and is done, "hang" says one and
 # stays, "crash" says one and dies, "sick" fails. Each tells its process.
@@ -179,16 +180,29 @@ def test_what_a_run_made_itself_is_not_read_from_memory():
     assert cost.flops == 2 * 8 * 64 * 32
 
 
+def test_what_is_fused_counts_as_one_kernel():
+    x, floor = torch.ones(4, 8), torch.tensor(0.1)
+    y, rho = torch.zeros(4, 8), torch.zeros(4, 1)
+
+    def run(ops: ByOperations | AsOneKernel) -> torch.Tensor:
+        return ops.norm(x, floor, y, rho, torch.float32) * 2.0
+
+    assert count(lambda: run(ByOperations())).kernels == 4
+    cost = count(lambda: run(AsOneKernel(ByOperations())))
+    assert cost.names == {"fused norm": 1, "mul": 1} and cost.kernels == 2
+    assert torch.equal(run(AsOneKernel(ByOperations())), 2.0 * y)  # also where nothing counts
+
+
 def test_steps_are_told_from_what_is_done_once_and_a_floor_is_the_longer_of_two():
     once_and_2 = Cost(kernels=22, flops=2e9, read_bytes=210, touched_bytes=300)
     once_and_1 = Cost(kernels=12, flops=1e9, read_bytes=110, touched_bytes=200)
     step = once_and_2 - once_and_1
     assert once_and_1 + step == once_and_2
     assert (step.kernels, step.flops, step.read_bytes, step.touched_bytes) == (10, 1e9, 100, 100)
-    card = Card("a card", gigabytes_s=1.0, teraflops=1.0, kernel_us=2.0)
+    card = Card("a card", gigabytes_s=1.0, teraflops=1.0, kernel_us=(1.0, 2.0))
     assert step.floor_s(card) == pytest.approx(1e-3)  # 1 GFLOP at 1 TFLOP/s
     assert Cost(read_bytes=10**9, flops=1e9).floor_s(card) == pytest.approx(1.0)
-    assert step.in_a_graph_s(card) == pytest.approx(1e-3 + 20e-6)
+    assert step.in_a_graph_s(card) == pytest.approx((1e-3 + 10e-6, 1e-3 + 20e-6))
 
 
 # ----------------------------------------------------------------------- one run, as a user's
@@ -233,13 +247,14 @@ def test_the_script_runs_every_part_on_the_cpu_and_gives_figures_or_reasons(tmp_
     assert guided < 0.36 * rows["kernels", "LeRobot, true VJP"]["operations a step"]
     expected = {what: row for (name, what), row in rows.items() if name == "expected"}
     # Room for a result is dispatched, but no kernel.
-    assert 0.8 * guided < expected["a step, guided"]["kernels"] <= guided
+    assert 0.8 * guided < expected["a step, guided, unfused"]["kernels"] <= guided
+    assert expected["a step, guided"]["kernels"] < 0.7 * guided
     for card in CARDS:
-        floor, graph = (
-            expected["the chunk, guided"][f"{card.name}: {what}, ms"]
-            for what in ("floor", "expected of a graph")
+        floor, least, most = (
+            expected["the chunk, guided"][f"{card.name}: {what}"]
+            for what in ("floor, ms", "expected, ms, from", "to")
         )
-        assert 0.0 < floor < graph
+        assert 0.0 < floor < least < most
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["out", "no_such_folder"]], ids=str)

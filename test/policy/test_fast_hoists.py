@@ -93,6 +93,25 @@ def test_patch_positions_are_looked_up_by_the_model_itself(adapter):
     assert torch.equal(patches + adapter._field.prefix.vision._position(image), embedded)
 
 
+def test_images_that_go_through_the_encoder_together_give_the_same_tokens(adapter):
+    """As on a CUDA device."""
+    vision, random = adapter._field.prefix.vision, torch.Generator().manual_seed(1)
+    images = [2.0 * torch.rand(1, 3, 64, 64, generator=random) - 1.0 for _ in range(3)]
+    encoded = []
+    hook = vision._vision.embeddings.patch_embedding.register_forward_hook(
+        lambda module, args, output: encoded.append(len(output))
+    )
+    with torch.no_grad():
+        alone = vision.encode(images)
+        assert not vision.together and encoded[-3:] == [1, 1, 1]
+        vision.together = True
+        together = vision.encode(images)
+    hook.remove()
+    assert encoded[-1] == 3 and len(together) == 3
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 def preprocessed(adapter: FlowAdapter, task: str) -> dict:
     observation = observe(adapter.spec, task=task)
     batch = {"observation.state": torch.tensor(observation.state).float(), "task": task}
