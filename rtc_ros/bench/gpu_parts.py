@@ -27,7 +27,7 @@ from rtc_ros.bench.inference_phases import measure, operations_per_step
 from rtc_ros.core.strategies import CHOOSE, GUIDE, OVERWRITE, STRATEGIES
 from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.fast import linear
-from rtc_ros.policy.fast.elementwise import ByOperations
+from rtc_ros.policy.fast.elementwise import ByOperations, Fused
 
 CAMERAS, DELAY, STRIDE = 3, 5, 25
 EAGER, GRAPHS = "one by one", "graphs"
@@ -233,6 +233,7 @@ def chunks(cameras: int, ctx: Context, out: Out) -> None:
     dtype = torch.bfloat16
     contest = ctx.contest(cameras, dtype)
     out.where(model=contest.describe(), clock=ctx.clock, precision="bfloat16 where none is named")
+    out.where(norms="by fused kernels" if _is_fused(contest) else "by PyTorch's operations")
     runs = _to_run(ctx, contest)
     shares = [1.0 if contender.name in OURS else _SHARE for contender, *_ in runs] * 2
     for num_steps in (10, 5):
@@ -315,8 +316,26 @@ def phases(ctx: Context, out: Out) -> None:
                 **{"vision ms": median(vision), "vision and prefix ms": median(prefix)},
                 **_loops(ctx, contest),
             )
+    if _is_fused(contest):
+        _set_ops(contest, lambda ops: ByOperations())
+        contest.field.warm_up()  # takes new graphs
+        out.row(f"ours, {GRAPHS}, unfused", **_loops(ctx, contest))
+    else:
+        out.row("ours, fused", reason=NO_DEVICE if not ctx.cuda else "no fused kernels: log.txt")
     if not ctx.cuda:
         out.row(f"ours as {GRAPHS}", reason=NO_DEVICE)
+
+
+def _is_fused(contest: Contest) -> bool:
+    return isinstance(contest.field.expert._layers[0].ops, Fused)
+
+
+def _set_ops(contest: Contest, change: Callable[[Any], Any]) -> None:
+    """Change how the expert and its layers compute norms and gates."""
+    expert = contest.field.expert
+    computing: list[Any] = [expert, *expert._layers]
+    for each in computing:
+        each.ops = change(each.ops)
 
 
 def _prefix(contest: Contest) -> Callable[[int], object]:
@@ -483,9 +502,7 @@ def costs(ctx: Context, *, fused: bool) -> dict[str, Cost]:
         contest = ctx.contest(2, torch.bfloat16, ready=False)
     field = contest.field
     field.prefix.vision.together = True
-    computing: list[Any] = [field.expert, *field.expert._layers]
-    for each in computing:
-        each.ops = AsOneKernel(each.ops) if fused else ByOperations()
+    _set_ops(contest, AsOneKernel if fused else lambda ops: ByOperations())
     with field.eager():
         velocity = field(contest.batch())
         noise = contest.fast.noise(0)

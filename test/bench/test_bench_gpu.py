@@ -180,6 +180,12 @@ def test_what_a_run_made_itself_is_not_read_from_memory():
     assert cost.flops == 2 * 8 * 64 * 32
 
 
+def test_attention_is_counted_as_its_two_products():
+    q, k = torch.randn(1, 2, 16, 8), torch.randn(1, 2, 32, 8)
+    cost = count(lambda: torch.nn.functional.scaled_dot_product_attention(q, k, k))
+    assert cost.flops == 2 * (2 * 2 * 16 * 32 * 8)
+
+
 def test_what_is_fused_counts_as_one_kernel():
     x, floor = torch.ones(4, 8), torch.tensor(0.1)
     y, rho = torch.zeros(4, 8), torch.zeros(4, 1)
