@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
 BETA = 5.0
 PLAIN, RTC, VJP = "LeRobot plain", "LeRobot RTC (J = I)", "LeRobot, true VJP"
 FAST, GUIDED = "ours unguided", "ours guided (true VJP)"
+IDENTITY, LEROBOT_IDENTITY = "ours guided (J = I)", "LeRobot's velocity, J = I"
 
 
 @dataclass(frozen=True)
@@ -37,24 +39,38 @@ class Contender:
 class Contest:
     """The contenders on one policy, one observation and one previous chunk."""
 
-    def __init__(self, parts: tuple[Any, Any, Any], delay: int, stride: int) -> None:
+    def __init__(
+        self,
+        parts: tuple[Any, Any, Any],
+        delay: int,
+        stride: int,
+        *,
+        leave_out: Collection[str] = (),
+        padded: bool | None = None,
+    ) -> None:
         """Build both ways on the same weights.
 
         Args:
             parts: LeRobot's policy, preprocessor, postprocessor.
             delay: d [steps].
             stride: s [steps]; guided are the rows up to H − s.
+            leave_out: cameras of the policy that there aren't.
+            padded: as for ``FastField``.
         """
         self.policy, pre, post = parts
-        device = str(next(self.policy.parameters()).device)
+        where = next(self.policy.parameters()).device
+        device = str(where)
         self.lerobot = FlowAdapter(self.policy, pre, post, device=device)
-        before = resident_bytes()
-        self.field = FastField(self.policy)
-        self.packed_bytes = resident_bytes() - before
+        self.lerobot.leave_out(leave_out)
+        before = resident_bytes(where)
+        self.field = FastField(self.policy, padded=padded)
+        self.packed_bytes = resident_bytes(where) - before
         self.fast = FlowAdapter(
             self.policy, pre, post, device=device, field=lambda policy: self.field
         )
+        self.fast.leave_out(leave_out)
         self._pre, self._post, spec = pre, post, self.fast.spec
+        self._num_steps = spec.num_steps
         self.observation = example_observation(spec)
         rows = spec.horizon - stride
         self._delay, self._end = delay, rows
@@ -66,6 +82,16 @@ class Contest:
         )
         self._processor = rtc_processor(beta=BETA, mask_end=rows)
 
+    @contextmanager
+    def steps(self, num_steps: int) -> Iterator[None]:
+        """Let all take ``num_steps`` denoising steps within the block."""
+        own = self._num_steps, self.policy.config.num_steps
+        self._num_steps = self.policy.config.num_steps = num_steps
+        try:
+            yield
+        finally:
+            self._num_steps, self.policy.config.num_steps = own
+
     def describe(self) -> str:
         """Return the sizes that count."""
         spec, config = self.fast.spec, self.policy.config
@@ -76,6 +102,19 @@ class Contest:
             f"H = {spec.horizon}, {self.guidance.prev.shape[0]} guided rows, {spec.num_steps} "
             f"steps, {self.field.expert.prefix_tokens} prefix tokens"
         )
+
+    def with_identity(self) -> list[Contender]:
+        """Return guidance with the identity Jacobian: ours, and on LeRobot's own velocity."""
+        identity = replace(self.guidance, jacobian="identity")
+        return [
+            self._adapted(IDENTITY, self.fast, identity, _fast_phases(self.field)),
+            self._adapted(LEROBOT_IDENTITY, self.lerobot, identity, _vjp_phases(self.policy)),
+        ]
+
+    def with_method(self, name: str, method: str) -> Contender:
+        """Return ours with another way to use the previous chunk (``Strategy.prefix``)."""
+        guidance = replace(self.guidance, method=method)
+        return self._adapted(name, self.fast, guidance, _fast_phases(self.field))
 
     def contenders(self) -> list[Contender]:
         """Return all, LeRobot's plain sampling first."""
@@ -95,7 +134,8 @@ class Contest:
         self, name: str, adapter: FlowAdapter, guidance: Guidance | None, phases: Phases
     ) -> Contender:
         def run(seed: int) -> np.ndarray:
-            return adapter.infer(self.observation, guidance, seed=seed).actions
+            n = self._num_steps
+            return adapter.infer(self.observation, guidance, num_steps=n, seed=seed).actions
 
         return Contender(name, run, self._stepper(adapter, guidance), phases)
 
@@ -104,19 +144,20 @@ class Contest:
     ) -> Callable[[int], object]:
         return lambda n: adapter.infer(self.observation, guidance, num_steps=n, seed=0)
 
-    def _batch(self, prev: np.ndarray | None) -> dict[str, Any]:
+    def batch(self, prev: np.ndarray | None = None) -> dict[str, Any]:
+        """Return the observation as LeRobot's preprocessor leaves it, with ``prev`` as action."""
         rows = None if prev is None else prev.astype(np.float32)
         device = torch.device(self.policy.config.device)
         return self._pre(to_batch(self.fast.spec, self.observation, rows, {}, device))
 
     def _plain(self, seed: int) -> np.ndarray:
         noise = self.lerobot.noise(seed)
-        actions = self.policy.predict_action_chunk(self._batch(None), noise=noise)
+        actions = self.policy.predict_action_chunk(self.batch(), noise=noise)
         return self._post(actions)[0].numpy()
 
     def _rtc(self, seed: int) -> np.ndarray:
         noise = self.lerobot.noise(seed)
-        batch = self._batch(self.guidance.prev)
+        batch = self.batch(self.guidance.prev)
         with rtc_enabled(self.policy, self._processor):
             actions = self.policy.predict_action_chunk(
                 batch,

@@ -41,7 +41,6 @@ def full_size_parts(folder: Path, cameras: int, device: str, dtype: str) -> tupl
         device: a torch device.
         dtype: of the transformers, "float32" or "bfloat16".
     """
-    import torch
     from transformers import SmolVLMConfig
 
     write_backbone(folder, TinySpec(image_size=512, scale_factor=4))
@@ -75,17 +74,36 @@ def full_size_parts(folder: Path, cameras: int, device: str, dtype: str) -> tupl
             **tokens,
         },
     ).save_pretrained(folder)
+    return _random_parts(
+        folder, cameras, device, dtype, size=(256, 256), image_size=512, num_vlm_layers=16
+    )
+
+
+def small_parts(folder: Path, cameras: int, device: str, dtype: str) -> tuple[Any, Any, Any]:
+    """Return the same of a SmolVLA that a CPU runs in milliseconds; H is 50 here, too."""
+    spec = TinySpec(hidden=64, layers=2, vision_hidden=48, vision_layers=1)
+    write_backbone(folder, spec)
+    return _random_parts(
+        folder, cameras, device, dtype, size=(48, 64), image_size=64, num_vlm_layers=2
+    )
+
+
+def _random_parts(
+    backbone: Path, cameras: int, device: str, dtype: str, size: tuple[int, int], **fields: Any
+) -> tuple[Any, Any, Any]:
+    """Return policy and processors of random weights, the same ones each time."""
+    import torch
+
     names = [f"observation.images.camera{i + 1}" for i in range(cameras)]
     config = SMOLVLA.make_config(
-        backbone=folder,
+        backbone=backbone,
         chunk_size=50,
         action_dim=14,
         state_dim=14,
-        image_features=dict.fromkeys(names, (256, 256)),
-        image_size=512,
-        num_vlm_layers=16,
+        image_features=dict.fromkeys(names, size),
         num_steps=10,
         device=device,
+        **fields,
     )
     policy = SMOLVLA.build(config, seed=0)
     SMOLVLA.pin_dtypes(policy, getattr(torch, dtype))

@@ -102,9 +102,11 @@ def operations_per_step(run: Callable[[int], object]) -> float:
     return (totals[1] - totals[0]) / 2
 
 
-def resident_bytes() -> int:
-    """Return the memory of this process that is in use now [bytes]."""
+def resident_bytes(device: torch.device) -> int:
+    """Return the memory that is in use now: of this process, or by it on a GPU [bytes]."""
     import resource
 
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize()

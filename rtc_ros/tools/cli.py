@@ -41,6 +41,10 @@ COMMANDS = {
         "rtc_ros.bench.inference",
         "a chunk by the fast path against LeRobot's code, by phases",
     ),
+    ("bench", "gpu"): (
+        "rtc_ros.bench.gpu",
+        "all that is to be known of a GPU, in seven minutes; small on a CPU",
+    ),
     ("bench", "soak"): (
         "rtc_ros.bench.soak",
         "an hour of the whole system: memory of each process, lateness of the tick",

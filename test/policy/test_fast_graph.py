@@ -26,6 +26,53 @@ def test_without_a_cuda_device_there_are_no_graphs(checkpoint: Path):
     assert isinstance(adapter._field, FastField) and adapter._field._graphs is None
 
 
+class Places:
+    """Stands in for a CUDA graph on the CPU: refuses to run where its tensors have moved.
+
+    A graph would go on reading and writing where they were.
+    """
+
+    def __init__(self, field: FastField, function, inputs) -> None:
+        function(*inputs)
+        self.field, self.function = field, function
+        self.places = self.now()
+
+    def now(self) -> list[int]:
+        return [each.attention.k.data_ptr() for each in self.field.expert._passes]
+
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
+        assert self.now() == self.places
+        return self.function(*inputs)
+
+
+def test_no_graph_goes_on_with_tensors_that_were_made_anew(checkpoint: Path, monkeypatch):
+    """Leaving a camera out, or what else changes the prefix's length, takes new graphs."""
+    slow = FlowAdapter.load(checkpoint, device="cpu", fast=False)
+    field = FastField(slow._policy, padded=True)
+    fast = FlowAdapter(slow._policy, slow._pre, slow._post, device="cpu", field=lambda _: field)
+    made = []
+
+    def captured(function, inputs):
+        made.append(Places(field, function, inputs))
+        return made[-1]
+
+    monkeypatch.setattr("rtc_ros.policy.fast.field.captured", captured)
+    field._graphs = {}
+    for left_out, graphs in (((), 3), (("observation.images.side",), 3)):
+        for adapter in (fast, slow):
+            adapter.leave_out(left_out)
+        made.clear()
+        for seed in (1, 2):
+            for guidance in (guide(fast.spec), None):
+                seen = observe(fast.spec, seed=seed)
+                expected = slow.infer(seen, guidance, seed=7).actions
+                assert apart(fast.infer(seen, guidance, seed=7).actions, expected) < 1e-4
+        assert len(made) == len(field._graphs) == graphs
+    with field.eager():
+        fast.infer(observe(fast.spec), None)
+    assert len(made) == 3 and len(field._graphs) == 3
+
+
 class TestOnCuda:
     pytestmark = gpu
 
@@ -76,3 +123,13 @@ class TestOnCuda:
                 for i, each in enumerate((fast, slow)):
                     off[i] += apart(each.infer(observation, guidance, seed=seed).actions, expected)
         assert off[0] < 1.2 * off[1]
+
+    def test_a_replay_allocates_its_result_and_nothing_else(self, checkpoint):
+        fast, _ = self.adapters(checkpoint, "float32")
+        fast.warm_up()
+        observation, guidance = observe(fast.spec), guide(fast.spec)
+        fast.infer(observation, guidance, seed=7)
+        (loop,) = (g for key, g in fast._field._graphs.items() if key[1] == "vjp")
+        before = torch.cuda.memory_stats()["allocation.all.allocated"]
+        loop(*loop._inputs)
+        assert torch.cuda.memory_stats()["allocation.all.allocated"] - before == 1

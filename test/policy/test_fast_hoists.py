@@ -93,6 +93,25 @@ def test_patch_positions_are_looked_up_by_the_model_itself(adapter):
     assert torch.equal(patches + adapter._field.prefix.vision._position(image), embedded)
 
 
+def test_images_that_go_through_the_encoder_together_give_the_same_tokens(adapter):
+    """As on a CUDA device."""
+    vision, random = adapter._field.prefix.vision, torch.Generator().manual_seed(1)
+    images = [2.0 * torch.rand(1, 3, 64, 64, generator=random) - 1.0 for _ in range(3)]
+    encoded = []
+    hook = vision._vision.embeddings.patch_embedding.register_forward_hook(
+        lambda module, args, output: encoded.append(len(output))
+    )
+    with torch.no_grad():
+        alone = vision.encode(images)
+        assert not vision.together and encoded[-3:] == [1, 1, 1]
+        vision.together = True
+        together = vision.encode(images)
+    hook.remove()
+    assert encoded[-1] == 3 and len(together) == 3
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 def preprocessed(adapter: FlowAdapter, task: str) -> dict:
     observation = observe(adapter.spec, task=task)
     batch = {"observation.state": torch.tensor(observation.state).float(), "task": task}
@@ -183,6 +202,30 @@ def test_steps_neither_wait_for_the_device_nor_copy_to_it(adapter):
         expert.pull_back(rows)
     wrong = {"aten._local_scalar_dense.default", "aten._to_copy.default", "aten.nonzero.default"}
     assert operations.counts and not wrong & set(operations.counts), operations.counts
+
+
+def test_steps_leave_nothing_allocated_and_work_where_they_did(adapter):
+    """As a CUDA graph needs it: more steps take no more memory, and no tensor moves."""
+    velocity = adapter._field(preprocessed(adapter, "pass the cube"))
+    expert, noise = adapter._field.expert, adapter.noise(0)
+    target = (0.5 * noise, torch.ones(noise.shape[1], 1))
+
+    def places() -> list[int]:
+        attentions = [each.attention for each in expert._passes]
+        kept = [t for a in attentions for t in (a.q, a.k, a.v, a.p, a.output)]
+        kept += [t for each in expert._passes for t in (each.y1, each.y2, each.rho1, each.silu)]
+        return [t.data_ptr() for t in kept]
+
+    def taken(steps: int) -> int:
+        velocity.integrate(noise, target, [1.0] * steps, "vjp")  # its times are made here
+        with torch.profiler.profile(profile_memory=True) as profiler:
+            velocity.integrate(noise, target, [1.0] * steps, "vjp")
+        return sum(event.self_cpu_memory_usage for event in profiler.events())
+
+    taken(1)
+    before = places()
+    assert taken(2) == taken(9)
+    assert places() == before
 
 
 def test_language_is_embedded_once_for_a_sentence(adapter):

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.fast.attention import Scratch, Sizes
+from rtc_ros.policy.fast.elementwise import elementwise
 from rtc_ros.policy.fast.expert_layer import ExpertLayer, LayerBack, LayerPass
 from rtc_ros.policy.fast.linear import Linear, linear
-from rtc_ros.policy.fast.norm import Norm, norm_pull_back
+from rtc_ros.policy.fast.norm import Norm
 from rtc_ros.policy.fast.parts import Parts
 from rtc_ros.policy.fast.rotation import paired_columns, paired_rows
 
@@ -75,7 +76,10 @@ class Expert:
         self._backs: dict[int, list[LayerBack]] = {}
         self._tokens = 0
         self.prefix_tokens = 0
+        self.moved = 0
+        """How often the tensors that a pass works on were made anew, elsewhere."""
         device = model.action_out_proj.weight.device
+        self.ops = elementwise(device, torch.float32)  # as its own projections are
         self._y = torch.zeros(parts.horizon, width, device=device)
         self._rho = torch.zeros(parts.horizon, 1, device=device)
         self._zero = torch.zeros((), device=device)
@@ -97,6 +101,7 @@ class Expert:
             self._scratch = Scratch(self._y.device)
             self._passes = [LayerPass(layer, tokens, self._scratch) for layer in self._layers]
             self._backs, self.prefix_tokens, self._tokens = {}, tokens, 0
+            self.moved += 1
         for layer, each, project in zip(self._passes, prefix, self._projections, strict=True):
             if project is None:
                 layer.attention.set_prefix(each.keys, each.values)
@@ -129,7 +134,8 @@ class Expert:
         x = self._mlp_out(torch.nn.functional.silu(self._embedded))
         for each in self._passes:
             x = each(x)
-        return self._out(self._norm.into(x, self._y, self._rho))
+        y = self.ops.norm(x, self._norm.floor, self._y, self._rho, self._y.dtype)
+        return self._out(y)
 
     def pull_back(self, dv: Tensor) -> Tensor:
         """Return Jᵀ dv at the point of the last ``velocity``, J = ∂v/∂actions.
@@ -142,7 +148,8 @@ class Expert:
             self._backs[rows] = [
                 LayerBack(each, rows, self._scratch) for each in reversed(self._passes)
             ]
-        dx = norm_pull_back(self._out_back(dv), self._y[:rows], self._rho[:rows], self._zero)
+        d_y, y, rho = self._out_back(dv), self._y[:rows], self._rho[:rows]
+        dx = self.ops.norm_back(d_y, y, rho, self._zero)
         for back in self._backs[rows]:
             dx = back(dx)
         dh = self._mlp_out_back(dx)

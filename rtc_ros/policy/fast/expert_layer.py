@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from rtc_ros.policy.fast.attention import Attention, AttentionBack, Scratch, Sizes
+from rtc_ros.policy.fast.elementwise import elementwise
 from rtc_ros.policy.fast.linear import Linear, linear
-from rtc_ros.policy.fast.norm import Norm, norm_pull_back
+from rtc_ros.policy.fast.norm import Norm
 from rtc_ros.policy.fast.rotation import paired_rows
 
 
@@ -32,6 +33,7 @@ class ExpertLayer:
             inputs.append(paired_rows(attention.k_proj.weight, sizes.head_dim))
             inputs.append(attention.v_proj.weight)
         self.like = attention.q_proj.weight
+        self.ops = elementwise(self.like.device, self.like.dtype)
         self.width, self.hidden = self.like.shape[1], mlp.gate_proj.weight.shape[0]
         qkv = self.norm1.folded(*inputs)
         gate_up = self.norm2.folded(mlp.gate_proj.weight, mlp.up_proj.weight)
@@ -68,12 +70,11 @@ class LayerPass:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the layer's output for x [R, D]."""
-        layer = self.layer
-        asked = self.attention.attend(layer.qkv(layer.norm1.into(x, self.y1, self.rho1)))
-        x = layer.out.plus(asked, x)
-        self.values = layer.gate_up(layer.norm2.into(x, self.y2, self.rho2))
-        gate, up = self.values.chunk(2, dim=1)
-        return layer.down.plus(torch.ops.aten.silu.out(gate, out=self.silu) * up, x)
+        layer, ops, dtype = self.layer, self.layer.ops, self.layer.like.dtype
+        y = ops.norm(x, layer.norm1.floor, self.y1, self.rho1, dtype)
+        x = layer.out.plus(self.attention.attend(layer.qkv(y)), x)
+        self.values = layer.gate_up(ops.norm(x, layer.norm2.floor, self.y2, self.rho2, dtype))
+        return layer.down.plus(ops.gate(self.values, self.silu), x)
 
 
 class LayerBack:
@@ -87,15 +88,12 @@ class LayerBack:
         self._y2, self._rho2 = forward.y2[:rows], forward.rho2[:rows]
         self._silu, hidden = forward.silu[:rows], forward.layer.hidden
         self._d_gate_up = scratch("d_gate_up", rows, 2 * hidden, dtype=self._silu.dtype)
-        self._d_gate, self._d_up = self._d_gate_up.split(hidden, dim=1)
 
     def __call__(self, dx: Tensor) -> Tensor:
         """Return the gradient at the input [G, D] for ``dx``, that at the output."""
-        layer = self._layer
-        gate, up = self._forward.values[: self._rows].chunk(2, dim=1)
-        dh = layer.down_back(dx)
-        torch.mul(dh, self._silu, out=self._d_up)
-        torch.ops.aten.silu_backward.grad_input(dh * up, gate, grad_input=self._d_gate)
-        dx = norm_pull_back(layer.gate_up_back(self._d_gate_up), self._y2, self._rho2, dx)
+        layer, ops = self._layer, self._layer.ops
+        values = self._forward.values[: self._rows]
+        d_values = ops.gate_back(layer.down_back(dx), values, self._silu, self._d_gate_up)
+        dx = ops.norm_back(layer.gate_up_back(d_values), self._y2, self._rho2, dx)
         d_qkv = self._attention.pull_back(layer.out_back(dx))
-        return norm_pull_back(layer.qkv_back(d_qkv), self._y1, self._rho1, dx)
+        return ops.norm_back(layer.qkv_back(d_qkv), self._y1, self._rho1, dx)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -59,12 +60,29 @@ class FastField:
         return state
 
     def run(self, key: Any, function: TensorFunction, *inputs: Tensor) -> Tensor:
-        """Return ``function(*inputs)``, by the graph named ``key`` where there are graphs."""
+        """Return ``function(*inputs)``, by the graph named ``key`` where there are graphs.
+
+        Graphs read and write where the expert's tensors were when they were captured: where a
+        prefix of another length (cameras were left out) moves those, no older graph is used.
+        """
         if self._graphs is None:
             return function(*inputs)
         if key not in self._graphs:
-            self._graphs[key] = captured(function, inputs)
+            moved = self.expert.moved
+            graph = captured(function, inputs)
+            if self.expert.moved != moved:
+                self._graphs.clear()
+            self._graphs[key] = graph
         return self._graphs[key](*inputs)
+
+    @contextmanager
+    def eager(self) -> Iterator[None]:
+        """Launch operations one by one within the block, for a comparison."""
+        graphs, moved, self._graphs = self._graphs, self.expert.moved, None
+        try:
+            yield
+        finally:
+            self._graphs = {} if graphs and self.expert.moved != moved else graphs
 
     @torch.no_grad()
     def warm_up(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Protocol
 
@@ -40,6 +42,17 @@ def linear(weight: Tensor, bias: Tensor | None = None, activation: str = "none")
     if weight.device.type == "cpu" and large and _packs(weight.dtype):
         return PackedLinear(weight, bias, activation)
     return DenseLinear(weight, bias, activation)
+
+
+@contextmanager
+def unpacked() -> Iterator[None]:
+    """Let the CPU make its products within the block as a GPU makes them, for a comparison."""
+    global _LEAST_TO_PACK
+    own, _LEAST_TO_PACK = _LEAST_TO_PACK, 1 << 62
+    try:
+        yield
+    finally:
+        _LEAST_TO_PACK = own
 
 
 class DenseLinear:

@@ -20,7 +20,7 @@ class Norm:
         weight = module.weight.detach()
         width = weight.numel()
         self.scale = (weight.double() * width**0.5).float()
-        self._floor = torch.tensor(
+        self.floor = torch.tensor(
             (width * float(module.variance_epsilon)) ** 0.5, device=weight.device
         )
 
@@ -31,12 +31,7 @@ class Norm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return x / ρ for x [R, D]."""
-        return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self._floor)
-
-    def into(self, x: Tensor, y: Tensor, rho: Tensor) -> Tensor:
-        """Write x / ρ into ``y`` [R, D] and ρ into ``rho`` [R, 1]; return y."""
-        torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self._floor, out=rho)
-        return torch.div(x, rho, out=y)
+        return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self.floor)
 
 
 def norm_pull_back(dy: Tensor, y: Tensor, rho: Tensor, residual: Tensor) -> Tensor:

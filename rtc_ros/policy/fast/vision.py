@@ -28,13 +28,12 @@ class Vision:
                 f"the vision encoder is laid out differently: {error}"
             ) from error
         self._positions: dict[tuple[int, int], Tensor] = {}
+        self.together = parts.vision.embeddings.patch_embedding.weight.is_cuda
+        """Whether images of one size go through the encoder together; a CPU is no quicker then."""
 
     def encode(self, images: list[Tensor]) -> list[Tensor]:
-        """Return tokens [T, width] of each image [1, 3, h, w] within −1 and 1.
-
-        On a CUDA device images of one size go through the encoder together.
-        """
-        if images[0].is_cuda and len({image.shape for image in images}) == 1:
+        """Return tokens [T, width] of each image [1, 3, h, w] within −1 and 1."""
+        if self.together and len({image.shape for image in images}) == 1:
             return list(self._encode(torch.cat(images)).unbind())
         return [self._encode(image)[0] for image in images]
 

@@ -1,0 +1,565 @@
+"""What the parts of `rtc_ros bench gpu` measure, on `rtc_ros bench inference`'s contenders."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from rtc_ros.bench import inference_contenders as names
+from rtc_ros.bench.gpu_costs import CARDS, AsOneKernel, Cost, count
+from rtc_ros.bench.gpu_worker import Out
+from rtc_ros.bench.inference_contenders import Contender, Contest
+from rtc_ros.bench.inference_models import full_size_parts, small_parts
+from rtc_ros.bench.inference_phases import measure, operations_per_step
+from rtc_ros.core.strategies import CHOOSE, GUIDE, OVERWRITE, STRATEGIES
+from rtc_ros.policy.families import SMOLVLA
+from rtc_ros.policy.fast import linear
+from rtc_ros.policy.fast.elementwise import ByOperations, Fused
+
+CAMERAS, DELAY, STRIDE = 3, 5, 25
+EAGER, GRAPHS = "one by one", "graphs"
+NO_DEVICE = "there is no CUDA device"
+OURS = (names.FAST, names.GUIDED, names.IDENTITY)
+_SEEDS = range(4)
+_SHARE = 4.0
+"""How much more of the time one of LeRobot's gets than one of ours, being so much slower."""
+
+
+class Context:
+    """One policy of random weights, three cameras, in any precision, on the device there is."""
+
+    def __init__(self, size: str) -> None:
+        self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        self.cuda = self.device.type == "cuda"
+        self.full = size == "full" or (size == "auto" and self.cuda)
+        self.rounds = 50 if self.cuda else 3
+        self._parts: dict[torch.dtype, tuple[Any, Any, Any]] = {}
+        if not self.cuda:
+            torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+    def parts(self, dtype: torch.dtype) -> tuple[Any, Any, Any]:
+        """Return policy and processors; the weights are the same in each precision."""
+        if not self._parts:
+            make = full_size_parts if self.full else small_parts
+            with TemporaryDirectory() as folder:
+                made = make(Path(folder), CAMERAS, str(self.device), "float32")
+            self._parts[torch.float32] = made
+        if dtype not in self._parts:
+            policy, pre, post = self._parts[torch.float32]
+            policy = copy.deepcopy(policy)
+            SMOLVLA.pin_dtypes(policy, dtype)
+            self._parts[dtype] = policy, pre, post
+        return self._parts[dtype]
+
+    def contest(self, cameras: int, dtype: torch.dtype, *, ready: bool = True) -> Contest:
+        """Return the contenders with the first of the cameras; ``ready``: warmed up, with graphs.
+
+        Also on the CPU language is padded, as graphs want it.
+        """
+        parts = self.parts(dtype)
+        left_out = sorted(parts[0].config.image_features)[cameras:]
+        contest = Contest(parts, DELAY, STRIDE, leave_out=left_out, padded=True)
+        if ready:
+            contest.fast.warm_up()
+        return contest
+
+    def launches(self, contest: Contest) -> list[tuple[str, Any]]:
+        """Return the ways of launching that there are here, and how to enter each."""
+        ways: list[tuple[str, Any]] = [(EAGER, contest.field.eager)]
+        return [*ways, (GRAPHS, nullcontext)] if self.cuda else ways
+
+    def wait(self) -> None:
+        """Wait for the device."""
+        if self.cuda:
+            torch.cuda.synchronize(self.device)
+
+    def milliseconds(self, run: Callable[[int], object], rounds: int, end_s: float) -> list[float]:
+        """Return the time [ms] of each round, by CUDA events where there is a device.
+
+        The first are unmeasured. Three rounds are measured, and more until
+        ``time.monotonic()`` is ``end_s``.
+        """
+        for _ in range(2 if self.cuda else 1):
+            run(0)
+        spent: list[float] = []
+        for turn in range(rounds):
+            if len(spent) >= 3 and time.monotonic() > end_s:
+                break
+            if self.cuda:
+                events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+                events[0].record()
+                run(turn)
+                events[1].record()
+                events[1].synchronize()
+                spent.append(events[0].elapsed_time(events[1]))
+            else:
+                start = time.perf_counter()
+                run(turn)
+                spent.append(1e3 * (time.perf_counter() - start))
+        return spent
+
+    def one(self, run: Callable[[], object]) -> float:
+        """Return what one run takes, the waiting for the device with it [ms]."""
+        self.wait()
+        start = time.perf_counter()
+        run()
+        self.wait()
+        return 1e3 * (time.perf_counter() - start)
+
+    @property
+    def clock(self) -> str:
+        """How times are taken."""
+        return "CUDA events" if self.cuda else "the CPU's clock, at a small size"
+
+
+@cache
+def context(size: str) -> Context:
+    """Return the context of this process."""
+    return Context(size)
+
+
+def run(part: str, ctx: Context, out: Out) -> None:
+    """Run one part; leave no memory taken to the next."""
+    try:
+        PARTS[part](ctx, out)
+    finally:
+        gc.collect()
+        if ctx.cuda:
+            torch.cuda.empty_cache()
+
+
+# ------------------------------------------------------------------------------- equality
+
+
+@contextmanager
+def _tf32(on: bool) -> Iterator[None]:
+    own = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = on
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = own
+
+
+def equality(ctx: Context, out: Out) -> None:
+    """Compare every path with LeRobot's code, on this device.
+
+    Float32 without TF32 must be LeRobot's but for the order of sums. In the other precisions
+    LeRobot's own code is off its float32: ours must be no farther off than 1.2 times that.
+    """
+    with _tf32(False):
+        exact = _lerobot_chunks(ctx.contest(1, torch.float32))
+    precisions = (
+        ("float32", torch.float32, False),
+        ("bfloat16", torch.bfloat16, False),
+        ("float32 with TF32", torch.float32, True),
+    )
+    for label, dtype, tf32 in precisions:
+        if tf32 and not ctx.cuda:
+            out.row(label, reason=f"TF32 is of CUDA devices, and {NO_DEVICE}")
+            continue
+        with _tf32(tf32):
+            contest = ctx.contest(1, dtype)
+            theirs = exact if label == "float32" else _lerobot_chunks(contest)
+            for launch, entered in ctx.launches(contest):
+                for name, contender in _ours(contest).items():
+                    with entered():
+                        got = [contender.run(seed) for seed in _SEEDS]
+                    off = _mean_apart(got, exact[name])
+                    own = _mean_apart(theirs[name], exact[name])
+                    limit = 1.2 * own if own else (1e-4 if name == names.FAST else 1e-3)
+                    out.row(
+                        f"{name}, {label}, {launch}",
+                        off=off,
+                        **({"LeRobot's own": own} if own else {}),
+                        limit=limit,
+                        holds=off <= limit,
+                    )
+    if not ctx.cuda:
+        out.row(f"every path as {GRAPHS}", reason=NO_DEVICE)
+    out.row("trained prefix", reason=_no_trained_prefix() or "see the chunks: it has no LeRobot's")
+
+
+def _ours(contest: Contest) -> dict[str, Contender]:
+    both = {c.name: c for c in (*contest.contenders(), *contest.with_identity())}
+    return {name: both[name] for name in OURS}
+
+
+def _lerobot_chunks(contest: Contest) -> dict[str, list[np.ndarray]]:
+    """Return what LeRobot's code makes of each seed for each of ours."""
+    both = {c.name: c for c in (*contest.contenders(), *contest.with_identity())}
+    theirs = {
+        names.FAST: names.PLAIN,
+        names.GUIDED: names.VJP,
+        names.IDENTITY: names.LEROBOT_IDENTITY,
+    }
+    return {ours: [both[name].run(seed) for seed in _SEEDS] for ours, name in theirs.items()}
+
+
+def _mean_apart(got: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """Return the mean over the seeds of the largest difference by the largest entry."""
+    each = [abs(g - e).max() / abs(e).max() for g, e in zip(got, expected, strict=True)]
+    return float(np.mean(each))
+
+
+def _trained_prefix() -> str | None:
+    """Return what a strategy does with the previous chunk that a policy is trained for."""
+    known = (None, GUIDE, OVERWRITE, CHOOSE)
+    return next((s.prefix for s in STRATEGIES.values() if s.prefix not in known), None)
+
+
+def _no_trained_prefix() -> str:
+    return "" if _trained_prefix() else "no strategy of this version has a trained prefix"
+
+
+# --------------------------------------------------------------------------- whole chunks
+
+
+def chunks(cameras: int, ctx: Context, out: Out) -> None:
+    """Time whole chunks, from an observation to rows in the policy's units, in bfloat16."""
+    dtype = torch.bfloat16
+    contest = ctx.contest(cameras, dtype)
+    out.where(model=contest.describe(), clock=ctx.clock, precision="bfloat16 where none is named")
+    out.where(norms="by fused kernels" if _is_fused(contest) else "by PyTorch's operations")
+    runs = _to_run(ctx, contest)
+    shares = [1.0 if contender.name in OURS else _SHARE for contender, *_ in runs] * 2
+    for num_steps in (10, 5):
+        plain = 0.0
+        with contest.steps(num_steps):
+            for contender, launch, entered in runs:
+                seconds = max(out.left() - 1.0, 0.0) * shares[0] / sum(shares)
+                shares.pop(0)
+                with entered():
+                    row = _chunk_row(ctx, contender, seconds)
+                plain = plain or row["median ms"]  # LeRobot's is the first
+                row["÷ LeRobot plain"] = row["median ms"] / plain
+                out.row(f"{contender.name}, {launch}, n = {num_steps}", **row)
+            _trained_row(ctx, contest, out, num_steps)
+    if not ctx.cuda:
+        out.row(f"ours as {GRAPHS}", reason=NO_DEVICE)
+
+
+def _to_run(ctx: Context, contest: Contest) -> list[tuple[Contender, str, Any]]:
+    runs: list[tuple[Contender, str, Any]] = []
+    ours = _ours(contest)
+    for contender in contest.contenders():
+        if contender.name not in ours:
+            runs.append((contender, EAGER, nullcontext))
+    for contender in ours.values():
+        runs += [(contender, launch, entered) for launch, entered in ctx.launches(contest)]
+    return runs
+
+
+def _chunk_row(ctx: Context, contender: Contender, seconds: float) -> dict[str, Any]:
+    if ctx.cuda:
+        torch.cuda.reset_peak_memory_stats(ctx.device)
+    spent = ctx.milliseconds(contender.run, ctx.rounds, time.monotonic() + seconds)
+    row: dict[str, Any] = {
+        "median ms": median(spent),
+        "p90 ms": float(np.quantile(spent, 0.9)),
+        "rounds": len(spent),
+    }
+    if ctx.cuda:
+        row["peak MiB"] = torch.cuda.max_memory_allocated(ctx.device) >> 20
+    return row
+
+
+def _trained_row(ctx: Context, contest: Contest, out: Out, num_steps: int) -> None:
+    what = f"ours with a trained prefix, n = {num_steps}"
+    method = _trained_prefix()
+    if method is None:
+        out.row(what, reason=_no_trained_prefix())
+        return
+    try:
+        out.row(what, **_chunk_row(ctx, contest.with_method(what, method), 2.0))
+    except ValueError as error:  # it says which policies can
+        out.row(what, reason=str(error))
+
+
+# ----------------------------------------------------------------------- parts of a chunk
+
+
+def phases(ctx: Context, out: Out) -> None:
+    """Time vision, prefix and loop by themselves, two cameras, n = 10, bfloat16."""
+    contest = ctx.contest(2, torch.bfloat16)
+    both = {c.name: c for c in contest.contenders()}
+    for name in (names.PLAIN, names.VJP, names.FAST, names.GUIDED):
+        with contest.field.eager():
+            both[name].run(0)
+            times: list[dict[str, float]] = []
+            until = time.monotonic() + max(out.left() - 5.0, 0.0) / 6
+            while len(times) < ctx.rounds and (len(times) < 3 or time.monotonic() < until):
+                each = measure(partial(both[name].run, 0), both[name].phases, ctx.device)
+                times.append(each)
+        row = {f"{phase} ms": 1e3 * median(t[phase] for t in times) for phase in times[0]}
+        out.row(f"{name}, {EAGER}, with waits between", **row, rounds=len(times))
+    for launch, entered in ctx.launches(contest):
+        with entered():
+            until = time.monotonic() + max(out.left() - 2.0, 0.0) / 4
+            prefix = ctx.milliseconds(_prefix(contest), ctx.rounds, until)
+            vision = ctx.milliseconds(_vision(contest), ctx.rounds, until + 2.0)
+            out.row(
+                f"ours, {launch}",
+                **{"vision ms": median(vision), "vision and prefix ms": median(prefix)},
+                **_loops(ctx, contest),
+            )
+    if _is_fused(contest):
+        _set_ops(contest, lambda ops: ByOperations())
+        contest.field.warm_up()  # takes new graphs
+        out.row(f"ours, {GRAPHS}, unfused", **_loops(ctx, contest))
+    else:
+        out.row("ours, fused", reason=NO_DEVICE if not ctx.cuda else "no fused kernels: log.txt")
+    if not ctx.cuda:
+        out.row(f"ours as {GRAPHS}", reason=NO_DEVICE)
+
+
+def _is_fused(contest: Contest) -> bool:
+    return isinstance(contest.field.expert._layers[0].ops, Fused)
+
+
+def _set_ops(contest: Contest, change: Callable[[Any], Any]) -> None:
+    """Change how the expert and its layers compute norms and gates."""
+    expert = contest.field.expert
+    computing: list[Any] = [expert, *expert._layers]
+    for each in computing:
+        each.ops = change(each.ops)
+
+
+def _prefix(contest: Contest) -> Callable[[int], object]:
+    field, batch = contest.field, contest.batch()
+    return lambda turn: field.encode(batch)
+
+
+def _vision(contest: Contest) -> Callable[[int], object]:
+    field = contest.field
+    images = field.prefix.gather(contest.batch()).images
+
+    def encode(*images: torch.Tensor) -> torch.Tensor:
+        return torch.cat(field.prefix.vision.encode(list(images)))
+
+    @torch.no_grad()
+    def run_vision(turn: int) -> object:
+        return field.run(("vision", len(images)), encode, *images)
+
+    return run_vision
+
+
+def _loops(ctx: Context, contest: Contest) -> dict[str, float]:
+    """Return the time of the denoising loop, unguided and guided [ms]."""
+    field, gains = contest.field, [1.0] * 10
+    velocity = field(contest.batch())
+    noise = contest.fast.noise(0)
+    target = (0.5 * noise, torch.ones(noise.shape[1], 1, device=ctx.device))
+    until = time.monotonic() + 2.0
+    found = {}
+    for what, aim in (("unguided loop ms", None), ("guided loop ms", target)):
+        loop = partial(velocity.integrate, noise, aim, gains, "vjp")
+        found[what] = median(ctx.milliseconds(_ignoring(loop), ctx.rounds, until))
+    return found
+
+
+def _ignoring(run: Callable[[], object]) -> Callable[[int], object]:
+    return lambda turn: run()
+
+
+# --------------------------------------------------------------------------- kernels
+
+
+def kernels(ctx: Context, out: Out) -> None:
+    """Count what a step launches: operations dispatched, and the device's kernels."""
+    contest = ctx.contest(2, torch.bfloat16)
+    with contest.field.eager():
+        for contender in (*contest.contenders(), contest.with_identity()[0]):
+            contender.steps(1)  # a new sentence costs operations, too
+            row: dict[str, Any] = {"operations a step": operations_per_step(contender.steps)}
+            if ctx.cuda:
+                few, many = (_profile(partial(contender.steps, n)) for n in (1, 3))
+                if many[0]:
+                    row["kernels a step"] = (many[0] - few[0]) / 2
+                    row["their time a step, ms"] = (many[1] - few[1]) / 2
+                else:
+                    row["reason"] = "the profiler was shown no kernel"
+            out.row(contender.name, **row)
+            if ctx.cuda and contender.name == names.GUIDED:
+                for kernel, calls, ms in many[2]:
+                    out.row(f"kernel {kernel[:70]}", calls=calls, **{"of 3 steps' chunk, ms": ms})
+    if not ctx.cuda:
+        out.row("the device's kernels", reason=NO_DEVICE)
+
+
+def _profile(run: Callable[[], object]) -> tuple[int, float, list[tuple[str, int, float]]]:
+    """Return number and time [ms] of the kernels, and those that take most of it."""
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    run()
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        run()
+        torch.cuda.synchronize()
+    found: dict[str, list[float]] = {}
+    for event in profiler.events():
+        if event.device_type == DeviceType.CUDA:
+            entry = found.setdefault(event.name, [0, 0.0])
+            entry[0] += 1
+            entry[1] += event.time_range.elapsed_us() / 1e3
+    most = sorted(((n, int(c), t) for n, (c, t) in found.items()), key=lambda e: -e[2])
+    return sum(e[1] for e in most), sum(e[2] for e in most), most[:12]
+
+
+# ------------------------------------------------------------------- what is paid once
+
+
+def once(ctx: Context, out: Out) -> None:
+    """Time the first chunk after a change by the usual one: capture, steps, sentence, Jacobian."""
+    contest = ctx.contest(2, torch.bfloat16)
+    fast, guidance, observation = contest.fast, contest.guidance, contest.observation
+    longer = replace(observation, task=observation.task + ", slowly")
+    identity = replace(guidance, jacobian="identity")
+    infer = fast.infer
+
+    def usual() -> object:
+        return infer(observation, guidance, num_steps=10, seed=0)
+
+    before = _allocated(ctx)
+    contest.field.warm_up()
+    unguided = ctx.one(lambda: infer(observation, None, num_steps=10, seed=0))
+    guided = ctx.one(usual)
+    ordinary = median([ctx.one(usual) for _ in range(5)])
+    changes: dict[str, Callable[[], object]] = {
+        "num_steps 10 → 7": lambda: infer(observation, guidance, num_steps=7, seed=0),
+        "a longer sentence": lambda: infer(longer, guidance, num_steps=10, seed=0),
+        "jacobian vjp → identity": lambda: infer(observation, identity, num_steps=10, seed=0),
+    }
+    out.row("the usual guided chunk", **{"first ms": ordinary, "again ms": ordinary})
+    captures = {"prefix and unguided loop are captured": unguided, "guided loop": guided}
+    for what, first in captures.items():
+        if ctx.cuda:
+            cells = {"first ms": first, "again ms": ordinary, "once ms": first - ordinary}
+            out.row(f"capture: {what}", **cells)
+        else:
+            out.row(f"capture: {what}", reason=NO_DEVICE)
+    for what, run_changed in changes.items():
+        first, again = ctx.one(run_changed), median([ctx.one(run_changed) for _ in range(3)])
+        cells = {"first ms": first, "again ms": again, "once ms": first - again}
+        out.row(what, **cells)
+    if ctx.cuda:
+        size = sum(p.numel() * p.element_size() for p in contest.policy.parameters())
+        out.row("memory: LeRobot's weights", MiB=size >> 20)
+        out.row("memory: the fast path's own", MiB=int(contest.packed_bytes) >> 20)
+        out.row("memory: graphs", MiB=(_allocated(ctx) - before) >> 20)
+        out.row("memory: reserved", MiB=torch.cuda.memory_reserved(ctx.device) >> 20)
+    else:
+        out.row("memory", reason=NO_DEVICE)
+
+
+def _allocated(ctx: Context) -> int:
+    return torch.cuda.memory_allocated(ctx.device) if ctx.cuda else 0
+
+
+# ------------------------------------------------------------------- the floors
+
+
+def expected(ctx: Context, out: Out) -> None:
+    """Count what each part of a chunk moves and computes; say what cards should take for it."""
+    fused = costs(ctx, fused=True)
+    plain = {f"{what}, unfused": cost for what, cost in costs(ctx, fused=False).items()}
+    unfused = {what: cost for what, cost in plain.items() if "step" in what or "chunk" in what}
+    for what, cost in {**fused, **unfused}.items():
+        cells: dict[str, Any] = {
+            "kernels": cost.kernels,
+            "read MB": cost.read_bytes / 1e6,
+            "touched MB": cost.touched_bytes / 1e6,
+            "GFLOP": cost.flops / 1e9,
+        }
+        for card in CARDS:
+            least, most = cost.in_a_graph_s(card)
+            cells[f"{card.name}: floor, ms"] = 1e3 * cost.floor_s(card)
+            cells[f"{card.name}: expected, ms, from"] = 1e3 * least
+            cells[f"{card.name}: to"] = 1e3 * most
+        cells["kinds"] = ", ".join(f"{n} {name}" for name, n in cost.names.most_common())
+        out.row(what, **cells)
+
+
+def costs(ctx: Context, *, fused: bool) -> dict[str, Cost]:
+    """Return the cost of each part of a chunk of two cameras, bfloat16, as on a CUDA device.
+
+    ``fused`` says whether Triton's kernels are there.
+    """
+    with linear.unpacked():
+        contest = ctx.contest(2, torch.bfloat16, ready=False)
+    field = contest.field
+    field.prefix.vision.together = True
+    _set_ops(contest, AsOneKernel if fused else lambda ops: ByOperations())
+    with field.eager():
+        velocity = field(contest.batch())
+        noise = contest.fast.noise(0)
+        target = (0.5 * noise, torch.ones(noise.shape[1], 1, device=ctx.device))
+
+        def loop(num_steps: int, guided: bool) -> Cost:
+            aim = target if guided else None
+            if num_steps == 1:  # rooms are made in the first
+                velocity.integrate(noise, aim, [1.0], "vjp")
+            contest.field.expert.times(num_steps)
+            return count(partial(velocity.integrate, noise, aim, [1.0] * num_steps, "vjp"))
+
+        vision = count(partial(_vision(contest), 0))
+        prefix = count(partial(_prefix(contest), 0)) - vision
+        found = {"vision": vision, "prefix without vision": prefix}
+        for label, guided in (("unguided", False), ("guided", True)):
+            one = loop(1, guided)
+            step = loop(2, guided) - one
+            ten = sum([step] * 9, one)
+            found[f"a step, {label}"] = step
+            found[f"ten steps, {label}"] = ten
+            found[f"the chunk, {label}"] = vision + prefix + ten
+    return found
+
+
+# --------------------------------------------------------------------------- compiled
+
+
+def compiled(ctx: Context, out: Out) -> None:
+    """Time LeRobot's plain chunk compiled by torch, in two modes, as its own option does it."""
+    contest = ctx.contest(2, torch.bfloat16)
+    plain = contest.contenders()[0]
+    own = contest.policy.model.sample_actions
+    for mode in ("default", "max-autotune"):
+        what = f"LeRobot plain, compiled ({mode}), n = 10"
+        if out.left() < 10.0:
+            out.row(what, reason=f"{out.left():.0f} s were left")
+            continue
+        torch._dynamo.reset()
+        contest.policy.model.sample_actions = torch.compile(own, mode=mode)
+        try:
+            first = ctx.one(lambda: plain.run(0))
+            out.row(what, **{"compiling and first ms": first}, **_chunk_row(ctx, plain, 5.0))
+        except Exception as error:  # of torch's compiler, about LeRobot's code: not ours to mend
+            out.row(what, reason=f"{type(error).__name__}: {error}"[:300])
+        finally:
+            contest.policy.model.sample_actions = own
+
+
+PARTS: dict[str, Callable[[Context, Out], None]] = {
+    "equality": equality,
+    "chunks of 1 camera": partial(chunks, 1),
+    "chunks of 2 cameras": partial(chunks, 2),
+    "chunks of 3 cameras": partial(chunks, 3),
+    "phases": phases,
+    "kernels": kernels,
+    "once": once,
+    "expected": expected,
+    "compiled": compiled,
+}
