@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from rtc_ros.bench.gpu_report import markdown
+from rtc_ros.paths import a_path
 
 GRACE_S = 3.0
 """How much longer than its share a part may take before it is ended: it ends itself in time."""
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("out", type=Path, help="folder for results.json, results.md, log.txt")
+    parser.add_argument("out", type=a_path, help="folder for results.json, results.md, log.txt")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="for all parts [s]")
     parser.add_argument(
         "--parts",
