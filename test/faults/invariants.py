@@ -460,8 +460,9 @@ class Invariants:
         disturbed = any(b <= s.at_s and s.at_s < e + 2.0 for _, b, e in self.disturbances)
         # What the controller goes by where nobody hears of the arm: the last place heard of.
         unheard = velocity * (promises.timeout_s + age_s) + promises.brake_way[c]
-        # A hand may go on while the guard looks and the arm is braked.
+        # A hand may go on while the guard looks and the arm is braked, or nobody hears of it.
         pushed, hand_speed = self._hand(s.at_s)
+        unheard = unheard + hand_speed * max(s.at_s - news_s, 0.0)
         not_followed = np.maximum(promises.following[c], pushed[c]) + promises.brake_way[c]
         not_followed = not_followed + velocity * age_s + hand_speed * (age_s + brake_s)
         if begins:
