@@ -92,6 +92,8 @@ class Campaign:
     def _signal(self, what: str, number: int) -> None:
         if what == "rtc_controller" and number != signal.SIGKILL:
             self.system.invariants.stall(number == signal.SIGSTOP, time.time())
+        if number == signal.SIGKILL:
+            self.system.kills += 1
         self.farm.signal(what, number, self.order.namespace)
 
     def _wait(self, begun_ns: int, patience_s: float = 120.0, newer_than: int = -1) -> None:
