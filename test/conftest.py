@@ -70,8 +70,9 @@ os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 TEMPORARY = _folder(None)
 tempfile.tempdir = os.environ["TMPDIR"] = str(TEMPORARY)
 
-# Under nohup a process is not to end with its terminal; what is tested here is.
+# Under nohup, or in the background of a script, a process ignores these; what is tested here not.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["ROS_DOMAIN_ID"] = str(DOMAIN)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["RTC_ROS_SHM_DIR"] = str(SHARED_MEMORY)
