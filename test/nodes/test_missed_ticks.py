@@ -234,7 +234,7 @@ def test_a_tick_that_fails_is_named_and_the_arm_braked_to_rest_until_a_new_start
     robot.spin(0.5)
     # A driver that was told nothing in that tick stands when the next one comes, and stays.
     rows, state = np.array([m.data for m in heard]), robot.cursor.read()
-    assert np.abs(np.diff(rows, axis=0)).max() <= SPEED * PERIOD_S + 1e-9
+    assert np.abs(np.diff(rows, axis=0)).max() <= MAX_SPEED * PERIOD_S + 1e-9
     np.testing.assert_allclose(rows[-1], state.command)
     assert not state.last_step.any()
     assert "ArithmeticError: seven is not eight" in robot.logs()
