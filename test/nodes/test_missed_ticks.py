@@ -243,9 +243,8 @@ def test_a_tick_that_fails_is_named_and_the_arm_braked_to_rest_until_a_new_start
     count = len(heard)
     robot.spin(0.3)
     assert len(heard) == count, "silent at rest"
-    assert robot.call("start").success
-    state = robot.cursor.read()
-    robot.write(state.command + RAMP, origin=state.step)
+    robot.begin()
+    robot.write(robot.pose + RAMP)
     robot.until(lambda: len(heard) > count + 10, "motion")
 
 
