@@ -38,7 +38,7 @@ def read_positions(names: Sequence[str], positions: np.ndarray) -> JointPosition
         nothing = np.full((len(values), len(joints)), np.nan)
         told = f"a message has {len(names)} names and {values.shape[1]} positions"
         return JointPositions(joints, nothing, {WHOLE: told} if values.shape[1] else {})
-    found = values[:, first]
+    found = values.take(first, axis=1)
     faults: dict[str, str] = {}
     for column, place in again:
         differs = ~((found[:, column] == values[:, place]) | np.isnan(found[:, column]))
@@ -61,10 +61,10 @@ def read_positions(names: Sequence[str], positions: np.ndarray) -> JointPosition
 @functools.lru_cache(maxsize=256)
 def _places(
     names: tuple[str, ...],
-) -> tuple[tuple[str, ...], list[int], list[tuple[int, int]]]:
+) -> tuple[tuple[str, ...], np.ndarray, list[tuple[int, int]]]:
     """Return each name once, where it is, and what is there again (its column, its place)."""
     joints = tuple(dict.fromkeys(names))
     column = {name: i for i, name in enumerate(joints)}
     first = [names.index(name) for name in joints]
     again = [(column[n], place) for place, n in enumerate(names) if first[column[n]] != place]
-    return joints, first, again
+    return joints, np.array(first, dtype=np.intp), again

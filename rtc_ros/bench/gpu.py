@@ -26,6 +26,7 @@ from typing import Any
 
 from rtc_ros.bench.gpu_report import markdown
 from rtc_ros.paths import a_path
+from rtc_ros.running import child
 
 GRACE_S = 3.0
 """How much longer than its share a part may take before it is ended: it ends itself in time."""
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = Run(options.out, options.limit)
     for number in (signal.SIGTERM, signal.SIGHUP):  # the worker isn't to be left behind
         signal.signal(number, lambda signum, frame: sys.exit(128 + signum))
-    command = [sys.executable, "-m", "rtc_ros.bench.gpu_worker", "--size", options.size or "auto"]
+    command = child.command("rtc_ros.bench.gpu_worker", "--size", options.size or "auto")
     run.all_of(parts, command, named=options.parts is not None)
     print(f"{run.out / 'results.md'}: {run.summary()}", flush=True)
     return int(bool(run.failed()))

@@ -193,20 +193,24 @@ def equality(ctx: Context, out: Out) -> None:
     out.row("trained prefix", reason=_no_trained_prefix() or "see the chunks: it has no LeRobot's")
 
 
+def _by_name(contest: Contest) -> dict[str, Contender]:
+    return {c.name: c for c in (*contest.contenders(), *contest.with_identity())}
+
+
 def _ours(contest: Contest) -> dict[str, Contender]:
-    both = {c.name: c for c in (*contest.contenders(), *contest.with_identity())}
-    return {name: both[name] for name in OURS}
+    everyone = _by_name(contest)
+    return {name: everyone[name] for name in OURS}
 
 
 def _lerobot_chunks(contest: Contest) -> dict[str, list[np.ndarray]]:
     """Return what LeRobot's code makes of each seed for each of ours."""
-    both = {c.name: c for c in (*contest.contenders(), *contest.with_identity())}
+    everyone = _by_name(contest)
     theirs = {
         names.FAST: names.PLAIN,
         names.GUIDED: names.VJP,
         names.IDENTITY: names.LEROBOT_IDENTITY,
     }
-    return {ours: [both[name].run(seed) for seed in _SEEDS] for ours, name in theirs.items()}
+    return {ours: [everyone[name].run(seed) for seed in _SEEDS] for ours, name in theirs.items()}
 
 
 def _mean_apart(got: list[np.ndarray], expected: list[np.ndarray]) -> float:
@@ -295,14 +299,15 @@ def _trained_row(ctx: Context, contest: Contest, out: Out, num_steps: int) -> No
 def phases(ctx: Context, out: Out) -> None:
     """Time vision, prefix and loop by themselves, two cameras, n = 10, bfloat16."""
     contest = ctx.contest(2, torch.bfloat16)
-    both = {c.name: c for c in contest.contenders()}
+    everyone = _by_name(contest)
     for name in (names.PLAIN, names.VJP, names.FAST, names.GUIDED):
         with contest.field.eager():
-            both[name].run(0)
+            everyone[name].run(0)
             times: list[dict[str, float]] = []
             until = time.monotonic() + max(out.left() - 5.0, 0.0) / 6
             while len(times) < ctx.rounds and (len(times) < 3 or time.monotonic() < until):
-                each = measure(partial(both[name].run, 0), both[name].phases, ctx.device)
+                contender = everyone[name]
+                each = measure(partial(contender.run, 0), contender.phases, ctx.device)
                 times.append(each)
         row = {f"{phase} ms": 1e3 * median(t[phase] for t in times) for phase in times[0]}
         out.row(f"{name}, {EAGER}, with waits between", **row, rounds=len(times))
@@ -361,14 +366,19 @@ def _loops(ctx: Context, contest: Contest) -> dict[str, float]:
     """Return the time of the denoising loop, unguided and guided [ms]."""
     field, gains = contest.field, [1.0] * 10
     velocity = field(contest.batch())
-    noise = contest.fast.noise(0)
-    target = (0.5 * noise, torch.ones(noise.shape[1], 1, device=ctx.device))
+    noise, target = _to_integrate(ctx, contest)
     until = time.monotonic() + 2.0
     found = {}
     for what, aim in (("unguided loop ms", None), ("guided loop ms", target)):
         loop = partial(velocity.integrate, noise, aim, gains, "vjp")
         found[what] = median(ctx.milliseconds(_ignoring(loop), ctx.rounds, until))
     return found
+
+
+def _to_integrate(ctx: Context, contest: Contest) -> tuple[Any, tuple[Any, Any]]:
+    """Return the noise that a loop begins with, and a target that guides every row."""
+    noise = contest.fast.noise(0)
+    return noise, (0.5 * noise, torch.ones(noise.shape[1], 1, device=ctx.device))
 
 
 def _ignoring(run: Callable[[], object]) -> Callable[[int], object]:
@@ -505,8 +515,7 @@ def costs(ctx: Context, *, fused: bool) -> dict[str, Cost]:
     _set_ops(contest, AsOneKernel if fused else lambda ops: ByOperations())
     with field.eager():
         velocity = field(contest.batch())
-        noise = contest.fast.noise(0)
-        target = (0.5 * noise, torch.ones(noise.shape[1], 1, device=ctx.device))
+        noise, target = _to_integrate(ctx, contest)
 
         def loop(num_steps: int, guided: bool) -> Cost:
             aim = target if guided else None

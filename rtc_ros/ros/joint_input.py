@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -115,7 +116,7 @@ class JointInput:
                 if i is None:
                     continue
                 self._repeats[i] = not self._sources[i].hear(source, stamp_ns, now)
-                if np.isnan(position):
+                if math.isnan(position):
                     self._faults[i] = read.faults.get(name, "")
                     self.refused += bool(self._faults[i])
                     continue

@@ -28,6 +28,7 @@ CHUNKS = {
     "max_velocity": [MAX_SPEED],
     "max_acceleration": [ACCELERATION],
 }
+ROWS = {**CHUNKS, "group.arm.topic": "arm/commands", "group.arm.type": "float64_multi_array"}
 
 
 class Played:
@@ -67,12 +68,23 @@ class Played:
 def moving(robot, **changes):
     """Start, hear all that the driver is sent, and wait until the arm moves."""
     played = Played(robot)
-    robot.start(**{**CHUNKS, **changes})
+    under_way(robot, {**CHUNKS, **changes})
+    return played
+
+
+def moving_by_rows(robot):
+    """Do so with a driver of single rows; return what it hears."""
+    heard = robot.listen(Float64MultiArray, "arm/commands")
+    under_way(robot, ROWS)
+    return heard
+
+
+def under_way(robot, parameters):
+    robot.start(**parameters)
     robot.until_it_has_listeners()
     robot.begin()
     robot.write(RAMP)
     robot.until(lambda: robot.cursor.read().step >= 20, "motion")
-    return played
 
 
 def executed_steps(robot):
@@ -219,16 +231,8 @@ def test_a_swap_within_a_late_tick_shifts_no_row_in_time(robot, stall):
     assert max(played.speeds_to_first_points()) <= 1.1 * MAX_SPEED
 
 
-ROWS = {**CHUNKS, "group.arm.topic": "arm/commands", "group.arm.type": "float64_multi_array"}
-
-
 def test_a_tick_that_fails_is_named_and_the_arm_braked_to_rest_until_a_new_start(robot, stall):
-    heard = robot.listen(Float64MultiArray, "arm/commands")
-    robot.start(**ROWS)
-    robot.until_it_has_listeners()
-    robot.begin()
-    robot.write(RAMP)
-    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    heard = moving_by_rows(robot)
     stall.write_text("failing 1")
     robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the stop")
     robot.spin(0.5)
@@ -249,12 +253,7 @@ def test_a_tick_that_fails_is_named_and_the_arm_braked_to_rest_until_a_new_start
 
 
 def test_a_tick_that_can_t_even_brake_ends_the_process_with_1(robot, stall):
-    robot.start(**ROWS)
-    robot.listen(Float64MultiArray, "arm/commands")
-    robot.until_it_has_listeners()
-    robot.begin()
-    robot.write(RAMP)
-    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    moving_by_rows(robot)
     stall.write_text("failing 1000")
     robot.until(robot.processes.ended, "the end of the process")
     assert robot.processes.ended() == {"rtc_controller": 1}
@@ -262,12 +261,7 @@ def test_a_tick_that_can_t_even_brake_ends_the_process_with_1(robot, stall):
 
 
 def test_a_driver_of_single_rows_stands_still_meanwhile_and_no_step_is_left_out(robot):
-    heard = robot.listen(Float64MultiArray, "arm/commands")
-    robot.start(**ROWS)
-    robot.until_it_has_listeners()
-    robot.begin()
-    robot.write(RAMP)
-    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
+    heard = moving_by_rows(robot)
     pid = robot.processes.pid("rtc_controller")
     os.kill(pid, signal.SIGSTOP)
     time.sleep(0.2)
@@ -282,7 +276,7 @@ def test_a_driver_of_single_rows_stands_still_meanwhile_and_no_step_is_left_out(
 def test_a_driver_of_rows_beside_one_of_chunks_catches_up_within_its_limits(robot):
     """As a gripper under a forward controller beside an arm under a trajectory controller."""
     heard = robot.listen(Float64MultiArray, "hand/commands")
-    robot.start(**{
+    under_way(robot, {
         **CHUNKS,
         "command_groups": ["arm", "hand"],
         "group.arm.joints": JOINTS[:2],
@@ -290,11 +284,6 @@ def test_a_driver_of_rows_beside_one_of_chunks_catches_up_within_its_limits(robo
         "group.hand.topic": "hand/commands",
         "group.hand.type": "float64_multi_array",
     })  # fmt: skip
-    robot.listen(JointTrajectory, "arm/trajectory")
-    robot.until_it_has_listeners()
-    robot.begin()
-    robot.write(RAMP)
-    robot.until(lambda: robot.cursor.read().step >= 20, "motion")
     pid, before = robot.processes.pid("rtc_controller"), len(heard)
     os.kill(pid, signal.SIGSTOP)
     time.sleep(0.25)
