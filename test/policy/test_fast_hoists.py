@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections import Counter
 from pathlib import Path
@@ -15,7 +14,9 @@ from lerobot.policies.smolvla.smolvlm_with_expert import apply_rope
 from reference import guide, observe
 from test_fast_equality import load, write
 from tiny_checkpoint import SPEC
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy.adapter import FlowAdapter
@@ -43,6 +44,26 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         self.counts[str(operation)] += 1
         return operation(*args, **(kwargs or {}))
+
+
+class Storages(TorchDispatchMode):
+    """The memory behind what operations return, of this thread alone (a profiler sees all)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[int, StorageWeakRef] = {}
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        returned = operation(*args, **(kwargs or {}))
+        for each in tree_leaves(returned):
+            if isinstance(each, torch.Tensor):
+                seen = StorageWeakRef(each.untyped_storage())
+                self._seen[seen.cdata] = seen
+        return returned
+
+    def alive(self) -> list[torch.UntypedStorage]:
+        there = (s for s in self._seen.values() if not s.expired())
+        return [torch.UntypedStorage._new_with_weak_ptr(s.cdata) for s in there]
 
 
 # ------------------------------------------------------------------- equal to the bit
@@ -217,20 +238,17 @@ def test_steps_leave_nothing_allocated_and_work_where_they_did(adapter):
         kept += [t for each in expert._passes for t in (each.y1, each.y2, each.rho1, each.silu)]
         return [t.data_ptr() for t in kept]
 
-    def taken(steps: int) -> int:
+    def left(steps: int) -> list[int]:
+        """Bytes of each storage that the operations touched or made and that is still there."""
         velocity.integrate(noise, target, [1.0] * steps, "vjp")  # its times are made here
-        gc.collect()
-        gc.disable()  # what others left would be counted as given back
-        try:
-            with torch.profiler.profile(profile_memory=True) as profiler:
-                velocity.integrate(noise, target, [1.0] * steps, "vjp")
-        finally:
-            gc.enable()
-        return sum(event.self_cpu_memory_usage for event in profiler.events())
+        with Storages() as storages:
+            velocity.integrate(noise, target, [1.0] * steps, "vjp")
+        times = expert.times(steps)[0].untyped_storage().data_ptr()
+        return sorted(each.nbytes() for each in storages.alive() if each.data_ptr() != times)
 
-    taken(1)
+    left(1)
     before = places()
-    assert taken(2) == taken(9)
+    assert left(2) == left(9)
     assert places() == before
 
 
