@@ -27,8 +27,9 @@ Way = Callable[[], np.ndarray]
 PAST = CONTROL_POINTS - 1
 _ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 3.0, 0.1
 """Periods after its tick: when a row is due; when it is on a curve, which then is the old one for
-another period, without a knot in it; and the least until the first point that is sent. So a tick
-that is late by up to 0.9 periods joins its curve to the old one exactly."""
+another period, without a knot in it; and the least until the first point that is sent."""
+JOINS = 1.0 - _LEAST_DUE - 1e-6
+"""Periods: a tick that is late by no more joins its curve to the old one exactly."""
 _MOST = float(np.finfo(np.float32).max)
 """What leaves is a number in every message type, of which some have 32 bits."""
 
@@ -104,6 +105,11 @@ class CommandGroup:
         if anew or self._outdated or executes != self.playing or (executes and swaps):
             # What is left to do when the tick has looked at the clock for the last time is short.
             self._prepared = serialize_message(self._trajectory(way(), executes, late_s))
+
+    @property
+    def bends(self) -> bool:
+        """Whether what was prepared changes the curve that a driver goes along."""
+        return self.plays_chunks and self._prepared is not None
 
     def send_anew(self) -> None:
         """Replace what a driver that plays chunks has of one, with the next ``publish``."""

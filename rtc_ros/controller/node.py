@@ -75,7 +75,10 @@ class ControllerNode(Node):
         if self._dry_run:  # what is for publishers that there are otherwise has its place
             for group in groups:
                 declare_qos(self, self.resolve_topic_name(group.topic), "publisher", "reliable")
-        self._executed = ExecutedReports(self, self._joints, self._period_s)
+        self.executor_priority = max(0, p["realtime_priority"] - 1)
+        self._executed = ExecutedReports(
+            self, self._joints, self._period_s, self.executor_priority
+        )
         announce_parameters(self)
 
         latch = self._open_handoff(p)
@@ -175,12 +178,10 @@ class ControllerNode(Node):
     def _made_ticker(self, p: dict[str, Any]) -> DeadlineTicker | TimerTicker:
         by_timer = p["tick_source"] == "timer" or self.get_parameter("use_sim_time").value
         priority: int = p["realtime_priority"]
-        self.executor_priority = max(0, priority - 1)
         self._tick_source = "timer" if by_timer else "deadline"
-        joins = any(group.plays_chunks for group in self._groups)
         if by_timer:
-            return TimerTicker(self, self._period_s, self._tick, priority, joins=joins)
-        return DeadlineTicker(self._period_s, self._tick, priority, joins=joins)
+            return TimerTicker(self, self._period_s, self._tick, priority)
+        return DeadlineTicker(self._period_s, self._tick, priority)
 
     # --------------------------------------------------------------------------- life
 

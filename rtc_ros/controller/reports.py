@@ -21,6 +21,7 @@ from rtc_ros.core.guards import FOLLOWS_WITHIN_S
 from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
 from rtc_ros.ros.joint_input import JointInput
 from rtc_ros.ros.provenance import executed_message, swap_message
+from rtc_ros.ros.runner import ask_for_realtime
 
 _LEVELS = {Mode.STARVED: WARN, Mode.FAULT: ERROR, Mode.LATCHED: WARN}
 _SENTENCES = {
@@ -130,10 +131,13 @@ class ExecutedReports:
     """Publishes ``~/executed`` and ``~/swap``, in a thread of its own.
 
     A tick only puts what it did into a queue: nothing that is only said can make a command late,
-    or end a motion.
+    or end a motion. The thread has a ``priority`` below the tick's (SCHED_FIFO; 0: none): without
+    one, taken off the processor while it holds Python's lock, it would keep the tick waiting.
     """
 
-    def __init__(self, node: Node, joints: Sequence[str], period_s: float) -> None:
+    def __init__(
+        self, node: Node, joints: Sequence[str], period_s: float, priority: int = 0
+    ) -> None:
         self._joints = joints
         self._period_ns = round(period_s * 1e9)
         self._name, self._log = node.get_name(), node.get_logger()
@@ -141,6 +145,7 @@ class ExecutedReports:
         self._swap = node.create_publisher(DiagnosticStatus, "~/swap", 10)
         self._queue: SimpleQueue[tuple[list[Done], int, float, int] | None] = SimpleQueue()
         self._failed = False
+        self._priority = priority
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
         self._thread.start()
 
@@ -155,6 +160,7 @@ class ExecutedReports:
         self._thread.join(seconds)
 
     def _run(self) -> None:
+        ask_for_realtime(self._priority)
         while (item := self._queue.get()) is not None:
             try:
                 self._publish(*item)

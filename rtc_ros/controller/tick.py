@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rtc_ros.controller.command_output import CommandGroup
+from rtc_ros.controller.command_output import JOINS, CommandGroup
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import Command, without
 from rtc_ros.core.controller import (
@@ -25,7 +25,9 @@ from rtc_ros.core.controller import (
 from rtc_ros.core.guards import FOLLOWS_WITHIN_S, Arm
 
 _TRIES = 3
-"""Decisions of one tick: on a machine on which each takes longer than Δt, the last is sent."""
+"""Decisions of one tick."""
+_GIVES_UP = 3
+"""Ticks in a row that send nothing: on a machine that is too slow a stop still gets out."""
 _OLD = 0.5
 """Periods after which a decision that wasn't sent yet is made again."""
 _PAUSE_NS = 500_000_000
@@ -60,7 +62,8 @@ class ControlTick:
     that was sent a chunk goes on along it while this process stands still, and can't be told to
     stop: the ticks that were missed are played as it played them, and what it is sent next begins
     where it then is. A decision within which the process stood still is dropped and made again:
-    nothing goes out that is half a period old.
+    nothing goes out that is half a period old. What would come too late to join the curve that a
+    driver is on isn't sent either: the next tick decides.
 
     Args:
         controller: what is stepped; its state is touched under the node's lock only.
@@ -97,6 +100,9 @@ class ControlTick:
         self._now_ns = now_ns
         self._period_s = period_s
         self._sent_late_s, self._owed, self._sent_ns = 0.0, 0, 0
+        self._gave_up = 0
+        self._kept: ActionChunk | None = None
+        """What a decision that was given up had taken."""
         self._coming: Coming | None = None
         self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
         self._row_columns = [c for g in groups if not g.plays_chunks for c in g.columns]
@@ -106,47 +112,57 @@ class ControlTick:
 
         ``missed`` ticks since the last one, as far as a driver played them, come first.
         """
-        controller, chunk = self._controller, None
-        done: list[Done] = []
-        stalled = 0
+        controller, as_sent = self._controller, self._controller.state
+        kept = self._kept
+        chunk = kept if kept and kept.step_epoch == as_sent.player.epoch else None
         missed += self._owed + self._lost()  # while it waited for the lock
+        unseen = missed
         for tries_left in reversed(range(_TRIES)):
-            stalled += missed
             late_s = self._late_s()
-            gap_s = (1 + stalled) * self._period_s + late_s - self._sent_late_s
+            gap_s = (1 + missed) * self._period_s + late_s - self._sent_late_s
             if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
                 gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)
             stands = gap_s > _STANDS * self._period_s
-            followed = self._follow(missed, stands)
-            done = [Done(d.command, d.ago + missed) for d in done] + followed
-            chunk = self._newest(controller.state.player.epoch) or chunk
+            # Always from what the drivers were sent: only there they can have gone on.
+            controller.state = as_sent
+            done = self._follow(missed, stands)
+            chunk = self._newest(as_sent.player.epoch) or chunk
             if stands:
                 self._let_rows_stand()
-            before = controller.state
             try:
                 idle_s = gap_s - self._period_s if stands else 0.0
-                command, coming = self._decide(self._inputs(chunk, idle_s, missed))
+                command, coming = self._decide(self._inputs(chunk, idle_s, unseen))
                 self._prepare(command, coming)
             except Exception:
-                # Nobody was told what it decided.
-                controller.state, self._owed = before, 1
+                self._give_up(as_sent, missed + 1)
                 raise
-            missed = self._lost()
-            old_s = missed * self._period_s + self._late_s() - late_s
-            old = old_s > _OLD * self._period_s or (missed and self._chunk_columns)
+            lost = self._lost()
+            old_s = lost * self._period_s + self._late_s() - late_s
+            old = old_s > _OLD * self._period_s or (lost and self._chunk_columns)
             if not (tries_left and old):
                 break
-            controller.state = before
+            missed, unseen = missed + lost, lost
         # When it began to send: what the middleware takes from here on it may take afterwards.
-        sent_late_s, sent_ns = missed * self._period_s + self._late_s(), self._now_ns()
+        sent_late_s, sent_ns = lost * self._period_s + self._late_s(), self._now_ns()
+        too_late = sent_late_s > JOINS * self._period_s and any(g.bends for g in self._groups)
+        if too_late and self._gave_up < _GIVES_UP:
+            self._give_up(as_sent, missed + 1 + lost, chunk)
+            return []
         for group in self._groups:
             group.publish()
-        self._coming = coming
+        self._coming, self._kept, self._gave_up = coming, None, 0
         # After the decision's own deadline: those that were given up since then are owed.
-        self._owed, self._sent_late_s, self._sent_ns = missed, sent_late_s, sent_ns
+        self._owed, self._sent_late_s, self._sent_ns = lost, sent_late_s, sent_ns
         if command is not None:
             done.append(Done(command))
         return done
+
+    def _give_up(
+        self, as_sent: ControllerState, owed: int, chunk: ActionChunk | None = None
+    ) -> None:
+        """Take back what was decided, as nobody was told: these ticks were missed, too."""
+        self._controller.state, self._owed, self._kept = as_sent, owed, chunk
+        self._gave_up += 1
 
     def _decide(self, inputs: Inputs) -> tuple[Command | None, Coming | None]:
         """Step the controller; k waits for drivers of chunks that rest elsewhere than it begins.

@@ -18,8 +18,6 @@ from rclpy.node import Node
 
 from rtc_ros.ros.runner import ask_for_realtime, end_with_failure
 
-JOINS = 0.9
-"""So many periods after its deadline a tick can still change the curve that a driver is on."""
 _KEPT = 3000
 """Ticks that the lateness figures cover: a minute at 50 Hz."""
 
@@ -70,8 +68,7 @@ class _Ticker(ABC):
     """Deadlines a period apart, on some clock.
 
     ``on_tick`` is told how late it is [s], and how many deadlines before it were missed: those
-    that are a whole period in the past are given up. With ``joins``, for drivers that are on a
-    curve, those that are ``JOINS`` periods in the past: such a tick is the next one, early.
+    that are a whole period in the past are given up.
     """
 
     def __init__(
@@ -79,13 +76,10 @@ class _Ticker(ABC):
         period_s: float,
         on_tick: Callable[[float, int], None],
         realtime: str,
-        *,
-        joins: bool = False,
     ) -> None:
         self.lateness = Lateness()
         self.realtime = realtime
         self._period_ns = round(period_s * 1e9)
-        self._early_ns = round((1 - JOINS) * self._period_ns) if joins else 0
         self._deadline_ns = 0
         self._on_tick = on_tick
         self._failures = 0
@@ -120,22 +114,18 @@ class _Ticker(ABC):
         """Return what the clock says."""
 
     def late_s(self) -> float:
-        """Return how long ago the present tick's deadline was [s]; below 0 for one that is early.
-
-        To be called by the tick.
-        """
-        return max(-self._early_ns, self._now_ns() - self._deadline_ns) * 1e-9
+        """Return how long ago the present tick's deadline was [s]; to be called by the tick."""
+        return max(0, self._now_ns() - self._deadline_ns) * 1e-9
 
     def lost(self) -> int:
         """Give up the deadlines that were missed since the tick began; return how many.
 
         To be called by the tick itself.
         """
-        late_ns = self._now_ns() - self._deadline_ns
-        missed = max(0, (late_ns + self._early_ns) // self._period_ns)
+        missed = max(0, (self._now_ns() - self._deadline_ns) // self._period_ns)
         self._deadline_ns += missed * self._period_ns
-        if whole := max(0, late_ns // self._period_ns):
-            self.lateness.miss(whole)
+        if missed:
+            self.lateness.miss(missed)
         return missed
 
 
@@ -147,10 +137,8 @@ class DeadlineTicker(_Ticker):
         period_s: float,
         on_tick: Callable[[float, int], None],
         priority: int = 0,
-        *,
-        joins: bool = False,
     ) -> None:
-        super().__init__(period_s, on_tick, "starting", joins=joins)
+        super().__init__(period_s, on_tick, "starting")
         self._priority = priority
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control-tick", daemon=True)
@@ -196,11 +184,9 @@ class TimerTicker(_Ticker):
         period_s: float,
         on_tick: Callable[[float, int], None],
         priority: int = 0,
-        *,
-        joins: bool = False,
     ) -> None:
         unasked = "not asked for" if priority == 0 else "only with tick_source deadline"
-        super().__init__(period_s, on_tick, unasked, joins=joins)
+        super().__init__(period_s, on_tick, unasked)
         self._node = node
         simulated = node.get_parameter("use_sim_time").value
         # A system's clock that is set is no time that passed.
@@ -238,7 +224,7 @@ class TimerTicker(_Ticker):
         elif early_ns > 0.5 * self._period_ns:
             return  # this one was the last one's, which was late
         missed = self.lost()
-        late_s = max(0.0, self.late_s())
+        late_s = self.late_s()
         self.lateness.add(late_s)
         if not self._do(late_s, missed):
             self._timer.cancel()

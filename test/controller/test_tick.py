@@ -43,6 +43,10 @@ class Driver:
         if anew or self.anew or executes != self.playing or (executes and command.played.swap):
             self._prepared, self._plays = way()[PAST:, self.columns], executes
 
+    @property
+    def bends(self):
+        return self.plays_chunks and self._prepared is not None
+
     def send_anew(self):
         self.anew = self.plays_chunks
 
@@ -461,3 +465,28 @@ def test_a_policy_that_stands_for_a_moment_keeps_no_driver_waiting():
     bench.give(np.concatenate([np.zeros((4, 1)), ramp(30)]), seq=2)
     bench.run(1)
     assert bench.state.player.step == 7 and len(driver.sent) == 2
+
+
+def test_what_comes_too_late_to_join_a_curve_is_decided_by_the_next_tick():
+    driver = Driver([0, 1], plays_chunks=True)
+    bench = Bench(driver)
+    bench.give(ramp())
+    bench.run(10)
+    assert len(driver.sent) == 1
+    bench.give(ramp() + 0.001, seq=2)
+    bench.late_s = 0.95 * DT
+    assert bench.run(1) == [] and len(driver.sent) == 1
+    bench.late_s = 0.0
+    followed, swapped = bench.run(1)
+    assert followed.ago == 1 and followed.command.played.chunk.seq == 1
+    assert swapped.command.played.swap is not None and swapped.command.played.chunk.seq == 2
+    assert swapped.command.played.step == 11 and len(driver.sent) == 2
+
+
+def test_rows_go_out_however_late_their_tick_is():
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(10)
+    bench.late_s = 0.95 * DT
+    bench.run(1)
+    assert len(bench.groups[0].sent) == 11

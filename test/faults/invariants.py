@@ -537,8 +537,9 @@ class Invariants:
         else:
             step = whole = row - told.row
             if begins:
-                # As far as it goes up to where the arm is, it moves no arm: that is (a)'s.
-                way = s.pose[c] - told.row
+                # As far as it goes up to where the arm was seen, it moves no arm: that is (a)'s.
+                least, most = self._during(s.at_s - STATE_AGE * period, s.at_s)
+                way = np.where(step < 0, least[c], most[c]) - told.row
                 step = np.sign(step) * np.maximum(
                     np.abs(step) - np.where(np.sign(step) == np.sign(way), np.abs(way), 0.0), 0.0
                 )
