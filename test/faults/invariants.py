@@ -172,6 +172,12 @@ class Told:
     """Whether it was sent there in this hold."""
 
 
+def _beyond(step: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """Return what of a ``step`` goes on behind the ``way`` to where the arm is, [A] each."""
+    onward = np.where(np.sign(step) == np.sign(way), np.abs(way), 0.0)
+    return np.sign(step) * np.maximum(np.abs(step) - onward, 0.0)
+
+
 class Invariants:
     """``problems`` stays empty as long as they hold; ``worst`` says how near each bound came.
 
@@ -482,14 +488,19 @@ class Invariants:
                 at_it = np.abs(row - stood) <= first + tolerance
                 bound = np.where(at_it, first + promises.resume[c] + tolerance, bound)
             seen = first + self._before_seen[c] + tolerance
+            how = (
+                f"from an arm at {low} to {high} in {s.at_s - since_s:.3f} s, heard "
+                f"{s.at_s - news_s:.3f} s ago, machine late by {self._machine_s(s.at_s):.3f}; "
+                f"own error {self._before[c]}, as seen {self._before_seen[c]}; row {row}"
+            )
             if (away <= bound).all() or anew or not disturbed:
-                self._note("a: motion begins", away, bound, s, told)
+                self._note("a: motion begins", away, bound, s, told, how)
             elif blind:
                 self._allow(TIMEOUT, away, bound + unheard, s, told)
             elif (away <= seen).all():  # disturbed before it was held, and within the tolerance
                 self._allow(TOLERANCE, away, bound + not_followed, s, told)
             else:
-                self._note("a: motion begins", away, bound, s, told)
+                self._note("a: motion begins", away, bound, s, told, how)
             return displaced
         bound = step * steps + own + tolerance
         if (away <= bound).all() or not disturbed:
@@ -537,15 +548,14 @@ class Invariants:
         else:
             step = whole = row - told.row
             if begins:
-                # As far as it goes up to where the arm was seen, it moves no arm: that is (a)'s.
-                least, most = self._during(s.at_s - STATE_AGE * period, s.at_s)
-                way = np.where(step < 0, least[c], most[c]) - told.row
-                step = np.sign(step) * np.maximum(
-                    np.abs(step) - np.where(np.sign(step) == np.sign(way), np.abs(way), 0.0), 0.0
-                )
+                # As far as it goes up to where the arm is, it moves no arm: that is (a)'s.
+                step = _beyond(step, s.pose[c] - told.row)
             stood = begins
             last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend, rested = np.abs(step - last), np.abs(step)
+            if begins:  # or up to where it was seen
+                for seen in self._during(s.at_s - STATE_AGE * period, s.at_s):
+                    bend = np.minimum(bend, np.abs(_beyond(step, seen[c] - told.row)))
             if told.whole is not None and not stood:
                 # What of the step before went up to the arm moved none, but the next goes on.
                 bend = np.minimum(bend, np.abs(step - told.whole))
