@@ -60,6 +60,9 @@ class CommandGroup:
         )
         periods = _KNOT_DUE if self._curved else _ROW_DUE
         self._due_s = group.time_from_start_s or periods * period_s
+        late = int(self._due_s / period_s + 1e-6) - 1 if self.plays_chunks else 0
+        self.behind = min(max(late, 0), PAST)
+        """Ticks by which the driver is behind what was decided, as far as targets are kept."""
         message = message_class(group.kind, f"group.{group.name}.type")
         overrides = QoSOverridingOptions.with_default_policies()
         self._publisher = (

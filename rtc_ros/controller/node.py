@@ -65,13 +65,13 @@ class ControllerNode(Node):
 
         limits = self._limits(p)
         soft_start_ticks = round(p["soft_start"] / self._period_s)
-        self._controller = Controller(limits, soft_start_ticks, self._watching(p, limits))
-        self._hear_the_arm(p, limits)
         groups = read_groups(self, p["command_groups"], self._joints)
         self._groups = [
             CommandGroup(self, group, self._joints, self._period_s, limits, self._dry_run)
             for group in groups
         ]
+        self._controller = Controller(limits, soft_start_ticks, self._watching(p, limits))
+        self._hear_the_arm(p, limits)
         if self._dry_run:  # what is for publishers that there are otherwise has its place
             for group in groups:
                 declare_qos(self, self.resolve_topic_name(group.topic), "publisher", "reliable")
@@ -150,7 +150,10 @@ class ControllerNode(Node):
             else np.broadcast_to(per_joint(p, name, self._joints), len(self._joints))
             for name in names
         )
-        return Guards(tuple(self._joints), limits, resume, following, self._period_s)
+        behind = np.zeros(len(self._joints), int)
+        for group in self._groups:
+            behind[group.columns] = group.behind
+        return Guards(tuple(self._joints), limits, resume, following, self._period_s, behind)
 
     def _hear_the_arm(self, p: dict[str, Any], limits: JointLimits) -> None:
         self._input = JointInput(

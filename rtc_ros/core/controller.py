@@ -421,9 +421,9 @@ def _judged(
 ) -> tuple[ControllerState, Verdict]:
     if settings.guards is None or arm is None:
         return state, GOOD
-    command = None if state.stopped else state.target
+    commands = None if state.stopped or state.row is None else state.targets
     moving = state.mode is Mode.RUNNING
-    watched, verdict = settings.guards.judge(state.watched, arm, command, moving)
+    watched, verdict = settings.guards.judge(state.watched, arm, commands, moving)
     return changed(state, watched=watched), verdict
 
 

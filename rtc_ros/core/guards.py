@@ -88,6 +88,8 @@ class Guards:
             motion goes on after a hold, [A] robot units; infinite: any.
         following_tolerance: the largest distance from its command, [A] robot units; infinite: any.
         period_s: Δt.
+        behind: how many ticks each joint's driver is behind what was commanded, int[A]: one of
+            chunks goes along a curve that was sent ahead. That is no error of the arm's.
     """
 
     joints: Sequence[str]
@@ -95,6 +97,7 @@ class Guards:
     resume_tolerance: np.ndarray
     following_tolerance: np.ndarray
     period_s: float
+    behind: np.ndarray = field(default_factory=lambda: np.zeros(1, int))
     patience: int = field(init=False)
     _unseen_most: int = field(init=False)
     _window: int = field(init=False)
@@ -110,12 +113,12 @@ class Guards:
         object.__setattr__(self, "_stands", np.maximum(limits.max_step, floor))
 
     def judge(
-        self, watched: Watched, arm: Arm, command: np.ndarray | None, moving: bool
+        self, watched: Watched, arm: Arm, commands: np.ndarray | None, moving: bool
     ) -> tuple[Watched, Verdict]:
         """Look at the arm; return what to remember and whether the motion may go on.
 
-        ``command`` is what went out last [A] (None: nothing since ``start``), ``moving`` whether
-        that was a row of a chunk.
+        ``commands`` are what went out last [more than any is ``behind``, A], the newest last
+        (None: nothing since ``start``), ``moving`` whether that was a row of a chunk.
         """
         if arm.problem:
             return changed(watched, seen=(), lost_ticks=0), Verdict(hold=arm.problem)
@@ -128,8 +131,9 @@ class Guards:
             # The arm went on with its command, and is seen where it was: nothing says it didn't.
             return changed(watched, seen=()), GOOD
         watched = changed(watched, seen=_seen(watched.seen, arm))
-        if command is None:
+        if commands is None:
             return changed(watched, lag=None, lost_ticks=0), GOOD
+        command = commands[-1 - self.behind, np.arange(len(arm.pose))]
         error = np.abs(self.limits.nearest(arm.pose, command) - command)
         # Before it was seen moving it has none that would be known.
         known = np.zeros(len(error)) if watched.lag is None else watched.lag

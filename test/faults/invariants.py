@@ -321,6 +321,9 @@ class Invariants:
         command = self._command(tick.at_s)
         pose = self._pose(tick.at_s)
         error = np.abs(command - pose)
+        # As the controller may see it: against any place of the last periods.
+        low, high = self._during(tick.at_s - STATE_AGE * promises.period_s, tick.at_s)
+        seen_error = np.maximum(command - low, high - command)
         heard = tick.at_s - news_s < 0.06 + promises.period_s
         machine_s = self._machine_s(tick.at_s)
         if tick.executes:
@@ -329,7 +332,7 @@ class Invariants:
             self._before, self._before_seen = self._error_before(tick.at_s)
         if tick.executes:
             self._begun = tick.epoch
-            self._errors.append((tick.at_s, error))  # drivers of chunks are told seldom
+            self._errors.append((tick.at_s, seen_error))  # drivers of chunks are told seldom
         # A run that hasn't moved yet begins where the arm is: (a).
         heard = heard and self._begun == tick.epoch
         lost = heard and bool((error > promises.following * 1.05 + 0.02).any())
@@ -582,7 +585,9 @@ class Invariants:
                         break
             if begins:  # a run begins at the arm, and its driver at what it was told
                 near = np.abs(row - s.pose[c]) < velocity
-                told.slack = 1.2 * np.abs(told.row - s.pose[c]) * near
+                # It may have crept on since it was measured.
+                least, most = self._during(s.at_s - STATE_AGE * period, s.at_s)
+                told.slack = (1.2 * np.abs(told.row - s.pose[c]) + (most - least)[c]) * near
             bend = np.maximum(bend - told.slack, 0.0)
             if not begins:
                 told.slack = 0.0 * told.slack
