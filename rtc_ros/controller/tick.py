@@ -22,7 +22,8 @@ from rtc_ros.core.controller import (
     settled,
     untold,
 )
-from rtc_ros.core.guards import FOLLOWS_WITHIN_S, Arm
+from rtc_ros.core.frozen import changed
+from rtc_ros.core.guards import FOLLOWS_WITHIN_S, STALL_S, Arm
 
 _TRIES = 3
 """Decisions of one tick."""
@@ -52,6 +53,7 @@ class Coming:
     """Where drivers of chunks are sent before motion begins there, [A], and until when k waits."""
 
     begin: np.ndarray
+    begun_ns: int
     until_ns: int
 
 
@@ -100,10 +102,16 @@ class ControlTick:
         self._now_ns = now_ns
         self._period_s = period_s
         self._sent_late_s, self._owed, self._sent_ns = 0.0, 0, 0
+        self._owed_unseen = 0
+        """Of those owed, in how many nobody looked at the arm."""
+        self._news_ns = 0
+        """What is heard from then on isn't from before the stall; 0: there was none."""
         self._gave_up = 0
         self._kept: ActionChunk | None = None
         """What a decision that was given up had taken."""
         self._coming: Coming | None = None
+        self._way: Coming | None = None
+        """The last one, while drivers may still be on that way, whatever became of it."""
         self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
         self._row_columns = [c for g in groups if not g.plays_chunks for c in g.columns]
 
@@ -115,17 +123,20 @@ class ControlTick:
         controller, as_sent = self._controller, self._controller.state
         kept = self._kept
         chunk = kept if kept and kept.step_epoch == as_sent.player.epoch else None
-        missed += self._owed + self._lost()  # while it waited for the lock
-        unseen = missed
+        missed += self._lost()  # while it waited for the lock
+        unseen, missed = missed + self._owed_unseen, missed + self._owed
+        if self._blind(missed, unseen):
+            self._owed, self._owed_unseen, self._kept = missed + 1, 0, chunk
+            return []
         for tries_left in reversed(range(_TRIES)):
             late_s = self._late_s()
-            gap_s = (1 + missed) * self._period_s + late_s - self._sent_late_s
-            if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
-                gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)
+            gap_s = self._gap_s(missed, late_s)
             stands = gap_s > _STANDS * self._period_s
             # Always from what the drivers were sent: only there they can have gone on.
             controller.state = as_sent
             done = self._follow(missed, stands)
+            if self._news_ns:
+                self._look_again(unseen)
             chunk = self._newest(as_sent.player.epoch) or chunk
             if stands:
                 self._let_rows_stand()
@@ -134,7 +145,7 @@ class ControlTick:
                 command, coming = self._decide(self._inputs(chunk, idle_s, unseen))
                 self._prepare(command, coming)
             except Exception:
-                self._give_up(as_sent, missed + 1)
+                self._give_up(as_sent, missed + 1, 0)
                 raise
             lost = self._lost()
             old_s = lost * self._period_s + self._late_s() - late_s
@@ -146,23 +157,70 @@ class ControlTick:
         sent_late_s, sent_ns = lost * self._period_s + self._late_s(), self._now_ns()
         too_late = sent_late_s > JOINS * self._period_s and any(g.bends for g in self._groups)
         if too_late and self._gave_up < _GIVES_UP:
-            self._give_up(as_sent, missed + 1 + lost, chunk)
+            self._give_up(as_sent, missed + 1 + lost, lost, chunk)
             return []
         for group in self._groups:
             group.publish()
+        if coming is not None:
+            self._way = coming
+        elif self._way is not None and sent_ns >= self._way.until_ns:
+            self._way = None
+            for group in self._groups:
+                group.comes = False
         self._coming, self._kept, self._gave_up = coming, None, 0
         # After the decision's own deadline: those that were given up since then are owed.
-        self._owed, self._sent_late_s, self._sent_ns = lost, sent_late_s, sent_ns
+        self._owed = self._owed_unseen = lost
+        self._sent_late_s, self._sent_ns, self._news_ns = sent_late_s, sent_ns, 0
         if command is not None:
             done.append(Done(command))
         return done
 
     def _give_up(
-        self, as_sent: ControllerState, owed: int, chunk: ActionChunk | None = None
+        self, as_sent: ControllerState, owed: int, unseen: int, chunk: ActionChunk | None = None
     ) -> None:
         """Take back what was decided, as nobody was told: these ticks were missed, too."""
         self._controller.state, self._owed, self._kept = as_sent, owed, chunk
+        self._owed_unseen = unseen
         self._gave_up += 1
+
+    def _gap_s(self, missed: int, late_s: float) -> float:
+        """Return how long ago it is that drivers were told something."""
+        gap_s = (1 + missed) * self._period_s + late_s - self._sent_late_s
+        if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
+            gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)
+        return gap_s
+
+    def _blind(self, missed: int, unseen: int) -> bool:
+        """Tell whether nothing was heard yet of an arm that went along a chunk during a stall.
+
+        It goes on along that. What it is told before somebody looked could throw it there.
+        """
+        guards, state = self._controller.settings.guards, self._controller.state
+        playing = any(group.playing for group in self._groups)
+        if guards is None or state.stopped or not playing:
+            self._news_ns = 0
+            return False
+        if not self._news_ns:
+            if self._gap_s(missed, self._late_s()) - self._period_s <= STALL_S:
+                return False
+            self._news_ns = guards.news_after(self._now_ns())
+        arm = self._look(unseen)
+        return not arm.problem and bool((arm.received_ns < self._news_ns).any())
+
+    def _look_again(self, unseen: int) -> None:
+        """Close the gate where the arm isn't where its drivers went during a stall.
+
+        They are sent nothing: what they were sent they go along, or have forgotten.
+        """
+        controller, arm = self._controller, self._look(unseen)
+        guards, state = controller.settings.guards, controller.state
+        if guards is None or arm.problem or state.target is None:
+            return
+        if moved := guards.elsewhere(state.watched, arm, state.targets):
+            controller.state = begin_at(controller.settings, state, state.targets[-1])
+            controller.close(f"{moved} while this process stood still; call ~/start")
+            for group in self._groups:
+                group.forget()
 
     def _decide(self, inputs: Inputs) -> tuple[Command | None, Coming | None]:
         """Step the controller; k waits for drivers of chunks that rest elsewhere than it begins.
@@ -188,7 +246,7 @@ class ControlTick:
         command = controller.tick(replace(inputs, hold=_COMING))
         # At the least as long as an arm may take to come to its command.
         until_ns = now_ns + round(max(*coming_s, FOLLOWS_WITHIN_S) * 1e9)
-        return command, Coming(begin, until_ns)
+        return command, Coming(begin, now_ns, until_ns)
 
     def _come(self, state: ControllerState, begin: np.ndarray, arm: Arm) -> ControllerState:
         """Begin where drivers of chunks were sent to, unless their arm was moved meanwhile.
@@ -200,6 +258,8 @@ class ControlTick:
             return state
         place = np.array(arm.pose if state.row is None else state.targets[-1])
         place[told] = begin[told]
+        if settings.guards is not None:
+            state = changed(state, watched=settings.guards.came(state.watched, arm, begin, told))
         return begin_at(settings, state, place)
 
     def _inputs(self, chunk: ActionChunk | None, idle_s: float, missed: int) -> Inputs:
@@ -207,7 +267,8 @@ class ControlTick:
         arm = self._look(missed)
         # A driver of chunks isn't idle meanwhile: ``_follow`` went on with it.
         if self._chunk_columns:
-            return Inputs(chunk, arm, 0.0, self._now_ns(), idle_s)
+            unheard_s = 0.0 if self._news_ns else idle_s
+            return Inputs(chunk, arm, 0.0, self._now_ns(), unheard_s)
         return Inputs(chunk, arm, idle_s, self._now_ns())
 
     def _let_rows_stand(self) -> None:
@@ -236,6 +297,9 @@ class ControlTick:
         stamp = self._stamp()
         for group in self._groups:
             group.prepare(command, way, stamp, self._late_s, anew)
+        if self._way is not None and state.stopped and not state.problem:
+            for group in self._groups:  # a stop: nothing says that the arm isn't on its way
+                group.halt((self._now_ns() - self._way.begun_ns) * 1e-9)
 
     def _follow(self, missed: int, stands: bool) -> list[Done]:
         """Go through the ticks that were missed as drivers that were sent chunks did.
