@@ -14,6 +14,7 @@ from typing import Any
 
 from rtc_ros.policy.image_positions import TRAINED_WITH
 from rtc_ros.policy.position_lookup import measured
+from rtc_ros.policy.trained_delay import MAX_DELAY
 
 logger = logging.getLogger(__name__)
 
@@ -29,33 +30,39 @@ def save_checkpoint(
     *,
     backbone: str | Path | None = None,
     image_positions: str | None = None,
+    trained_delay: int = 0,
 ) -> Path:
     """Write a whole checkpoint folder as LeRobot does, and return it.
 
-    With ``backbone`` (a local folder without weights) its files are put beside the weights, and
+    With ``backbone`` (a local folder) its files, weights apart, are put beside the weights, and
     the two places that name it (config and tokenizer step) name that copy, so that the folder
     needs nothing else and holds no path of the machine that trained it.
 
     ``image_positions`` are those of its training, "right" or "shifted"; None: those that
-    ``policy`` sees now. ``trained_with.json`` keeps them.
+    ``policy`` sees now. ``trained_delay`` is d up to which it was trained to go on from given
+    rows. ``trained_with.json`` keeps both.
     """
     folder = Path(folder)
     with quiet():
         policy.save_pretrained(folder)
         preprocessor.save_pretrained(folder)
         postprocessor.save_pretrained(folder)
-    _write_record(folder, image_positions or measured(policy))
+    _write_record(folder, image_positions or measured(policy), trained_delay)
     if backbone is None:
         return folder
     if Path(backbone).resolve() != (folder / BACKBONE).resolve():
-        shutil.copytree(backbone, folder / BACKBONE, dirs_exist_ok=True)
+        weights = shutil.ignore_patterns("*.safetensors", "*.bin", "*.pt", "*.onnx*")
+        shutil.copytree(backbone, folder / BACKBONE, dirs_exist_ok=True, ignore=weights)
     _edit_json(folder / "config.json", _set_backbone)
     _edit_json(folder / "policy_preprocessor.json", _set_tokenizer)
     return folder
 
 
-def _write_record(folder: Path, image_positions: str | None) -> None:
-    record = {name: metadata.version(name) for name in ("lerobot", "transformers")}
+def _write_record(folder: Path, image_positions: str | None, trained_delay: int) -> None:
+    versions = {name: metadata.version(name) for name in ("lerobot", "transformers")}
+    record: dict[str, str | int] = {**versions}
+    if trained_delay:
+        record[MAX_DELAY] = trained_delay
     if image_positions is not None:
         record["image_positions"] = image_positions
     (folder / TRAINED_WITH).write_text(json.dumps(record, indent=4) + "\n", encoding="utf-8")

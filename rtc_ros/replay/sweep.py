@@ -75,7 +75,8 @@ def sweep(
     """Yield a trial for each of ``choices``."""
     for settings in choices:
         # Too long a delay is no reason to refuse: that it starves or tears is what is to be seen.
-        problems = settings.problems(policy.spec.horizon, 0, policy.spec.max_candidates)
+        spec = policy.spec
+        problems = settings.problems(spec.horizon, 0, spec.max_candidates, spec.trained_delay)
         if problems:
             yield Trial(settings, None, None, problems[0])
             continue
