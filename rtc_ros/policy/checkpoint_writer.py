@@ -6,18 +6,24 @@ import contextlib
 import io
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from rtc_ros.policy.checkpoint_files import CONFIG, WEIGHTS, read_json
 from rtc_ros.policy.image_positions import TRAINED_WITH
 from rtc_ros.policy.position_lookup import measured
 from rtc_ros.policy.trained_delay import MAX_DELAY
 
 logger = logging.getLogger(__name__)
 
+_OWN = (WEIGHTS, TRAINED_WITH, "training.json", "finetune.json", "train_config.json")
 BACKBONE = "backbone"
 """The folder of a checkpoint in which this package keeps the tokenizer and the VLM's config."""
 
@@ -55,6 +61,40 @@ def save_checkpoint(
         shutil.copytree(backbone, folder / BACKBONE, dirs_exist_ok=True, ignore=weights)
     _edit_json(folder / "config.json", _set_backbone)
     _edit_json(folder / "policy_preprocessor.json", _set_tokenizer)
+    return folder
+
+
+def save_finetuned(folder: Path, source: Path, policy: Any, trained_delay: int) -> Path:
+    """Write the checkpoint ``source`` with the weights of ``policy``, and return the folder.
+
+    All its other files stay as they are, and each weight keeps its name and its precision there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in source.glob("*"):
+        if file.suffix in (".json", ".safetensors") and file.name not in _OWN:
+            shutil.copy2(file, folder)
+    if (source / BACKBONE).is_dir():
+        shutil.copytree(source / BACKBONE, folder / BACKBONE, dirs_exist_ok=True)
+    own = policy.state_dict()
+    with safe_open(source / WEIGHTS, framework="pt") as stored:
+        weights = {
+            name: own[name].detach().cpu().to(stored.get_slice(name)[:].dtype).clone()
+            if name in own
+            else stored.get_tensor(name)
+            for name in stored.keys()  # noqa: SIM118
+        }
+    save_file(weights, folder / f"{WEIGHTS}.part", metadata={"format": "pt"})
+    os.replace(folder / f"{WEIGHTS}.part", folder / WEIGHTS)
+    kept = read_json(source / TRAINED_WITH) if (source / TRAINED_WITH).is_file() else {}
+    positions = measured(policy)
+    if positions is not None:
+        kept["image_positions"] = positions
+    kept[MAX_DELAY] = trained_delay
+    (folder / TRAINED_WITH).write_text(json.dumps(kept, indent=4) + "\n", encoding="utf-8")
+    config = read_json(folder / CONFIG)
+    if MAX_DELAY in config:
+        config[MAX_DELAY] = trained_delay
+        (folder / CONFIG).write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
     return folder
 
 

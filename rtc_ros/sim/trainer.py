@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.flow_loss import draw_delays, flow_loss
+from rtc_ros.policy.training_state import load_state, save_state
 from rtc_ros.sim.batches import Batches
 from rtc_ros.sim.cube_readout import CubeReadout
 from rtc_ros.sim.tasks import TASKS
@@ -168,34 +168,25 @@ class Trainer:
 
     def save(self, path: Path, **more: Any) -> None:
         """Write all that the next step depends on, and ``more``, in one piece."""
-        state = {
-            "settings": asdict(self.settings),
-            "step": self.step,
-            "loss": self.loss,
-            "policy": self.policy.state_dict(),
-            "readout": self._readout.state_dict(),
-            "average": self._average,
-            "optimizer": self._optimizer.state_dict(),
-            "batches": self._batches.state(),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all(),
+        save_state(
+            path,
+            asdict(self.settings),
+            step=self.step,
+            loss=self.loss,
+            policy=self.policy.state_dict(),
+            readout=self._readout.state_dict(),
+            average=self._average,
+            optimizer=self._optimizer.state_dict(),
+            batches=self._batches.state(),
             **more,
-        }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, path)
+        )
 
     def load(self, path: Path) -> dict[str, Any]:
         """Take up a saved run; return all that was saved.
 
         Raises ValueError where it was made with other settings.
         """
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        own, its = asdict(self.settings), asdict(Settings()) | state["settings"]
-        other = [f"{k} {its[k]} there, {v} here" for k, v in own.items()
-                 if its[k] != v and k != "threads"]  # fmt: skip
-        if other:
-            raise ValueError(f"{path} was made with other settings: {', '.join(other)}")
+        state = load_state(path, asdict(self.settings), free=("threads",))
         self.step, self.loss = state["step"], state["loss"]
         self.policy.load_state_dict(state["policy"])
         self._readout.load_state_dict(state["readout"])
@@ -204,10 +195,7 @@ class Trainer:
         self._begin_stage()
         self._optimizer.load_state_dict(state["optimizer"])
         self._batches.restore(state["batches"])
-        torch.set_rng_state(state["torch"])
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"])
-        return dict(state)
+        return state
 
 
 def _rate(step: int, steps: int) -> float:
