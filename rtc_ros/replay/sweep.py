@@ -84,6 +84,15 @@ def sweep(
         yield Trial(settings, found, judge(found.run, thresholds))
 
 
+UNSEEN = (
+    "what this can't see: whether the task gets done. The arm doesn't follow the shadow, so what "
+    "a choice does to the next observation is missing; seams and ages tell how smooth and how "
+    "soon, not how well. What ties chunks more closely may look better here and do less, above "
+    "all where things move by themselves: let each do the task, with objects that move, too"
+)
+"""What is to be said beside a recommendation."""
+
+
 def recommended(trials: Sequence[Trial], thresholds: Thresholds) -> tuple[Trial | None, str]:
     """Return the best trial, and the sentence that says why.
 

@@ -180,7 +180,8 @@ def test_trials_are_the_same_each_time_and_the_best_is_recommended(recorded, tmp
     held = [t["held_back"] for t in one["trials"]]
     assert held[0] < held[1] and held[2] < held[3], "a larger β holds back more"
     assert one["trials"][one["recommended"]]["starved_ticks"] == 0
-    assert "recommended: rtc, s_min" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "recommended: rtc, s_min" in said and "whether the task gets done" in said
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert "(shadow)" in (tmp_path / "p.html").read_text()
 
