@@ -73,13 +73,16 @@ class LiveSettings:
         Raises:
             ConfigurationError: the settings can't work with it.
         """
-        problems = self.settings.problems(spec.horizon, estimator.forecast(), spec.max_candidates)
+        able = spec.max_candidates, spec.trained_delay
+        problems = self.settings.problems(spec.horizon, estimator.forecast(), *able)
         if reader is not None and reader.problem(self.task):
             problems.append(reader.problem(self.task))
         if problems:
             raise ConfigurationError("; ".join(problems))
         self._max_candidates, self._reader = spec.max_candidates, reader
-        self.loop = InferenceLoop(spec.horizon, estimator, self.settings)
+        self.loop = InferenceLoop(
+            spec.horizon, estimator, self.settings, trained_delay=spec.trained_delay
+        )
 
     def _forecast(self, settings: RtcSettings) -> int:
         """D under ``settings``: a change of the injected latency is known before it is seen."""
@@ -117,6 +120,7 @@ class LiveSettings:
                 self._forecast(settings),
                 self.loop.estimator.forecast(),
                 self._max_candidates,
+                self.loop.trained_delay,
             )
             if problems:
                 return SetParametersResult(successful=False, reason="; ".join(problems))
@@ -149,5 +153,6 @@ class LiveSettings:
             effective["d_forecast"] = d
             effective["s"] = max(d, self.settings.least_stride)
             effective["policy"] = spec.description
+            effective["trained_delay"] = spec.trained_delay
             effective["image_positions"] = spec.image_positions
         return effective

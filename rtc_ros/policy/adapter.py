@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from rtc_ros.core.bid import choose
-from rtc_ros.core.strategies import CHOOSE
+from rtc_ros.core.strategies import CHOOSE, TRAINED
 from rtc_ros.policy.families import family_of
 from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.flow_input import (
     action_scale,
     blank_observation,
+    check_given,
     check_observation,
     check_prev,
     policy_spec,
@@ -68,6 +69,7 @@ class FlowAdapter:
         description: str = "",
         field: Callable[[Any], VelocityField] = LeRobotField,
         image_positions: str = "",
+        trained_delay: int = 0,
     ) -> None:
         """Take over a policy: it is put in evaluation mode, its parameters are frozen.
 
@@ -79,6 +81,7 @@ class FlowAdapter:
             description: for people.
             field: makes the velocity field from the policy.
             image_positions: those that it sees, for the spec.
+            trained_delay: d up to which it was trained to go on from given rows.
         """
         policy.eval()
         policy.requires_grad_(False)
@@ -89,10 +92,11 @@ class FlowAdapter:
         self._model_dim = int(config.max_action_dim)
         self._names = renamed_features(preprocessor)
         self._field = field(policy)
+        self._compared = False
         self._noise = torch.Generator()
         self._noise.seed()
         spec = policy_spec(self._family, config, self._names, description)
-        self._spec = replace(spec, image_positions=image_positions)
+        self._spec = replace(spec, image_positions=image_positions, trained_delay=trained_delay)
         self._scale = action_scale(postprocessor, self._spec.action_dim).abs()
         self._guidable = self._scale > _LEAST_SCALE
         self._weak: FlowAdapter | None = None
@@ -146,6 +150,7 @@ class FlowAdapter:
             description=loaded.description,
             field=quickest_field if fast else LeRobotField,
             image_positions=loaded.image_positions,
+            trained_delay=loaded.trained_delay,
         )
 
     @property
@@ -157,7 +162,8 @@ class FlowAdapter:
         """Run once without and four times with guidance; return the last three's median [s].
 
         Kernels are made for the length of ``task``; another one costs milliseconds, once. Before
-        that the fast path is compared with LeRobot's code, and given up if it differs.
+        that the fast path is compared with LeRobot's code, and given up if it differs; without a
+        warm-up the first chunk does so.
         """
         spec = self._spec
         observation = blank_observation(spec, task or "warm up")
@@ -165,7 +171,7 @@ class FlowAdapter:
             prev=np.zeros((spec.horizon, spec.action_dim)), weights=np.ones(spec.horizon)
         )
         batch = self._pre(to_batch(spec, observation, None, self._names, self._device))
-        self._field = checked(self._field, self._policy, batch, self.noise(0))
+        self._compare(batch)
         if isinstance(self._field, FastField):
             self._field.warm_up()
         prefix = self._family.encode_prefix(self._policy, batch)
@@ -177,6 +183,10 @@ class FlowAdapter:
             durations.append(time.perf_counter() - start)
         # On a busy machine a single one may be several times as long.
         return median(durations[-3:])
+
+    def _compare(self, batch: dict[str, Any]) -> None:
+        self._field = checked(self._field, self._policy, batch, self.noise(0))
+        self._compared = True
 
     @torch.no_grad()
     def infer(
@@ -193,11 +203,15 @@ class FlowAdapter:
         the candidates among which one was chosen.
 
         Raises:
-            ValueError: observation or guidance don't fit the policy; the message says where.
+            ValueError: observation or guidance don't fit the policy, or more rows are given than
+                it was trained for; the message says where.
             PolicyError: the chunk has values that are not finite.
         """
         clock = _Clock(self._device)
         check_observation(self._spec, observation)
+        if guidance is not None and guidance.method == TRAINED:
+            check_given(self._spec, guidance)
+            guidance = guidance if guidance.frozen else None  # the unguided chunk, to the bit
         rows = None if guidance is None else check_prev(self._spec, guidance)
         steps = self._spec.num_steps if num_steps is None else num_steps
         if guidance is not None and guidance.method == CHOOSE:
@@ -205,6 +219,8 @@ class FlowAdapter:
             clock.lap("candidates")
             return PolicyResult(chunk, clock.laps)
         batch = self._pre(to_batch(self._spec, observation, rows, self._names, self._device))
+        if not self._compared:
+            self._compare(batch)
         target = None if guidance is None else self._target(batch["action"], guidance)
         clock.lap("preprocess")
         velocity = self._field(batch)
@@ -212,6 +228,8 @@ class FlowAdapter:
         actions = sample(velocity, self.noise(seed), guidance, target, steps)
         clock.lap("denoise")
         chunk = self._to_policy_units(actions)[0]
+        if guidance is not None and guidance.method == TRAINED:
+            chunk[: guidance.frozen] = guidance.prev[: guidance.frozen]
         clock.lap("postprocess")
         return PolicyResult(chunk, clock.laps)
 

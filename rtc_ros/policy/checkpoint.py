@@ -33,11 +33,14 @@ from rtc_ros.policy.image_positions import Positions
 from rtc_ros.policy.protocol import PolicySpec
 from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.policy.task_length import TaskReader
+from rtc_ros.policy.trained_delay import MAX_DELAY, trained_delay
 
 logger = logging.getLogger(__name__)
 
 # Keys that newer versions of LeRobot write and that change nothing of what a policy computes.
-_HARMLESS_KEYS = frozenset({"pretrained_revision", "license", "tags", "repo_id", "private"})
+_HARMLESS_KEYS = frozenset(
+    {"pretrained_revision", "license", "tags", "repo_id", "private", MAX_DELAY}
+)
 _HARMLESS_PREFIXES = ("optimizer_", "scheduler_")
 # Where LeRobot kept statistics before 0.4; beside processors nothing reads them.
 _OLD_STATS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
@@ -91,7 +94,13 @@ class Checkpoint:
             image_features=images,
             description=f"{self.family.label} {self.folder.name}",
             pads_images=self.family.pads_images(self.config),
+            trained_delay=self.trained_delay if self.family.row_times else 0,
         )
+
+    @property
+    def trained_delay(self) -> int:
+        """The largest d that it was trained to go on from; 0: none."""
+        return trained_delay(self.folder, self.config)
 
     @property
     def state_spread(self) -> StateSpread | None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtc_ros.core.settings import beyond_training
 from rtc_ros.policy.families.family import Family
 from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
 
@@ -72,6 +73,13 @@ def check_prev(spec: PolicySpec, guidance: Guidance) -> np.ndarray:
         rows = np.flatnonzero(~np.isfinite(prev).all(axis=1)).tolist()
         raise ValueError(f"prev is not finite in the rows {rows}, which have a weight")
     return prev
+
+
+def check_given(spec: PolicySpec, guidance: Guidance) -> None:
+    """Raise ValueError, with the numbers, where more rows are given than it was trained for."""
+    problem = beyond_training(guidance.frozen, spec.trained_delay)
+    if problem:
+        raise ValueError(problem)
 
 
 def to_batch(

@@ -17,6 +17,11 @@ from PIL import Image
 try:
     import datasets  # type: ignore[import-untyped]
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    try:
+        from lerobot.transforms import ImageTransforms, ImageTransformsConfig
+    except ImportError:  # up to 0.5
+        from lerobot.datasets.transforms import ImageTransforms, ImageTransformsConfig
 except ImportError as error:  # from 0.6 on LeRobot's smolvla alone has no data sets
     raise ImportError(
         f"LeRobot's data sets can't be used here ({error}): install lerobot[dataset] into the "
@@ -59,6 +64,39 @@ def create_dataset(
     )
 
 
+def open_frames(
+    folder: Path, action: str, rows: int, features: Sequence[str], *, augment: bool = False
+) -> LeRobotDataset:
+    """Return a data set whose frames come with the ``rows`` values of ``action`` from there on.
+
+    Rows beyond the end of an episode repeat its last one, and are marked. ``features`` are those
+    that it must have; ``augment``: images go through LeRobot's own random changes.
+
+    Raises:
+        FileNotFoundError: there is no data set.
+        ValueError: it lacks features; the message names them.
+    """
+    dataset = _opened(folder)
+    missing = [name for name in (action, *features) if name not in dataset.features]
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {', '.join(missing)}; it has {', '.join(dataset.features)}"
+        )
+    transforms = None
+    if augment:
+        transforms = ImageTransforms(ImageTransformsConfig(enable=True))
+    times = {action: [row / dataset.fps for row in range(rows)]}
+    return LeRobotDataset(
+        f"local/{folder.name}", root=folder, delta_timestamps=times, image_transforms=transforms
+    )
+
+
+def _opened(folder: Path) -> LeRobotDataset:
+    if not (folder / "meta" / "info.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no data set (meta/info.json); record one first")
+    return LeRobotDataset(f"local/{folder.name}", root=folder)
+
+
 def write_episode(dataset: LeRobotDataset, frames: Mapping[str, np.ndarray], task: str) -> None:
     """Append an episode: each feature's values [N, …]; call ``finalize`` after the last one."""
     count = len(next(iter(frames.values())))
@@ -75,9 +113,7 @@ def read_columns(folder: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarr
     Images come as uint8 [N, height, width, 3]. Raises FileNotFoundError where there is no data
     set, ValueError naming a feature that it lacks.
     """
-    if not (folder / "meta" / "info.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no data set (meta/info.json); record one first")
-    dataset = LeRobotDataset(f"local/{folder.name}", root=folder)
+    dataset = _opened(folder)
     missing = [name for name in names if name not in dataset.features]
     if missing:
         raise ValueError(

@@ -26,7 +26,8 @@ _BUILD_ERRORS = (ValueError, TypeError, AttributeError, KeyError, OSError, Asser
 class LoadedParts:
     """LeRobot's policy with its weights, and its processors, all on ``device``.
 
-    ``image_positions`` are those it sees: "right", "shifted", or "" for neither.
+    ``image_positions`` are those it sees: "right", "shifted", or "" for neither;
+    ``trained_delay`` is as in ``PolicySpec``.
     """
 
     policy: Any
@@ -35,6 +36,7 @@ class LoadedParts:
     device: str
     description: str
     image_positions: str
+    trained_delay: int
 
 
 def load_parts(
@@ -105,7 +107,8 @@ def load_parts(
     description = f"{family.label} {folder.name}, {size:.1f} M parameters, {chosen} on {device}"
     if bridged:
         description += f", image positions {needed}"
-    return LoadedParts(policy, pre, post, device, description, measured(policy) or "")
+    positions, trained = measured(policy) or "", checkpoint.spec.trained_delay
+    return LoadedParts(policy, pre, post, device, description, positions, trained)
 
 
 def _one_line(error: Exception) -> str:

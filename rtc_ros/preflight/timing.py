@@ -63,7 +63,7 @@ def check_latency(setup: Setup, spec: PolicySpec, latency_s: float | None) -> It
     )
     extra_s = setup.settings.inject_latency_ms * 1e-3
     delay = 0 if latency_s is None else math.ceil((latency_s + extra_s) / period_s) + 1
-    problems = setup.settings.problems(horizon, delay)
+    problems = setup.settings.problems(horizon, delay, trained_delay=spec.trained_delay)
     chunk = "" if latency_s is None else f"{latency_s * 1e3:.0f} ms a guided chunk is d = {delay}"
     faster = _faster(setup)
     if problems:

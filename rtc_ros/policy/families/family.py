@@ -47,6 +47,8 @@ class Family(ABC):
     may_shift: ClassVar[bool] = False
     """Whether some transformers shift the positions of its image patches."""
     padded_fields: ClassVar[tuple[str, str]] = ("max_state_dim", "max_action_dim")
+    row_times: ClassVar[bool] = False
+    """Whether each row of a chunk may be at a flow time of its own."""
     new_line_step: ClassVar[str] = ""
     """The step of its preprocessor that puts a new line behind the sentence; "": none."""
 
@@ -149,7 +151,7 @@ class Family(ABC):
     def denoise(self, policy: Any, prefix: Prefix, actions: Tensor, time: Tensor) -> Tensor:
         """Return LeRobot's velocity [B, H, max_action_dim] at its time [B] (1 noise, 0 actions).
 
-        The one seam for other forms of ``time``: whoever needs one per row gives it here.
+        With ``row_times`` the time may be [B, H], one for each row.
         """
         from rtc_ros.policy.kv_cache import step_cache
 
