@@ -185,18 +185,19 @@ def tensor_shapes(policy: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, li
 
 
 def load_processors(
-    folder: Path, config: Any, *, backbone: Path, device: str
+    folder: Path, config: Any, *, backbone: Path | None, device: str
 ) -> tuple[Any, Any]:
     """Return LeRobot's (preprocessor, postprocessor) of a checkpoint folder.
 
-    The tokenizer comes from the backbone and tensors go to ``device``, whatever the files say.
+    The tokenizer comes from the backbone, where there is one, and tensors go to ``device``,
+    whatever the files say.
     """
     return make_pre_post_processors(
         config,
         pretrained_path=str(folder),
         preprocessor_overrides={
-            "tokenizer_processor": {"tokenizer_name": str(backbone)},
             "device_processor": {"device": device},
+            **({"tokenizer_processor": {"tokenizer_name": str(backbone)}} if backbone else {}),
         },
         postprocessor_overrides={"device_processor": {"device": "cpu"}},
     )

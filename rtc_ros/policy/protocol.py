@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.core.strategies import GUIDE
+from rtc_ros.core.strategies import GUIDE, STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PolicySpec:
     sizes are resized to that one. ``max_candidates`` is how many chunks of one observation it can
     make in one batch.
     ``image_positions`` says at which positions it sees the patches of its images, where it has
-    any: "right" or "shifted".
+    any: "right" or "shifted". Without ``flow`` a chunk is made in one pass.
     """
 
     horizon: int
@@ -34,6 +34,18 @@ class PolicySpec:
     max_candidates: int = 1
     pads_images: bool = False
     image_positions: str = field(default="", compare=False)  # no size: two of one size are equal
+    flow: bool = True
+
+    def cannot(self, strategy: str) -> str:
+        """Say why a strategy can't be run with this policy; "" where it can."""
+        if self.flow or STRATEGIES[strategy].prefix is None:
+            return ""
+        able = ", ".join(name for name, each in STRATEGIES.items() if each.prefix is None)
+        return (
+            f"{strategy} takes the previous chunk into the denoising of the next one, and "
+            f"{self.description or 'this policy'} makes a chunk in one pass, without a flow: "
+            f"choose {able}"
+        )
 
     def without(self, images: Collection[str]) -> PolicySpec:
         """Return what it takes where these image features are left out.

@@ -76,8 +76,9 @@ def sweep(
     for settings in choices:
         # Too long a delay is no reason to refuse: that it starves or tears is what is to be seen.
         problems = settings.problems(policy.spec.horizon, 0, policy.spec.max_candidates)
-        if problems:
-            yield Trial(settings, None, None, problems[0])
+        problem = policy.spec.cannot(settings.strategy) or "".join(problems[:1])
+        if problem:
+            yield Trial(settings, None, None, problem)
             continue
         found = shadow(recording, policy, settings, timing, seed)
         yield Trial(settings, found, judge(found.run, thresholds))

@@ -168,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for values in combinations:
             settings = RtcSettings(**{k: v for k, v in values.items() if k != "delay"})
             problems = settings.problems(policy.spec.horizon, values.get("delay", 0))
+            problems += filter(None, [policy.spec.cannot(settings.strategy)])
             if problems:
                 raise ValueError("; ".join(problems))
         results = list(_results(policy, checkpoint, combinations, options))

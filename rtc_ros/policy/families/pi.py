@@ -59,7 +59,7 @@ class Pi(Family):
             return ()
         return ("use_relative_actions", "relative_exclude_joints", "action_feature_names")
 
-    def own_fields(self, *, backbone: Path, device: str) -> dict[str, Any]:
+    def own_fields(self, *, backbone: Path | None, device: str) -> dict[str, Any]:
         """Return the device, and that nothing is compiled, saved or guided by LeRobot."""
         return {
             "device": device,
