@@ -46,6 +46,7 @@ class LiveSettings:
         self.loop: InferenceLoop | None = None
         self._max_candidates = 1
         self._reader: TaskReader | None = None
+        self._spec: PolicySpec | None = None
         self._period_s: float = values["control_period"]
         self._on_change = on_change
         self._node = node
@@ -63,7 +64,7 @@ class LiveSettings:
 
     def forget(self) -> None:
         """Be without a policy again."""
-        self.loop, self.fixed, self._reader = None, False, None
+        self.loop, self.fixed, self._reader, self._spec = None, False, None, None
 
     def use(
         self, spec: PolicySpec, estimator: DelayEstimator, reader: TaskReader | None = None
@@ -77,9 +78,12 @@ class LiveSettings:
         problems = self.settings.problems(spec.horizon, estimator.forecast(), *able)
         if reader is not None and reader.problem(self.task):
             problems.append(reader.problem(self.task))
+        if spec.cannot(self.settings.strategy):
+            problems.append(spec.cannot(self.settings.strategy))
         if problems:
             raise ConfigurationError("; ".join(problems))
         self._max_candidates, self._reader = spec.max_candidates, reader
+        self._spec = spec
         self.loop = InferenceLoop(
             spec.horizon, estimator, self.settings, trained_delay=spec.trained_delay
         )
@@ -99,6 +103,8 @@ class LiveSettings:
             problem = check_words(known, name, value) if known else None
             if name == "task" and not problem and self._reader is not None:
                 problem = self._reader.problem(value)
+            if name == "strategy" and not problem and self._spec is not None:
+                problem = self._spec.cannot(value)
             if name in _RELOAD and self.fixed:
                 problem = (
                     f"{name} can be changed while the node is unconfigured: deactivate it and "

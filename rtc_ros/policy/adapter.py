@@ -89,7 +89,7 @@ class FlowAdapter:
         self._family = family_of(policy.name)
         self._policy, self._pre, self._post = policy, preprocessor, postprocessor
         self._device = torch.device(device)
-        self._model_dim = int(config.max_action_dim)
+        self._model_dim = int(getattr(config, "max_action_dim", 0))
         self._names = renamed_features(preprocessor)
         self._field = field(policy)
         self._compared = False
@@ -116,7 +116,7 @@ class FlowAdapter:
         fast: bool = True,
         image_positions: str = AUTO,
     ) -> FlowAdapter:
-        """Load a checkpoint folder, without a network.
+        """Load a checkpoint folder, without a network; a ``OnePassAdapter`` where it has no flow.
 
         Args:
             path: the folder.
@@ -142,6 +142,10 @@ class FlowAdapter:
             torch_threads=torch_threads,
             image_positions=image_positions,
         )
+        if not family_of(loaded.policy.name).flow:
+            from rtc_ros.policy.one_pass import OnePassAdapter  # it is one of these
+
+            cls = OnePassAdapter
         return cls(
             loaded.policy,
             loaded.preprocessor,
@@ -207,7 +211,7 @@ class FlowAdapter:
                 it was trained for; the message says where.
             PolicyError: the chunk has values that are not finite.
         """
-        clock = _Clock(self._device)
+        clock = Clock(self._device)
         check_observation(self._spec, observation)
         if guidance is not None and guidance.method == TRAINED:
             check_given(self._spec, guidance)
@@ -307,7 +311,7 @@ class FlowAdapter:
         return prev, weights.to(self._device)
 
 
-class _Clock:
+class Clock:
     """Times the phases of one inference [s], waiting for the device at each lap."""
 
     def __init__(self, device: torch.device) -> None:
@@ -316,6 +320,7 @@ class _Clock:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        """Note how long it is since the lap before, under this name."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()

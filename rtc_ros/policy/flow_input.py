@@ -136,7 +136,7 @@ def policy_spec(
         horizon=int(config.chunk_size),
         action_dim=int(config.action_feature.shape[0]),
         state_dim=int(config.robot_state_feature.shape[0]),
-        num_steps=int(getattr(config, family.steps_field)),
+        num_steps=family.num_steps(vars(config)),
         image_features={
             names.get(name, name): (int(feature.shape[1]), int(feature.shape[2]))
             for name, feature in config.image_features.items()
@@ -144,6 +144,7 @@ def policy_spec(
         },
         description=description,
         pads_images=family.pads_images(vars(config)),
+        flow=family.flow,
     )
 
 

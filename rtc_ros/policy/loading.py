@@ -21,6 +21,11 @@ DTYPES = ("float32", "bfloat16", "checkpoint")
 # What LeRobot and transformers raise where config and backbone don't go together.
 _BUILD_ERRORS = (ValueError, TypeError, AttributeError, KeyError, OSError, AssertionError)
 
+_BACKBONE_HINT = (
+    " (a backbone saved by a newer transformers can be replaced by the original one's files; a "
+    "policy that was trained with transformers 5 sees its images at image_positions: right)"
+)
+
 
 @dataclass(frozen=True)
 class LoadedParts:
@@ -75,10 +80,10 @@ def load_parts(
         policy = family.build(config)
     except _BUILD_ERRORS as error:
         raise CheckpointError(
-            f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG} "
-            f"on the backbone {vlm}: {_one_line(error)} (a backbone saved by a newer transformers "
-            "can be replaced by the original one's files; a policy that was trained with "
-            "transformers 5 sees its images at image_positions: right)"
+            f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG}"
+            + (f" on the backbone {vlm}: " if vlm else ": ")
+            + _one_line(error)
+            + (_BACKBONE_HINT if vlm else "")
         ) from error
     names = family.stored_names(policy, checkpoint.weights)
     stored = {name: checkpoint.weights[there] for name, there in names.items()}

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.core.strategies import GUIDE
+from rtc_ros.core.strategies import GUIDE, STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class PolicySpec:
     make in one batch.
     ``image_positions`` says at which positions it sees the patches of its images, where it has
     any: "right" or "shifted". ``trained_delay`` is the largest d for which it was trained to go
-    on from given rows (``rtc_trained``); 0: it wasn't.
+    on from given rows (``rtc_trained``); 0: it wasn't. Without ``flow`` a chunk is made in one
+    pass.
     """
 
     horizon: int
@@ -36,6 +37,18 @@ class PolicySpec:
     pads_images: bool = False
     trained_delay: int = 0
     image_positions: str = field(default="", compare=False)  # no size: two of one size are equal
+    flow: bool = True
+
+    def cannot(self, strategy: str) -> str:
+        """Say why a strategy can't be run with this policy; "" where it can."""
+        if self.flow or STRATEGIES[strategy].prefix is None:
+            return ""
+        able = ", ".join(name for name, each in STRATEGIES.items() if each.prefix is None)
+        return (
+            f"{strategy} takes the previous chunk into the denoising of the next one, and "
+            f"{self.description or 'this policy'} makes a chunk in one pass, without a flow: "
+            f"choose {able}"
+        )
 
     def without(self, images: Collection[str]) -> PolicySpec:
         """Return what it takes where these image features are left out.

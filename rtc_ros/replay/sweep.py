@@ -77,8 +77,9 @@ def sweep(
         # Too long a delay is no reason to refuse: that it starves or tears is what is to be seen.
         spec = policy.spec
         problems = settings.problems(spec.horizon, 0, spec.max_candidates, spec.trained_delay)
-        if problems:
-            yield Trial(settings, None, None, problems[0])
+        problem = spec.cannot(settings.strategy) or "".join(problems[:1])
+        if problem:
+            yield Trial(settings, None, None, problem)
             continue
         found = shadow(recording, policy, settings, timing, seed)
         yield Trial(settings, found, judge(found.run, thresholds))

@@ -172,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings = RtcSettings(**{k: v for k, v in values.items() if k != "delay"})
             spec, delay = policy.spec, values.get("delay", 0)
             problems = settings.problems(spec.horizon, delay, trained_delay=spec.trained_delay)
+            problems += filter(None, [spec.cannot(settings.strategy)])
             if problems:
                 raise ValueError("; ".join(problems))
         results = list(_results(policy, checkpoint, combinations, options))

@@ -97,7 +97,7 @@ class SmolVLA(Family):
 
         return SmolVLAPolicy
 
-    def own_fields(self, *, backbone: Path, device: str) -> dict[str, Any]:
+    def own_fields(self, *, backbone: Path | None, device: str) -> dict[str, Any]:
         """Return the backbone and the device, and that no weights of the VLM are fetched."""
         return {
             "vlm_model_name": str(backbone),
