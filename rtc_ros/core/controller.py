@@ -470,7 +470,8 @@ def _play(
         mode = Mode.WAITING if player.current is None else Mode.STARVED
         held = changed(state, mode=mode, player=player)
         return _hold(settings, _counted(held, f"ticks held: {mode.name.lower()}"), played)
-    if arm is not None and guards is not None and settled(settings, state):
+    begins = settled(settings, state) and not (state.row is not None and state.last_step.any())
+    if begins and arm is not None and guards is not None:
         ready_ns = state.ready_ns
         if joint := guards.unheard_of(arm, inputs.now_ns, ready_ns):
             state, command = _hold(settings, state, reason=f"until {joint} is heard of")
