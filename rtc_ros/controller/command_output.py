@@ -27,10 +27,10 @@ Way = Callable[[], np.ndarray]
 
 PAST = CONTROL_POINTS - 1
 _ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 3.0, 0.1
-_JOINS_FROM = 2.0
 """Periods after its tick: when a row is due; when it is on a curve, which then is the old one for
-another period, without a knot in it; the least until the first point that is sent; and the least
-for a curve that joins the old one."""
+another period, without a knot in it; and the least until the first point that is sent."""
+_JOINS_FROM = 2.0
+"""Periods after which a row must be due at the least for its curve to join the old one."""
 JOINS = 1.0 - _LEAST_DUE - 1e-6
 """Periods: a tick that is late by no more joins its curve to the old one exactly."""
 _MOST = float(np.finfo(np.float32).max)
@@ -62,16 +62,16 @@ class CommandGroup:
             np.isfinite(limits.max_bend[self.columns]).any()
         )
         periods = _KNOT_DUE if self._curved else _ROW_DUE
-        asked = (group.time_from_start_s or periods * period_s) / period_s
-        if self._curved and not _JOINS_FROM - 1e-6 <= asked <= _KNOT_DUE + 1e-6:
+        self._due_s = group.time_from_start_s or periods * period_s
+        due = self._due_s / period_s
+        if self._curved and not _JOINS_FROM - 1e-6 <= due <= _KNOT_DUE + 1e-6:
             raise ConfigurationError(
-                f"group.{group.name}.time_from_start is {group.time_from_start_s:g} s, "
-                f"{asked:.3g} periods: where acceleration is limited a chunk joins the last one "
+                f"group.{group.name}.time_from_start is {self._due_s:g} s, "
+                f"{due:.3g} periods: where acceleration is limited a chunk joins the last one "
                 f"from {_JOINS_FROM * period_s:g} to {_KNOT_DUE * period_s:g} s only; "
                 "0 takes the best"
             )
-        self._due_s = group.time_from_start_s or periods * period_s
-        late = int(self._due_s / period_s + 1e-6) - 1 if self.plays_chunks else 0
+        late = int(due + 1e-6) - 1 if self.plays_chunks else 0
         self.behind = min(max(late, 0), PAST)
         """Ticks by which the driver is behind what was decided, as far as targets are kept."""
         message = message_class(group.kind, f"group.{group.name}.type")
@@ -153,15 +153,15 @@ class CommandGroup:
         """Prepare what stops a driver that ``comes``, ``after_s`` it was sent on its way."""
         if not self.comes or self._path is None:
             return
+        columns = self.columns
         begin, end, coming_s = self._path
         x = min(after_s / coming_s, 1.0)
         # A cubic from rest to rest, and then a constant deceleration.
         place = begin + (end - begin) * (3 - 2 * x) * x**2
         speed = (end - begin) * 6 * (1 - x) * x / coming_s
-        limit = self._limits.max_bend / self._period_s**2
-        brake_s = max(float(np.max(np.abs(speed) / limit)), self._period_s)
+        limit = self._limits.max_bend[columns] / self._period_s**2
+        brake_s = max(float(np.max(np.abs(speed[columns]) / limit)), self._period_s)
         rest = place + speed * brake_s / 2
-        columns = self.columns
         zero = np.zeros((1, len(columns)))
         message = trajectory(self._names, self._finite(rest[None, columns]), zero, rests=True)
         set_due(message, brake_s, self._period_s)

@@ -126,7 +126,7 @@ class ControlTick:
         missed += self._lost()  # while it waited for the lock
         unseen, missed = missed + self._owed_unseen, missed + self._owed
         if self._blind(missed, unseen):
-            self._owed, self._owed_unseen, self._kept = missed + 1, 0, chunk
+            self._owe(missed + 1, 0, chunk)
             return []
         for tries_left in reversed(range(_TRIES)):
             late_s = self._late_s()
@@ -135,14 +135,15 @@ class ControlTick:
             # Always from what the drivers were sent: only there they can have gone on.
             controller.state = as_sent
             done = self._follow(missed, stands)
-            if self._news_ns:
-                self._look_again(unseen)
             chunk = self._newest(as_sent.player.epoch) or chunk
             if stands:
                 self._let_rows_stand()
             try:
+                arm = self._look(unseen)
+                if self._news_ns:
+                    self._close_if_elsewhere(arm)
                 idle_s = gap_s - self._period_s if stands else 0.0
-                command, coming = self._decide(self._inputs(chunk, idle_s, unseen))
+                command, coming = self._decide(self._inputs(chunk, arm, idle_s))
                 self._prepare(command, coming)
             except Exception:
                 self._give_up(as_sent, missed + 1, 0)
@@ -179,9 +180,13 @@ class ControlTick:
         self, as_sent: ControllerState, owed: int, unseen: int, chunk: ActionChunk | None = None
     ) -> None:
         """Take back what was decided, as nobody was told: these ticks were missed, too."""
-        self._controller.state, self._owed, self._kept = as_sent, owed, chunk
-        self._owed_unseen = unseen
+        self._controller.state = as_sent
         self._gave_up += 1
+        self._owe(owed, unseen, chunk)
+
+    def _owe(self, ticks: int, unseen: int, chunk: ActionChunk | None) -> None:
+        """Leave ``ticks`` to the next one; in the last ``unseen`` nobody looked at the arm."""
+        self._owed, self._owed_unseen, self._kept = ticks, unseen, chunk
 
     def _gap_s(self, missed: int, late_s: float) -> float:
         """Return how long ago it is that drivers were told something."""
@@ -207,12 +212,12 @@ class ControlTick:
         arm = self._look(unseen)
         return not arm.problem and bool((arm.received_ns < self._news_ns).any())
 
-    def _look_again(self, unseen: int) -> None:
+    def _close_if_elsewhere(self, arm: Arm) -> None:
         """Close the gate where the arm isn't where its drivers went during a stall.
 
         They are sent nothing: what they were sent they go along, or have forgotten.
         """
-        controller, arm = self._controller, self._look(unseen)
+        controller = self._controller
         guards, state = controller.settings.guards, controller.state
         if guards is None or arm.problem or state.target is None:
             return
@@ -262,9 +267,8 @@ class ControlTick:
             state = changed(state, watched=settings.guards.came(state.watched, arm, begin, told))
         return begin_at(settings, state, place)
 
-    def _inputs(self, chunk: ActionChunk | None, idle_s: float, missed: int) -> Inputs:
+    def _inputs(self, chunk: ActionChunk | None, arm: Arm, idle_s: float) -> Inputs:
         """Return what a tick hears before which nobody was told anything for ``idle_s``."""
-        arm = self._look(missed)
         # A driver of chunks isn't idle meanwhile: ``_follow`` went on with it.
         if self._chunk_columns:
             unheard_s = 0.0 if self._news_ns else idle_s

@@ -470,7 +470,7 @@ def _play(
         mode = Mode.WAITING if player.current is None else Mode.STARVED
         held = changed(state, mode=mode, player=player)
         return _hold(settings, _counted(held, f"ticks held: {mode.name.lower()}"), played)
-    begins = settled(settings, state) and not (state.row is not None and state.last_step.any())
+    begins = settled(settings, state) and not state.last_step.any()
     if begins and arm is not None and guards is not None:
         ready_ns = state.ready_ns
         if joint := guards.unheard_of(arm, inputs.now_ns, ready_ns):

@@ -134,9 +134,7 @@ class Guards:
         if commands is None:
             return changed(watched, lag=None, lost_ticks=0), GOOD
         error = self._error(arm, commands)
-        # Before it was seen moving it has none that would be known.
-        known = np.zeros(len(error)) if watched.lag is None else watched.lag
-        if not moving and (moved := self._moved(error, known)):
+        if not moving and (moved := self._moved(error, watched)):
             # Not at once: right after the motion the arm may not have come to its command yet.
             watched = self._lost(watched, arm)
             close = f"{moved}; call ~/start" if watched.lost_ticks > self.patience else ""
@@ -160,19 +158,21 @@ class Guards:
     def elsewhere(self, watched: Watched, arm: Arm, commands: np.ndarray) -> str:
         """Say which joint isn't where its driver went while nobody looked; "" where all are."""
         error = self._error(arm, commands)
-        known = np.zeros(len(error)) if watched.lag is None else watched.lag
         beyond = error - self.following_tolerance
         worst = int(np.argmax(beyond))
         if beyond[worst] <= 0:
-            return self._moved(error, known)
+            return self._moved(error, watched)
         return (
             f"{self.joints[worst]} is {error[worst]:.3g} from its command (following_tolerance is "
             f"{self.following_tolerance[worst]:g}): the arm was moved"
         )
 
     def _error(self, arm: Arm, commands: np.ndarray) -> np.ndarray:
-        command = commands[-1 - self.behind, np.arange(len(arm.pose))]
-        return np.abs(self.limits.nearest(arm.pose, command) - command)
+        return self._away(arm, commands[-1 - self.behind, np.arange(len(arm.pose))])
+
+    def _away(self, arm: Arm, place: np.ndarray) -> np.ndarray:
+        """Return how far the arm is from ``place``, [A] each."""
+        return np.abs(self.limits.nearest(arm.pose, place) - place)
 
     def _lost(self, watched: Watched, arm: Arm) -> Watched:
         """Count a tick in which the arm is elsewhere, where it was seen anew in it."""
@@ -186,8 +186,10 @@ class Guards:
             watched, received_ns=arm.received_ns, lost_ticks=ticks, unseen_ticks=unseen
         )
 
-    def _moved(self, error: np.ndarray, lag: np.ndarray) -> str:
+    def _moved(self, error: np.ndarray, watched: Watched) -> str:
         """Say which joint stands elsewhere than the last command left it; "" where none does."""
+        # Before it was seen moving it has none that would be known.
+        lag = np.zeros(len(error)) if watched.lag is None else watched.lag
         excess = np.where(
             np.isfinite(self.resume_tolerance), error - lag - self.resume_tolerance, -np.inf
         )
@@ -237,15 +239,14 @@ class Guards:
         Else an arm that sags at rest by more than it lagged would be followed down for ever.
         """
         away = np.zeros(len(place))
-        away[joints] = np.abs(self.limits.nearest(arm.pose, place) - place)[joints]
+        away[joints] = self._away(arm, place)[joints]
         lag = away if watched.lag is None else np.maximum(watched.lag, away)
         before = np.zeros_like(lag) if watched.lags is None else watched.lags[0]
         return changed(watched, lag=lag, lags=np.array([before, lag]))
 
     def is_at(self, arm: Arm, place: np.ndarray, joints: Sequence[int]) -> bool:
         """Return whether these ``joints`` are at ``place`` [A], within ``resume_tolerance``."""
-        away = np.abs(self.limits.nearest(arm.pose, place) - place)
-        return bool((away <= self.resume_tolerance)[list(joints)].all())
+        return bool((self._away(arm, place) <= self.resume_tolerance)[list(joints)].all())
 
     def moves(self, watched: Watched) -> str:
         """Say that the arm isn't known to stand still; "" where it is."""

@@ -17,6 +17,18 @@ def moving(kind, **options):
     return robot
 
 
+def begun_elsewhere(place, rows):
+    """Return one whose limp arm was led to ``place`` between two runs, with a chunk to go on."""
+    robot = moving("joint_trajectory_chunk")
+    robot.controller.stop()
+    robot.arm.torque_off()
+    robot.arm.lead(np.full(2, place), 3.0)
+    robot.run(80)
+    robot.start()
+    robot.give(np.full(rows, place))
+    return robot
+
+
 @pytest.mark.parametrize("kind", ["joint_trajectory_chunk", "float64_multi_array"])
 def test_an_arm_that_sags_at_rest_is_not_followed_down(kind):
     """On its way down its lag and its sag cancel: what it lags by is less than what it sags by."""
@@ -60,13 +72,7 @@ def test_motion_does_not_begin_by_a_joint_state_that_is_old(kind, speed):
 
 def test_a_stop_stops_a_driver_that_comes_to_where_motion_begins():
     """After ~/start its arm was elsewhere than where it rested: it goes there first."""
-    robot = moving("joint_trajectory_chunk")
-    robot.controller.stop()
-    robot.arm.torque_off()
-    robot.arm.lead(np.array([1.7, 1.7]), 3.0)
-    robot.run(80)
-    robot.start()
-    robot.give(np.full(60, 1.7))
+    robot = begun_elsewhere(1.7, rows=60)
     robot.run(20)
     assert robot.group.comes
     robot.controller.stop()
@@ -84,12 +90,6 @@ def test_a_stop_stops_a_driver_that_comes_to_where_motion_begins():
 
 
 def test_a_driver_that_came_is_at_rest_for_the_gate():
-    robot = moving("joint_trajectory_chunk")
-    robot.controller.stop()
-    robot.arm.torque_off()
-    robot.arm.lead(np.array([0.9, 0.9]), 3.0)
-    robot.run(60)
-    robot.start()
-    robot.give(np.full(20, 0.9))
+    robot = begun_elsewhere(0.9, rows=20)
     robot.run(200)
     assert robot.state.mode is Mode.STARVED and not robot.group.comes
