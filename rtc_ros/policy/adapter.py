@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -180,13 +181,9 @@ class FlowAdapter:
             self._field.warm_up()
         prefix = self._family.encode_prefix(self._policy, batch)
         self._spec = replace(spec, max_candidates=most_candidates(prefix.bytes, self._device))
-        durations = []
-        for each in (None, *[guidance] * 4):
-            start = time.perf_counter()
-            self.infer(observation, each, seed=0)
-            durations.append(time.perf_counter() - start)
-        # On a busy machine a single one may be several times as long.
-        return median(durations[-3:])
+        return timed(
+            partial(self.infer, observation, each, seed=0) for each in (None, *[guidance] * 4)
+        )
 
     def _compare(self, batch: dict[str, Any]) -> None:
         self._field = checked(self._field, self._policy, batch, self.noise(0))
@@ -309,6 +306,17 @@ class FlowAdapter:
         row_weights = torch.as_tensor(guidance.weights, dtype=torch.float32)[:rows, None]
         weights[:rows, : spec.action_dim] = row_weights * self._guidable
         return prev, weights.to(self._device)
+
+
+def timed(runs: Iterable[Callable[[], object]]) -> float:
+    """Return the median of how long the last three take [s]."""
+    durations = []
+    for run in runs:
+        start = time.perf_counter()
+        run()
+        durations.append(time.perf_counter() - start)
+    # On a busy machine a single one may be several times as long.
+    return median(durations[-3:])
 
 
 class Clock:

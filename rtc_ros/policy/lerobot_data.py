@@ -16,7 +16,7 @@ from PIL import Image
 
 try:
     import datasets  # type: ignore[import-untyped]
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 
     try:
         from lerobot.transforms import ImageTransforms, ImageTransformsConfig
@@ -76,25 +76,25 @@ def open_frames(
         FileNotFoundError: there is no data set.
         ValueError: it lacks features; the message names them.
     """
-    dataset = _opened(folder)
-    missing = [name for name in (action, *features) if name not in dataset.features]
-    if missing:
-        raise ValueError(
-            f"{folder} lacks {', '.join(missing)}; it has {', '.join(dataset.features)}"
-        )
-    transforms = None
-    if augment:
-        transforms = ImageTransforms(ImageTransformsConfig(enable=True))
-    times = {action: [row / dataset.fps for row in range(rows)]}
+    described = _described(folder, (action, *features))
+    transforms = ImageTransforms(ImageTransformsConfig(enable=True)) if augment else None
+    times = {action: [row / described.fps for row in range(rows)]}
     return LeRobotDataset(
         f"local/{folder.name}", root=folder, delta_timestamps=times, image_transforms=transforms
     )
 
 
-def _opened(folder: Path) -> LeRobotDataset:
+def _described(folder: Path, names: Sequence[str]) -> LeRobotDatasetMetadata:
+    """Return what a data set says of itself; see ``read_columns`` for the errors."""
     if not (folder / "meta" / "info.json").is_file():
         raise FileNotFoundError(f"{folder} holds no data set (meta/info.json); record one first")
-    return LeRobotDataset(f"local/{folder.name}", root=folder)
+    described = LeRobotDatasetMetadata(f"local/{folder.name}", root=folder)
+    missing = [name for name in names if name not in described.features]
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {', '.join(missing)}; it has {', '.join(described.features)}"
+        )
+    return described
 
 
 def write_episode(dataset: LeRobotDataset, frames: Mapping[str, np.ndarray], task: str) -> None:
@@ -113,12 +113,8 @@ def read_columns(folder: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarr
     Images come as uint8 [N, height, width, 3]. Raises FileNotFoundError where there is no data
     set, ValueError naming a feature that it lacks.
     """
-    dataset = _opened(folder)
-    missing = [name for name in names if name not in dataset.features]
-    if missing:
-        raise ValueError(
-            f"{folder} lacks {', '.join(missing)}; it has {', '.join(dataset.features)}"
-        )
+    _described(folder, names)
+    dataset = LeRobotDataset(f"local/{folder.name}", root=folder)
     table = dataset.hf_dataset.data
     columns: dict[str, np.ndarray] = {}
     for name in (*names, "episode_index", "task_index"):

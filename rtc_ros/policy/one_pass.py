@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
-from statistics import median
+from functools import partial
 
 import torch
 
-from rtc_ros.policy.adapter import Clock, FlowAdapter
+from rtc_ros.policy.adapter import Clock, FlowAdapter, timed
 from rtc_ros.policy.flow_input import blank_observation, check_observation, to_batch
 from rtc_ros.policy.protocol import Guidance, Observation, PolicyResult
 
@@ -22,12 +21,7 @@ class OnePassAdapter(FlowAdapter):
     def warm_up(self, task: str = "") -> float:
         """Run four times; return the last three's median [s]."""
         observation = blank_observation(self.spec, task or "warm up")
-        durations = []
-        for _ in range(4):
-            start = time.perf_counter()
-            self.infer(observation, None)
-            durations.append(time.perf_counter() - start)
-        return median(durations[-3:])
+        return timed([partial(self.infer, observation, None)] * 4)
 
     @torch.no_grad()
     def infer(
