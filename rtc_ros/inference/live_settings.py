@@ -44,7 +44,6 @@ class LiveSettings:
         self.settings = RtcSettings(**{name: values[name] for name in _SETTINGS})
         self.task: str = values["task"]
         self.loop: InferenceLoop | None = None
-        self._max_candidates = 1
         self._reader: TaskReader | None = None
         self._spec: PolicySpec | None = None
         self._period_s: float = values["control_period"]
@@ -78,12 +77,11 @@ class LiveSettings:
         problems = self.settings.problems(spec.horizon, estimator.forecast(), *able)
         if reader is not None and reader.problem(self.task):
             problems.append(reader.problem(self.task))
-        if spec.cannot(self.settings.strategy):
-            problems.append(spec.cannot(self.settings.strategy))
+        if cannot := spec.cannot(self.settings.strategy):
+            problems.append(cannot)
         if problems:
             raise ConfigurationError("; ".join(problems))
-        self._max_candidates, self._reader = spec.max_candidates, reader
-        self._spec = spec
+        self._spec, self._reader = spec, reader
         self.loop = InferenceLoop(
             spec.horizon, estimator, self.settings, trained_delay=spec.trained_delay
         )
@@ -118,15 +116,15 @@ class LiveSettings:
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
         changes = {k: v for k, v in values.items() if k in _SETTINGS}
-        if changes and self.loop is not None:
+        if changes and self.loop is not None and self._spec is not None:
             settings = self.settings.changed(**changes)
             problems = settings.problems_after(
                 self.settings,
                 self.loop.horizon,
                 self._forecast(settings),
                 self.loop.estimator.forecast(),
-                self._max_candidates,
-                self.loop.trained_delay,
+                self._spec.max_candidates,
+                self._spec.trained_delay,
             )
             if problems:
                 return SetParametersResult(successful=False, reason="; ".join(problems))
