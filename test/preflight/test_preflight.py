@@ -289,6 +289,21 @@ def test_what_a_limits_file_says_and_does_not_mean_is_doubted(robot):
 def test_a_robot_without_acceleration_limits_stops_with_a_jolt(robot):
     robot.change(CONTROLLER, max_acceleration=[float("inf")])
     robot.up()
+@pytest.mark.parametrize("speaks_degrees", [False, True])
+def test_limits_in_degrees_are_a_cross_unless_the_arm_speaks_them(robot, speaks_degrees):
+    robot.change(CONTROLLER, position_lower=[-109.0], position_upper=[109.0], max_velocity=[28.6])
+    if speaks_degrees:
+        robot.pose[1] = 50.0
+    robot.up()
+    findings = robot.findings()
+    said = [f for f in findings if f.subject == "units of the limits"]
+    if speaks_degrees:
+        assert not said
+        return
+    told = bad(findings, "^units of the limits$", f"{JOINTS[0]} -109 to 109 .*degrees").sentence
+    assert "28.6" in told and "and 9 more" in told, "12 joints and two grippers"
+
+
     doubt(robot.findings(), "acceleration limits", "the arm stops within one step")
 
 
