@@ -23,6 +23,9 @@ from rtc_ros.spelling import letters, nearest_name
 
 PACKAGE = "rtc_ros"
 
+REFUSED = 2
+"""The exit code of a node that can't begin, and says why in a sentence."""
+
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 MODULES = {
