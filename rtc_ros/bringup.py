@@ -397,6 +397,10 @@ def nodes_to_run(
     arguments = launch_arguments(simulated=simulated, machine=machine)
     if told := unknown_arguments(values, simulated=simulated, machine=machine):
         raise ValueError(told)
+    for name, text in values.items():
+        inner = text.partition(":=")[0]
+        if ":=" in text and inner in {a.name for a in arguments}:
+            raise ValueError(f"{name}:={text} gives {name} no value: write {name}:=… {inner}:=…")
     given = {
         a.name: expanded(text) if a.path else text
         for a in arguments

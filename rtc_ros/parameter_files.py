@@ -59,12 +59,21 @@ def sections_of(text: str, what: str) -> dict[str, Any]:
         tree = yaml.safe_load(text)
     # PyYAML raises its constructors' errors as they come: ``2024-99-99`` is a ValueError.
     except (yaml.YAMLError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise ValueError(f"{what} can't be read: {error}") from error
+        raise ValueError(f"{what} can't be read: {_words(error)}") from error
     if not (isinstance(tree, dict) and any(True for _ in sections(tree))):
         raise ValueError(f"{what} holds no parameters: it has no {LEAF}, as those in config/ have")
     if mixed := "; ".join(_mixed(tree)):
         raise ValueError(f"{what}: {mixed}")
     return tree
+
+
+def _words(error: Exception) -> str:
+    """Return what PyYAML says in one line, the place first."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())
+    tab = "; indent with spaces, not with a tab" if repr("\t") in problem else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}{tab}"
 
 
 def _joined(above: str, name: str) -> str:

@@ -468,6 +468,29 @@ def test_each_launch_file_has_arguments_of_its_own() -> None:
     refuse_undeclared({"cube_speed": "1"}, words, simulated=True)
 
 
+def test_an_argument_that_was_given_no_value_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape("gives params_file no value: write params_f")):
+        nodes_to_run({"params_file": "policy_path:=/x"}, simulated=False)
+    file = parameter_file(tmp_path)
+    assert nodes_to_run({"params_file": file, "task": "as said: a:=b"}, simulated=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("/**:\n  ros__parameters:\n\tjoints: [a]\n",
+         "line 3, column 1: found character '\\t' that cannot start any token; indent with sp"),
+        ("/**:\n  ros__parameters:\n    b: [1, 2\n    c: 3\n", "line 4, column 6: expected ','"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_yaml_is_told_by_line_and_column(tmp_path, text, said) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)) as refused:
+        nodes_to_run({"params_file": str(file)}, simulated=False)
+    assert "\n" not in str(refused.value)
+
+
 # --------------------------------------------------------------------------------------- paths
 
 
