@@ -104,8 +104,9 @@ def losing(words: Sequence[str], node: str) -> list[str]:
             continue  # rcl has read it; nothing is known of a file that only we can't read
         for section, values in found:
             if is_for(section, node):
+                key = section if section.startswith("/") else f"/{section}"
                 for name, value in values.items():
-                    holds.setdefault(section, {})[name] = (value, path)
+                    holds.setdefault(key, {})[name] = (value, path)
                     last[name] = (value, section, path)
     told = []
     for name, (value, section, path) in last.items():

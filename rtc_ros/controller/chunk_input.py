@@ -46,11 +46,10 @@ class ChunkInput:
             return chunk if chunk is not None and chunk.step_epoch == step_epoch else None
         except HandoffError as error:
             self.close()
-            self._left_over = self._problem = ""
+            problem, left_over = str(error), ""
             if is_unlocked(path := segment_path(self._name)):
-                self._left_over = f"{path} is of an earlier run and doesn't fit this one"
-            else:
-                self._problem = str(error)
+                problem, left_over = "", f"{path} is of an earlier run and doesn't fit this one"
+            self._problem, self._left_over = problem, left_over
             return None
 
     def _attached(self) -> ActionChunk | None:
@@ -59,11 +58,11 @@ class ChunkInput:
             return None
         self._due_s = now + _RETRY_S
         ring = ChunkRing.attach_or_none(self._name, self._spec)
-        self._left_over = self._problem = ""
+        left_over = ""
         if ring is not None and (ring.writer_left or ring.writer_gone):
-            self._left_over = f"{ring.path} is of an earlier run, whose process has ended"
+            left_over = f"{ring.path} is of an earlier run, whose process has ended"
             self._old_epoch = ring.epoch
-        self._ring = ring
+        self._left_over, self._problem, self._ring = left_over, "", ring
         return None if ring is None else ring.read_newest()
 
     def missing(self, there: Callable[[], bool] = lambda: False) -> str:
@@ -85,11 +84,13 @@ class ChunkInput:
             old_one = f"no rtc_inference runs: {self._left_over} (not started, or not activated)"
             return said if said and not old else old_one if old else absent
         loads = (
-            "a node rtc_inference is there and isn't active: it is still loading its policy, or "
-            "can't be configured (its log and rtc_inference: inference in /diagnostics say which)"
+            "a node rtc_inference is there and hands nothing over: it is still loading its "
+            "policy, can't be configured, or has another handoff_name (its log and "
+            "rtc_inference: inference in /diagnostics say which)"
         )
-        before = self._left_over if old else said
-        return f"{loads}; {before}" if before else loads
+        if old:
+            return f"{loads}; {self._left_over}"
+        return f"{said}; {loads}" if said else loads
 
     def _is_old(self, ring: ChunkRing) -> bool:
         """Tell whether the ring had no writer any more when it was found."""

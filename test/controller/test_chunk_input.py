@@ -120,7 +120,7 @@ def looked(inputs, there=False):
     return inputs.missing(lambda: there)
 
 
-LOADS = "a node rtc_inference is there and isn't active: it is still loading its policy, or can't"
+LOADS = "a node rtc_inference is there and hands nothing over: it is still loading its policy, can"
 
 
 @pytest.mark.parametrize("spec", [SPEC, OTHER])

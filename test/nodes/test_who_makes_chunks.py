@@ -51,10 +51,10 @@ def test_an_inference_that_is_there_and_not_active_is_told_from_an_earlier_run(r
     parameters = {**common, "handoff_name": "test", **given}
     robot.processes.start([NodeToRun("rtc_inference", parameters=parameters)])
     robot.until(
-        lambda: "a node rtc_inference is there and isn't active" in refusal(robot), "who isn't"
+        lambda: "a node rtc_inference is there and hands nothing over" in refusal(robot), "who"
     )
     said = refusal(robot)
-    assert "loading its policy, or can't be configured" in said and "of an earlier run" in said
+    assert "loading its policy, can't be configured" in said and "of an earlier run" in said
     assert "(process" not in said, "nothing is wrong with that one"
 
 
