@@ -18,6 +18,24 @@ import yaml
 LEAF = "ros__parameters"
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's plain types. As rcl does, it takes no notice of tags that it doesn't know.
+
+    A launch file's ``parameters=[{NAME: [1.0]}]`` comes as ``!!python/tuple``.
+    """
+
+    def plain(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.SequenceNode):
+            return self.construct_sequence(node, deep=True)
+        if isinstance(node, yaml.MappingNode):
+            return self.construct_mapping(node, deep=True)
+        tag = self.resolve(yaml.ScalarNode, node.value, (True, False))
+        return self.yaml_constructors[tag](self, node)
+
+
+_Loader.add_constructor(None, _Loader.plain)
+
+
 def yaml_value(value: object) -> str:
     """Return ``value`` as one line of YAML from which ROS 2 reads the same type again."""
     if isinstance(value, bool):
@@ -56,7 +74,7 @@ def sections_of(text: str, what: str) -> dict[str, Any]:
         ValueError: as ``read_sections``.
     """
     try:
-        tree = yaml.safe_load(text)
+        tree = _Loader(text).get_single_data()
     # PyYAML raises its constructors' errors as they come: ``2024-99-99`` is a ValueError.
     except (yaml.YAMLError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise ValueError(f"{what} can't be read: {_words(error)}") from error

@@ -26,6 +26,7 @@ from rtc_ros.bringup import (
 )
 from rtc_ros.overrides import losing, with_last_words
 from rtc_ros.parameter_catalogue import NODES, given_to_several, without_effect
+from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.preflight.setup import read_setup
 from rtc_ros.tools import preflight
 
@@ -360,6 +361,19 @@ def test_of_two_files_the_later_does_not_lose_without_a_word(tmp_path):
     assert done.returncode == 2, done.stderr
     assert f"dry_run is True in {tmp_path}/launch_params (section /**)" in done.stderr
     assert f"False in {tmp_path}/robot.yaml (section /**/rtc_controller), which w" in done.stderr
+
+
+def test_a_file_as_launch_writes_it_is_read_as_ros_reads_it(tmp_path):
+    """Before, nobody but rcl could read it, and nothing was known of what it sets."""
+    words = two_files(tmp_path, dry_run=True)
+    Path(words[-1]).write_text(
+        "/**:\n  ros__parameters:\n    dry_run: true\n    max_acceleration: !!python/tuple\n"
+        "    - 3.0\n    soft_start: !x 2.0\n"
+    )
+    (section,) = sections(read_sections(words[-1]))
+    assert section[1] == {"dry_run": True, "max_acceleration": [3.0], "soft_start": 2.0}
+    told = losing(words, "/rtc_controller")
+    assert [sentence.partition(" is ")[0] for sentence in told] == ["dry_run", "soft_start"]
 
 
 def test_two_files_that_agree_or_name_other_sections_are_fine(tmp_path):

@@ -111,8 +111,8 @@ READERS = {
     "imdecode": {"bags/images.py"},
     "imgmsg_to_cv2": {"inference/camera_input.py"},  # what ``images.plain`` lets it have
     "read_positions": {"preflight/joints.py", "ros/joint_input.py", "bags/joint_columns.py"},
+    "get_single_data": {"parameter_files.py", "controller/joint_limits_file.py"},
     "safe_load": {
-        "parameter_files.py",
         "bringup.py",  # a launch argument's value
         "bags/bag_files.py",  # a bag's metadata
     },
