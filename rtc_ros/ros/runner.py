@@ -22,6 +22,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from rtc_ros.handoff.errors import HandoffError
+from rtc_ros.overrides import with_last_words
 from rtc_ros.ros.guarded_executor import Guard, GuardedExecutor
 from rtc_ros.ros.own_name import NameTakenError, OwnName, claim_name
 from rtc_ros.ros.parameters import ConfigurationError, rcl_words, refuse_qos_without_effect
@@ -104,6 +105,7 @@ def _begin(
     make: Callable[[], Runnable], alone_as: str, stop: Callable[[], bool]
 ) -> tuple[Runnable, OwnName]:
     """Return the node and its name, or end the process where it can't be made."""
+    sys.argv = with_last_words(sys.argv, alone_as)
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # whatever rcl doesn't understand of the command line
