@@ -296,9 +296,11 @@ class ControlTick:
         if coming is not None and anew:
             state = begin_at(settings, state, coming.begin)
 
+        executes = command is not None and command.executes
+
         @functools.cache
         def way() -> np.ndarray:
-            return np.concatenate([state.targets[:-1], ahead(settings, state)])
+            return np.concatenate([state.targets[:-1], ahead(settings, state, plays=executes)])
 
         stamp = self._stamp()
         for group in self._groups:

@@ -1,5 +1,7 @@
 """What becomes of the arm itself, where a driver obeys what it is sent."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from obeying_robot import ACC, DT, ObeyingRobot, V
@@ -17,9 +19,9 @@ def moving(kind, **options):
     return robot
 
 
-def begun_elsewhere(place, rows):
+def begun_elsewhere(place, rows, **options):
     """Return one whose limp arm was led to ``place`` between two runs, with a chunk to go on."""
-    robot = moving("joint_trajectory_chunk")
+    robot = moving("joint_trajectory_chunk", **options)
     robot.controller.stop()
     robot.arm.torque_off()
     robot.arm.lead(np.full(2, place), 3.0)
@@ -93,3 +95,29 @@ def test_a_driver_that_came_is_at_rest_for_the_gate():
     robot = begun_elsewhere(0.9, rows=20)
     robot.run(200)
     assert robot.state.mode is Mode.STARVED and not robot.group.comes
+
+
+def test_a_policy_that_stands_for_a_moment_waits_for_no_joint_state():
+    """At 10 Hz they are older than what begins a motion; its driver has the whole chunk."""
+    robot = ObeyingRobot("joint_trajectory_chunk", states_ns=100_000_000)
+    robot.start()
+    robot.give(np.concatenate([np.zeros(15), np.arange(1, 46) * 0.9 * DT]))
+    robot.run(30)
+    assert robot.state.mode is Mode.RUNNING and robot.state.player.step > 20
+    assert len(robot.sent) == 1
+    robot.controller.stop()
+    robot.run(30)
+    stood = robot.driver.told(robot.now_ns * 1e-9)[0]
+    assert len(robot.sent) == 2 and stood < 0.5 * 45 * 0.9 * DT, "not the chunk's end"
+
+
+def test_what_holds_the_motion_is_never_sent_with_the_rest_of_the_chunk():
+    """Whatever the reason: this tick's decision stands before the mode."""
+    robot = ObeyingRobot("joint_trajectory_chunk")
+    robot.start()
+    robot.give(np.concatenate([np.zeros(15), np.arange(1, 46) * 0.9 * DT]))
+    robot.run(10)
+    decide = robot.controller.tick
+    robot.controller.tick = lambda inputs: decide(replace(inputs, hold="for a test"))
+    robot.run(40)
+    assert not robot.group.playing and not np.any(robot.driver.told(robot.now_ns * 1e-9))

@@ -468,6 +468,29 @@ def test_k_waits_for_a_driver_of_chunks_that_rests_elsewhere():
     assert (first <= ACC * DT**2 + 1e-12).all(), "it begins where the driver rests"
 
 
+def test_rows_beside_a_driver_that_came_begin_where_their_arm_then_is():
+    """While motion waits for a joint state that is new, a hand moves it."""
+    chunks, rows = Driver([0], plays_chunks=True), Driver([1])
+    bench = Bench(chunks, rows)
+    bench.give(ramp(20))
+    bench.run(60)
+    bench.controller.stop()
+    bench.limp, bench.pose = True, bench.pose + 0.05
+    bench.run(10)
+    bench.controller.start(2, bench.pose)
+    rows.sent.clear()
+    bench.chunk = ActionChunk(bench.pose + np.zeros((30, A)), 0, step_epoch=2, epoch=2, seq=1)
+    bench.run(20)
+    look, old, old_ns = bench.tick._look, bench.pose, bench.now_ns
+    bench.tick._look = lambda _: Arm(old, np.full(A, old_ns))
+    bench.run(8)
+    assert "is heard of" in bench.run(1)[0].command.reason and not rows.sent
+    bench.pose, bench.tick._look = old - [0.0, 0.12], look
+    bench.run(40)
+    assert rows.sent, "it goes on"
+    assert np.abs(rows.sent[0] - bench.pose[1]).max() <= ACC * DT**2 + 1e-12
+
+
 def test_an_arm_that_is_moved_while_k_waits_begins_where_it_then_is():
     driver = Driver([0, 1], plays_chunks=True)
     bench = Bench(driver, resume=0.1, following=0.1)
