@@ -53,7 +53,6 @@ class Coming:
     """Where drivers of chunks are sent before motion begins there, [A], and until when k waits."""
 
     begin: np.ndarray
-    begun_ns: int
     until_ns: int
 
 
@@ -110,8 +109,6 @@ class ControlTick:
         self._kept: ActionChunk | None = None
         """What a decision that was given up had taken."""
         self._coming: Coming | None = None
-        self._way: Coming | None = None
-        """The last one, while drivers may still be on that way, whatever became of it."""
         self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
         self._row_columns = [c for g in groups if not g.plays_chunks for c in g.columns]
 
@@ -161,13 +158,7 @@ class ControlTick:
             self._give_up(as_sent, missed + 1 + lost, lost, chunk)
             return []
         for group in self._groups:
-            group.publish()
-        if coming is not None:
-            self._way = coming
-        elif self._way is not None and sent_ns >= self._way.until_ns:
-            self._way = None
-            for group in self._groups:
-                group.comes = False
+            group.publish(sent_ns)
         self._coming, self._kept, self._gave_up = coming, None, 0
         # After the decision's own deadline: those that were given up since then are owed.
         self._owed = self._owed_unseen = lost
@@ -237,6 +228,9 @@ class ControlTick:
             command = controller.tick(replace(inputs, hold=_COMING))
             holds = not (controller.state.stopped or controller.state.problem)
             return command, self._coming if holds else None
+        if self._coming is None and any(group.comes_to_begin for group in self._groups):
+            # A fault broke that off: the driver goes on, and rests where it was sent.
+            return controller.tick(replace(inputs, hold=_COMING)), None
         if self._coming is not None and inputs.arm is not None:
             controller.state = self._come(controller.state, self._coming.begin, inputs.arm)
         before = controller.state
@@ -253,7 +247,7 @@ class ControlTick:
         command = controller.tick(replace(inputs, hold=_COMING))
         # At the least as long as an arm may take to come to its command.
         until_ns = now_ns + round(max(*coming_s, FOLLOWS_WITHIN_S) * 1e9)
-        return command, Coming(begin, now_ns, until_ns)
+        return command, Coming(begin, until_ns)
 
     def _come(self, state: ControllerState, begin: np.ndarray, arm: Arm) -> ControllerState:
         """Begin where drivers of chunks were sent to, unless their arm was moved meanwhile.
@@ -305,9 +299,9 @@ class ControlTick:
         stamp = self._stamp()
         for group in self._groups:
             group.prepare(command, way, stamp, self._late_s, anew)
-        if self._way is not None and state.stopped and not state.problem:
+        if state.stopped and not state.problem:
             for group in self._groups:  # a stop: nothing says that the arm isn't on its way
-                group.halt((self._now_ns() - self._way.begun_ns) * 1e-9)
+                group.halt(self._now_ns())
 
     def _follow(self, missed: int, stands: bool) -> list[Done]:
         """Go through the ticks that were missed as drivers that were sent chunks did.

@@ -23,7 +23,7 @@ from rtc_ros.core.chunk_player import ChunkPlayer, Offer, PlayedStep
 from rtc_ros.core.command import REASONS, Command
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.frozen import changed
-from rtc_ros.core.guards import FOLLOWS_WITHIN_S, GOOD, Arm, Guards, Verdict, Watched
+from rtc_ros.core.guards import GOOD, Arm, Guards, Verdict, Watched
 from rtc_ros.core.jerk import RowMean, jerk_window
 from rtc_ros.core.limits import (
     JointLimits,
@@ -524,7 +524,7 @@ def _beginning(
         return state
     if settled(settings, state):
         # Only where it stands, and was seen since: it may still come to its command by itself.
-        came_ns = state.rest_ns + round(FOLLOWS_WITHIN_S * 1e9)
+        came_ns = state.rest_ns + round(settings.guards.comes_within_s * 1e9)
         seen = state.rest_ns and (arm.received_ns > came_ns).all()
         if not seen or settings.guards.moves(state.watched):
             return None

@@ -119,6 +119,11 @@ class Guards:
         rows = -1 - self.behind, np.arange(len(limits.lower))
         object.__setattr__(self, "_compared", rows if self.behind.any() else -1)
 
+    @property
+    def comes_within_s(self) -> float:
+        """How long after its last command an arm may still come to it by itself [s]."""
+        return FOLLOWS_WITHIN_S + float(self.behind.max()) * self.period_s
+
     def judge(
         self, watched: Watched, arm: Arm, commands: np.ndarray | None, moving: bool
     ) -> tuple[Watched, Verdict]:

@@ -121,3 +121,46 @@ def test_what_holds_the_motion_is_never_sent_with_the_rest_of_the_chunk():
     robot.controller.tick = lambda inputs: decide(replace(inputs, hold="for a test"))
     robot.run(40)
     assert not robot.group.playing and not np.any(robot.driver.told(robot.now_ns * 1e-9))
+
+
+@pytest.mark.parametrize(("away", "after", "ticks"), [(0.3, 5, 1), (0.8, 15, 3), (1.5, 20, 3)])
+def test_a_fault_while_a_driver_comes_sends_it_nowhere_faster(away, after, ticks):
+    robot = moving("joint_trajectory_chunk", lag_s=0.02)
+    robot.controller.stop()
+    robot.arm.push(np.full(2, away))
+    robot.run(60)
+    robot.start()
+    begun_s, sent = robot.now_ns * 1e-9, len(robot.sent)
+    robot.give(np.full(60, robot.arm.pose[0]))
+    robot.run(after)
+    robot.fault = "the joint state of a is 0.5 s old"
+    robot.run(ticks)
+    robot.fault = ""
+    robot.run(150)
+    assert len(robot.sent) > sent
+    speed, acceleration = robot.driven(begun_s)
+    assert speed <= 1.01 * V and acceleration <= 1.01 * ACC
+
+
+@pytest.mark.parametrize(
+    ("dt", "acc"), [(0.02, 8.0), (0.02, 2.0), (0.02, 1.0), (0.1, 8.0), (0.1, 2.0), (0.2, 1.0)]
+)
+def test_a_start_soon_after_a_stop_keeps_the_limits(dt, acc):
+    """The driver of chunks comes to rest later than what was decided, and by that its arm."""
+    robot = ObeyingRobot("joint_trajectory_chunk", dt=dt, acc=acc, following=0.9)
+    robot.start()
+    robot.give(np.arange(1, 60) * 0.9 * dt)
+    robot.run(round(1.4 / dt))
+    robot.controller.stop()
+    for _ in range(round(3.0 / dt)):
+        robot.run()
+        rests = robot.controller.settled and not (robot.group.playing or robot.group.comes)
+        if rests and not robot.controller.still_moves:
+            break
+    assert rests, "the gate may open"
+    begun_s = robot.now_ns * 1e-9
+    robot.start()
+    robot.give(np.full(60, robot.arm.pose[0]))
+    robot.run(round(2.0 / dt))
+    speed, acceleration = robot.driven(begun_s)
+    assert speed <= 1.01 * V and acceleration <= 1.01 * acc

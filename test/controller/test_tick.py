@@ -22,7 +22,7 @@ class Driver:
 
     def __init__(self, columns, plays_chunks=False):
         self.columns, self.plays_chunks, self.playing = columns, plays_chunks, False
-        self.comes = False
+        self.comes = self.comes_to_begin = False
         self.sent, self.anew = [], False
         self._prepared = None
         self.on_prepare = lambda: None
@@ -52,13 +52,13 @@ class Driver:
         self.playing = self.anew = False
         self._prepared = None
 
-    def halt(self, after_s):
+    def halt(self, now_ns):
         pass
 
     def send_anew(self):
         self.anew = self.plays_chunks
 
-    def publish(self):
+    def publish(self, now_ns):
         if self._prepared is not None:
             self.sent.append(self._prepared)
             if self.plays_chunks:
