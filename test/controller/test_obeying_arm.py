@@ -164,3 +164,39 @@ def test_a_start_soon_after_a_stop_keeps_the_limits(dt, acc):
     robot.run(round(2.0 / dt))
     speed, acceleration = robot.driven(begun_s)
     assert speed <= 1.01 * V and acceleration <= 1.01 * acc
+
+
+@pytest.mark.parametrize("dt", [0.02, 1 / 30, 0.1, 0.2])
+def test_an_arm_that_goes_at_almost_full_speed_does_not_stand(dt):
+    robot = ObeyingRobot("float64_multi_array", dt=dt)
+    robot.arm.torque_off()
+    robot.arm.lead(np.full(2, 5.0), 0.9 * V)
+    for _ in range(round(2.0 / dt)):
+        robot.run()
+        assert robot.arm.pose[0] < 0.2 or "still moves" in robot.controller.still_moves
+
+
+@pytest.mark.parametrize("states_ns", [10_000_000, 100_000_000, 200_000_000])
+def test_a_push_is_no_lag_of_the_arm_s_a_second_later(states_ns):
+    """However seldom its joint states come."""
+    robot = ObeyingRobot(
+        "float64_multi_array", lag_s=0.02, latches=False, states_ns=states_ns, timeout_s=0.9
+    )
+    robot.start()
+    robot.give(np.arange(1, 130) * 0.1 * DT)
+    robot.run(60)
+    robot.arm.push(np.full(2, -0.27))
+    robot.run(25)
+    robot.arm.push(np.zeros(2))
+    robot.run(70)  # 0.9 s later it starves
+    robot.arm.torque_off()
+    robot.arm.lead(robot.arm.pose - 0.25, 2.0)
+    robot.run(40)
+    robot.arm.release()
+    robot.run(40)
+    sent = len(robot.sent)
+    robot.give(np.full(40, robot.state.target[0]))
+    robot.run(60)
+    assert len(robot.sent) > sent
+    _, row, arm = robot.sent[sent]
+    assert np.abs(row - arm).max() < 0.02
