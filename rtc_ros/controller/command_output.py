@@ -158,23 +158,29 @@ class CommandGroup:
         self.playing = self.comes = self._outdated = False
         self._prepared = None
 
-    def halt(self, now_ns: int) -> None:
-        """Prepare what stops a driver that comes to where motion begins, from where it is now."""
-        if not self.comes or self._path is None:
-            return
+    def halt(self, now_ns: int, arm: np.ndarray) -> None:
+        """Prepare what stops a driver on its way to where motion begins: where its ``arm`` [A] is.
+
+        One that forgot what it was told rests there already, and one whose arm is limp must not
+        throw it to where it is itself. One that is on that way goes back by its arm's lag.
+        """
+        assert self._path is not None, "it comes"
         columns = self.columns
         begin, end, coming_s = self._path
         x = min((now_ns - self._sent_ns) * 1e-9 / coming_s, 1.0)
-        # A cubic from rest to rest, and then a constant deceleration.
+        # It is on a cubic from rest to rest, and goes on along one from this speed to rest.
         place = begin + (end - begin) * (3 - 2 * x) * x**2
         speed = (end - begin) * 6 * (1 - x) * x / coming_s
-        limit = self._limits.max_bend[columns] / self._period_s**2
-        brake_s = max(float(np.max(np.abs(speed[columns]) / limit)), self._period_s)
-        rest = place + speed * brake_s / 2
+        limit, most = self._limits.max_bend / self._period_s**2, self._limits.max_step
+        way = np.abs(self._limits.nearest(arm, place) - place)
+        brakes = np.abs(speed) / limit
+        seconds = 2 * brakes + np.sqrt(4 * brakes**2 + 6 * way / limit)
+        seconds = np.maximum(seconds, 2 * way / most * self._period_s)
+        rests_s = max(float(seconds[columns].max()), self._period_s)
         zero = np.zeros((1, len(columns)))
-        message = trajectory(self._names, self._finite(rest[None, columns]), zero, rests=True)
-        set_due(message, brake_s, self._period_s)
-        self._with_it = False, brake_s, rest, None
+        message = trajectory(self._names, self._finite(arm[None, columns]), zero, rests=True)
+        set_due(message, rests_s, self._period_s)
+        self._with_it = False, rests_s, arm, None
         self._prepared = serialize_message(message)
 
     def wait_until_sent(self, seconds: float) -> None:

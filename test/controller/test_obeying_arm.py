@@ -72,25 +72,6 @@ def test_motion_does_not_begin_by_a_joint_state_that_is_old(kind, speed):
     assert np.abs(row - arm).max() < 0.03, "it begins where the arm then is"
 
 
-def test_a_stop_stops_a_driver_that_comes_to_where_motion_begins():
-    """After ~/start its arm was elsewhere than where it rested: it goes there first."""
-    robot = begun_elsewhere(1.7, rows=60)
-    robot.run(20)
-    assert robot.group.comes
-    robot.controller.stop()
-    robot.run(1)
-    stopped = robot.driver.told(robot.now_ns * 1e-9)[0]
-    assert 0.3 < stopped < 1.5, "it is on its way"
-    places = []
-    for _ in range(100):
-        robot.run(1)
-        places.append(robot.driver.told(robot.now_ns * 1e-9)[0])
-    steps = np.diff([stopped, *places])
-    assert abs(places[-1] - stopped) <= V**2 / ACC + V * DT and not steps[20:].any()
-    assert np.abs(np.diff(steps)).max() <= 1.02 * ACC * DT**2
-    assert not robot.group.comes
-
-
 def test_a_driver_that_came_is_at_rest_for_the_gate():
     robot = begun_elsewhere(0.9, rows=20)
     robot.run(200)
@@ -200,3 +181,94 @@ def test_a_push_is_no_lag_of_the_arm_s_a_second_later(states_ns):
     assert len(robot.sent) > sent
     _, row, arm = robot.sent[sent]
     assert np.abs(row - arm).max() < 0.02
+
+
+@pytest.mark.parametrize(("periods", "hand"), [(15, 0.4), (35, 0.8), (75, 1.5)])
+def test_a_stop_in_a_stall_throws_no_arm_that_was_moved_in_it(periods, hand):
+    """An emergency stop, a hand, the release and ~/stop, all while this process stands still."""
+    robot = ObeyingRobot("joint_trajectory_chunk", lag_s=0.02, latches=False)
+    robot.start()
+    robot.give(np.arange(1, 200) * 0.8 * DT)
+    robot.run(40)
+    robot.arm.torque_off()
+    robot.arm.lead(robot.arm.pose - hand, 6.0)
+    robot.stall(periods - 2)
+    robot.arm.release()
+    robot.stall(2)
+    stood = robot.arm.pose.copy()
+    robot.controller.stop()
+    robot.run(40)
+    assert np.abs(robot.arm.pose - stood).max() < 0.01
+    assert robot.state.stopped and not robot.group.playing
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_stop_in_a_stall_is_sent_within_a_tenth_of_a_second(silent):
+    robot = ObeyingRobot("joint_trajectory_chunk")
+    robot.start()
+    robot.give(np.arange(1, 200) * 0.8 * DT)
+    robot.run(40)
+    robot.stall(15)
+    robot.silent = silent
+    robot.controller.stop()
+    at_s, sent = robot.now_ns * 1e-9, len(robot.sent)
+    robot.run(20)
+    assert len(robot.sent) == sent + 1 and robot.sent[-1][0] - at_s < 0.1 + 1.5 * DT
+    assert max(robot.driven() / [V, ACC]) <= 1.01
+
+
+@pytest.mark.parametrize("after", [1, 20, 40, 60])
+def test_a_stop_throws_no_arm_whose_driver_forgot_where_it_was_told_to_rest(after):
+    """An emergency stop, a hand, its release, ~/start, and ~/stop while it is given time."""
+    robot = moving("joint_trajectory_chunk", latches=False)
+    robot.controller.stop()
+    robot.arm.torque_off()
+    robot.arm.lead(np.full(2, 1.7), 3.0)
+    robot.run(60)
+    robot.arm.release()
+    robot.run(20)
+    robot.start()
+    robot.give(np.full(60, robot.arm.pose[0]))
+    robot.run(after)
+    assert robot.group.comes_to_begin
+    robot.controller.stop()
+    robot.run(150)
+    np.testing.assert_allclose(robot.arm.pose, 1.7, atol=1e-3)
+    assert not robot.group.comes
+
+
+@pytest.mark.parametrize("after", [1, 15, 30, 60])
+@pytest.mark.parametrize("away", [0.2, 1.5])
+def test_a_stop_of_a_driver_that_comes_leaves_it_where_its_arm_is_within_the_limits(away, after):
+    """A driver that never let go, and something that holds its arm off."""
+    robot = moving("joint_trajectory_chunk", lag_s=0.02)
+    robot.controller.stop()
+    robot.arm.torque_off()
+    robot.arm.lead(robot.arm.pose + away, 3.0)
+    robot.run(60)
+    robot.start()
+    begun_s = robot.now_ns * 1e-9
+    robot.give(np.full(60, robot.arm.pose[0]))
+    robot.run(after)
+    robot.controller.stop()
+    robot.run(150)
+    np.testing.assert_allclose(robot.driver.told(robot.now_ns * 1e-9), robot.arm.pose, atol=1e-3)
+    speed, acceleration = robot.driven(begun_s)
+    assert speed <= 1.01 * V and acceleration <= 1.01 * ACC
+
+
+def test_a_stop_stops_an_arm_that_comes_with_its_driver():
+    """Its weight holds it off where it was told to be: by as much as before, when it stops."""
+    robot = moving("joint_trajectory_chunk", lag_s=0.02)
+    robot.controller.stop()
+    robot.arm.push(np.full(2, -0.25))
+    robot.run(60)
+    robot.start()
+    robot.give(np.full(60, robot.arm.pose[0]))
+    robot.run(12)
+    assert robot.group.comes_to_begin
+    arm, told = robot.arm.pose[0], robot.driver.told(robot.now_ns * 1e-9)[0]
+    robot.controller.stop()
+    robot.run(100)
+    assert abs(robot.driver.told(robot.now_ns * 1e-9)[0] - arm) < 0.05
+    assert abs(robot.arm.pose[0] - arm) < told - arm + 0.05

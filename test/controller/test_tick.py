@@ -52,7 +52,7 @@ class Driver:
         self.playing = self.anew = False
         self._prepared = None
 
-    def halt(self, now_ns):
+    def halt(self, now_ns, arm=None):
         pass
 
     def send_anew(self):
@@ -278,13 +278,15 @@ def test_after_a_stall_nobody_is_sent_anything_before_the_arm_was_seen(moved):
     assert (len(chunks.sent), len(rows.sent)) == sent
 
 
-def test_a_stop_in_a_stall_isn_t_kept_waiting():
+def test_a_stop_in_a_stall_is_kept_waiting_until_the_arm_was_seen():
     driver = Driver([0, 1], plays_chunks=True)
     bench = Bench(driver)
     bench.give(ramp())
     bench.run(20)
     bench.controller.stop()
     bench.run(1, missed=10)
+    assert len(driver.sent) == 1
+    bench.run(3)
     assert len(driver.sent) == 2 and not driver.playing
 
 
