@@ -117,12 +117,21 @@ class ObeyingRobot:
 
     def driven(self, since_s=0.0):
         """Return the largest speed and acceleration of what the driver of chunks makes of it."""
-        course, worst = Course.rest(0.0, np.zeros(2)), np.zeros(2)
+        _, v, a = self._course(since_s)
+        return np.array([np.abs(v).max(), np.abs(a).max()])
+
+    def bends(self, since_s=0.0):
+        """Return by how much its acceleration, 0 at first, changes within a period, [T, 2]."""
+        _, _, a = self._course(since_s)
+        before = np.zeros((round(self.dt / 0.002), 2))
+        return a - np.concatenate([before, a])[: len(a)]
+
+    def _course(self, since_s):
+        course, parts = Course.rest(0.0, np.zeros(2)), []
         ends = [at for at, _, _ in self.sent[1:]] + [self.now_ns * 1e-9]
         for (at, trajectory, _), end in zip(self.sent, ends, strict=True):
             course = Course.after(course, at, trajectory)
             times = np.arange(at + 1e-6, end, 0.002)
-            if at >= since_s and len(times):
-                _, v, a = course.at(times)
-                worst = np.maximum(worst, [np.abs(v).max(), np.abs(a).max()])
-        return worst
+            if at >= since_s:
+                parts.append(course.at(times))
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
