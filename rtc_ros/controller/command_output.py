@@ -141,7 +141,7 @@ class CommandGroup:
         return self.comes and self._path is not None
 
     def publish(self, now_ns: int) -> None:
-        """Send what was prepared, if anything was, at ``now_ns`` (CLOCK_MONOTONIC)."""
+        """Send what was prepared, if anything was, at ``now_ns`` of the ticks' time."""
         if self._prepared is None:
             self.comes = self.comes and now_ns < self._rests_ns
             return
