@@ -7,6 +7,7 @@ anything of its own.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ MACHINES: dict[str, tuple[str, ...]] = {
 
 LINKED_IMAGES = "rtc_link/image"
 """The topics on which the link carries images, each followed by its camera's name."""
+
+PROFILES = "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,19 @@ class NodeToRun:
     params_files: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     log_level: str = "info"
+    machine: str = ""
+    """``robot`` or ``gpu`` where there are two."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What it needs of Fast DDS across two machines; other middlewares don't read it.
+
+        What the user has set is kept.
+        """
+        if not self.machine or PROFILES in os.environ:
+            return {}
+        name = "link" if self.executable == "rtc_link" else "two_machines"
+        return {PROFILES: config_file(f"fastdds_{name}.xml")}
 
     @property
     def module(self) -> str:
@@ -434,7 +450,8 @@ def nodes_to_run(
             parameters["output"] = record
         nodes.append(
             NodeToRun(
-                executable, given["namespace"], (params_file,), parameters, given["log_level"]
-            )
+                executable, given["namespace"], (params_file,), parameters, given["log_level"],
+                machine,
+            )  # fmt: skip
         )
     return nodes

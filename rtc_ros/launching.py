@@ -31,6 +31,7 @@ def describe(*, simulated: bool, machine: str = "") -> LaunchDescription:
                 namespace=node.namespace,
                 parameters=node.parameter_files(),
                 ros_arguments=["--log-level", node.log_level],
+                additional_env=node.environment,
                 output="screen",
             )
             for node in nodes_to_run(values, simulated=simulated, machine=machine)

@@ -51,6 +51,7 @@ class Side:
         own: this process.
         handoff: the beginning of the segments' names.
         spec: the joints and Δt of this machine's nodes; H may be 0.
+        beat_ns: a message goes out at least so often.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class Side:
         handoff: str,
         spec: HandoffSpec,
         directory: str | None = None,
+        beat_ns: int = BEAT_NS,
     ) -> None:
-        self.role, self.own = role, own
+        self.role, self.own, self._beat_ns = role, own, beat_ns
         self.peer = Peer(own, role.there)
         self.clock = ClockOffset()
         reads, writes = role.reads, role.writes
@@ -157,7 +159,7 @@ class Side:
         again_ns = _AGAIN_NS + (self.clock.round_trip_ns if self.clock.known else 0)
         silent_ns = now_ns - self._sent_ns
         again = slot and silent_ns >= again_ns
-        if not (new or again or self.urgent or silent_ns >= BEAT_NS):
+        if not (new or again or self.urgent or silent_ns >= self._beat_ns):
             return None
         if slot:
             self._sent = newest

@@ -18,6 +18,8 @@ from two_machines import (
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
+from rtc_ros.link.peer import Identity
+from rtc_ros.link.side import GPU, Side
 
 HOUR_S = 3600.0
 
@@ -179,6 +181,14 @@ def test_after_a_reboot_no_chunk_of_before_is_handed_over(folder):
     two.busy = None
     two.run(0.5)
     assert two.wrong == []
+
+
+@pytest.mark.parametrize(("beat_s", "least", "most"), [(0.01, 90, 110), (0.2, 4, 8)])
+def test_without_news_a_message_goes_out_as_often_as_asked(folder, beat_s, least, most):
+    own = Identity("r1", "alone", 1, 1)
+    side = Side(GPU, own, "two", SPEC, str(folder), beat_ns=round(beat_s * 1e9))
+    times = [ms for ms in range(1, 1001) if side.message(ms * 10**6 + 10**12, no_wall)]
+    assert least <= len(times) <= most
 
 
 def test_a_torn_message_is_counted_and_said_and_changes_nothing(folder):
