@@ -178,8 +178,11 @@ class NodeToRun:
         """
         if not self.machine or PROFILES in os.environ:
             return {}
-        name = "link" if self.executable == "rtc_link" else "two_machines"
-        return {PROFILES: config_file(f"fastdds_{name}.xml")}
+        name = "fastdds_two_machines"
+        if self.executable == "rtc_link":
+            older = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
+            name = "fastdds2_link" if older else "fastdds_link"
+        return {PROFILES: config_file(f"{name}.xml")}
 
     @property
     def module(self) -> str:

@@ -109,13 +109,13 @@ def _linked(
     }  # fmt: skip
     with Processes() as processes, contextlib.ExitStack() as stack:
         for machine, executable in (("robot", "rtc_link"), ("gpu", "rtc_link_gpu")):
-            with on(machine):
+            with on(machine), _room(options.cameras):
                 node = NodeToRun(executable, parameters=told, log_level="error", machine=machine)
                 processes.start([node])
         with on("gpu"):
             inference = _inference(options, options.cameras)
         if options.cameras:
-            with on("robot"):
+            with on("robot"), _room(options.cameras):
                 stack.enter_context(_filming(options.cameras))
         pids = {name: processes.pid(name) for name in ("rtc_link", "rtc_link_gpu")}
         assert network.pid is not None
@@ -126,11 +126,22 @@ def _linked(
 
 
 @contextlib.contextmanager
+def _room(cameras: int) -> Iterator[None]:
+    """Give Fast DDS's sockets room for raw images: else most are lost on the robot itself."""
+    name = "FASTDDS_BUILTIN_TRANSPORTS"
+    before = os.environ[name]
+    try:
+        if cameras:
+            os.environ[name] = f"{before}?sockets_size=4MB"
+        yield
+    finally:
+        os.environ[name] = before
+
+
+@contextlib.contextmanager
 def _filming(cameras: int) -> Iterator[None]:
     command = child.command("rtc_ros.bench.link", "--film", f"--cameras={cameras}")
-    # Fast DDS's shared memory is too small for raw images otherwise, and most are lost in it.
-    roomy = {**os.environ, "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT?sockets_size=4MB"}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=roomy)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         yield
     finally:

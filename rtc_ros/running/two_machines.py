@@ -11,13 +11,12 @@ from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
 from rtc_ros.running.network import MachinesNetwork, inside, obstacle
 
 ON = Callable[[str], AbstractContextManager[None]]
-NAMES = ("robot", "gpu")
 _NETWORKED = {
-    name: {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET", "FASTDDS_BUILTIN_TRANSPORTS": transports}
-    # To Fast DDS the two are one machine: without one's shared memory they need the network. On
-    # the robot it carries the cameras' images.
-    for name, transports in zip(NAMES, ("DEFAULT", "UDPv4"), strict=True)
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
+    # Not by shared memory: the two are one machine to Fast DDS.
+    "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
 }
+NAMES = ("robot", "gpu")
 
 
 @contextlib.contextmanager
@@ -43,7 +42,7 @@ def two_machines(**conditions: object) -> Iterator[tuple[ON, str, MachinesNetwor
             chosen = {DIRECTORY_VARIABLE: os.path.join(folder, machine)}
             with contextlib.ExitStack() as place:
                 if network is not None:
-                    chosen |= _NETWORKED[machine]
+                    chosen |= _NETWORKED
                     place.enter_context(inside(network.path(machine)))
                 place.enter_context(_environment(chosen))
                 yield

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
+from conftest import ROOM
 from fault_system import HORIZON, JOINTS, MARGIN_TICKS, PERIOD_S, SECOND
 from graph_names import allowed, in_graph
 from link_system import CAMERAS, LARGE, THERE
@@ -192,6 +194,9 @@ def test_the_images_are_few_and_fresh(system, figure):
 
 
 def test_three_cameras_of_640_by_480_cross_100_mbit_s(system, figure):
+    granted = int(Path("/proc/sys/net/core/rmem_max").read_text())
+    if granted < ROOM:
+        pytest.skip(f"net.core.rmem_max is {granted}: raw images get lost on the robot itself")
     system.network.set(mbit_s=100.0, delay_s=0.0)
     system.camera_size, system.camera_period_s = LARGE, 0.1
     try:

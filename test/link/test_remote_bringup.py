@@ -81,16 +81,25 @@ def test_both_links_are_told_the_robots_name_and_all_the_clock():
     assert {"seed", "dry_run", "record"} <= names and "task" not in names
 
 
-def test_fast_dds_is_told_of_two_machines_unless_the_user_told_it_otherwise(monkeypatch):
+@pytest.mark.parametrize(
+    ("distribution", "heartbeat"), [("kilted", "heartbeat_period"), ("jazzy", "heartbeatPeriod")]
+)
+def test_fast_dds_is_told_of_two_machines_unless_the_user_told_it_otherwise(
+    monkeypatch, distribution, heartbeat
+):
     """Long leases for all four; a packet for each piece of an image, where images are sent."""
     variable = "FASTDDS_DEFAULT_PROFILES_FILE"
     monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("ROS_DISTRO", distribution)
     pieces = {}
     for name, node in {**started("robot", "sim.yaml"), **started("gpu", "sim.yaml")}.items():
         root = ElementTree.parse(node.environment[variable]).getroot()
         assert int(root.find(".//{*}leaseDuration/{*}sec").text) >= 600
         assert root.find(".//{*}participant").get("is_default_profile") == "true"
         pieces[name] = root.findtext(".//{*}property/{*}value")
+        if name == "rtc_link":
+            period = root.find(f".//{{*}}data_writer/{{*}}times/{{*}}{heartbeat}")
+            assert 0 < int(period.findtext("{*}nanosec")) <= 30_000_000
     assert pieces.pop("rtc_link") == "1400"
     assert set(pieces.values()) == {None}
     alone = nodes_to_run({"params_file": config_file("sim.yaml")}, simulated=False)
