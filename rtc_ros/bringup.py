@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.overrides import override_file
+from rtc_ros.overrides import edited_file, override_file
 from rtc_ros.parameter_files import given_to, is_for, read_sections, sections
 from rtc_ros.paths import expanded
 from rtc_ros.spelling import letters, nearest_name
@@ -178,11 +178,13 @@ class NodeToRun:
         """
         if not self.machine or PROFILES in os.environ:
             return {}
-        name = "fastdds_two_machines"
-        if self.executable == "rtc_link":
-            older = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
-            name = "fastdds2_link" if older else "fastdds_link"
-        return {PROFILES: config_file(f"{name}.xml")}
+        if self.executable != "rtc_link":
+            return {PROFILES: config_file("fastdds_two_machines.xml")}
+        older = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
+        path = config_file("fastdds2_link.xml" if older else "fastdds_link.xml")
+        if below := self.namespace.strip("/"):  # it names a topic
+            path = edited_file(path, '"/rtc_link/', f'"/{below}/rtc_link/')
+        return {PROFILES: path}
 
     @property
     def module(self) -> str:

@@ -72,7 +72,7 @@ class LinkSystem(FaultSystem):
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv(PROFILES, raising=False)  # that is the driver's, this process
             machine = "gpu" if place == self.gpu else "robot"
-            environment = NodeToRun(what, machine=machine).environment
+            environment = NodeToRun(what, self.namespace, machine=machine).environment
         environment |= {
             "RTC_ROS_SHM_DIR": str(self.folder / place), "FAULT_CAMERAS": " ".join(CAMERAS)
         }  # fmt: skip

@@ -92,12 +92,18 @@ def test_fast_dds_is_told_of_two_machines_unless_the_user_told_it_otherwise(
     monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("ROS_DISTRO", distribution)
     pieces = {}
-    for name, node in {**started("robot", "sim.yaml"), **started("gpu", "sim.yaml")}.items():
+    nodes = {
+        **started("robot", "sim.yaml", namespace="/a/b"), **started("gpu", "sim.yaml")
+    }  # fmt: skip
+    for name, node in nodes.items():
         root = ElementTree.parse(node.environment[variable]).getroot()
         assert int(root.find(".//{*}leaseDuration/{*}sec").text) >= 600
         assert root.find(".//{*}participant").get("is_default_profile") == "true"
         pieces[name] = root.findtext(".//{*}property/{*}value")
         if name == "rtc_link":
+            # The cursor, of which half would be nothing, goes in one.
+            whole = root.find(".//{*}data_writer[@profile_name='/a/b/rtc_link/to_gpu']")
+            assert whole is not None and len(whole) == 0
             period = root.find(f".//{{*}}data_writer/{{*}}times/{{*}}{heartbeat}")
             assert 0 < int(period.findtext("{*}nanosec")) <= 30_000_000
     assert pieces.pop("rtc_link") == "1400"
