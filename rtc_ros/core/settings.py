@@ -184,11 +184,11 @@ class RtcSettings:
 
 def beyond_training(delay: int, trained_delay: int) -> str:
     """Say why ``delay`` rows can't be given to a policy trained for ``trained_delay``, or ""."""
-    how = "`rtc_ros finetune CHECKPOINT DATASET --max-delay {}` trains one"
+    how = "`rtc_ros finetune CHECKPOINT DATASET --max-delay {}` trains a SmolVLA"
     if trained_delay == 0:
         return (
-            "rtc_trained is for a SmolVLA that was trained to go on from given rows, and this "
-            "policy says nothing of it (rtc_training_max_delay in config.json or "
+            "rtc_trained is for a SmolVLA or pi0.5 that was trained to go on from given rows, and "
+            "this policy says nothing of it (rtc_training_max_delay in config.json or "
             f"trained_with.json): choose rtc, or another policy: {how.format('D')}"
         )
     if delay > trained_delay:
