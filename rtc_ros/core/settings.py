@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -198,3 +199,8 @@ def beyond_training(delay: int, trained_delay: int) -> str:
             f"policy: {how.format(delay)}"
         )
     return ""
+
+
+def task_mark(task: str) -> str:
+    """Return eight letters that tell a sentence from others, for a chunk's header."""
+    return f"{zlib.crc32(task.encode()):08x}"
