@@ -183,5 +183,6 @@ def test_act_with_the_default_strategy_is_refused_with_those_that_it_can(
         processes.stop()
     able = [name for name, each in STRATEGIES.items() if each.prefix is None]
     assert "can't be configured: rtc takes the previous chunk" in str(said.value)
-    assert f"choose {', '.join(able)}" in str(said.value)
+    sentence = f"set strategy (strategy:=… in a launch) to one of {', '.join(able)}"
+    assert sentence in str(said.value)
     assert "Traceback" not in (tmp_path / "logs" / "rtc_inference.log").read_text()
