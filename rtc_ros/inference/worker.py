@@ -239,5 +239,6 @@ class InferenceWorker:
             settings,
             gathered.image_stamps,
             gathered.joint_stamps,
+            gathered.observation.task,
         )
         self._on_chunk(chunk, request, source, self.limits)

@@ -49,7 +49,7 @@ def _replay(options: argparse.Namespace, recording: Recording, console: Console)
     check_policy(recording, policy)
     console.print(f"{policy.spec.description}, H = {policy.spec.horizon}", highlight=False)
     if options.reproduce:
-        found = reproduce(recording, policy, options.chunks)
+        found = reproduce(recording, policy, options.chunks, options.policy)
         _say_reproduction(found, console)
         _write_json(options.json, {"reproduction": asdict(found), "notes": recording.notes})
         if not found.same + found.others:
@@ -90,12 +90,20 @@ def _say_reproduction(found: Reproduction, console: Console) -> None:
     made = found.same + found.others
     console.print(f"{found.same} of {made} chunks made again are the same to the bit")
     if found.others:
-        console.print(f"[red]{found.others} differ, by up to {found.largest:.3g}[/red]")
+        which = _few(list(found.different))
+        console.print(f"[red]{found.others} differ, by up to {found.largest:.3g}: {which}[/red]")
     for strategy, (same, others, not_made) in found.by_strategy.items():
         parts = [f"{same} the same", f"{others} differ", f"{not_made} couldn't be made again"]
         console.print(f"  {strategy}: {', '.join(parts)}", highlight=False)
-    for reason, count in found.impossible.items():
-        console.print(f"  {count} couldn't be made again: {reason}", highlight=False)
+    for reason, names in found.not_made.items():
+        told = f"  {len(names)} couldn't be made again: {reason} ({_few(names)})"
+        console.print(told, highlight=False, markup=False)
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    """Return the first of the chunks' names; all of them are in the file of --json."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"chunk {', '.join(names[:most])}{more}"
 
 
 def _say_trials(
