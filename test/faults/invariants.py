@@ -509,7 +509,9 @@ class Invariants:
         if (away <= bound).all() or not disturbed:
             self._note("a: undisturbed or seen", away, bound, s, told)
         elif blind:
-            self._allow(TIMEOUT, away, bound + unheard, s, told)
+            # Within the tolerance it may have been behind when it was last heard of.
+            behind = np.minimum(self._error_at(news_s)[c], promises.following[c])
+            self._allow(TIMEOUT, away, bound + unheard + behind, s, told)
         else:
             self._allow(TOLERANCE, away, bound + not_followed, s, told)
         # As the controller may see it: against any place of the last periods.
@@ -769,6 +771,12 @@ class Invariants:
             errors = [e for t, e in self._errors if until_s - 0.5 <= t <= until_s + 0.03]
             found.append(np.max([*errors, 0 * now], axis=0))
         return found[0], np.maximum(found[1], now)
+
+    def _error_at(self, at_s: float) -> np.ndarray:
+        """Return the arm's largest error [A] of the last few periods before ``at_s``."""
+        since_s = at_s - 3 * self.promises.period_s
+        errors = [e for t, e in self._errors if since_s <= t <= at_s]
+        return np.max([*errors, np.zeros(len(self.arm.joints))], axis=0)
 
     def _context(self, at_s: float) -> str:
         return self.contexts[bisect_right([t for t, _ in self.contexts], at_s) - 1][1]
