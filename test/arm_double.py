@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from rtc_ros.ros.sources import Publishers
+
 STEP_S = 0.004
 """Of the arm's own clock: 250 Hz."""
 KEPT_S = 300.0
@@ -435,8 +437,10 @@ class ArmNode:
             numbers = message.cmd if hasattr(message, "cmd") else message.values
             return np.atleast_1d(np.array(numbers, float))
 
+        publishers = Publishers()
+
         def take(message: Any, info: Any) -> None:
-            source = bytes(info["publisher_gid"]["data"])
+            source = publishers.of(info, time.monotonic_ns())
             if source in self.strangers:
                 return
             try:

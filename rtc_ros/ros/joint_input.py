@@ -6,6 +6,7 @@ import functools
 import math
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from sensor_msgs.msg import JointState
 
 from rtc_ros.bags.joint_positions import WHOLE, read_positions
 from rtc_ros.ros.parameters import ConfigurationError
-from rtc_ros.ros.sources import Sources, publisher_of
+from rtc_ros.ros.sources import Publishers, Sources
 
 _DISTRUST_NS = 500_000_000
 """How long a jump is held against the joint states."""
@@ -71,6 +72,7 @@ class JointInput:
         """What was wrong with each joint's last position that was no news."""
         self._whole_fault, self._whole_fault_ns = "", 0
         self._sources = [Sources() for _ in self.joints]
+        self._publishers: defaultdict[str, Publishers] = defaultdict(Publishers)
         self._two_until_ns = 0
         self._largest_speed: np.ndarray | None = None
         self._jump = ""
@@ -105,7 +107,7 @@ class JointInput:
         read = read_positions([prefix + n for n in message.name], told[None])
         now = time.monotonic_ns()
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        source = publisher_of(info)
+        source = self._publishers[topic].of(info, now)
         with self._lock:
             if WHOLE in read.faults:
                 self._whole_fault = f"{read.faults[WHOLE]} on {topic}"

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from array import array
+from importlib import metadata
 
 import pytest
 import yaml
@@ -65,6 +66,14 @@ def parameter_file(path, names):
 def test_overrides_win_in_the_running_node(robot, tmp_path, names, namespace):
     file = parameter_file(tmp_path / "robot.yaml", names)
     node = NodeToRun("rtc_inference", namespace, (file,), OVERRIDES)
+    if names[0] == "/**" and metadata.version("rclpy") < "9":
+        # Jazzy's rcl reads no section that is nested behind a section's parameters.
+        command = [sys.executable, "-m", node.module, *node.ros_arguments()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 and "Couldn't parse params file" in done.stderr
+        assert "Traceback" not in done.stderr
+        file = parameter_file(tmp_path / "robot.yaml", names[::-1])
+        node = NodeToRun("rtc_inference", namespace, (file,), OVERRIDES)
     robot.processes.start([node])
     service = f"{'/' + namespace if namespace else ''}/rtc_inference/get_parameters"
     answer = robot.ask(GetParameters, service, GetParameters.Request(names=list(OVERRIDES)))
