@@ -400,6 +400,8 @@ class ArmNode:
         self.node, self.arm, self._on_sent = node, arm, on_sent
         self.strangers: set[bytes] = set()
         """Publishers that aren't the controller's: nobody takes what they send."""
+        self.theirs: deque[Any] = deque(maxlen=100)
+        """What they sent, for where a message doesn't name its publisher (Jazzy)."""
         self.silent_joints: set[str] = set()
         self.frozen_stamp: Any = None
         self.forerunner: Callable[[Any], None] | None = None
@@ -441,7 +443,8 @@ class ArmNode:
 
         def take(message: Any, info: Any) -> None:
             source = publishers.of(info, time.monotonic_ns())
-            if source in self.strangers:
+            unnamed = "publisher_gid" not in info
+            if source in self.strangers or (unnamed and message in self.theirs):
                 return
             try:
                 what = read(message)
