@@ -12,8 +12,6 @@ from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 
 pytestmark = pytest.mark.ros
-GRAPH_S = 40.0
-"""The middleware shows a node that was killed, by a test before, for up to 20 s."""
 SPEC = HandoffSpec(tuple(JOINTS), PERIOD_S, HORIZON)
 
 
@@ -25,7 +23,7 @@ def refusal(robot):
 def test_start_is_refused_while_nothing_could_make_a_chunk(robot):
     robot.start(makes_chunks=False)
     absent = "no rtc_inference: there is no test.ring"
-    robot.until(lambda: absent in refusal(robot), "its absence", GRAPH_S)
+    robot.until(lambda: absent in refusal(robot), "its absence")
     robot.ring = ChunkRing.create("test.ring", SPEC)
     robot.ring.say_ready(1)
     robot.until(lambda: "couldn't make a chunk yet" in refusal(robot), "a camera that is missing")
@@ -48,7 +46,7 @@ def test_an_inference_that_is_there_and_not_active_is_told_from_an_earlier_run(r
         ring.say_ready(time.monotonic_ns())
     robot.start(makes_chunks=False)
     left = "no rtc_inference runs: "
-    robot.until(lambda: refusal(robot).startswith(left), "what was left", GRAPH_S)
+    robot.until(lambda: refusal(robot).startswith(left), "what was left")
     assert "test.ring is of an earlier run" in refusal(robot)
     given = {"policy_path": "/nowhere", "cameras": ["top"], "camera.top.topic": "cam"}
     common = {k: v for k, v in PARAMETERS.items() if k in ("joints", "control_period")}
