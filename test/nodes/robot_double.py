@@ -235,7 +235,9 @@ class RobotDouble:
         padded = np.concatenate([actions, np.repeat(actions[-1:], MOST_ROWS - len(actions), 0)])
         return self.ring.write(ActionChunk(padded, origin, **fields))
 
-    def until(self, condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> None:
+    def until(
+        self, condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S
+    ) -> None:
         """Spin until ``condition()`` holds."""
         deadline = time.monotonic() + patience_s
         while not condition():
