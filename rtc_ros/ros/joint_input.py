@@ -20,6 +20,7 @@ from sensor_msgs.msg import JointState
 from rtc_ros.bags.joint_positions import WHOLE, read_positions
 from rtc_ros.ros.parameters import ConfigurationError
 from rtc_ros.ros.sources import Publishers, Sources
+from rtc_ros.spelling import few
 
 _DISTRUST_NS = 500_000_000
 """How long a jump is held against the joint states."""
@@ -219,9 +220,3 @@ def prefixed(topics: Sequence[str], prefixes: Sequence[str]) -> list[tuple[str, 
             "joint_state_topics"
         )
     return list(zip(topics, prefixes or [""] * len(topics), strict=True))
-
-
-def few(names: Sequence[str], most: int = 4) -> str:
-    """Return the first names of many, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

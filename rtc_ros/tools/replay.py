@@ -25,6 +25,7 @@ from rtc_ros.replay.shadow import Timing, recorded_timing
 from rtc_ros.replay.source import Recording
 from rtc_ros.replay.sweep import UNSEEN, Trial, combinations, draw_sweep, recommended, sweep
 from rtc_ros.report.examine import examined
+from rtc_ros.spelling import few
 
 DONE, DIFFERS, UNUSABLE = 0, 1, 2
 
@@ -90,20 +91,19 @@ def _say_reproduction(found: Reproduction, console: Console) -> None:
     made = found.same + found.others
     console.print(f"{found.same} of {made} chunks made again are the same to the bit")
     if found.others:
-        which = _few(list(found.different))
+        which = _chunks(list(found.different))
         console.print(f"[red]{found.others} differ, by up to {found.largest:.3g}: {which}[/red]")
     for strategy, (same, others, not_made) in found.by_strategy.items():
         parts = [f"{same} the same", f"{others} differ", f"{not_made} couldn't be made again"]
         console.print(f"  {strategy}: {', '.join(parts)}", highlight=False)
     for reason, names in found.not_made.items():
-        told = f"  {len(names)} couldn't be made again: {reason} ({_few(names)})"
+        told = f"  {len(names)} couldn't be made again: {reason} ({_chunks(names)})"
         console.print(told, highlight=False, markup=False)
 
 
-def _few(names: Sequence[str], most: int = 4) -> str:
+def _chunks(names: Sequence[str]) -> str:
     """Return the first of the chunks' names; all of them are in the file of --json."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"chunk {', '.join(names[:most])}{more}"
+    return f"chunk {few(names)}"
 
 
 def _say_trials(
