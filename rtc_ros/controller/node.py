@@ -16,9 +16,10 @@ from rclpy.node import Node
 
 from rtc_ros.controller.chunk_input import ChunkInput
 from rtc_ros.controller.command_output import CommandGroup
+from rtc_ros.controller.command_types import CHUNK
 from rtc_ros.controller.command_watch import CommandWatch
 from rtc_ros.controller.gate import Gate
-from rtc_ros.controller.group_parameters import read_groups
+from rtc_ros.controller.group_parameters import GroupParameters, read_groups
 from rtc_ros.controller.limit_sources import BRAKE_S, Doubt, joint_limits, slow_to_brake
 from rtc_ros.controller.reports import DRY_RUN, ExecutedReports, MotionReports, tick_report
 from rtc_ros.controller.robot_description import await_description
@@ -28,6 +29,7 @@ from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.guards import Arm, Guards
 from rtc_ros.core.limits import JointLimits
+from rtc_ros.core.set_points import SetPoints, ratio
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.latch import LatchFile
@@ -36,6 +38,7 @@ from rtc_ros.ros.diagnostics import Diagnostics, Report, logged
 from rtc_ros.ros.joint_input import JointInput
 from rtc_ros.ros.parameter_record import announce_parameters
 from rtc_ros.ros.parameters import (
+    ConfigurationError,
     declare_all,
     declare_qos,
     handoff_base,
@@ -64,18 +67,23 @@ class ControllerNode(Node):
         self._decided = self.get_clock().now()
 
         limits = self._limits(p)
-        soft_start_ticks = round(p["soft_start"] / self._period_s)
-        self._controller = Controller(limits, soft_start_ticks, self._watching(p, limits))
-        self._hear_the_arm(p, limits)
         groups = read_groups(self, p["command_groups"], self._joints)
+        self._points = self._set_points(p, limits, groups)
+        soft_start_ticks = round(p["soft_start"] / self._period_s)
+        self._controller = Controller(
+            limits, soft_start_ticks, self._watching(p, limits), self._points
+        )
+        self._hear_the_arm(p, limits)
         self._groups = [
-            CommandGroup(self, group, self._joints, self._period_s, limits, self._dry_run)
+            CommandGroup(
+                self, group, self._joints, self._period_s, limits, self._dry_run, self._points
+            )
             for group in groups
         ]
         if self._dry_run:  # what is for publishers that there are otherwise has its place
             for group in groups:
                 declare_qos(self, self.resolve_topic_name(group.topic), "publisher", "reliable")
-        self._executed = ExecutedReports(self, self._joints, self._period_s)
+        self._executed = ExecutedReports(self, self._joints, self._period_s, self._points)
         announce_parameters(self)
 
         latch = self._open_handoff(p)
@@ -101,6 +109,7 @@ class ControllerNode(Node):
             look=self._look_at_the_arm,
             lost=self._ticker.lost,
             late_s=self._ticker.late_s,
+            since_s=self._ticker.since_s,
             stamp=self._stamp,
             now_ns=time.monotonic_ns,
             period_s=self._period_s,
@@ -137,6 +146,22 @@ class ControllerNode(Node):
         if slow := slow_to_brake(limits, self._period_s):
             self.get_logger().warning(f"{slow}: call ~/stop first")
         return limits
+
+    def _set_points(
+        self, p: dict[str, Any], limits: JointLimits, groups: list[GroupParameters]
+    ) -> int:
+        """Return m, the set points in each period."""
+        try:
+            points = ratio(p["command_rate"], self._period_s)
+            SetPoints(limits, points)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+        if points > 1 and all(group.kind == CHUNK for group in groups):
+            self.get_logger().info(
+                f"command_rate {p['command_rate']:g} Hz changes nothing: each driver plays chunks"
+            )
+            return 1
+        return points
 
     def _watching(self, p: dict[str, Any], limits: JointLimits) -> Guards:
         names = ("resume_tolerance", "following_tolerance")
@@ -177,10 +202,14 @@ class ControllerNode(Node):
         priority: int = p["realtime_priority"]
         self.executor_priority = max(0, priority - 1)
         self._tick_source = "timer" if by_timer else "deadline"
-        joins = any(group.plays_chunks for group in self._groups)
+        options: dict[str, Any] = {
+            "joins": any(group.plays_chunks for group in self._groups),
+            "points": self._points,
+            "on_point": lambda index: self._control.send(index),
+        }
         if by_timer:
-            return TimerTicker(self, self._period_s, self._tick, priority, joins=joins)
-        return DeadlineTicker(self._period_s, self._tick, priority, joins=joins)
+            return TimerTicker(self, self._period_s, self._tick, priority, **options)
+        return DeadlineTicker(self._period_s, self._tick, priority, **options)
 
     # --------------------------------------------------------------------------- life
 
@@ -189,6 +218,7 @@ class ControllerNode(Node):
         self._ticker.start()
         self.get_logger().info(
             f"ready: {len(self._joints)} joints, one action every {self._period_s * 1e3:g} ms, "
+            + (f"{self._points} set points in each, " if self._points > 1 else "")
             + ("starts by itself" if self._gate.when_ready else "waiting for ~/start")
         )
         if self._dry_run:
@@ -224,7 +254,8 @@ class ControllerNode(Node):
                 self._gate.give_up(f"a tick failed ({type(error).__name__}: {error})")
             epoch = self._controller.state.player.epoch
             self._cursor.write(self._controller.cursor(time.monotonic_ns()))
-            self._executed.put(done, epoch, late_s, self._decided.nanoseconds)
+            now_ns = self._decided.nanoseconds
+            self._executed.put(done, epoch, late_s, now_ns, self._control.cut)
 
     def _stamp(self) -> Any:
         """Return the time of a decision, as a message has it; the last one is what was sent."""
@@ -249,7 +280,7 @@ class ControllerNode(Node):
 
     def _report_tick(self) -> Report:
         simulated = self.get_parameter("use_sim_time").value
-        return tick_report(self._ticker, self._tick_source, simulated=simulated)
+        return tick_report(self._ticker, self._control, self._tick_source, simulated=simulated)
 
 
 def main() -> None:

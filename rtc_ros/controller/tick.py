@@ -18,6 +18,7 @@ from rtc_ros.core.controller import (
     Inputs,
     ahead,
     begin_at,
+    cut,
     follow,
     settled,
     untold,
@@ -32,7 +33,8 @@ _PAUSE_NS = 500_000_000
 """Time that passed although the ticks' own clock stood still, as a simulator's does: a real driver
 stood meanwhile."""
 _STANDS = 1.5
-"""Periods without a command after which a driver of single rows stands."""
+"""Periods, or m-ths of one where set points are sent, without a command after which a driver of
+single rows stands."""
 
 _COMING = "until the driver has come to where motion begins"
 
@@ -53,6 +55,14 @@ class Coming:
     until_ns: int
 
 
+def _begins(command: Command) -> bool:
+    """Tell whether its set points begin at rest, so that the first of them can't be late."""
+    motion, mean = command.motion, command.mean
+    return not command.sends or (
+        motion is not None and mean is not None and not motion.step.any() and mean.settled
+    )
+
+
 class ControlTick:
     """Plays one step per tick, and sends it.
 
@@ -62,6 +72,10 @@ class ControlTick:
     where it then is. A decision within which the process stood still is dropped and made again:
     nothing goes out that is half a period old.
 
+    With m set points in a period ``run`` only decides, and ``send`` sends them one by one. One
+    that would come to a driver that stands by then isn't sent, nor are those after it: the next
+    tick goes on from the last one that was, from rest.
+
     Args:
         controller: what is stepped; its state is touched under the node's lock only.
         groups: the drivers.
@@ -69,6 +83,7 @@ class ControlTick:
         look: returns the arm; told how many ticks were missed since it last did.
         lost: gives up the deadlines missed since it was last asked, and returns how many.
         late_s: how late the last deadline's tick is by now [s].
+        since_s: how long ago that deadline was, told to a set point [s].
         stamp: the node's time, as a message has it.
         now_ns: CLOCK_MONOTONIC [ns].
         period_s: Δt.
@@ -83,6 +98,7 @@ class ControlTick:
         look: Callable[[int], Arm],
         lost: Callable[[], int],
         late_s: Callable[[], float],
+        since_s: Callable[[], float] = lambda: 0.0,
         stamp: Callable[[], Any],
         now_ns: Callable[[], int],
         period_s: float,
@@ -93,10 +109,19 @@ class ControlTick:
         self._look = look
         self._lost = lost
         self._late_s = late_s
+        self._since_s = since_s
         self._stamp = stamp
         self._now_ns = now_ns
         self._period_s = period_s
         self._sent_late_s, self._owed, self._sent_ns = 0.0, 0, 0
+        self._points = controller.settings.points
+        self._point_s = period_s / self._points
+        self._command: Command | None = None
+        """Whose set points are being sent."""
+        self._count = 0
+        self.cut: Command | None = None
+        """The command of the tick before the last one, where not all of it was sent."""
+        self.points_sent = self.points_unsent = 0
         self._coming: Coming | None = None
         self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
         self._row_columns = [c for g in groups if not g.plays_chunks for c in g.columns]
@@ -110,13 +135,16 @@ class ControlTick:
         done: list[Done] = []
         stalled = 0
         missed += self._owed + self._lost()  # while it waited for the lock
+        self._end_period()
         for tries_left in reversed(range(_TRIES)):
             stalled += missed
             late_s = self._late_s()
-            gap_s = (1 + stalled) * self._period_s + late_s - self._sent_late_s
+            # Set points begin one m-th of a period after their tick.
+            sends_s = late_s if self._points == 1 else max(late_s, self._point_s)
+            gap_s = (1 + stalled) * self._period_s + sends_s - self._sent_late_s
             if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
                 gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)
-            stands = gap_s > _STANDS * self._period_s
+            stands = gap_s > _STANDS * self._point_s
             followed = self._follow(missed, stands)
             done = [Done(d.command, d.ago + missed) for d in done] + followed
             chunk = self._newest(controller.state.player.epoch) or chunk
@@ -124,7 +152,7 @@ class ControlTick:
                 self._let_rows_stand()
             before = controller.state
             try:
-                idle_s = gap_s - self._period_s if stands else 0.0
+                idle_s = gap_s - self._point_s if stands else 0.0
                 command, coming = self._decide(self._inputs(chunk, idle_s, missed))
                 self._prepare(command, coming)
             except Exception:
@@ -133,7 +161,12 @@ class ControlTick:
                 raise
             missed = self._lost()
             old_s = missed * self._period_s + self._late_s() - late_s
-            old = old_s > _OLD * self._period_s or (missed and self._chunk_columns)
+            old = old_s > _OLD * self._period_s or bool(missed and self._chunk_columns)
+            if self._points > 1 and command is not None and not _begins(command):
+                # Its first set point would come to a driver that stands by then.
+                told_s = self._sent_late_s - (1 + stalled) * self._period_s
+                now_s = missed * self._period_s + self._late_s()
+                old = old or now_s - told_s > _STANDS * self._point_s
             if not (tries_left and old):
                 break
             controller.state = before
@@ -143,10 +176,53 @@ class ControlTick:
             group.publish()
         self._coming = coming
         # After the decision's own deadline: those that were given up since then are owed.
-        self._owed, self._sent_late_s, self._sent_ns = missed, sent_late_s, sent_ns
+        self._owed, self._sent_ns = missed, sent_ns
+        if self._points == 1:
+            self._sent_late_s = sent_late_s
+        else:
+            self._begin_period(command, stalled)
         if command is not None:
             done.append(Done(command))
         return done
+
+    def send(self, index: int) -> bool:
+        """Send a set point of the last decision; return whether to go on with those after it."""
+        command = self._command
+        if command is None:
+            return False
+        now_s = self._since_s() + self._owed * self._period_s
+        waited_s = now_s - self._sent_late_s
+        if waited_s > _STANDS * self._point_s and not (index == 0 and _begins(command)):
+            return False
+        for group in self._groups:
+            group.send(index)
+        self._sent_late_s, self._count = now_s, index + 1
+        self.points_sent += 1
+        return True
+
+    def _begin_period(self, command: Command | None, stalled: int) -> None:
+        """Let ``send`` send what was decided, ``stalled`` ticks after the last decision."""
+        self._count = 0
+        if command is not None and command.sends:
+            self._command = command
+            # As of this decision's deadline.
+            self._sent_late_s -= (1 + stalled) * self._period_s
+        else:  # a driver that rests waits for nothing
+            self._sent_late_s = self._period_s
+
+    def _end_period(self) -> None:
+        """Take back what wasn't sent of the last period."""
+        command, self._command, self.cut = self._command, None, None
+        if command is None or self._count == self._points:
+            return
+        self.points_unsent += self._points - self._count
+        controller, state = self._controller, self._controller.state
+        if state.row is None:
+            return  # begun anew meanwhile, where the arm is
+        joints = self._row_columns if self._chunk_columns else None
+        controller.state, self.cut = cut(
+            controller.settings, state, command, self._count, joints
+        )
 
     def _decide(self, inputs: Inputs) -> tuple[Command | None, Coming | None]:
         """Step the controller; k waits for drivers of chunks that rest elsewhere than it begins.

@@ -72,6 +72,10 @@ class _Ticker(ABC):
     ``on_tick`` is told how late it is [s], and how many deadlines before it were missed: those
     that are a whole period in the past are given up. With ``joins``, for drivers that are on a
     curve, those that are ``JOINS`` periods in the past: such a tick is the next one, early.
+
+    With ``points`` m > 1 a period is divided: set point i is due i + 1 m-ths of it after its tick,
+    so the last one is sent right before the next tick, and a decision has an m-th of a period.
+    ``on_point`` sends it, and returns whether to go on with this period's. It does nothing else.
     """
 
     def __init__(
@@ -81,12 +85,21 @@ class _Ticker(ABC):
         realtime: str,
         *,
         joins: bool = False,
+        points: int = 1,
+        on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self.lateness = Lateness()
+        self.point_lateness = Lateness()
+        """Of the set points between the ticks."""
         self.realtime = realtime
         self._period_ns = round(period_s * 1e9)
         self._early_ns = round((1 - JOINS) * self._period_ns) if joins else 0
         self._deadline_ns = 0
+        self._base_ns = 0
+        """The deadline of the last tick."""
+        self._points = points
+        self._point_ns = self._period_ns // points
+        self._on_point = on_point
         self._on_tick = on_tick
         self._failures = 0
 
@@ -96,6 +109,7 @@ class _Ticker(ABC):
         The first tick that fails lets the node close; the ticks after it brake the arm, and end
         where one of them fails, too.
         """
+        self._base_ns = self._deadline_ns
         try:
             self._on_tick(late_s, missed)
         except Exception:  # noqa: BLE001 - a defect; a node that doesn't tick must not live on
@@ -126,6 +140,10 @@ class _Ticker(ABC):
         """
         return max(-self._early_ns, self._now_ns() - self._deadline_ns) * 1e-9
 
+    def since_s(self) -> float:
+        """Return how long ago the last tick's deadline was [s]; to be called by a set point."""
+        return (self._now_ns() - self._base_ns) * 1e-9
+
     def lost(self) -> int:
         """Give up the deadlines that were missed since the tick began; return how many.
 
@@ -134,6 +152,7 @@ class _Ticker(ABC):
         late_ns = self._now_ns() - self._deadline_ns
         missed = max(0, (late_ns + self._early_ns) // self._period_ns)
         self._deadline_ns += missed * self._period_ns
+        self._base_ns = self._deadline_ns
         if whole := max(0, late_ns // self._period_ns):
             self.lateness.miss(whole)
         return missed
@@ -149,9 +168,15 @@ class DeadlineTicker(_Ticker):
         priority: int = 0,
         *,
         joins: bool = False,
+        points: int = 1,
+        on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        super().__init__(period_s, on_tick, "starting", joins=joins)
+        super().__init__(
+            period_s, on_tick, "starting", joins=joins, points=points, on_point=on_point
+        )
         self._priority = priority
+        self._sent_ns = 0
+        """When the last set point was sent."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control-tick", daemon=True)
 
@@ -177,14 +202,37 @@ class DeadlineTicker(_Ticker):
         self.realtime = ask_for_realtime(self._priority)
         self._deadline_ns = time.monotonic_ns() + self._period_ns
         while not self._stop.is_set():
-            wait_ns = self._deadline_ns - time.monotonic_ns()
-            if wait_ns > 0:
-                time.sleep(wait_ns * 1e-9)
-            late_ns = time.monotonic_ns() - self._deadline_ns
+            late_ns = self._wait_until(self._deadline_ns)
             self.lateness.add(late_ns * 1e-9)
             if not self._do(late_ns * 1e-9, self.lost()):
                 return
+            if self._points > 1:
+                self._send_points()
             self._deadline_ns += self._period_ns
+
+    def _wait_until(self, due_ns: int) -> int:
+        """Return how late it is then [ns]."""
+        wait_ns = due_ns - self._now_ns()
+        if wait_ns > 0:
+            time.sleep(wait_ns * 1e-9)
+        return self._now_ns() - due_ns
+
+    def _send_points(self) -> None:
+        """Send the period's set points, as far as there are any and they come in time."""
+        # One that begins motion late shifts the others: what was late isn't caught up with.
+        half_ns = self._point_ns // 2
+        due_ns, end_ns = self._base_ns, self._base_ns + self._period_ns + half_ns
+        for i in range(self._points):
+            due_ns = max(due_ns + self._point_ns, self._sent_ns + half_ns)
+            if due_ns > end_ns or self._stop.is_set():
+                return
+            late_ns = self._wait_until(due_ns)
+            if not self._on_point(i):
+                return
+            self._sent_ns = due_ns + late_ns
+            self.point_lateness.add(late_ns * 1e-9)
+            if late_ns > half_ns:
+                due_ns += late_ns
 
 
 class TimerTicker(_Ticker):
@@ -198,16 +246,21 @@ class TimerTicker(_Ticker):
         priority: int = 0,
         *,
         joins: bool = False,
+        points: int = 1,
+        on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
         unasked = "not asked for" if priority == 0 else "only with tick_source deadline"
-        super().__init__(period_s, on_tick, unasked, joins=joins)
+        super().__init__(
+            period_s, on_tick, unasked, joins=joins, points=points, on_point=on_point
+        )
+        self._next_point, self._point_due_ns = points, 0
         self._node = node
         simulated = node.get_parameter("use_sim_time").value
         # A system's clock that is set is no time that passed.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock = node.get_clock() if simulated else steady
         self._timer = node.create_timer(
-            period_s,
+            period_s / points,
             self._tick,
             MutuallyExclusiveCallbackGroup(),
             clock=self._clock,
@@ -232,14 +285,31 @@ class TimerTicker(_Ticker):
         self._timer.cancel()
 
     def _tick(self) -> None:
+        if self._next_point < self._points:
+            self._send_point()
         early_ns = self._deadline_ns - self._now_ns()
         if early_ns > 1.5 * self._period_ns:
             self._deadline_ns = self._now_ns()  # the clock was set back
-        elif early_ns > 0.5 * self._period_ns:
-            return  # this one was the last one's, which was late
+        elif early_ns > 0.5 * self._point_ns:
+            return  # a set point's; or the last one's, which was late
         missed = self.lost()
         late_s = max(0.0, self.late_s())
         self.lateness.add(late_s)
         if not self._do(late_s, missed):
             self._timer.cancel()
+        self._next_point, self._point_due_ns = 0, self._base_ns + self._point_ns
         self._deadline_ns += self._period_ns
+
+    def _send_point(self) -> None:
+        late_ns = self._now_ns() - self._point_due_ns
+        if late_ns < -self._point_ns // 2:
+            return
+        if not self._on_point(self._next_point):
+            self._next_point = self._points
+            return
+        self.point_lateness.add(late_ns * 1e-9)
+        self._next_point += 1
+        late_ns = late_ns if late_ns > self._point_ns // 2 else 0
+        self._point_due_ns += self._point_ns + late_ns
+        if self._point_due_ns > self._base_ns + self._period_ns + self._point_ns // 2:
+            self._next_point = self._points

@@ -235,6 +235,7 @@ class InferenceWorker:
             request.start_step,
             request.previous,
             cursor.velocity_scale,
+            cursor.points,
             settings,
             gathered.image_stamps,
             gathered.joint_stamps,

@@ -28,6 +28,7 @@ FIELDS = (
     "rtc/limited",
     "rtc/lateness_us",
     "rtc/mode",
+    "rtc/points",
 )
 """What follows the joints in an ``executed`` message, as if they were joints: plotting tools show
 them beside the motion. -1 stands for "there is none"."""
@@ -60,6 +61,7 @@ def executed_message(
         float(command.limited),
         late_s * 1e6,
         float(command.mode),
+        float(len(command.points) if command.sends and command.points is not None else 0),
     ]
     wanted = row if command.wanted is None else command.wanted.tolist()
     message.velocity = wanted + [0.0] * len(FIELDS)
@@ -101,14 +103,15 @@ class ChunkSource:
     """What a chunk was made of, beside the task: enough to make it again from a recording.
 
     ``start_step`` is the next step to execute when the inference began, ``previous`` the chunk
-    it continues. The stamps are those of the images (in the order of the cameras) and of the
-    joint states (of each joint) [ns].
+    it continues. ``points`` is the controller's m. The stamps are those of the images (in the
+    order of the cameras) and of the joint states (of each joint) [ns].
     """
 
     seed: int
     start_step: int
     previous: tuple[int, int] | None
     velocity_scale: float
+    points: int
     settings: RtcSettings
     image_stamps: tuple[int, ...]
     joint_stamps: tuple[int, ...]
@@ -124,6 +127,7 @@ class ChunkSource:
             "start_step": self.start_step,
             "previous": "none" if self.previous is None else "{}:{}".format(*self.previous),
             "velocity_scale": repr(float(self.velocity_scale)),
+            "points": self.points,
             "strategy": used.strategy,
             "schedule": used.mask_schedule,
             "beta": repr(float(used.beta)),

@@ -250,7 +250,7 @@ class RobotDouble:
         def rests() -> bool:
             state = self.cursor.read()
             there = heard and list(heard[-1].data) == list(state.command)
-            return there and at_rest(state.last_step, state.limits)
+            return there and at_rest(state.last_step, state.limits.per_point(state.points))
 
         self.until(rests, "rest")
 
