@@ -156,12 +156,19 @@ class ControllerNode(Node):
             SetPoints(limits, points)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
-        if points > 1 and all(group.kind == CHUNK for group in groups):
-            self.get_logger().info(
-                f"command_rate {p['command_rate']:g} Hz changes nothing: each driver plays chunks"
+        chunks = [group.name for group in groups if group.kind == CHUNK]
+        if points == 1 or not chunks:
+            return points
+        if len(chunks) < len(groups):
+            raise ConfigurationError(
+                f"command_rate is {p['command_rate']:g} Hz, and of the command groups "
+                f"{', '.join(chunks)} gets whole chunks while others get rows: give all of them a "
+                "type of rows, or leave command_rate out"
             )
-            return 1
-        return points
+        self.get_logger().info(
+            f"command_rate {p['command_rate']:g} Hz changes nothing: each driver plays chunks"
+        )
+        return 1
 
     def _watching(self, p: dict[str, Any], limits: JointLimits) -> Guards:
         names = ("resume_tolerance", "following_tolerance")

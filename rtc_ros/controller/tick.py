@@ -72,9 +72,9 @@ class ControlTick:
     where it then is. A decision within which the process stood still is dropped and made again:
     nothing goes out that is half a period old.
 
-    With m set points in a period ``run`` only decides, and ``send`` sends them one by one. One
-    that would come to a driver that stands by then isn't sent, nor are those after it: the next
-    tick goes on from the last one that was, from rest.
+    With m set points in a period (and no driver of chunks) ``run`` only decides, and ``send``
+    sends them one by one. One that would come to a driver that stands by then isn't sent, nor are
+    those after it: the next tick goes on from the last one that was, from rest.
 
     Args:
         controller: what is stepped; its state is touched under the node's lock only.
@@ -196,7 +196,9 @@ class ControlTick:
             return False
         for group in self._groups:
             group.send(index)
-        self._sent_late_s, self._count = now_s, index + 1
+        # Not as of before: the machine may have taken its time for that.
+        self._sent_late_s = self._since_s() + self._owed * self._period_s
+        self._count = index + 1
         self.points_sent += 1
         return True
 
@@ -219,10 +221,7 @@ class ControlTick:
         controller, state = self._controller, self._controller.state
         if state.row is None:
             return  # begun anew meanwhile, where the arm is
-        joints = self._row_columns if self._chunk_columns else None
-        controller.state, self.cut = cut(
-            controller.settings, state, command, self._count, joints
-        )
+        controller.state, self.cut = cut(controller.settings, state, command, self._count)
 
     def _decide(self, inputs: Inputs) -> tuple[Command | None, Coming | None]:
         """Step the controller; k waits for drivers of chunks that rest elsewhere than it begins.

@@ -229,7 +229,7 @@ class DeadlineTicker(_Ticker):
             late_ns = self._wait_until(due_ns)
             if not self._on_point(i):
                 return
-            self._sent_ns = due_ns + late_ns
+            self._sent_ns = self._now_ns()  # the machine may have taken its time for that
             self.point_lateness.add(late_ns * 1e-9)
             if late_ns > half_ns:
                 due_ns += late_ns

@@ -325,12 +325,11 @@ def cut(
     state: ControllerState,
     command: Command,
     sent: int,
-    joints: Sequence[int] | None = None,
 ) -> tuple[ControllerState, Command]:
     """Take back all but the first ``sent`` set points of the last ``command``.
 
     Nobody was told them: the row that was executed is the last one that was sent. Returns the
-    command as it was then, too. ``joints``: only theirs; None: all.
+    command as it was then, too.
     """
     assert command.path is not None, "nothing was sent"
     assert command.motion is not None and command.mean is not None, "they are set with it"
@@ -339,23 +338,14 @@ def cut(
     mean, points = command.mean.push_all(path)
     before = state.targets[-2] if len(state.targets) > 1 else motion.at
     target = points[-1] if sent else before
-    columns = list(range(settings.action_dim) if joints is None else joints)
-
-    def taking(whole: np.ndarray | None, values: np.ndarray) -> np.ndarray:
-        changed = np.array(whole)
-        changed[columns] = values[columns]
-        return changed
-
-    row, target = taking(state.row, motion.at), taking(state.targets[-1], target)
+    row = motion.at
     history = state.history
     if command.executes:
         history = history.copy()
         history[command.played.step % HISTORY_ROWS] = row
     state = _counted(
         state, "periods cut short",
-        row=row, history=history, mean=state.mean.taking(columns, mean),
-        last_step=taking(state.last_step, motion.step),
-        last_bend=taking(state.last_bend, motion.bend),
+        row=row, last_step=motion.step, last_bend=motion.bend, mean=mean, history=history,
         targets=np.concatenate([state.targets[:-1], target[None]]),
     )  # fmt: skip
     return state, replace(command, target=target, row=row, points=points, path=path)

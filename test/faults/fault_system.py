@@ -122,7 +122,10 @@ class FaultSystem:
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self.parameters = {**CONTROLLER, **(controller or {})}
         joints = self.parameters["joints"]
-        self.watcher = Watcher(joints, rows)
+        points = round(
+            self.parameters.get("command_rate", 0.0) * self.parameters["control_period"]
+        )
+        self.watcher = Watcher(joints, rows, points)
         self.arm = arm_of(self.parameters, time.time(), **(arm or {}))
         self.diagnostics: dict[str, tuple[bytes, str]] = {}
         self.values: dict[str, dict[str, str]] = {}

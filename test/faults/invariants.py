@@ -63,6 +63,8 @@ class Promises:
     resume: np.ndarray
     timeout_s: float
     soft_ticks: int = 0
+    points: int = 1
+    """Messages of a period to drivers of rows."""
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], size: int) -> Promises:
@@ -83,25 +85,31 @@ class Promises:
             each("resume_tolerance", 0.3),
             parameters["joint_state_timeout"],
             round(parameters.get("soft_start", 1.0) / period_s),
+            round(parameters.get("command_rate", 0.0) * period_s) or 1,
         )
 
     @property
+    def point_s(self) -> float:
+        """Between two messages to a driver of rows [s]."""
+        return self.period_s / self.points
+
+    @property
     def mean_rows(self) -> int:
-        """Of how many rows each command is the mean, with a jerk limit."""
-        bend = np.minimum(self.acceleration, 2 * self.velocity / self.period_s)
-        needed = np.ceil(2 * bend / (self.jerk * self.period_s) * (1 - 1e-9))
+        """Of how many set points each command is the mean, with a jerk limit."""
+        bend = np.minimum(self.acceleration, 2 * self.velocity / self.point_s)
+        needed = np.ceil(2 * bend / (self.jerk * self.point_s) * (1 - 1e-9))
         return int(np.max(np.maximum(needed, 1.0)))
 
     @property
     def brake_ticks(self) -> int:
         """The longest way to rest [ticks]."""
         ticks = np.max(self.velocity / (self.acceleration * self.period_s))
-        return int(np.ceil(ticks)) + self.mean_rows
+        return int(np.ceil(ticks)) + -(-self.mean_rows // self.points)
 
     @property
     def brake_way(self) -> np.ndarray:
         """The longest way to rest [A]."""
-        late_s = (self.mean_rows - 1) / 2 * self.period_s
+        late_s = (self.mean_rows - 1) / 2 * self.point_s
         return self.velocity * (self.velocity / self.acceleration / 2 + late_s)
 
 
@@ -115,6 +123,8 @@ class Ticked:
     epoch: int
     step: int
     late_us: float = 0.0
+    row: np.ndarray | None = None
+    points: int = 1
 
     def stands_for(self, later: Ticked, period_s: float) -> bool:
         """Tell whether this is what a driver did by itself before the tick ``later``."""
@@ -165,6 +175,13 @@ class Told:
     """How far its arm stood from what it was told when motion began."""
     held: int = 0
     """Messages of this hold."""
+    tick: Ticked | None = None
+    heard: int = 0
+    """Messages of that tick."""
+    cut: bool = False
+    """Whether not all of the last tick's messages were sent: it stood, with nothing to brake."""
+    torn: bool = False
+    """Whether some of its tick's messages weren't heard."""
     comes: bool = False
     """Whether the message sends it to where motion begins."""
     came_s: float = -np.inf
@@ -186,6 +203,7 @@ class Invariants:
         self.problems: list[str] = []
         self.worst: dict[str, tuple[float, str]] = {}
         self.counts: Counter[str] = Counter()
+        self._torn: set[tuple[str, int]] = set()
         self.disturbances: list[list[Any]] = []
         """[kind, begin_s, end_s or inf]"""
         self.stalls: list[list[float]] = []
@@ -235,6 +253,8 @@ class Invariants:
             int(fields["rtc/step_epoch"]),
             int(fields["rtc/step"]),
             fields["rtc/lateness_us"],
+            np.array([fields.get(j, np.nan) for j in self.arm.joints]),
+            int(fields.get("rtc/points", 1)),
         )
         with self._lock:
             self._ticks_in.append(tick)
@@ -274,17 +294,25 @@ class Invariants:
         self._times = np.array([at_s for at_s, _ in past])
         self._poses = np.array([pose for _, pose in past])
         events: list[tuple[float, int, Any]] = [(t.at_s, 0, t) for t in new]
-        # A tick's messages follow its stamp.
-        events += [(s.at_s + 0.0005, 1, s) for s in sent]
+        # A tick's messages follow its stamp; of set points also those right before the next one.
+        after_s = 0.0005 if self.promises.points == 1 else 0.0
+        events += [(s.at_s + after_s, 1, s) for s in sent]
         events.sort(key=lambda e: e[:2])
+        # Of how many messages the reader of a busy machine heard, the tick's own count tells.
+        heard = Counter((s.group, bisect_right(stamps, s.at_s + after_s) - 1) for s in sent)
+        self._torn = {
+            key for key, count in heard.items()
+            if self.promises.points > 1 and count != self._ticks[key[1]].points
+        }  # fmt: skip
         for _, what, event in events:
             i = bisect_right(published, event.at_s - self.promises.period_s) - 1
             news_s = published[max(0, i)] if published else event.at_s
             if what == 0:
                 self._on_tick(event, news_s)
             else:
-                i = bisect_right(stamps, event.at_s + 0.0005) - 1
-                self._on_message(event, self._ticks[i] if i >= 0 else None, news_s)
+                i = bisect_right(stamps, event.at_s + after_s) - 1
+                torn = (event.group, i) in self._torn
+                self._on_message(event, self._ticks[i] if i >= 0 else None, news_s, torn)
 
     def _late_s(self, s: Sent, told: Told) -> float:
         """Return how much later than it reckoned a chunk's message was sent.
@@ -353,10 +381,20 @@ class Invariants:
             self._idle = 0
         self._was = tick
 
-    def _on_message(self, s: Sent, tick: Ticked | None, news_s: float) -> None:
+    def _on_message(
+        self, s: Sent, tick: Ticked | None, news_s: float, torn: bool = False
+    ) -> None:
         told, promises = self._told[s.group], self.promises
         gap = s.at_s - told.at_s
-        twice = tick is not None and tick.at_s == told.decided_s and s.source == told.source
+        period = promises.period_s if told.kind == CHUNK else promises.point_s
+        most = 1 if told.kind == CHUNK else promises.points
+        again = tick is not None and tick.at_s == told.decided_s and s.source == told.source
+        if not again and most > 1:
+            told.cut = told.tick is not None and told.tick.points < most
+            self._reached(s, told)
+        told.heard = told.heard + 1 if again else 1
+        twice = again and told.heard > most
+        told.tick = tick
         if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s:
             self.counts["messages of unknown ticks"] += 1
             tick, told.step, told.unheard = None, None, True
@@ -368,17 +406,19 @@ class Invariants:
         # where the machine takes it off the processor in between.
         told.decided = gap if tick is None else min(tick.at_s - told.at_s, gap)
         told.decisions = gap if tick is None else tick.at_s - told.decided_s
+        if most > 1:  # whether it comes in time is looked at when it is sent
+            told.decided = told.decisions = gap
         told.decided_s = s.at_s if tick is None else tick.at_s
         rested = told.course is None or s.at_s >= told.course.times[-1]
         begins = (
             s.source != told.source
             or (told.kind == CHUNK and rested and tick is not None and tick.executes)
             or other_run
-            or told.decided > 2.05 * promises.period_s
+            or told.decided > 2.05 * period
             and told.kind != CHUNK
             or (
                 told.held > 0
-                and gap > 1.4 * promises.period_s
+                and gap > 1.4 * period
                 # One of chunks that still brakes goes on from where it is.
                 and (told.kind != CHUNK or rested)
                 and tick is not None
@@ -407,9 +447,10 @@ class Invariants:
             # A publisher that was being discovered: the run's first messages weren't heard.
             self.counts["runs whose beginning wasn't heard"] += 1
             told.row = None
-        elif unheard > 0 and told.kind != CHUNK:
+        elif torn or told.torn or (unheard > 0 and told.kind != CHUNK):
             # The controller keeps few messages for a reader that a busy machine holds up.
-            self.counts["messages not heard"] += unheard
+            self.counts["messages not heard"] += max(unheard, 0)
+            self.counts["messages beside some not heard: not checked"] += 1
             told.row, told.step, told.course, told.unheard = s.row, None, None, True
             told.skip_until_s = s.at_s + 8 * promises.period_s
         else:
@@ -419,8 +460,23 @@ class Invariants:
             told.came = False
         if tick is not None and tick.executes:
             told.held = 0
+        told.torn = torn
         told.at_s, told.source = s.at_s, s.source
         told.epoch = told.epoch if tick is None else tick.epoch
+
+    def _reached(self, s: Sent, told: Told) -> None:
+        """Check that the last set point of the tick before is the row that was executed."""
+        tick, promises = told.tick, self.promises
+        if tick is None or tick.points == 0 or s.source != told.source:
+            return
+        if told.heard != tick.points:
+            self.counts["periods not heard whole"] += 1
+            told.unheard = told.heard < tick.points
+        elif promises.mean_rows == 1 and told.row is not None and tick.row is not None:
+            self.counts["rows reached by set points"] += 1
+            off = np.abs(told.row - tick.row[told.columns])
+            slack = 3e-7 * (1 + np.abs(told.row)) if told.kind in FLOAT32 else 0.0
+            self._note("e: the last set point is the row", off, 1e-12 + slack, s, told)
 
     # (a)
     def _distance(
@@ -439,14 +495,17 @@ class Invariants:
         away = np.maximum(np.maximum(row - high, low - row), 0.0)
         velocity, acceleration = promises.velocity[c], promises.acceleration[c]
         steps = 1.0
+        point_s = period if told.kind == CHUNK else promises.point_s
         if isinstance(s.what, Trajectory) and not told.comes:
-            steps = max(s.what.times[0] / period, 1.0)
-        step = velocity * period
-        ahead_s = 1.5 * period if told.kind in TRAJECTORIES else 0.0
+            steps = max(s.what.times[0] / point_s, 1.0)
+        step = velocity * point_s
+        ahead_s = 1.5 * point_s if told.kind in TRAJECTORIES else 0.0
         # A driver that has a message late is a slow one.
         told.late_s.append((s.at_s, s.taken_s - s.at_s))
         late_s = max(late for at_s, late in told.late_s if at_s > s.at_s - 0.5)
         own = velocity * (self.arm.lag_s[c] + ahead_s + late_s)
+        if promises.points > 1:
+            own = own + step  # one that is on its way
         self._figure("the test's own delay [ms]", max(late_s, age_s - 3 * period) * 1e3, s, told)
         tolerance = 1e-6 + 1e-6 * np.abs(row)
         reset = any(g == s.group and told.at_s < t <= s.at_s for t, g in self.arm.resets[-50:])
@@ -470,7 +529,7 @@ class Invariants:
             if told.held == 0 and not anew:  # it wasn't held: its process stood still
                 self._before, self._before_seen = self._error_before(told.at_s)
             before = np.zeros(len(c)) if anew else self._before[c]
-            first = np.minimum(step * soft, acceleration * period**2)
+            first = np.minimum(step * soft, acceleration * point_s**2)
             if told.kind == CHUNK:
                 first = np.minimum(step * soft, acceleration * period**2 * steps) * steps
             # A command that is led to where the arm is throws nothing.
@@ -513,7 +572,7 @@ class Invariants:
     # (b)
     def _in_time(self, s: Sent, told: Told, begins: bool, gap: float, displaced: bool) -> None:
         promises, c = self.promises, told.columns
-        period = promises.period_s
+        period = promises.point_s
         if told.kind in TRAJECTORIES:
             self._course(s, told, begins, gap, displaced)
         if told.kind == CHUNK:
@@ -534,6 +593,8 @@ class Invariants:
             # Its first step is seen against the arm (a); how long it was, the driver didn't see.
             self.counts["begun where the arm was moved to"] += told.row is not None
             told.step = None
+            if promises.points > 1 and told.held == 0 and gap < 5 * period:
+                told.unheard = True  # late by the machine: whether it went on isn't known
         else:
             step = whole = row - told.row
             if begins:
@@ -556,10 +617,12 @@ class Invariants:
                 self.counts["late ticks"] += 1
                 bend = np.minimum(bend, rested)
             limit = acceleration + rounding
-            if not begins and told.step is not None and (bend > limit).any():
+            # What looks at the clock right before it sends may be taken off the processor then.
+            late = promises.points > 1 and told.held == 0 and gap < 5 * period and not displaced
+            if (late or not begins) and told.step is not None and (bend > limit).any():
                 # Taken off the processor between decision and sending, now or the last time.
                 seen = [rested] if told.decisions > LATE * period else []
-                if told.decided < 2.05 * period or told.decisions < 2.05 * period:
+                if late or told.decided < 2.05 * period or told.decisions < 2.05 * period:
                     seen.append(np.abs(step - told.step))
                 for other in seen:
                     if (other <= limit).all():
@@ -583,6 +646,9 @@ class Invariants:
                 ticks = [t.at_s for t in self._ticks if told.at_s < t.at_s < s.at_s - period / 2]
                 # Else the process stood still, and its driver with it.
                 in_time = ticks and ticks[0] < told.at_s + 1.4 * period
+                if promises.points > 1:  # what wasn't sent in time, was dropped
+                    between = [t for t in self._ticks if told.at_s < t.at_s < s.at_s]
+                    in_time = in_time and not (told.cut or any(t.points for t in between[:-1]))
                 if len(ticks) >= 2 and in_time and s.source == told.source:
                     self._note(
                         "b: braked to rest", np.abs(told.step), acceleration + rounding, s, told
@@ -601,7 +667,7 @@ class Invariants:
     def _course(self, s: Sent, told: Told, begins: bool, gap: float, displaced: bool) -> None:
         assert isinstance(s.what, Trajectory)
         promises, c = self.promises, told.columns
-        period = promises.period_s
+        period = promises.period_s if told.kind == CHUNK else promises.point_s
         late_s = self._late_s(s, told) if told.kind == CHUNK else 0.0
         at_s = s.at_s - late_s
         resets = self.arm.resets
@@ -692,7 +758,9 @@ class Invariants:
     # (c)
     def _hold(self, s: Sent, told: Told, tick: Ticked) -> None:
         told.held += 1
-        most = self.promises.brake_ticks + 2
+        most = (self.promises.brake_ticks + 2) * (
+            1 if told.kind == CHUNK else self.promises.points
+        )
         self._note("c: messages of a hold", np.array([float(told.held)]), np.array([float(most)]),
                    s, told, f"{tick.reason[:70]!r}")  # fmt: skip
         moving = [t for t in self._told.values() if t.course is not None and t.kind == CHUNK]

@@ -97,16 +97,28 @@ def test_a_process_that_stood_still_within_a_period_goes_on_from_rest_where_it_w
     assert cut, "some period wasn't sent whole"
 
 
-def test_a_rate_is_refused_by_the_numbers(robot):
-    node = NodeToRun("rtc_controller", parameters={**PARAMETERS, "command_rate": 120.0})
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        (
+            {"command_rate": 120.0},
+            ("no multiple of the 50 Hz of the rows", "100 or 150 Hz would be"),
+        ),
+        (
+            {"command_rate": 250.0, "group.arm.type": "joint_trajectory_chunk"},
+            ("command_rate is 250 Hz", "arm gets whole chunks while others get rows"),
+        ),
+    ],
+)
+def test_what_can_not_be_is_refused_by_the_numbers(robot, changes, sentences):
+    node = NodeToRun("rtc_controller", parameters={**PARAMETERS, **changes})
     robot.processes.start([node])
     deadline = time.monotonic() + 60
     while not robot.processes.ended():
         assert time.monotonic() < deadline, robot.logs()
         robot.spin(0.05)
     assert robot.processes.ended() == {"rtc_controller": 2}
-    assert "no multiple of the 50 Hz of the rows" in robot.logs()
-    assert "100 or 150 Hz would be" in robot.logs() and "Traceback" not in robot.logs()
+    assert all(s in robot.logs() for s in sentences) and "Traceback" not in robot.logs()
 
 
 def test_drivers_of_chunks_alone_are_told_that_it_changes_nothing(robot):
