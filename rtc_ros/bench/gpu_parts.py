@@ -24,15 +24,17 @@ from rtc_ros.bench.gpu_worker import Out
 from rtc_ros.bench.inference_contenders import Contender, Contest
 from rtc_ros.bench.inference_models import full_size_parts, small_parts
 from rtc_ros.bench.inference_phases import measure, operations_per_step
-from rtc_ros.core.strategies import CHOOSE, GUIDE, OVERWRITE, STRATEGIES
+from rtc_ros.core.strategies import TRAINED
 from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.fast import linear
 from rtc_ros.policy.fast.elementwise import ByOperations, Fused
+from rtc_ros.policy.guidance import integrate
 
 CAMERAS, DELAY, STRIDE = 3, 5, 25
 EAGER, GRAPHS = "one by one", "graphs"
 NO_DEVICE = "there is no CUDA device"
-OURS = (names.FAST, names.GUIDED, names.IDENTITY)
+OURS = (names.FAST, names.TRAINED_PREFIX, names.GUIDED, names.IDENTITY)
+LOOPS = {"unguided": "", "trained prefix": TRAINED, "guided": "vjp"}
 _SEEDS = range(4)
 _SHARE = 4.0
 """How much more of the time one of LeRobot's gets than one of ours, being so much slower."""
@@ -190,11 +192,11 @@ def equality(ctx: Context, out: Out) -> None:
                     )
     if not ctx.cuda:
         out.row(f"every path as {GRAPHS}", reason=NO_DEVICE)
-    out.row("trained prefix", reason=_no_trained_prefix() or "see the chunks: it has no LeRobot's")
 
 
 def _by_name(contest: Contest) -> dict[str, Contender]:
-    return {c.name: c for c in (*contest.contenders(), *contest.with_identity())}
+    extra = (*contest.with_identity(), *contest.with_given_rows())
+    return {c.name: c for c in (*contest.contenders(), *extra)}
 
 
 def _ours(contest: Contest) -> dict[str, Contender]:
@@ -209,6 +211,7 @@ def _lerobot_chunks(contest: Contest) -> dict[str, list[np.ndarray]]:
         names.FAST: names.PLAIN,
         names.GUIDED: names.VJP,
         names.IDENTITY: names.LEROBOT_IDENTITY,
+        names.TRAINED_PREFIX: names.LEROBOT_PREFIX,
     }
     return {ours: [everyone[name].run(seed) for seed in _SEEDS] for ours, name in theirs.items()}
 
@@ -217,16 +220,6 @@ def _mean_apart(got: list[np.ndarray], expected: list[np.ndarray]) -> float:
     """Return the mean over the seeds of the largest difference by the largest entry."""
     each = [abs(g - e).max() / abs(e).max() for g, e in zip(got, expected, strict=True)]
     return float(np.mean(each))
-
-
-def _trained_prefix() -> str | None:
-    """Return what a strategy does with the previous chunk that a policy is trained for."""
-    known = (None, GUIDE, OVERWRITE, CHOOSE)
-    return next((s.prefix for s in STRATEGIES.values() if s.prefix not in known), None)
-
-
-def _no_trained_prefix() -> str:
-    return "" if _trained_prefix() else "no strategy of this version has a trained prefix"
 
 
 # --------------------------------------------------------------------------- whole chunks
@@ -251,7 +244,6 @@ def chunks(cameras: int, ctx: Context, out: Out) -> None:
                 plain = plain or row["median ms"]  # LeRobot's is the first
                 row["÷ LeRobot plain"] = row["median ms"] / plain
                 out.row(f"{contender.name}, {launch}, n = {num_steps}", **row)
-            _trained_row(ctx, contest, out, num_steps)
     if not ctx.cuda:
         out.row(f"ours as {GRAPHS}", reason=NO_DEVICE)
 
@@ -281,18 +273,6 @@ def _chunk_row(ctx: Context, contender: Contender, seconds: float) -> dict[str, 
     return row
 
 
-def _trained_row(ctx: Context, contest: Contest, out: Out, num_steps: int) -> None:
-    what = f"ours with a trained prefix, n = {num_steps}"
-    method = _trained_prefix()
-    if method is None:
-        out.row(what, reason=_no_trained_prefix())
-        return
-    try:
-        out.row(what, **_chunk_row(ctx, contest.with_method(what, method), 2.0))
-    except ValueError as error:  # it says which policies can
-        out.row(what, reason=str(error))
-
-
 # ----------------------------------------------------------------------- parts of a chunk
 
 
@@ -300,7 +280,7 @@ def phases(ctx: Context, out: Out) -> None:
     """Time vision, prefix and loop by themselves, two cameras, n = 10, bfloat16."""
     contest = ctx.contest(2, torch.bfloat16)
     everyone = _by_name(contest)
-    for name in (names.PLAIN, names.VJP, names.FAST, names.GUIDED):
+    for name in (names.PLAIN, names.VJP, names.FAST, names.TRAINED_PREFIX, names.GUIDED):
         with contest.field.eager():
             everyone[name].run(0)
             times: list[dict[str, float]] = []
@@ -363,22 +343,28 @@ def _vision(contest: Contest) -> Callable[[int], object]:
 
 
 def _loops(ctx: Context, contest: Contest) -> dict[str, float]:
-    """Return the time of the denoising loop, unguided and guided [ms]."""
-    field, gains = contest.field, [1.0] * 10
-    velocity = field(contest.batch())
-    noise, target = _to_integrate(ctx, contest)
+    """Return the time of the denoising loop, however it is sampled [ms]."""
+    velocity = contest.field(contest.batch())
     until = time.monotonic() + 2.0
     found = {}
-    for what, aim in (("unguided loop ms", None), ("guided loop ms", target)):
-        loop = partial(velocity.integrate, noise, aim, gains, "vjp")
-        found[what] = median(ctx.milliseconds(_ignoring(loop), ctx.rounds, until))
+    for label, how in LOOPS.items():
+        loop = _loop(ctx, contest, velocity, how, 10)
+        found[f"{label} loop ms"] = median(ctx.milliseconds(_ignoring(loop), ctx.rounds, until))
     return found
 
 
-def _to_integrate(ctx: Context, contest: Contest) -> tuple[Any, tuple[Any, Any]]:
-    """Return the noise that a loop begins with, and a target that guides every row."""
+def _loop(
+    ctx: Context, contest: Contest, velocity: Any, how: str, num_steps: int
+) -> Callable[[], object]:
+    """Return a denoising loop: guided on every row, or with the first d given."""
     noise = contest.fast.noise(0)
-    return noise, (0.5 * noise, torch.ones(noise.shape[1], 1, device=ctx.device))
+    rows = torch.arange(noise.shape[1], device=ctx.device)[:, None]
+    given: tuple[torch.Tensor, ...] = ()
+    if how == TRAINED:
+        given = (rows < DELAY, noise.new_zeros(()))
+    elif how:
+        given = (0.5 * noise, torch.ones_like(rows, dtype=noise.dtype), noise.new_ones(num_steps))
+    return partial(integrate, velocity, noise, num_steps, how, *given)
 
 
 def _ignoring(run: Callable[[], object]) -> Callable[[int], object]:
@@ -515,21 +501,19 @@ def costs(ctx: Context, *, fused: bool) -> dict[str, Cost]:
     _set_ops(contest, AsOneKernel if fused else lambda ops: ByOperations())
     with field.eager():
         velocity = field(contest.batch())
-        noise, target = _to_integrate(ctx, contest)
 
-        def loop(num_steps: int, guided: bool) -> Cost:
-            aim = target if guided else None
+        def loop(num_steps: int, how: str) -> Cost:
             if num_steps == 1:  # rooms are made in the first
-                velocity.integrate(noise, aim, [1.0], "vjp")
+                _loop(ctx, contest, velocity, how, 1)()
             contest.field.expert.times(num_steps)
-            return count(partial(velocity.integrate, noise, aim, [1.0] * num_steps, "vjp"))
+            return count(_loop(ctx, contest, velocity, how, num_steps))
 
         vision = count(partial(_vision(contest), 0))
         prefix = count(partial(_prefix(contest), 0)) - vision
         found = {"vision": vision, "prefix without vision": prefix}
-        for label, guided in (("unguided", False), ("guided", True)):
-            one = loop(1, guided)
-            step = loop(2, guided) - one
+        for label, how in LOOPS.items():
+            one = loop(1, how)
+            step = loop(2, how) - one
             ten = sum([step] * 9, one)
             found[f"a step, {label}"] = step
             found[f"ten steps, {label}"] = ten

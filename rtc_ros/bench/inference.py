@@ -24,7 +24,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtc_ros.bench.inference_contenders import FAST, GUIDED, PLAIN, VJP, Contest
+from rtc_ros.bench.inference_contenders import (
+    FAST,
+    GUIDED,
+    LEROBOT_PREFIX,
+    PLAIN,
+    TRAINED_PREFIX,
+    VJP,
+    Contest,
+)
 from rtc_ros.bench.inference_models import MODELS, parts_of
 from rtc_ros.bench.inference_phases import measure, operations_per_step
 from rtc_ros.paths import a_path
@@ -76,7 +84,8 @@ def compete(contest: Contest, rounds: int) -> dict[str, Any]:
     """Return times [s] of each contender's rounds and the summary of one policy."""
     contest.fast.warm_up()
     contenders = contest.contenders()
-    chunks = {each.name: each.run(0) for each in contenders}  # also warms up
+    everyone = (*contenders, *contest.with_given_rows())
+    chunks = {each.name: each.run(0) for each in everyone}  # also warms up
     times: dict[str, list[dict[str, float]]] = {each.name: [] for each in contenders}
     device = next(contest.policy.parameters()).device
     for turn in range(rounds):
@@ -88,6 +97,7 @@ def compete(contest: Contest, rounds: int) -> dict[str, Any]:
         "difference": {
             "unguided": _apart(chunks[FAST], chunks[PLAIN]),
             "guided": _apart(chunks[GUIDED], chunks[VJP]),
+            "trained prefix": _apart(chunks[TRAINED_PREFIX], chunks[LEROBOT_PREFIX]),
         },
         "memory_mb": {
             "LeRobot's weights": _megabytes(
@@ -101,7 +111,7 @@ def compete(contest: Contest, rounds: int) -> dict[str, Any]:
 
 
 def ratios(times: dict[str, list[dict[str, float]]]) -> dict[str, float]:
-    """Return medians over LeRobot's plain sampling: whole chunks, and ours guided step by step."""
+    """Return medians over LeRobot's plain sampling: whole chunks, and ours step by step."""
     median = {
         name: {phase: statistics.median(t[phase] for t in rounds) for phase in PHASES}
         for name, rounds in times.items()
@@ -111,6 +121,8 @@ def ratios(times: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     found["denoising, ours guided"] = steps[GUIDED] / steps[PLAIN]
     found["denoising, ours unguided"] = steps[FAST] / steps[PLAIN]
     least = {name: min(t["chunk"] for t in rounds) for name, rounds in times.items()}
+    found["trained prefix ÷ unguided"] = median[TRAINED_PREFIX]["chunk"] / median[FAST]["chunk"]
+    found["quickest, trained prefix ÷ unguided"] = least[TRAINED_PREFIX] / least[FAST]
     found["quickest, ours guided"] = least[GUIDED] / least[PLAIN]
     found["vision and prefix, ours"] = (median[FAST]["vision"] + median[FAST]["prefix"]) / (
         median[PLAIN]["vision"] + median[PLAIN]["prefix"]
@@ -151,11 +163,15 @@ def markdown(result: dict[str, Any]) -> str:
             f"{ratio['vision and prefix, ours']:.2f}",
             f"* quickest rounds, whole chunk ÷ LeRobot's plain: ours guided "
             f"{ratio['quickest, ours guided']:.2f}",
+            f"* whole chunk, trained prefix ÷ unguided: {ratio['trained prefix ÷ unguided']:.3f}, "
+            f"quickest rounds {ratio['quickest, trained prefix ÷ unguided']:.3f}",
             f"* operations per step ÷ LeRobot's with the true VJP: ours guided "
             f"{operations[GUIDED] / operations[VJP]:.2f}",
             "* largest difference of a chunk, relative to its largest entry: unguided to "
             f"LeRobot's sample_actions {figures['difference']['unguided']:.1e}, guided to "
-            f"autograd through LeRobot's denoise_step {figures['difference']['guided']:.1e}",
+            f"autograd through LeRobot's denoise_step {figures['difference']['guided']:.1e}, "
+            "trained prefix to LeRobot's denoise_step "
+            f"{figures['difference']['trained prefix']:.1e}",
             "* memory [MB]: "
             + ", ".join(f"{name} {value:.0f}" for name, value in figures["memory_mb"].items()),
         ]

@@ -12,10 +12,11 @@ import torch
 
 from rtc_ros.bench.inference_phases import Phases, resident_bytes
 from rtc_ros.core.prefix import prefix_weights
+from rtc_ros.core.strategies import TRAINED
 from rtc_ros.policy import guidance
 from rtc_ros.policy.adapter import FlowAdapter
 from rtc_ros.policy.families import SMOLVLA
-from rtc_ros.policy.fast.field import FastField, FastVelocity
+from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.flow_input import to_batch
 from rtc_ros.policy.lerobot_guidance import rtc_enabled, rtc_processor
 from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
@@ -23,6 +24,7 @@ from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
 BETA = 5.0
 PLAIN, RTC, VJP = "LeRobot plain", "LeRobot RTC (J = I)", "LeRobot, true VJP"
 FAST, GUIDED = "ours unguided", "ours guided (true VJP)"
+TRAINED_PREFIX, LEROBOT_PREFIX = "ours, trained prefix", "LeRobot's velocity, trained prefix"
 IDENTITY, LEROBOT_IDENTITY = "ours guided (J = I)", "LeRobot's velocity, J = I"
 
 
@@ -60,14 +62,14 @@ class Contest:
         self.policy, pre, post = parts
         where = next(self.policy.parameters()).device
         device = str(where)
-        self.lerobot = FlowAdapter(self.policy, pre, post, device=device)
+        # Of untrained rows, too, the time is that of trained ones.
+        options: dict[str, Any] = {"device": device, "trained_delay": delay}
+        self.lerobot = FlowAdapter(self.policy, pre, post, **options)
         self.lerobot.leave_out(leave_out)
         before = resident_bytes(where)
         self.field = FastField(self.policy, padded=padded)
         self.packed_bytes = resident_bytes(where) - before
-        self.fast = FlowAdapter(
-            self.policy, pre, post, device=device, field=lambda policy: self.field
-        )
+        self.fast = FlowAdapter(self.policy, pre, post, field=lambda _: self.field, **options)
         self.fast.leave_out(leave_out)
         self._pre, self._post, spec = pre, post, self.fast.spec
         self._num_steps = spec.num_steps
@@ -80,6 +82,8 @@ class Contest:
             prefix_weights(spec.horizon, delay, stride),
             beta=BETA,
         )
+        given = prefix_weights(spec.horizon, delay, stride, "zeros")
+        self._given = replace(self.guidance, weights=given, method=TRAINED)
         self._processor = rtc_processor(beta=BETA, mask_end=rows)
 
     @contextmanager
@@ -111,10 +115,12 @@ class Contest:
             self._adapted(LEROBOT_IDENTITY, self.lerobot, identity, _vjp_phases(self.policy)),
         ]
 
-    def with_method(self, name: str, method: str) -> Contender:
-        """Return ours with another way to use the previous chunk (``Strategy.prefix``)."""
-        guidance = replace(self.guidance, method=method)
-        return self._adapted(name, self.fast, guidance, _fast_phases(self.field))
+    def with_given_rows(self) -> list[Contender]:
+        """Return what makes the rows behind d given ones: ours, and on LeRobot's own velocity."""
+        return [
+            self._adapted(TRAINED_PREFIX, self.fast, self._given, _fast_phases(self.field)),
+            self._adapted(LEROBOT_PREFIX, self.lerobot, self._given, _vjp_phases(self.policy)),
+        ]
 
     def contenders(self) -> list[Contender]:
         """Return all, LeRobot's plain sampling first."""
@@ -127,6 +133,7 @@ class Contest:
             Contender(RTC, self._rtc, self._stepper(self.lerobot, identity), rtc),
             self._adapted(VJP, self.lerobot, self.guidance, _vjp_phases(self.policy)),
             self._adapted(FAST, self.fast, None, fast),
+            self._adapted(TRAINED_PREFIX, self.fast, self._given, fast),
             self._adapted(GUIDED, self.fast, self.guidance, fast),
         ]
 
@@ -197,7 +204,7 @@ def _vjp_phases(policy: Any) -> Phases:
     return {
         "prefix": (SMOLVLA, "encode_prefix"),
         "vision": (policy.model.vlm_with_expert, "embed_image"),
-        "sampling": (guidance, "sample_chunk"),
+        "sampling": (guidance, "integrate"),
         "denoising": (policy.model, "denoise_step"),
     }
 
@@ -207,6 +214,6 @@ def _fast_phases(field: FastField) -> Phases:
     return {
         "prefix": (field, "encode"),
         "vision": (field.prefix.vision, "encode"),
-        "sampling": (FastVelocity, "integrate"),
+        "sampling": (guidance, "integrate"),
         "denoising": (field.expert, "velocity"),
     }

@@ -36,8 +36,10 @@ from rtc_ros.bench import robot_report as report
 from rtc_ros.bench.robot_figures import Measured, Point
 from rtc_ros.bench.robot_run import measure
 from rtc_ros.bench.tasks.results import Results
-from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.core.strategies import STRATEGIES, TRAINED
 from rtc_ros.paths import a_path, path_text
+from rtc_ros.policy.checkpoint import read_checkpoint
+from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.running.processes import RobotError
 
 LATENCIES_MS = (0.0, 100.0, 200.0)
@@ -88,13 +90,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _points(options: argparse.Namespace) -> list[Point]:
     """Return the points, the longest latency first: there strategies differ most."""
-    strategies = options.strategies or (["rtc"] if options.quick else list(STRATEGIES))
+    strategies = options.strategies or (["rtc"] if options.quick else _able(options.checkpoint))
     latencies = options.latency_ms or ([100.0] if options.quick else list(LATENCIES_MS))
     return [
         Point(s, ms, options.realtime_factor if ms else 1.0)
         for ms in sorted(latencies, reverse=True)
         for s in strategies
     ]
+
+
+def _able(checkpoint: str) -> list[str]:
+    """Return the strategies that the policy can: all, or all that need no training for it."""
+    trained = read_checkpoint(checkpoint_path(checkpoint)).spec.trained_delay
+    return [name for name, s in STRATEGIES.items() if trained or s.prefix != TRAINED]
 
 
 def _measure(
@@ -154,7 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--out", type=a_path, default=Path("bench_robot"), help="folder (%(default)s)")
-    add("--strategies", nargs="+", choices=STRATEGIES, metavar="NAME", help="all unless given")
+    add("--strategies", nargs="+", choices=STRATEGIES, metavar="NAME",
+        help="all that the policy can, unless given")  # fmt: skip
     add("--latency-ms", nargs="+", type=_latency, metavar="MS", help="injected (0 100 200)")
     add("--episodes", type=int, help="of each point (20)")
     add("--seconds", type=float, default=7.0, help="an episode's, simulated (%(default)g)")

@@ -27,6 +27,7 @@ from rtc_ros.core.command import Command
 from rtc_ros.core.controller import CONTROL_POINTS
 from rtc_ros.core.curve import knots
 from rtc_ros.core.limits import JointLimits
+from rtc_ros.ros.parameters import ConfigurationError
 
 Way = Callable[[], np.ndarray]
 """What goes out if no chunk comes any more, down to rest, float64[PAST + R, A]: the targets of the
@@ -35,8 +36,11 @@ Way = Callable[[], np.ndarray]
 PAST = CONTROL_POINTS - 1
 _ROW_DUE, _KNOT_DUE, _LEAST_DUE = 1.5, 3.0, 0.1
 """Periods after its tick: when a row is due; when it is on a curve, which then is the old one for
-another period, without a knot in it; and the least until the first point that is sent. So a tick
-that is late by up to 0.9 periods joins its curve to the old one exactly."""
+another period, without a knot in it; and the least until the first point that is sent."""
+_JOINS_FROM = 2.0
+"""Periods after which a row must be due at the least for its curve to join the old one."""
+JOINS = 1.0 - _LEAST_DUE - 1e-6
+"""Periods: a tick that is late by no more joins its curve to the old one exactly."""
 _MOST = float(np.finfo(np.float32).max)
 """What leaves is a number in every message type, of which some have 32 bits."""
 
@@ -66,12 +70,23 @@ class CommandGroup:
         self._period_s = period_s
         # Where nothing limits the acceleration, lines between the rows keep all that is limited.
         self._curved = self.plays_chunks and bool(
-            np.isfinite(limits.max_bend[self.columns]).all()
+            np.isfinite(limits.max_bend[self.columns]).any()
         )
         periods = _KNOT_DUE if self._curved else _ROW_DUE
         if not self.plays_chunks:
             periods /= points
         self._due_s = group.time_from_start_s or periods * period_s
+        due = self._due_s / period_s
+        if self._curved and not _JOINS_FROM - 1e-6 <= due <= _KNOT_DUE + 1e-6:
+            raise ConfigurationError(
+                f"group.{group.name}.time_from_start is {self._due_s:g} s, "
+                f"{due:.3g} periods: where acceleration is limited a chunk joins the last one "
+                f"from {_JOINS_FROM * period_s:g} to {_KNOT_DUE * period_s:g} s only; "
+                "0 takes the best"
+            )
+        late = int(due + 1e-6) - 1 if self.plays_chunks else 0
+        self.behind = min(max(late, 0), PAST)
+        """Ticks by which the driver is behind what was decided, as far as targets are kept."""
         message = message_class(group.kind, f"group.{group.name}.type")
         overrides = QoSOverridingOptions.with_default_policies()
         self._publisher = (
@@ -91,10 +106,14 @@ class CommandGroup:
         self._ready = False
         self.playing = False
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""
+        self.comes = False
+        """Whether it may still be on its way to where motion begins."""
         self._outdated = False
         self._prepared: Any = None
-        self._with_it: tuple[bool, np.ndarray] | None = None
-        """``playing`` and ``_told`` once that is sent."""
+        self._with_it: tuple[bool, bool, np.ndarray] | None = None
+        """``playing``, ``comes`` and ``_told`` once that is sent."""
+        self._path: tuple[np.ndarray, np.ndarray, float] | None = None
+        """From where to where [A] it comes, in how many seconds."""
         self._told: np.ndarray | None = None
         """Where the driver was told to rest [A]."""
         self._limits = limits
@@ -135,6 +154,11 @@ class CommandGroup:
             # What is left to do when the tick has looked at the clock for the last time is short.
             self._prepared = serialize_message(self._trajectory(way(), executes, late_s))
 
+    @property
+    def bends(self) -> bool:
+        """Whether what was prepared changes the curve that a driver goes along."""
+        return self.plays_chunks and self._prepared is not None
+
     def send_anew(self) -> None:
         """Replace what a driver that plays chunks has of one, with the next ``publish``."""
         self._outdated = self.plays_chunks
@@ -147,13 +171,37 @@ class CommandGroup:
             self._publisher.publish(self._prepared)
         self._prepared = None
         if self._with_it is not None:
-            self.playing, self._told = self._with_it
+            self.playing, self.comes, self._told = self._with_it
             self._outdated = False
 
     def send(self, index: int) -> None:
         """Send a set point of those that were prepared, if any were."""
         if self._ready and self._publisher is not None:
             self._publisher.publish(self._set_points[index][0])
+
+    def forget(self) -> None:
+        """Send the driver nothing more of this motion: its arm isn't where it goes."""
+        self.playing = self.comes = self._outdated = False
+        self._prepared = None
+
+    def halt(self, after_s: float) -> None:
+        """Prepare what stops a driver that ``comes``, ``after_s`` it was sent on its way."""
+        if not self.comes or self._path is None:
+            return
+        columns = self.columns
+        begin, end, coming_s = self._path
+        x = min(after_s / coming_s, 1.0)
+        # A cubic from rest to rest, and then a constant deceleration.
+        place = begin + (end - begin) * (3 - 2 * x) * x**2
+        speed = (end - begin) * 6 * (1 - x) * x / coming_s
+        limit = self._limits.max_bend[columns] / self._period_s**2
+        brake_s = max(float(np.max(np.abs(speed[columns]) / limit)), self._period_s)
+        rest = place + speed * brake_s / 2
+        zero = np.zeros((1, len(columns)))
+        message = trajectory(self._names, self._finite(rest[None, columns]), zero, rests=True)
+        set_due(message, brake_s, self._period_s)
+        self._with_it = False, False, rest
+        self._prepared = serialize_message(message)
 
     def wait_until_sent(self, seconds: float) -> None:
         """Wait until every driver that listens has what was published, no longer than this."""
@@ -201,8 +249,11 @@ class CommandGroup:
         else:
             message = trajectory(self._names, way[PAST:], None, rests=True)
             first_s = self._due_s
-        self._with_it = executes, end
         coming_s = self.coming_s(begin) if rests else 0.0
+        self._with_it = executes, coming_s > 0.0, end
+        if coming_s:
+            assert self._told is not None, "it comes from where it was told to rest"
+            self._path = self._told, end, coming_s
         # The clock is looked at as late as can be: what it takes from here on shifts the points.
         if coming_s:
             message.points = message.points[-1:]

@@ -166,7 +166,7 @@ class Gate:
         if not problem:
             self._epoch = next_epoch(self._epoch)
             controller.start(self._epoch, arm.pose)
-            self.when_ready, self._waited_ticks = False, 0
+            self.when_ready, self._restart, self._waited_ticks = False, False, 0
         return problem
 
     def _begin_again(self, obstacle: str) -> str:
@@ -192,8 +192,8 @@ class Gate:
 
     @property
     def _rests(self) -> bool:
-        """Whether the arm is at rest, and no driver goes on along a chunk; the tick tells them."""
-        return self._controller.settled and not any(group.playing for group in self._groups)
+        """Whether the arm is at rest, and no driver goes on by itself; the tick tells them."""
+        return self._controller.settled and not any(g.playing or g.comes for g in self._groups)
 
     def _locked_rests(self) -> bool:
         with self._lock:

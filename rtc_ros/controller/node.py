@@ -69,21 +69,24 @@ class ControllerNode(Node):
         limits = self._limits(p)
         groups = read_groups(self, p["command_groups"], self._joints)
         self._points = self._set_points(p, limits, groups)
-        soft_start_ticks = round(p["soft_start"] / self._period_s)
-        self._controller = Controller(
-            limits, soft_start_ticks, self._watching(p, limits), self._points
-        )
-        self._hear_the_arm(p, limits)
         self._groups = [
             CommandGroup(
                 self, group, self._joints, self._period_s, limits, self._dry_run, self._points
             )
             for group in groups
         ]
+        soft_start_ticks = round(p["soft_start"] / self._period_s)
+        self._controller = Controller(
+            limits, soft_start_ticks, self._watching(p, limits), self._points
+        )
+        self._hear_the_arm(p, limits)
         if self._dry_run:  # what is for publishers that there are otherwise has its place
             for group in groups:
                 declare_qos(self, self.resolve_topic_name(group.topic), "publisher", "reliable")
-        self._executed = ExecutedReports(self, self._joints, self._period_s, self._points)
+        self.executor_priority = max(0, p["realtime_priority"] - 1)
+        self._executed = ExecutedReports(
+            self, self._joints, self._period_s, self.executor_priority, self._points
+        )
         announce_parameters(self)
 
         latch = self._open_handoff(p)
@@ -109,7 +112,7 @@ class ControllerNode(Node):
             look=self._look_at_the_arm,
             lost=self._ticker.lost,
             late_s=self._ticker.late_s,
-            since_s=self._ticker.since_s,
+            clock_s=self._ticker.clock_s,
             stamp=self._stamp,
             now_ns=time.monotonic_ns,
             period_s=self._period_s,
@@ -179,7 +182,10 @@ class ControllerNode(Node):
             else np.broadcast_to(per_joint(p, name, self._joints), len(self._joints))
             for name in names
         )
-        return Guards(tuple(self._joints), limits, resume, following, self._period_s)
+        behind = np.zeros(len(self._joints), int)
+        for group in self._groups:
+            behind[group.columns] = group.behind
+        return Guards(tuple(self._joints), limits, resume, following, self._period_s, behind)
 
     def _hear_the_arm(self, p: dict[str, Any], limits: JointLimits) -> None:
         self._input = JointInput(
@@ -207,10 +213,8 @@ class ControllerNode(Node):
     def _made_ticker(self, p: dict[str, Any]) -> DeadlineTicker | TimerTicker:
         by_timer = p["tick_source"] == "timer" or self.get_parameter("use_sim_time").value
         priority: int = p["realtime_priority"]
-        self.executor_priority = max(0, priority - 1)
         self._tick_source = "timer" if by_timer else "deadline"
         options: dict[str, Any] = {
-            "joins": any(group.plays_chunks for group in self._groups),
             "points": self._points,
             "on_point": lambda index: self._control.send(index),
         }

@@ -215,8 +215,9 @@ GROUP = (
         "time_from_start",
         0.0,
         "When the row of a tick is due at a trajectory driver, after it was sent; 0: 1.5 "
-        "periods, and 3 with joint_trajectory_chunk and max_acceleration. Just then a new chunk "
-        "joins the old one without a kink, also where the tick is late by up to 0.9 periods.",
+        "periods, and 3 with joint_trajectory_chunk and max_acceleration. Then it must be 2 to 3 "
+        "periods: only there a new chunk joins the old one without a kink, with 3 also in a tick "
+        "that is late by up to 0.9 periods.",
         "s",
         0.0,
         10.0,

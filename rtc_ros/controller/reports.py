@@ -22,6 +22,7 @@ from rtc_ros.core.guards import FOLLOWS_WITHIN_S
 from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
 from rtc_ros.ros.joint_input import JointInput
 from rtc_ros.ros.provenance import executed_message, swap_message
+from rtc_ros.ros.runner import ask_for_realtime
 
 _LEVELS = {Mode.STARVED: WARN, Mode.FAULT: ERROR, Mode.LATCHED: WARN}
 _SENTENCES = {
@@ -131,11 +132,18 @@ class ExecutedReports:
     """Publishes ``~/executed`` and ``~/swap``, in a thread of its own.
 
     A tick only puts what it did into a queue: nothing that is only said can make a command late,
-    or end a motion. With ``points`` m > 1 a tick is told when its set points have been sent.
+    or end a motion. The thread has a ``priority`` below the tick's (SCHED_FIFO; 0: none): without
+    one, taken off the processor while it holds Python's lock, it would keep the tick waiting. With
+    ``points`` m > 1 a tick is told when its set points have been sent.
     """
 
     def __init__(
-        self, node: Node, joints: Sequence[str], period_s: float, points: int = 1
+        self,
+        node: Node,
+        joints: Sequence[str],
+        period_s: float,
+        priority: int = 0,
+        points: int = 1,
     ) -> None:
         self._joints = joints
         self._period_ns = round(period_s * 1e9)
@@ -146,6 +154,7 @@ class ExecutedReports:
         self._failed = False
         self._holds_back = points > 1
         self._held: tuple[list[Done], int, float, int] | None = None
+        self._priority = priority
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
         self._thread.start()
 
@@ -177,6 +186,7 @@ class ExecutedReports:
         self._thread.join(seconds)
 
     def _run(self) -> None:
+        ask_for_realtime(self._priority)
         while (item := self._queue.get()) is not None:
             try:
                 self._publish(*item)

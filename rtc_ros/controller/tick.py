@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rtc_ros.controller.command_output import CommandGroup
+from rtc_ros.controller.command_output import JOINS, CommandGroup
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import Command, without
 from rtc_ros.core.controller import (
@@ -23,10 +23,13 @@ from rtc_ros.core.controller import (
     settled,
     untold,
 )
-from rtc_ros.core.guards import FOLLOWS_WITHIN_S, Arm
+from rtc_ros.core.frozen import changed
+from rtc_ros.core.guards import FOLLOWS_WITHIN_S, STALL_S, Arm
 
 _TRIES = 3
-"""Decisions of one tick: on a machine on which each takes longer than Δt, the last is sent."""
+"""Decisions of one tick."""
+_GIVES_UP = 3
+"""Ticks in a row that send nothing: on a machine that is too slow a stop still gets out."""
 _OLD = 0.5
 """Periods after which a decision that wasn't sent yet is made again."""
 _PAUSE_NS = 500_000_000
@@ -52,15 +55,14 @@ class Coming:
     """Where drivers of chunks are sent before motion begins there, [A], and until when k waits."""
 
     begin: np.ndarray
+    begun_ns: int
     until_ns: int
 
 
 def _begins(command: Command) -> bool:
     """Tell whether its set points begin at rest, so that the first of them can't be late."""
     motion, mean = command.motion, command.mean
-    return not command.sends or (
-        motion is not None and mean is not None and not motion.step.any() and mean.settled
-    )
+    return motion is not None and mean is not None and not motion.step.any() and mean.settled
 
 
 class ControlTick:
@@ -70,7 +72,8 @@ class ControlTick:
     that was sent a chunk goes on along it while this process stands still, and can't be told to
     stop: the ticks that were missed are played as it played them, and what it is sent next begins
     where it then is. A decision within which the process stood still is dropped and made again:
-    nothing goes out that is half a period old.
+    nothing goes out that is half a period old. What would come too late to join the curve that a
+    driver is on isn't sent either: the next tick decides.
 
     With m set points in a period (and no driver of chunks) ``run`` only decides, and ``send``
     sends them one by one. One that would come to a driver that stands by then isn't sent, nor are
@@ -83,7 +86,7 @@ class ControlTick:
         look: returns the arm; told how many ticks were missed since it last did.
         lost: gives up the deadlines missed since it was last asked, and returns how many.
         late_s: how late the last deadline's tick is by now [s].
-        since_s: how long ago that deadline was, told to a set point [s].
+        clock_s: what the clock of the deadlines says [s]; only set points need it.
         stamp: the node's time, as a message has it.
         now_ns: CLOCK_MONOTONIC [ns].
         period_s: Δt.
@@ -98,7 +101,7 @@ class ControlTick:
         look: Callable[[int], Arm],
         lost: Callable[[], int],
         late_s: Callable[[], float],
-        since_s: Callable[[], float] = lambda: 0.0,
+        clock_s: Callable[[], float] = lambda: 0.0,
         stamp: Callable[[], Any],
         now_ns: Callable[[], int],
         period_s: float,
@@ -109,20 +112,30 @@ class ControlTick:
         self._look = look
         self._lost = lost
         self._late_s = late_s
-        self._since_s = since_s
+        self._clock_s = clock_s
         self._stamp = stamp
         self._now_ns = now_ns
         self._period_s = period_s
         self._sent_late_s, self._owed, self._sent_ns = 0.0, 0, 0
+        self._owed_unseen = 0
+        """Of those owed, in how many nobody looked at the arm."""
+        self._news_ns = 0
+        """What is heard from then on isn't from before the stall; 0: there was none."""
+        self._gave_up = 0
+        self._kept: ActionChunk | None = None
+        """What a decision that was given up had taken."""
         self._points = controller.settings.points
         self._point_s = period_s / self._points
-        self._command: Command | None = None
+        self._sending: Command | None = None
         """Whose set points are being sent."""
-        self._count = 0
+        self._count, self._told_s = 0, 0.0
+        """How many of them were, and when the last one was, or a driver was known to rest."""
         self.cut: Command | None = None
-        """The command of the tick before the last one, where not all of it was sent."""
+        """What the tick before the last one came to, where not all of it was sent."""
         self.points_sent = self.points_unsent = 0
         self._coming: Coming | None = None
+        self._way: Coming | None = None
+        """The last one, while drivers may still be on that way, whatever became of it."""
         self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
         self._row_columns = [c for g in groups if not g.plays_chunks for c in g.columns]
 
@@ -131,97 +144,166 @@ class ControlTick:
 
         ``missed`` ticks since the last one, as far as a driver played them, come first.
         """
-        controller, chunk = self._controller, None
-        done: list[Done] = []
-        stalled = 0
-        missed += self._owed + self._lost()  # while it waited for the lock
+        controller = self._controller
         self._end_period()
+        as_sent = controller.state
+        kept = self._kept
+        chunk = kept if kept and kept.step_epoch == as_sent.player.epoch else None
+        missed += self._lost()  # while it waited for the lock
+        unseen, missed = missed + self._owed_unseen, missed + self._owed
+        if self._blind(missed, unseen):
+            self._owe(missed + 1, 0, chunk)
+            return []
         for tries_left in reversed(range(_TRIES)):
-            stalled += missed
             late_s = self._late_s()
-            # Set points begin one m-th of a period after their tick.
-            sends_s = late_s if self._points == 1 else max(late_s, self._point_s)
-            gap_s = (1 + stalled) * self._period_s + sends_s - self._sent_late_s
-            if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
-                gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)
+            gap_s = self._gap_s(missed, late_s)
             stands = gap_s > _STANDS * self._point_s
-            followed = self._follow(missed, stands)
-            done = [Done(d.command, d.ago + missed) for d in done] + followed
-            chunk = self._newest(controller.state.player.epoch) or chunk
+            # Always from what the drivers were sent: only there they can have gone on.
+            controller.state = as_sent
+            done = self._follow(missed, stands)
+            chunk = self._newest(as_sent.player.epoch) or chunk
             if stands:
                 self._let_rows_stand()
-            before = controller.state
             try:
+                arm = self._look(unseen)
+                if self._news_ns:
+                    self._close_if_elsewhere(arm)
                 idle_s = gap_s - self._point_s if stands else 0.0
-                command, coming = self._decide(self._inputs(chunk, idle_s, missed))
+                command, coming = self._decide(self._inputs(chunk, arm, idle_s))
                 self._prepare(command, coming)
             except Exception:
-                # Nobody was told what it decided.
-                controller.state, self._owed = before, 1
+                self._give_up(as_sent, missed + 1, 0)
                 raise
-            missed = self._lost()
-            old_s = missed * self._period_s + self._late_s() - late_s
-            old = old_s > _OLD * self._period_s or bool(missed and self._chunk_columns)
-            if self._points > 1 and command is not None and not _begins(command):
-                # Its first set point would come to a driver that stands by then.
-                told_s = self._sent_late_s - (1 + stalled) * self._period_s
-                now_s = missed * self._period_s + self._late_s()
-                old = old or now_s - told_s > _STANDS * self._point_s
+            lost = self._lost()
+            old_s = lost * self._period_s + self._late_s() - late_s
+            old = old_s > _OLD * self._period_s or bool(lost and self._chunk_columns)
+            old |= self._too_late(command)
             if not (tries_left and old):
                 break
-            controller.state = before
+            missed, unseen = missed + lost, lost
         # When it began to send: what the middleware takes from here on it may take afterwards.
-        sent_late_s, sent_ns = missed * self._period_s + self._late_s(), self._now_ns()
+        sent_late_s, sent_ns = lost * self._period_s + self._late_s(), self._now_ns()
+        too_late = sent_late_s > JOINS * self._period_s and any(g.bends for g in self._groups)
+        if too_late and self._gave_up < _GIVES_UP:
+            self._give_up(as_sent, missed + 1 + lost, lost, chunk)
+            return []
         for group in self._groups:
             group.publish()
-        self._coming = coming
+        if coming is not None:
+            self._way = coming
+        elif self._way is not None and sent_ns >= self._way.until_ns:
+            self._way = None
+            for group in self._groups:
+                group.comes = False
+        self._coming, self._kept, self._gave_up = coming, None, 0
         # After the decision's own deadline: those that were given up since then are owed.
-        self._owed, self._sent_ns = missed, sent_ns
-        if self._points == 1:
-            self._sent_late_s = sent_late_s
-        else:
-            self._begin_period(command, stalled)
+        self._owed = self._owed_unseen = lost
+        self._sent_late_s, self._sent_ns, self._news_ns = sent_late_s, sent_ns, 0
+        if self._points > 1:
+            self._begin_period(command)
         if command is not None:
             done.append(Done(command))
         return done
 
     def send(self, index: int) -> bool:
         """Send a set point of the last decision; return whether to go on with those after it."""
-        command = self._command
-        if command is None:
-            return False
-        now_s = self._since_s() + self._owed * self._period_s
-        waited_s = now_s - self._sent_late_s
-        if waited_s > _STANDS * self._point_s and not (index == 0 and _begins(command)):
+        if self._sending is None or self._too_late(self._sending):
             return False
         for group in self._groups:
             group.send(index)
         # Not as of before: the machine may have taken its time for that.
-        self._sent_late_s = self._since_s() + self._owed * self._period_s
+        self._told_s, self._sent_ns = self._clock_s(), self._now_ns()
         self._count = index + 1
         self.points_sent += 1
         return True
 
-    def _begin_period(self, command: Command | None, stalled: int) -> None:
-        """Let ``send`` send what was decided, ``stalled`` ticks after the last decision."""
-        self._count = 0
+    def _begin_period(self, command: Command | None) -> None:
+        """Let ``send`` send what was decided."""
         if command is not None and command.sends:
-            self._command = command
-            # As of this decision's deadline.
-            self._sent_late_s -= (1 + stalled) * self._period_s
+            self._sending = command
         else:  # a driver that rests waits for nothing
-            self._sent_late_s = self._period_s
+            self._told_s = self._clock_s() - self._late_s() + self._period_s
 
     def _end_period(self) -> None:
         """Take back what wasn't sent of the last period."""
-        command, self._command, self.cut = self._command, None, None
-        if command is None or self._count == self._points:
+        command, sent = self._sending, self._count
+        self._sending, self._count, self.cut = None, 0, None
+        if command is None or sent == self._points:
             return
-        self.points_unsent += self._points - self._count
+        self.points_unsent += self._points - sent
         controller, state = self._controller, self._controller.state
-        if state.row is None:
-            return  # begun anew meanwhile, where the arm is
-        controller.state, self.cut = cut(controller.settings, state, command, self._count)
+        if state.row is not None:  # else begun anew meanwhile, where the arm is
+            controller.state, self.cut = cut(controller.settings, state, command, sent)
+
+    def _too_late(self, command: Command | None) -> bool:
+        """Tell whether the next set point of ``command`` would come to a driver that stands."""
+        if self._points == 1 or command is None or not command.sends:
+            return False
+        if not self._count and _begins(command):
+            return False
+        return self._waited_s() > _STANDS * self._point_s
+
+    def _waited_s(self) -> float:
+        """Return how long ago drivers were sent a set point."""
+        if not self._sent_ns:
+            return 0.0
+        waited_s, pause_ns = self._clock_s() - self._told_s, self._now_ns() - self._sent_ns
+        if waited_s < -self._period_s:  # the clock was set back
+            waited_s = self._period_s
+        return max(waited_s, pause_ns * 1e-9) if pause_ns > _PAUSE_NS else waited_s
+
+    def _give_up(
+        self, as_sent: ControllerState, owed: int, unseen: int, chunk: ActionChunk | None = None
+    ) -> None:
+        """Take back what was decided, as nobody was told: these ticks were missed, too."""
+        self._controller.state = as_sent
+        self._gave_up += 1
+        self._owe(owed, unseen, chunk)
+
+    def _owe(self, ticks: int, unseen: int, chunk: ActionChunk | None) -> None:
+        """Leave ``ticks`` to the next one; in the last ``unseen`` nobody looked at the arm."""
+        self._owed, self._owed_unseen, self._kept = ticks, unseen, chunk
+
+    def _gap_s(self, missed: int, late_s: float) -> float:
+        """Return how long drivers were told nothing when they are told something next."""
+        if self._points > 1:  # that is one m-th of a period after the tick
+            return self._waited_s() + max(0.0, self._point_s - late_s)
+        gap_s = (1 + missed) * self._period_s + late_s - self._sent_late_s
+        if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
+            gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)
+        return gap_s
+
+    def _blind(self, missed: int, unseen: int) -> bool:
+        """Tell whether nothing was heard yet of an arm that went along a chunk during a stall.
+
+        It goes on along that. What it is told before somebody looked could throw it there.
+        """
+        guards, state = self._controller.settings.guards, self._controller.state
+        playing = any(group.playing for group in self._groups)
+        if guards is None or state.stopped or not playing:
+            self._news_ns = 0
+            return False
+        if not self._news_ns:
+            if self._gap_s(missed, self._late_s()) - self._period_s <= STALL_S:
+                return False
+            self._news_ns = guards.news_after(self._now_ns())
+        arm = self._look(unseen)
+        return not arm.problem and bool((arm.received_ns < self._news_ns).any())
+
+    def _close_if_elsewhere(self, arm: Arm) -> None:
+        """Close the gate where the arm isn't where its drivers went during a stall.
+
+        They are sent nothing: what they were sent they go along, or have forgotten.
+        """
+        controller = self._controller
+        guards, state = controller.settings.guards, controller.state
+        if guards is None or arm.problem or state.target is None:
+            return
+        if moved := guards.elsewhere(state.watched, arm, state.targets):
+            controller.state = begin_at(controller.settings, state, state.targets[-1])
+            controller.close(f"{moved} while this process stood still; call ~/start")
+            for group in self._groups:
+                group.forget()
 
     def _decide(self, inputs: Inputs) -> tuple[Command | None, Coming | None]:
         """Step the controller; k waits for drivers of chunks that rest elsewhere than it begins.
@@ -247,7 +329,7 @@ class ControlTick:
         command = controller.tick(replace(inputs, hold=_COMING))
         # At the least as long as an arm may take to come to its command.
         until_ns = now_ns + round(max(*coming_s, FOLLOWS_WITHIN_S) * 1e9)
-        return command, Coming(begin, until_ns)
+        return command, Coming(begin, now_ns, until_ns)
 
     def _come(self, state: ControllerState, begin: np.ndarray, arm: Arm) -> ControllerState:
         """Begin where drivers of chunks were sent to, unless their arm was moved meanwhile.
@@ -259,14 +341,16 @@ class ControlTick:
             return state
         place = np.array(arm.pose if state.row is None else state.targets[-1])
         place[told] = begin[told]
+        if settings.guards is not None:
+            state = changed(state, watched=settings.guards.came(state.watched, arm, begin, told))
         return begin_at(settings, state, place)
 
-    def _inputs(self, chunk: ActionChunk | None, idle_s: float, missed: int) -> Inputs:
+    def _inputs(self, chunk: ActionChunk | None, arm: Arm, idle_s: float) -> Inputs:
         """Return what a tick hears before which nobody was told anything for ``idle_s``."""
-        arm = self._look(missed)
         # A driver of chunks isn't idle meanwhile: ``_follow`` went on with it.
         if self._chunk_columns:
-            return Inputs(chunk, arm, 0.0, self._now_ns(), idle_s)
+            unheard_s = 0.0 if self._news_ns else idle_s
+            return Inputs(chunk, arm, 0.0, self._now_ns(), unheard_s)
         return Inputs(chunk, arm, idle_s, self._now_ns())
 
     def _let_rows_stand(self) -> None:
@@ -295,6 +379,9 @@ class ControlTick:
         stamp = self._stamp()
         for group in self._groups:
             group.prepare(command, way, stamp, self._late_s, anew)
+        if self._way is not None and state.stopped and not state.problem:
+            for group in self._groups:  # a stop: nothing says that the arm isn't on its way
+                group.halt((self._now_ns() - self._way.begun_ns) * 1e-9)
 
     def _follow(self, missed: int, stands: bool) -> list[Done]:
         """Go through the ticks that were missed as drivers that were sent chunks did.

@@ -18,8 +18,6 @@ from rclpy.node import Node
 
 from rtc_ros.ros.runner import ask_for_realtime, end_with_failure
 
-JOINS = 0.9
-"""So many periods after its deadline a tick can still change the curve that a driver is on."""
 _KEPT = 3000
 """Ticks that the lateness figures cover: a minute at 50 Hz."""
 
@@ -70,8 +68,7 @@ class _Ticker(ABC):
     """Deadlines a period apart, on some clock.
 
     ``on_tick`` is told how late it is [s], and how many deadlines before it were missed: those
-    that are a whole period in the past are given up. With ``joins``, for drivers that are on a
-    curve, those that are ``JOINS`` periods in the past: such a tick is the next one, early.
+    that are a whole period in the past are given up.
 
     With ``points`` m > 1 a period is divided: set point i is due i + 1 m-ths of it after its tick,
     so the last one is sent right before the next tick, and a decision has an m-th of a period.
@@ -84,7 +81,6 @@ class _Ticker(ABC):
         on_tick: Callable[[float, int], None],
         realtime: str,
         *,
-        joins: bool = False,
         points: int = 1,
         on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
@@ -93,10 +89,7 @@ class _Ticker(ABC):
         """Of the set points between the ticks."""
         self.realtime = realtime
         self._period_ns = round(period_s * 1e9)
-        self._early_ns = round((1 - JOINS) * self._period_ns) if joins else 0
         self._deadline_ns = 0
-        self._base_ns = 0
-        """The deadline of the last tick."""
         self._points = points
         self._point_ns = self._period_ns // points
         self._on_point = on_point
@@ -109,7 +102,6 @@ class _Ticker(ABC):
         The first tick that fails lets the node close; the ticks after it brake the arm, and end
         where one of them fails, too.
         """
-        self._base_ns = self._deadline_ns
         try:
             self._on_tick(late_s, missed)
         except Exception:  # noqa: BLE001 - a defect; a node that doesn't tick must not live on
@@ -133,28 +125,23 @@ class _Ticker(ABC):
     def _now_ns(self) -> int:
         """Return what the clock says."""
 
+    def clock_s(self) -> float:
+        """Return what the clock says [s]."""
+        return self._now_ns() * 1e-9
+
     def late_s(self) -> float:
-        """Return how long ago the present tick's deadline was [s]; below 0 for one that is early.
-
-        To be called by the tick.
-        """
-        return max(-self._early_ns, self._now_ns() - self._deadline_ns) * 1e-9
-
-    def since_s(self) -> float:
-        """Return how long ago the last tick's deadline was [s]; to be called by a set point."""
-        return (self._now_ns() - self._base_ns) * 1e-9
+        """Return how long ago the present tick's deadline was [s]; to be called by the tick."""
+        return max(0, self._now_ns() - self._deadline_ns) * 1e-9
 
     def lost(self) -> int:
         """Give up the deadlines that were missed since the tick began; return how many.
 
         To be called by the tick itself.
         """
-        late_ns = self._now_ns() - self._deadline_ns
-        missed = max(0, (late_ns + self._early_ns) // self._period_ns)
+        missed = max(0, (self._now_ns() - self._deadline_ns) // self._period_ns)
         self._deadline_ns += missed * self._period_ns
-        self._base_ns = self._deadline_ns
-        if whole := max(0, late_ns // self._period_ns):
-            self.lateness.miss(whole)
+        if missed:
+            self.lateness.miss(missed)
         return missed
 
 
@@ -167,13 +154,10 @@ class DeadlineTicker(_Ticker):
         on_tick: Callable[[float, int], None],
         priority: int = 0,
         *,
-        joins: bool = False,
         points: int = 1,
         on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        super().__init__(
-            period_s, on_tick, "starting", joins=joins, points=points, on_point=on_point
-        )
+        super().__init__(period_s, on_tick, "starting", points=points, on_point=on_point)
         self._priority = priority
         self._sent_ns = 0
         """When the last set point was sent."""
@@ -221,7 +205,7 @@ class DeadlineTicker(_Ticker):
         """Send the period's set points, as far as there are any and they come in time."""
         # One that begins motion late shifts the others: what was late isn't caught up with.
         half_ns = self._point_ns // 2
-        due_ns, end_ns = self._base_ns, self._base_ns + self._period_ns + half_ns
+        due_ns, end_ns = self._deadline_ns, self._deadline_ns + self._period_ns + half_ns
         for i in range(self._points):
             due_ns = max(due_ns + self._point_ns, self._sent_ns + half_ns)
             if due_ns > end_ns or self._stop.is_set():
@@ -245,14 +229,11 @@ class TimerTicker(_Ticker):
         on_tick: Callable[[float, int], None],
         priority: int = 0,
         *,
-        joins: bool = False,
         points: int = 1,
         on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
         unasked = "not asked for" if priority == 0 else "only with tick_source deadline"
-        super().__init__(
-            period_s, on_tick, unasked, joins=joins, points=points, on_point=on_point
-        )
+        super().__init__(period_s, on_tick, unasked, points=points, on_point=on_point)
         self._next_point, self._point_due_ns = points, 0
         self._node = node
         simulated = node.get_parameter("use_sim_time").value
@@ -293,11 +274,11 @@ class TimerTicker(_Ticker):
         elif early_ns > 0.5 * self._point_ns:
             return  # a set point's; or the last one's, which was late
         missed = self.lost()
-        late_s = max(0.0, self.late_s())
+        late_s = self.late_s()
         self.lateness.add(late_s)
         if not self._do(late_s, missed):
             self._timer.cancel()
-        self._next_point, self._point_due_ns = 0, self._base_ns + self._point_ns
+        self._next_point, self._point_due_ns = 0, self._deadline_ns + self._point_ns
         self._deadline_ns += self._period_ns
 
     def _send_point(self) -> None:
@@ -311,5 +292,5 @@ class TimerTicker(_Ticker):
         self._next_point += 1
         late_ns = late_ns if late_ns > self._point_ns // 2 else 0
         self._point_due_ns += self._point_ns + late_ns
-        if self._point_due_ns > self._base_ns + self._period_ns + self._point_ns // 2:
+        if self._point_due_ns > self._deadline_ns + self._point_ns // 2:
             self._next_point = self._points

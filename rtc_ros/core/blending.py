@@ -1,4 +1,4 @@
-"""What becomes of a new chunk before it is handed over, where a strategy averages.
+"""What becomes of a new chunk before it is handed over: averages, and rows that were given.
 
 Between two chunks nothing new is known, so averaging when a chunk is written executes the same
 rows as averaging at each step; the player needs no part in it, and row i of the blended chunk
@@ -96,6 +96,18 @@ def average_with_previous(
     near = _near(prev[:rows], blended[:rows], limits)
     blended[:rows] = (1.0 - new) * near + new * blended[:rows]
     return blended
+
+
+def with_given_rows(
+    actions: np.ndarray, prev: np.ndarray | None, weights: np.ndarray | None
+) -> np.ndarray:
+    """Return ``actions`` [H, A] with those of ``prev`` [R, A] in rows of weight 1."""
+    if prev is None or weights is None:
+        return actions
+    given = np.array(actions, np.float64)
+    rows = weights[: len(prev)] >= 1.0
+    given[: len(prev)][rows] = prev[rows]
+    return given
 
 
 def _near(rows: np.ndarray, to: np.ndarray, limits: JointLimits | None) -> np.ndarray:

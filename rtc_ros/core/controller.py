@@ -72,7 +72,8 @@ class ControllerState:
     the last set points, ``targets`` [CONTROL_POINTS, A] what went out at the end of the last
     periods, the newest last. ``history`` is the cursor's. ``problem`` says why motion is held or
     why a guard closed the gate. ``rest_ns`` is when a hold had braked the arm to rest, 0 while
-    there is motion.
+    there is motion. ``ready_ns`` is since when motion only waits for news of the arm, 0 while it
+    doesn't.
     """
 
     mode: Mode
@@ -87,6 +88,7 @@ class ControllerState:
     problem: str = ""
     last_problem: str = ""
     rest_ns: int = 0
+    ready_ns: int = 0
     watched: Watched = field(default_factory=Watched)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -118,8 +120,8 @@ class Inputs:
     """What a tick hears: a ``chunk`` to offer, where the ``arm`` is, and what was missed.
 
     For ``stalled_s`` until ``now_ns`` nobody was told anything (0: no deadline was missed): the
-    arm stands where it was last told. For ``unheard_s`` nobody was heard, while the arm went on
-    along what it was sent. ``hold`` says why motion doesn't go on in this tick, "" where it does;
+    arm stands where it was last told. For ``unheard_s`` nobody heard of an arm that is held.
+    ``hold`` says why motion doesn't go on in this tick, "" where it does;
     nothing is wrong then.
     """
 
@@ -153,11 +155,8 @@ def step(
     """Play one control period; None once the gate is closed and the arm at rest."""
     if inputs.stalled_s:
         state = _after_a_stall(settings, state, inputs)
-    if inputs.unheard_s and settings.guards is not None:
-        # Of one that was at rest, or at its chunk's end, nothing says where it is by now.
-        guards, goes_on = settings.guards, state.mode is Mode.RUNNING
-        remember = guards.unheard if goes_on else guards.after_a_stall
-        watched = remember(state.watched, inputs.unheard_s, inputs.now_ns)
+    if inputs.unheard_s and settings.guards is not None and state.mode is not Mode.RUNNING:
+        watched = settings.guards.after_a_stall(state.watched, inputs.unheard_s, inputs.now_ns)
         state = changed(state, watched=watched)
     state, verdict = _judged(settings, state, inputs.arm)
     if verdict.close and not state.stopped:
@@ -178,7 +177,7 @@ def step(
         if state.row is None and inputs.arm is not None:
             # An arm that came to rest, or was moved, since ``start`` isn't thrown back.
             state = _resting(state, settings, inputs.arm.pose)
-        state, command = _play(settings, state, arm=inputs.arm)
+        state, command = _play(settings, state, inputs=inputs)
     if not command.sends and not state.rest_ns:
         state = changed(state, rest_ns=inputs.now_ns or 1)
     return state, command
@@ -463,9 +462,9 @@ def _judged(
 ) -> tuple[ControllerState, Verdict]:
     if settings.guards is None or arm is None:
         return state, GOOD
-    command = None if state.stopped else state.target
+    commands = None if state.stopped or state.row is None else state.targets
     moving = state.mode is Mode.RUNNING
-    watched, verdict = settings.guards.judge(state.watched, arm, command, moving)
+    watched, verdict = settings.guards.judge(state.watched, arm, commands, moving)
     return changed(state, watched=watched), verdict
 
 
@@ -503,9 +502,10 @@ def _play(
     state: ControllerState,
     *,
     swaps: bool = True,
-    arm: Arm | None = None,
+    inputs: Inputs = NOTHING,
 ) -> tuple[ControllerState, Command]:
     """Execute the next row within the limits, or brake where there is none."""
+    guards, arm = settings.guards, inputs.arm
     scale = float(soft_start_scale(state.player.step, settings.soft_start_ticks))
     player, played = state.player.tick(swaps=swaps)
     before = state
@@ -513,6 +513,12 @@ def _play(
         mode = Mode.WAITING if player.current is None else Mode.STARVED
         held = changed(state, mode=mode, player=player)
         return _hold(settings, _counted(held, f"ticks held: {mode.name.lower()}"), played)
+    begins = settled(settings, state) and not state.last_step.any()
+    if begins and arm is not None and guards is not None:
+        ready_ns = state.ready_ns
+        if joint := guards.unheard_of(arm, inputs.now_ns, ready_ns):
+            state, command = _hold(settings, state, reason=f"until {joint} is heard of")
+            return changed(state, ready_ns=ready_ns or inputs.now_ns), command
     if state.mode in (Mode.STARVED, Mode.FAULT) and arm is not None:
         begin = _beginning(settings, state, arm)
         if begin is None:
@@ -536,7 +542,7 @@ def _play(
     state = _counted(
         state, *names,
         mode=Mode.RUNNING, player=player, row=row, last_step=after.step, last_bend=after.bend,
-        history=history, rest_ns=0, mean=mean,
+        history=history, rest_ns=0, ready_ns=0, mean=mean,
         targets=np.concatenate([state.targets[1:], target[None]]),
     )  # fmt: skip
     return state, Command(
@@ -576,6 +582,7 @@ def _hold(
     sends, reason = not settled(settings, state), state.problem or reason
     reason = f"hold: {reason}" if reason else REASONS[state.mode]
     played = played or state.player.still()
+    state = changed(state, ready_ns=0)
     if state.row is None:
         return state, Command(None, None, None, 0, state.mode, played, reason, False)
     motion, began = state.motion, state.mean

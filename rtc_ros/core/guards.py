@@ -19,6 +19,10 @@ FOLLOWS_WITHIN_S = 0.2
 """An arm that is elsewhere is held at once; after this long the gate closes."""
 STALL_S = 0.1
 """After the process stood still for longer, joint states from before count no more."""
+QUEUES_S = 0.05
+"""Joint states that came sooner after such a stall may be from before it."""
+FRESH_S = 0.05
+"""Motion begins by joint states that are no older, or by the next ones."""
 STANDS_S = 0.1
 """An arm that goes by more than a velocity step in this time moves; motion begins at rest only."""
 STANDS_SHARE = 1 / 500
@@ -72,7 +76,6 @@ class Watched:
     received_ns: np.ndarray | None = None
     lost_ticks: int = 0
     distrust_before_ns: int = 0
-    unheard_before_ns: int = 0
     seen: tuple[Arm, ...] = ()
     unseen_ticks: int = 0
 
@@ -88,6 +91,8 @@ class Guards:
             motion goes on after a hold, [A] robot units; infinite: any.
         following_tolerance: the largest distance from its command, [A] robot units; infinite: any.
         period_s: Δt.
+        behind: how many ticks each joint's driver is behind what was commanded, int[A]: one of
+            chunks goes along a curve that was sent ahead. That is no error of the arm's.
     """
 
     joints: Sequence[str]
@@ -95,6 +100,7 @@ class Guards:
     resume_tolerance: np.ndarray
     following_tolerance: np.ndarray
     period_s: float
+    behind: np.ndarray = field(default_factory=lambda: np.zeros(1, int))
     patience: int = field(init=False)
     _unseen_most: int = field(init=False)
     _window: int = field(init=False)
@@ -110,12 +116,12 @@ class Guards:
         object.__setattr__(self, "_stands", np.maximum(limits.max_step, floor))
 
     def judge(
-        self, watched: Watched, arm: Arm, command: np.ndarray | None, moving: bool
+        self, watched: Watched, arm: Arm, commands: np.ndarray | None, moving: bool
     ) -> tuple[Watched, Verdict]:
         """Look at the arm; return what to remember and whether the motion may go on.
 
-        ``command`` is what went out last [A] (None: nothing since ``start``), ``moving`` whether
-        that was a row of a chunk.
+        ``commands`` are what went out last [more than any is ``behind``, A], the newest last
+        (None: nothing since ``start``), ``moving`` whether that was a row of a chunk.
         """
         if arm.problem:
             return changed(watched, seen=(), lost_ticks=0), Verdict(hold=arm.problem)
@@ -124,16 +130,11 @@ class Guards:
             return changed(watched, seen=()), Verdict(
                 hold=f"this process stood still: waiting for the joint state of {late} since then"
             )
-        if (arm.received_ns < watched.unheard_before_ns).any():
-            # The arm went on with its command, and is seen where it was: nothing says it didn't.
-            return changed(watched, seen=()), GOOD
         watched = changed(watched, seen=_seen(watched.seen, arm))
-        if command is None:
+        if commands is None:
             return changed(watched, lag=None, lost_ticks=0), GOOD
-        error = np.abs(self.limits.nearest(arm.pose, command) - command)
-        # Before it was seen moving it has none that would be known.
-        known = np.zeros(len(error)) if watched.lag is None else watched.lag
-        if not moving and (moved := self._moved(error, known)):
+        error = self._error(arm, commands)
+        if not moving and (moved := self._moved(error, watched)):
             # Not at once: right after the motion the arm may not have come to its command yet.
             watched = self._lost(watched, arm)
             close = f"{moved}; call ~/start" if watched.lost_ticks > self.patience else ""
@@ -154,6 +155,25 @@ class Guards:
         seen = changed(watched, received_ns=arm.received_ns, lost_ticks=0, unseen_ticks=0)
         return seen, GOOD
 
+    def elsewhere(self, watched: Watched, arm: Arm, commands: np.ndarray) -> str:
+        """Say which joint isn't where its driver went while nobody looked; "" where all are."""
+        error = self._error(arm, commands)
+        beyond = error - self.following_tolerance
+        worst = int(np.argmax(beyond))
+        if beyond[worst] <= 0:
+            return self._moved(error, watched)
+        return (
+            f"{self.joints[worst]} is {error[worst]:.3g} from its command (following_tolerance is "
+            f"{self.following_tolerance[worst]:g}): the arm was moved"
+        )
+
+    def _error(self, arm: Arm, commands: np.ndarray) -> np.ndarray:
+        return self._away(arm, commands[-1 - self.behind, np.arange(len(arm.pose))])
+
+    def _away(self, arm: Arm, place: np.ndarray) -> np.ndarray:
+        """Return how far the arm is from ``place``, [A] each."""
+        return np.abs(self.limits.nearest(arm.pose, place) - place)
+
     def _lost(self, watched: Watched, arm: Arm) -> Watched:
         """Count a tick in which the arm is elsewhere, where it was seen anew in it."""
         before = watched.received_ns
@@ -166,8 +186,10 @@ class Guards:
             watched, received_ns=arm.received_ns, lost_ticks=ticks, unseen_ticks=unseen
         )
 
-    def _moved(self, error: np.ndarray, lag: np.ndarray) -> str:
+    def _moved(self, error: np.ndarray, watched: Watched) -> str:
         """Say which joint stands elsewhere than the last command left it; "" where none does."""
+        # Before it was seen moving it has none that would be known.
+        lag = np.zeros(len(error)) if watched.lag is None else watched.lag
         excess = np.where(
             np.isfinite(self.resume_tolerance), error - lag - self.resume_tolerance, -np.inf
         )
@@ -209,10 +231,22 @@ class Guards:
         begin = np.minimum(np.maximum(command, low), high)
         return np.where(np.isfinite(self.resume_tolerance), begin, command)
 
+    def came(
+        self, watched: Watched, arm: Arm, place: np.ndarray, joints: Sequence[int]
+    ) -> Watched:
+        """Learn how far ``joints`` stay from ``place`` [A], where they were sent: their own lag.
+
+        Else an arm that sags at rest by more than it lagged would be followed down for ever.
+        """
+        away = np.zeros(len(place))
+        away[joints] = self._away(arm, place)[joints]
+        lag = away if watched.lag is None else np.maximum(watched.lag, away)
+        before = np.zeros_like(lag) if watched.lags is None else watched.lags[0]
+        return changed(watched, lag=lag, lags=np.array([before, lag]))
+
     def is_at(self, arm: Arm, place: np.ndarray, joints: Sequence[int]) -> bool:
         """Return whether these ``joints`` are at ``place`` [A], within ``resume_tolerance``."""
-        away = np.abs(self.limits.nearest(arm.pose, place) - place)
-        return bool((away <= self.resume_tolerance)[list(joints)].all())
+        return bool((self._away(arm, place) <= self.resume_tolerance)[list(joints)].all())
 
     def moves(self, watched: Watched) -> str:
         """Say that the arm isn't known to stand still; "" where it is."""
@@ -244,16 +278,23 @@ class Guards:
         """
         if seconds <= STALL_S:
             return watched
-        return changed(watched, distrust_before_ns=now_ns + round(2e9 * self.period_s), seen=())
+        return changed(watched, distrust_before_ns=self.news_after(now_ns), seen=())
 
-    def unheard(self, watched: Watched, seconds: float, now_ns: int) -> Watched:
-        """Remember the same where the arm went on along what it was sent meanwhile.
+    def news_after(self, now_ns: int) -> int:
+        """Return when what is heard isn't what waited in a queue while this process stood still.
 
-        What is heard right after shows it where it was, far behind its command.
+        [ns], of a stall that ended at ``now_ns``.
         """
-        if seconds <= STALL_S:
-            return watched
-        return changed(watched, unheard_before_ns=now_ns + round(2e9 * self.period_s), seen=())
+        return now_ns + round(1e9 * max(2 * self.period_s, QUEUES_S))
+
+    def unheard_of(self, arm: Arm, now_ns: int, since_ns: int) -> str:
+        """Return the joint whose state is too old to begin a motion by, "" where all are new.
+
+        They are as new as they come, or came ``since_ns`` (0: never).
+        """
+        old_ns = now_ns - round(1e9 * max(1.5 * self.period_s, FRESH_S))
+        old = arm.received_ns < (min(old_ns, since_ns) if since_ns else old_ns)
+        return self.joints[int(np.argmin(arm.received_ns))] if old.any() else ""
 
 
 def _seen(seen: tuple[Arm, ...], arm: Arm) -> tuple[Arm, ...]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtc_ros.core.blending import Blender
+from rtc_ros.core.blending import Blender, with_given_rows
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.horizons import Horizons
 from rtc_ros.core.limits import JointLimits
-from rtc_ros.core.prefix import prefix_weights
 from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.strategies import TRAINED
 
 _MOVING = (Mode.WAITING, Mode.RUNNING, Mode.STARVED)
 _CHUNKS_KEPT = 8
@@ -48,6 +48,12 @@ class InferenceRequest:
     settings: RtcSettings = RtcSettings()
     limits: JointLimits | None = None
 
+    def cut(self, trained_delay: int | None) -> int:
+        """Return how many rows of d aren't frozen, because the policy was trained for fewer."""
+        if not self.continues or trained_delay is None:
+            return 0
+        return self.settings.rows_cut(self.horizons.frozen, trained_delay)
+
     @property
     def continues(self) -> bool:
         """Whether there is a chunk to go on from."""
@@ -66,6 +72,7 @@ class InferenceLoop:
         estimator: Q.
         settings: the settings of the next request; replace them at any time.
         known: a chunk of an earlier run of this process that the controller may be executing.
+        trained_delay: d up to which the policy was trained to go on from given rows; None: any.
     """
 
     def __init__(
@@ -74,12 +81,14 @@ class InferenceLoop:
         estimator: DelayEstimator,
         settings: RtcSettings,
         known: ActionChunk | None = None,
+        trained_delay: int | None = None,
     ) -> None:
         self.horizon = horizon
         self.estimator = estimator
         self.settings = settings
         self.refused_chunks = 0
         self.under_forecasts = 0
+        self.trained_delay = trained_delay
         self.last_delay = NO_STEP
         self._chunks: OrderedDict[tuple[int, int], ActionChunk] = OrderedDict()
         self._epoch: int | None = None
@@ -121,9 +130,12 @@ class InferenceLoop:
     def blended(self, actions: np.ndarray, request: InferenceRequest) -> np.ndarray:
         """Return the rows [H, A] to hand over for what the policy made (robot units).
 
-        To be called with each chunk once, in order; most strategies leave it as it is.
+        To be called with each chunk once, in order; most strategies leave it as it is. Given rows
+        become A_prev to the bit, whatever units and scales they went through.
         """
         settings = request.settings
+        if settings.plan.prefix == TRAINED:
+            actions = with_given_rows(actions, request.prev, request.weights)
         return self._blender.blend(
             settings.plan.blend,
             actions,
@@ -208,9 +220,10 @@ class InferenceLoop:
         horizons = Horizons(self.horizon, delay, min(stride, self.horizon))
         prev = None if current is None else self._will_be_executed(cursor, origin, current)
         weights = None
-        if prev is not None and settings.plan.prefix is not None:
-            weights = prefix_weights(self.horizon, delay, horizons.stride, settings.mask_schedule)
-            weights[len(prev) :] = 0.0
+        if prev is not None:
+            weights = settings.weights(
+                self.horizon, delay, horizons.stride, len(prev), self.trained_delay
+            )
         return InferenceRequest(
             step_epoch=cursor.epoch,
             origin_step=origin,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from rtc_ros.core.horizons import refusal
-from rtc_ros.core.prefix import SCHEDULES
-from rtc_ros.core.strategies import CHOOSE, ENSEMBLE, STRATEGIES, Strategy
+from rtc_ros.core.prefix import SCHEDULES, prefix_weights
+from rtc_ros.core.strategies import CHOOSE, ENSEMBLE, STRATEGIES, TRAINED, Strategy
 
 JACOBIANS = ("vjp", "identity")
 COUNT_FROM = ("inference_start", "swap")
@@ -38,10 +40,18 @@ class RtcSettings:
     bid_candidates: int = 16
     bid_contrast: int = 3
 
-    def problems(self, horizon: int, delay: int, max_candidates: int | None = None) -> list[str]:
+    def problems(
+        self,
+        horizon: int,
+        delay: int,
+        max_candidates: int | None = None,
+        trained_delay: int | None = None,
+    ) -> list[str]:
         """Say, a sentence each, why these settings can't be used with H and the forecast d.
 
-        ``max_candidates`` is how many chunks the policy can make in one batch, if it is known.
+        ``max_candidates`` is how many chunks the policy can make in one batch and
+        ``trained_delay`` up to which d it was trained to go on from given rows (0: it wasn't),
+        where that is known.
         """
         found = [
             f"{name} is {value!r}; it must be one of {', '.join(allowed)}"
@@ -76,6 +86,9 @@ class RtcSettings:
         if found:
             return found
         found = self._beyond_the_policy(max_candidates)
+        if self.plan.prefix == TRAINED and trained_delay is not None:
+            beyond = beyond_training(delay, trained_delay)
+            found += [beyond] if beyond else []
         # A pausing strategy executes s_min rows and has no delay to cover.
         conflict = refusal(horizon, self.least_stride, 0 if self.plan.pauses else delay)
         return found + ([conflict] if conflict else self._without_overlap(horizon, delay))
@@ -120,17 +133,39 @@ class RtcSettings:
         delay: int,
         delay_before: int,
         max_candidates: int | None = None,
+        trained_delay: int | None = None,
     ) -> list[str]:
         """Say why the settings ``before`` can't be changed to these.
 
         A slow inference may bring d over the budget at any time. Then a change that doesn't
         touch the conflict, or eases it, must still be possible.
         """
-        found = self.problems(horizon, delay, max_candidates)
+        found = self.problems(horizon, delay, max_candidates, trained_delay)
         # Each value is good by itself.
-        conflict = found and not self.problems(horizon, 0, max_candidates)
+        conflict = found and not self.problems(horizon, 0, max_candidates, trained_delay)
         worse = self.rows_needed(delay) > before.rows_needed(delay_before)
+        trained = trained_delay or 0
+        worse |= self.rows_cut(delay, trained) > before.rows_cut(delay_before, trained)
         return [] if conflict and not worse else found
+
+    def rows_cut(self, delay: int, trained_delay: int) -> int:
+        """Rows of d that aren't frozen, because the policy was trained for fewer."""
+        return max(0, delay - trained_delay) if self.plan.prefix == TRAINED else 0
+
+    def weights(
+        self, horizon: int, delay: int, stride: int, rows: int, trained_delay: int | None = None
+    ) -> np.ndarray | None:
+        """Return W float64[H] for a previous chunk of ``rows`` rows; None where there is none.
+
+        Rows that it doesn't have are free, and so are those beyond what the policy was trained
+        for, where that is known and counts.
+        """
+        if self.plan.prefix is None:
+            return None
+        cut = 0 if trained_delay is None else self.rows_cut(delay, trained_delay)
+        weights = prefix_weights(horizon, delay - cut, stride, self.mask_schedule)
+        weights[rows:] = 0.0
+        return weights
 
     @property
     def plan(self) -> Strategy:
@@ -145,3 +180,21 @@ class RtcSettings:
     def changed(self, **changes: object) -> RtcSettings:
         """Return a copy with some values changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def beyond_training(delay: int, trained_delay: int) -> str:
+    """Say why ``delay`` rows can't be given to a policy trained for ``trained_delay``, or ""."""
+    how = "`rtc_ros finetune CHECKPOINT DATASET --max-delay {}` trains one"
+    if trained_delay == 0:
+        return (
+            "rtc_trained is for a SmolVLA that was trained to go on from given rows, and this "
+            "policy says nothing of it (rtc_training_max_delay in config.json or "
+            f"trained_with.json): choose rtc, or another policy: {how.format('D')}"
+        )
+    if delay > trained_delay:
+        return (
+            f"rtc_trained gives the first d = {delay} rows, but this policy was trained for "
+            f"rtc_training_max_delay = {trained_delay}: infer faster, choose rtc, or another "
+            f"policy: {how.format(delay)}"
+        )
+    return ""

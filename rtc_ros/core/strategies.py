@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-GUIDE, OVERWRITE, CHOOSE = "guide", "overwrite", "choose"
+GUIDE, OVERWRITE, CHOOSE, TRAINED = "guide", "overwrite", "choose", "trained"
 ENSEMBLE, AVERAGE = "ensemble", "average"
 
 
@@ -14,7 +14,8 @@ class Strategy:
 
     ``prefix``: what the sampler does with the previous chunk: ``guide`` (equations 1 to 5),
     ``overwrite`` (its frozen rows replace the new chunk's at each denoising step), ``choose`` (the
-    candidate nearest to it is taken), or None: nothing. ``blend``: what the chunk becomes after
+    candidate nearest to it is taken), ``trained`` (its frozen rows are given, clean, as the policy
+    was trained), or None: nothing. ``blend``: what the chunk becomes after
     it was made: ``ensemble`` (the average of all predictions of a step), ``average`` (of the
     previous chunk and the new one), or None: itself. ``schedule``: the mask's schedule, or None
     for the one that the ``schedule`` parameter names. ``dense``: inferences go back to back,
@@ -36,6 +37,13 @@ STRATEGIES = {
     for s in (
         Strategy("rtc", "guided by the soft mask (the paper)", GUIDE),
         Strategy("rtc_hard", "guided on the first d rows only", GUIDE, schedule="zeros"),
+        Strategy(
+            "rtc_trained",
+            "the first d rows are given, for policies that were trained to go on from them "
+            "(training-time RTC)",
+            TRAINED,
+            schedule="zeros",
+        ),
         Strategy("naive_async", "infer while executing, switch when ready, unguided"),
         Strategy("synchronous", "execute s_min rows, hold while inferring, go on", pauses=True),
         Strategy(

@@ -44,8 +44,8 @@ class LiveSettings:
         self.settings = RtcSettings(**{name: values[name] for name in _SETTINGS})
         self.task: str = values["task"]
         self.loop: InferenceLoop | None = None
-        self._max_candidates = 1
         self._reader: TaskReader | None = None
+        self._spec: PolicySpec | None = None
         self._period_s: float = values["control_period"]
         self._on_change = on_change
         self._node = node
@@ -63,7 +63,7 @@ class LiveSettings:
 
     def forget(self) -> None:
         """Be without a policy again."""
-        self.loop, self.fixed, self._reader = None, False, None
+        self.loop, self.fixed, self._reader, self._spec = None, False, None, None
 
     def use(
         self, spec: PolicySpec, estimator: DelayEstimator, reader: TaskReader | None = None
@@ -73,13 +73,18 @@ class LiveSettings:
         Raises:
             ConfigurationError: the settings can't work with it.
         """
-        problems = self.settings.problems(spec.horizon, estimator.forecast(), spec.max_candidates)
+        able = spec.max_candidates, spec.trained_delay
+        problems = self.settings.problems(spec.horizon, estimator.forecast(), *able)
         if reader is not None and reader.problem(self.task):
             problems.append(reader.problem(self.task))
+        if cannot := spec.cannot(self.settings.strategy):
+            problems.append(cannot)
         if problems:
             raise ConfigurationError("; ".join(problems))
-        self._max_candidates, self._reader = spec.max_candidates, reader
-        self.loop = InferenceLoop(spec.horizon, estimator, self.settings)
+        self._spec, self._reader = spec, reader
+        self.loop = InferenceLoop(
+            spec.horizon, estimator, self.settings, trained_delay=spec.trained_delay
+        )
 
     def _forecast(self, settings: RtcSettings) -> int:
         """D under ``settings``: a change of the injected latency is known before it is seen."""
@@ -96,6 +101,8 @@ class LiveSettings:
             problem = check_words(known, name, value) if known else None
             if name == "task" and not problem and self._reader is not None:
                 problem = self._reader.problem(value)
+            if name == "strategy" and not problem and self._spec is not None:
+                problem = self._spec.cannot(value)
             if name in _RELOAD and self.fixed:
                 problem = (
                     f"{name} can be changed while the node is unconfigured: deactivate it and "
@@ -109,14 +116,15 @@ class LiveSettings:
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
         changes = {k: v for k, v in values.items() if k in _SETTINGS}
-        if changes and self.loop is not None:
+        if changes and self.loop is not None and self._spec is not None:
             settings = self.settings.changed(**changes)
             problems = settings.problems_after(
                 self.settings,
                 self.loop.horizon,
                 self._forecast(settings),
                 self.loop.estimator.forecast(),
-                self._max_candidates,
+                self._spec.max_candidates,
+                self._spec.trained_delay,
             )
             if problems:
                 return SetParametersResult(successful=False, reason="; ".join(problems))
@@ -149,5 +157,6 @@ class LiveSettings:
             effective["d_forecast"] = d
             effective["s"] = max(d, self.settings.least_stride)
             effective["policy"] = spec.description
+            effective["trained_delay"] = spec.trained_delay
             effective["image_positions"] = spec.image_positions
         return effective

@@ -154,7 +154,11 @@ class InferenceNode(LifecycleNode):
         self._ring = ChunkRing.create(f"{name}.ring", spec)
         # After a crash the controller may still be executing our last chunk: go on from it.
         live.loop = InferenceLoop(
-            live.loop.horizon, live.loop.estimator, live.settings, self._ring.inherited
+            live.loop.horizon,
+            live.loop.estimator,
+            live.settings,
+            self._ring.inherited,
+            live.loop.trained_delay,
         )
         live.loop.settings = live.settings  # they may have changed meanwhile
         source = ObservationSource(

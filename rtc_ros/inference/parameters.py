@@ -14,8 +14,8 @@ INFERENCE = (
     Parameter(
         "policy_path",
         "",
-        "Folder of a LeRobot checkpoint (SmolVLA, pi0, pi0.5), or `package:NAME` for one that "
-        "ships with rtc_ros. Must be set.",
+        "Folder of a LeRobot checkpoint (SmolVLA, pi0, pi0.5; ACT, unguided), or `package:NAME` "
+        "for one that ships with rtc_ros. Must be set.",
         reload=True,
         path=True,
     ),

@@ -84,9 +84,15 @@ def delay_report(worker: InferenceWorker | None, live: LiveSettings) -> Report:
         "under-forecasts": loop.under_forecasts,
         "chunks refused by the controller": loop.refused_chunks,
         "over budget": 0 if worker is None else worker.counts["over budget"],
+        "chunks with fewer given rows than d": (
+            0 if worker is None else worker.counts["beyond training"]
+        ),
     }
-    problems = settings.problems(loop.horizon, d)
+    problems = settings.problems(loop.horizon, d, trained_delay=loop.trained_delay)
     if problems:
+        if settings.rows_cut(d, loop.trained_delay or 0):
+            said = f"only the first {loop.trained_delay} of d = {d} rows are given: {problems[0]}"
+            return Report(WARN, said, values)
         return Report(WARN, f"over budget: {problems[0]}", values)
     return Report(OK, f"d = {d}, s = {s}, H = {loop.horizon}", values)
 

@@ -226,6 +226,7 @@ class InferenceWorker:
         self.loop.wrote(chunk, request)
         self.counts["chunks"] += 1
         self.counts["over budget"] += request.continues and request.horizons.over_budget
+        self.counts["beyond training"] += request.cut(self.loop.trained_delay) > 0
         self.last_request, self.last_result = request, result
         self.last_duration_s = (end_ns - start_ns) * 1e-9
         self.limits = cursor.limits

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor
 
 from rtc_ros.core.bid import choose
-from rtc_ros.core.strategies import CHOOSE
+from rtc_ros.core.strategies import CHOOSE, TRAINED
 from rtc_ros.policy.families import family_of
 from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.flow_input import (
     action_scale,
     blank_observation,
+    check_given,
     check_observation,
     check_prev,
     policy_spec,
@@ -68,6 +70,7 @@ class FlowAdapter:
         description: str = "",
         field: Callable[[Any], VelocityField] = LeRobotField,
         image_positions: str = "",
+        trained_delay: int = 0,
     ) -> None:
         """Take over a policy: it is put in evaluation mode, its parameters are frozen.
 
@@ -79,6 +82,7 @@ class FlowAdapter:
             description: for people.
             field: makes the velocity field from the policy.
             image_positions: those that it sees, for the spec.
+            trained_delay: d up to which it was trained to go on from given rows.
         """
         policy.eval()
         policy.requires_grad_(False)
@@ -86,13 +90,14 @@ class FlowAdapter:
         self._family = family_of(policy.name)
         self._policy, self._pre, self._post = policy, preprocessor, postprocessor
         self._device = torch.device(device)
-        self._model_dim = int(config.max_action_dim)
+        self._model_dim = int(getattr(config, "max_action_dim", 0))
         self._names = renamed_features(preprocessor)
         self._field = field(policy)
+        self._compared = False
         self._noise = torch.Generator()
         self._noise.seed()
         spec = policy_spec(self._family, config, self._names, description)
-        self._spec = replace(spec, image_positions=image_positions)
+        self._spec = replace(spec, image_positions=image_positions, trained_delay=trained_delay)
         self._scale = action_scale(postprocessor, self._spec.action_dim).abs()
         self._guidable = self._scale > _LEAST_SCALE
         self._weak: FlowAdapter | None = None
@@ -112,7 +117,7 @@ class FlowAdapter:
         fast: bool = True,
         image_positions: str = AUTO,
     ) -> FlowAdapter:
-        """Load a checkpoint folder, without a network.
+        """Load a checkpoint folder, without a network; a ``OnePassAdapter`` where it has no flow.
 
         Args:
             path: the folder.
@@ -138,6 +143,10 @@ class FlowAdapter:
             torch_threads=torch_threads,
             image_positions=image_positions,
         )
+        if not family_of(loaded.policy.name).flow:
+            from rtc_ros.policy.one_pass import OnePassAdapter  # it is one of these
+
+            cls = OnePassAdapter
         return cls(
             loaded.policy,
             loaded.preprocessor,
@@ -146,6 +155,7 @@ class FlowAdapter:
             description=loaded.description,
             field=quickest_field if fast else LeRobotField,
             image_positions=loaded.image_positions,
+            trained_delay=loaded.trained_delay,
         )
 
     @property
@@ -157,7 +167,8 @@ class FlowAdapter:
         """Run once without and four times with guidance; return the last three's median [s].
 
         Kernels are made for the length of ``task``; another one costs milliseconds, once. Before
-        that the fast path is compared with LeRobot's code, and given up if it differs.
+        that the fast path is compared with LeRobot's code, and given up if it differs; without a
+        warm-up the first chunk does so.
         """
         spec = self._spec
         observation = blank_observation(spec, task or "warm up")
@@ -165,18 +176,18 @@ class FlowAdapter:
             prev=np.zeros((spec.horizon, spec.action_dim)), weights=np.ones(spec.horizon)
         )
         batch = self._pre(to_batch(spec, observation, None, self._names, self._device))
-        self._field = checked(self._field, self._policy, batch, self.noise(0))
+        self._compare(batch)
         if isinstance(self._field, FastField):
             self._field.warm_up()
         prefix = self._family.encode_prefix(self._policy, batch)
         self._spec = replace(spec, max_candidates=most_candidates(prefix.bytes, self._device))
-        durations = []
-        for each in (None, *[guidance] * 4):
-            start = time.perf_counter()
-            self.infer(observation, each, seed=0)
-            durations.append(time.perf_counter() - start)
-        # On a busy machine a single one may be several times as long.
-        return median(durations[-3:])
+        return timed(
+            partial(self.infer, observation, each, seed=0) for each in (None, *[guidance] * 4)
+        )
+
+    def _compare(self, batch: dict[str, Any]) -> None:
+        self._field = checked(self._field, self._policy, batch, self.noise(0))
+        self._compared = True
 
     @torch.no_grad()
     def infer(
@@ -193,11 +204,15 @@ class FlowAdapter:
         the candidates among which one was chosen.
 
         Raises:
-            ValueError: observation or guidance don't fit the policy; the message says where.
+            ValueError: observation or guidance don't fit the policy, or more rows are given than
+                it was trained for; the message says where.
             PolicyError: the chunk has values that are not finite.
         """
-        clock = _Clock(self._device)
+        clock = Clock(self._device)
         check_observation(self._spec, observation)
+        if guidance is not None and guidance.method == TRAINED:
+            check_given(self._spec, guidance)
+            guidance = guidance if guidance.frozen else None  # the unguided chunk, to the bit
         rows = None if guidance is None else check_prev(self._spec, guidance)
         steps = self._spec.num_steps if num_steps is None else num_steps
         if guidance is not None and guidance.method == CHOOSE:
@@ -205,6 +220,8 @@ class FlowAdapter:
             clock.lap("candidates")
             return PolicyResult(chunk, clock.laps)
         batch = self._pre(to_batch(self._spec, observation, rows, self._names, self._device))
+        if not self._compared:
+            self._compare(batch)
         target = None if guidance is None else self._target(batch["action"], guidance)
         clock.lap("preprocess")
         velocity = self._field(batch)
@@ -212,6 +229,8 @@ class FlowAdapter:
         actions = sample(velocity, self.noise(seed), guidance, target, steps)
         clock.lap("denoise")
         chunk = self._to_policy_units(actions)[0]
+        if guidance is not None and guidance.method == TRAINED:
+            chunk[: guidance.frozen] = guidance.prev[: guidance.frozen]
         clock.lap("postprocess")
         return PolicyResult(chunk, clock.laps)
 
@@ -289,7 +308,18 @@ class FlowAdapter:
         return prev, weights.to(self._device)
 
 
-class _Clock:
+def timed(runs: Iterable[Callable[[], object]]) -> float:
+    """Return the median of how long the last three take [s]."""
+    durations = []
+    for run in runs:
+        start = time.perf_counter()
+        run()
+        durations.append(time.perf_counter() - start)
+    # On a busy machine a single one may be several times as long.
+    return median(durations[-3:])
+
+
+class Clock:
     """Times the phases of one inference [s], waiting for the device at each lap."""
 
     def __init__(self, device: torch.device) -> None:
@@ -298,6 +328,7 @@ class _Clock:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        """Note how long it is since the lap before, under this name."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Looks through the folder of a flow policy's checkpoint before anything is built from it.
+"""Looks through the folder of a policy's checkpoint before anything is built from it.
 
 LeRobot loads weights with ``strict=False``: what is missing keeps its random values. Here that,
 and all else that doesn't fit, is an error that says what is wrong.
@@ -33,11 +33,14 @@ from rtc_ros.policy.image_positions import Positions
 from rtc_ros.policy.protocol import PolicySpec
 from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.policy.task_length import TaskReader
+from rtc_ros.policy.trained_delay import MAX_DELAY, trained_delay
 
 logger = logging.getLogger(__name__)
 
 # Keys that newer versions of LeRobot write and that change nothing of what a policy computes.
-_HARMLESS_KEYS = frozenset({"pretrained_revision", "license", "tags", "repo_id", "private"})
+_HARMLESS_KEYS = frozenset(
+    {"pretrained_revision", "license", "tags", "repo_id", "private", MAX_DELAY}
+)
 _HARMLESS_PREFIXES = ("optimizer_", "scheduler_")
 # Where LeRobot kept statistics before 0.4; beside processors nothing reads them.
 _OLD_STATS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
@@ -87,11 +90,18 @@ class Checkpoint:
             horizon=int(self.config.get("chunk_size", 50)),
             action_dim=self.action_dim,
             state_dim=self.state_dim,
-            num_steps=int(self.config.get(self.family.steps_field, 10)),
+            num_steps=self.family.num_steps(self.config),
             image_features=images,
             description=f"{self.family.label} {self.folder.name}",
             pads_images=self.family.pads_images(self.config),
+            trained_delay=self.trained_delay if self.family.row_times else 0,
+            flow=self.family.flow,
         )
+
+    @property
+    def trained_delay(self) -> int:
+        """The largest d that it was trained to go on from; 0: none."""
+        return trained_delay(self.folder, self.config)
 
     @property
     def state_spread(self) -> StateSpread | None:
@@ -104,18 +114,23 @@ class Checkpoint:
         steps = self.preprocessor["steps"]
         return self.family.positions(self.folder, self.config, self.weights, steps)
 
-    def backbone(self, given: str | Path | None = None) -> Path:
-        """Return the folder of its backbone; see ``find_backbone``."""
+    def backbone(self, given: str | Path | None = None) -> Path | None:
+        """Return the folder of its backbone, see ``find_backbone``; None where it needs none."""
         family = self.family
+        if family.tokenizer_needs is None:
+            return None
         name = family.backbone_name(self.config, self.preprocessor)
         return find_backbone(self.folder, name, given, family.tokenizer_needs)
 
     def task_reader(self, backbone: str | Path | None = None) -> TaskReader | None:
         """Return what tells how much of a sentence it reads; ``backbone`` as for ``backbone``."""
         config, steps = self.config, [s["registry_name"] for s in self.preprocessor["steps"]]
+        folder = self.backbone(backbone)
+        if folder is None:
+            return None
         return TaskReader.of(
             self.preprocessor,
-            self.backbone(backbone),
+            folder,
             lambda task: self.family.read_text(task, config, steps),
         )
 
@@ -391,7 +406,7 @@ def _check_features(config: dict[str, Any], family: Family) -> None:
         (
             "action",
             outputs.get("action"),
-            config.get("max_action_dim", 32),
+            config.get("max_action_dim", 32) if family.flow else None,
             "it is what the policy commands",
         ),
     ):
@@ -441,7 +456,7 @@ def _shown_images(config: Mapping[str, Any]) -> list[str]:
 
 def _check_options(config: Mapping[str, Any], family: Family) -> None:
     numbers = ("chunk_size", family.steps_field, "n_action_steps", *family.padded_fields)
-    for key in numbers:
+    for key in filter(None, numbers):
         number = config.get(key, 1)
         if type(number) is not int or number < 1:
             raise CheckpointError(

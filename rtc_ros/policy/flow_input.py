@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtc_ros.core.settings import beyond_training
 from rtc_ros.policy.families.family import Family
 from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
 
@@ -74,6 +75,13 @@ def check_prev(spec: PolicySpec, guidance: Guidance) -> np.ndarray:
     return prev
 
 
+def check_given(spec: PolicySpec, guidance: Guidance) -> None:
+    """Raise ValueError, with the numbers, where more rows are given than it was trained for."""
+    problem = beyond_training(guidance.frozen, spec.trained_delay)
+    if problem:
+        raise ValueError(problem)
+
+
 def to_batch(
     spec: PolicySpec,
     observation: Observation,
@@ -128,7 +136,7 @@ def policy_spec(
         horizon=int(config.chunk_size),
         action_dim=int(config.action_feature.shape[0]),
         state_dim=int(config.robot_state_feature.shape[0]),
-        num_steps=int(getattr(config, family.steps_field)),
+        num_steps=family.num_steps(vars(config)),
         image_features={
             names.get(name, name): (int(feature.shape[1]), int(feature.shape[2]))
             for name, feature in config.image_features.items()
@@ -136,6 +144,7 @@ def policy_spec(
         },
         description=description,
         pads_images=family.pads_images(vars(config)),
+        flow=family.flow,
     )
 
 

@@ -18,6 +18,7 @@ steps and the files of a checkpoint are the same in all of them.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -51,6 +52,33 @@ TOKEN_MASK = "observation.language.attention_mask"
 def lerobot_version() -> str:
     """Return the version of the installed LeRobot."""
     return metadata.version("lerobot")
+
+
+def take_cache_position() -> None:
+    """Let LeRobot's Gemma call ``create_causal_mask`` as up to 0.6.1 it does, in a later form.
+
+    It gives a ``cache_position``, which transformers 5.4 didn't look at any more ("kept for BC")
+    and 5.17 doesn't take.
+    """
+    from lerobot.policies import pi_gemma
+
+    own = pi_gemma.create_causal_mask
+    taken = inspect.signature(own).parameters.values()
+    if not any(p.name == "cache_position" or p.kind is p.VAR_KEYWORD for p in taken):
+        pi_gemma.create_causal_mask = lambda *words, cache_position=None, **more: own(
+            *words, **more
+        )
+
+
+def not_together(label: str, error: Exception) -> RuntimeError:
+    """Return what to say where LeRobot's code stumbles over the installed transformers."""
+    asked = [line.split(";")[0] for line in metadata.requires("lerobot") or ()]
+    wants = next((line for line in asked if line.startswith("transformers")), "transformers")
+    return RuntimeError(
+        f"LeRobot {lerobot_version()} can't run {label} on transformers "
+        f"{metadata.version('transformers')} ({' '.join(str(error).split())}): it asks for "
+        f"{wants.strip()}; install that beside it"
+    )
 
 
 # ---------------------------------------------------------------- to make a policy
@@ -157,18 +185,19 @@ def tensor_shapes(policy: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, li
 
 
 def load_processors(
-    folder: Path, config: Any, *, backbone: Path, device: str
+    folder: Path, config: Any, *, backbone: Path | None, device: str
 ) -> tuple[Any, Any]:
     """Return LeRobot's (preprocessor, postprocessor) of a checkpoint folder.
 
-    The tokenizer comes from the backbone and tensors go to ``device``, whatever the files say.
+    The tokenizer comes from the backbone, where there is one, and tensors go to ``device``,
+    whatever the files say.
     """
     return make_pre_post_processors(
         config,
         pretrained_path=str(folder),
         preprocessor_overrides={
-            "tokenizer_processor": {"tokenizer_name": str(backbone)},
             "device_processor": {"device": device},
+            **({"tokenizer_processor": {"tokenizer_name": str(backbone)}} if backbone else {}),
         },
         postprocessor_overrides={"device_processor": {"device": "cpu"}},
     )

@@ -16,7 +16,12 @@ from PIL import Image
 
 try:
     import datasets  # type: ignore[import-untyped]
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
+
+    try:
+        from lerobot.transforms import ImageTransforms, ImageTransformsConfig
+    except ImportError:  # up to 0.5
+        from lerobot.datasets.transforms import ImageTransforms, ImageTransformsConfig
 except ImportError as error:  # from 0.6 on LeRobot's smolvla alone has no data sets
     raise ImportError(
         f"LeRobot's data sets can't be used here ({error}): install lerobot[dataset] into the "
@@ -59,6 +64,39 @@ def create_dataset(
     )
 
 
+def open_frames(
+    folder: Path, action: str, rows: int, features: Sequence[str], *, augment: bool = False
+) -> LeRobotDataset:
+    """Return a data set whose frames come with the ``rows`` values of ``action`` from there on.
+
+    Rows beyond the end of an episode repeat its last one, and are marked. ``features`` are those
+    that it must have; ``augment``: images go through LeRobot's own random changes.
+
+    Raises:
+        FileNotFoundError: there is no data set.
+        ValueError: it lacks features; the message names them.
+    """
+    described = _described(folder, (action, *features))
+    transforms = ImageTransforms(ImageTransformsConfig(enable=True)) if augment else None
+    times = {action: [row / described.fps for row in range(rows)]}
+    return LeRobotDataset(
+        f"local/{folder.name}", root=folder, delta_timestamps=times, image_transforms=transforms
+    )
+
+
+def _described(folder: Path, names: Sequence[str]) -> LeRobotDatasetMetadata:
+    """Return what a data set says of itself; see ``read_columns`` for the errors."""
+    if not (folder / "meta" / "info.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no data set (meta/info.json); record one first")
+    described = LeRobotDatasetMetadata(f"local/{folder.name}", root=folder)
+    missing = [name for name in names if name not in described.features]
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {', '.join(missing)}; it has {', '.join(described.features)}"
+        )
+    return described
+
+
 def write_episode(dataset: LeRobotDataset, frames: Mapping[str, np.ndarray], task: str) -> None:
     """Append an episode: each feature's values [N, …]; call ``finalize`` after the last one."""
     count = len(next(iter(frames.values())))
@@ -75,14 +113,8 @@ def read_columns(folder: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarr
     Images come as uint8 [N, height, width, 3]. Raises FileNotFoundError where there is no data
     set, ValueError naming a feature that it lacks.
     """
-    if not (folder / "meta" / "info.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no data set (meta/info.json); record one first")
+    _described(folder, names)
     dataset = LeRobotDataset(f"local/{folder.name}", root=folder)
-    missing = [name for name in names if name not in dataset.features]
-    if missing:
-        raise ValueError(
-            f"{folder} lacks {', '.join(missing)}; it has {', '.join(dataset.features)}"
-        )
     table = dataset.hf_dataset.data
     columns: dict[str, np.ndarray] = {}
     for name in (*names, "episode_index", "task_index"):

@@ -21,12 +21,18 @@ DTYPES = ("float32", "bfloat16", "checkpoint")
 # What LeRobot and transformers raise where config and backbone don't go together.
 _BUILD_ERRORS = (ValueError, TypeError, AttributeError, KeyError, OSError, AssertionError)
 
+_BACKBONE_HINT = (
+    " (a backbone saved by a newer transformers can be replaced by the original one's files; a "
+    "policy that was trained with transformers 5 sees its images at image_positions: right)"
+)
+
 
 @dataclass(frozen=True)
 class LoadedParts:
     """LeRobot's policy with its weights, and its processors, all on ``device``.
 
-    ``image_positions`` are those it sees: "right", "shifted", or "" for neither.
+    ``image_positions`` are those it sees: "right", "shifted", or "" for neither;
+    ``trained_delay`` is as in ``PolicySpec``.
     """
 
     policy: Any
@@ -35,6 +41,7 @@ class LoadedParts:
     device: str
     description: str
     image_positions: str
+    trained_delay: int
 
 
 def load_parts(
@@ -73,10 +80,10 @@ def load_parts(
         policy = family.build(config)
     except _BUILD_ERRORS as error:
         raise CheckpointError(
-            f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG} "
-            f"on the backbone {vlm}: {_one_line(error)} (a backbone saved by a newer transformers "
-            "can be replaced by the original one's files; a policy that was trained with "
-            "transformers 5 sees its images at image_positions: right)"
+            f"LeRobot {compat.lerobot_version()} can't build the model of {folder / CONFIG}"
+            + (f" on the backbone {vlm}: " if vlm else ": ")
+            + _one_line(error)
+            + (_BACKBONE_HINT if vlm else "")
         ) from error
     names = family.stored_names(policy, checkpoint.weights)
     stored = {name: checkpoint.weights[there] for name, there in names.items()}
@@ -105,7 +112,8 @@ def load_parts(
     description = f"{family.label} {folder.name}, {size:.1f} M parameters, {chosen} on {device}"
     if bridged:
         description += f", image positions {needed}"
-    return LoadedParts(policy, pre, post, device, description, measured(policy) or "")
+    positions, trained = measured(policy) or "", checkpoint.spec.trained_delay
+    return LoadedParts(policy, pre, post, device, description, positions, trained)
 
 
 def _one_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.core.strategies import GUIDE
+from rtc_ros.core.strategies import GUIDE, STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class PolicySpec:
     sizes are resized to that one. ``max_candidates`` is how many chunks of one observation it can
     make in one batch.
     ``image_positions`` says at which positions it sees the patches of its images, where it has
-    any: "right" or "shifted".
+    any: "right" or "shifted". ``trained_delay`` is the largest d for which it was trained to go
+    on from given rows (``rtc_trained``); 0: it wasn't. Without ``flow`` a chunk is made in one
+    pass.
     """
 
     horizon: int
@@ -33,7 +35,20 @@ class PolicySpec:
     description: str = ""
     max_candidates: int = 1
     pads_images: bool = False
+    trained_delay: int = 0
     image_positions: str = field(default="", compare=False)  # no size: two of one size are equal
+    flow: bool = True
+
+    def cannot(self, strategy: str) -> str:
+        """Say why a strategy can't be run with this policy; "" where it can."""
+        if self.flow or STRATEGIES[strategy].prefix is None:
+            return ""
+        able = ", ".join(name for name, each in STRATEGIES.items() if each.prefix is None)
+        return (
+            f"{strategy} takes the previous chunk into the denoising of the next one, and "
+            f"{self.description or 'this policy'} makes a chunk in one pass, without a flow: "
+            f"choose {able}"
+        )
 
     def without(self, images: Collection[str]) -> PolicySpec:
         """Return what it takes where these image features are left out.
@@ -89,8 +104,8 @@ class Guidance:
     ``prev`` is float[R, action_dim], R ≤ H: what the robot will have executed, in the policy's
     units, row 0 first. ``weights`` is float[H], zero from row R on. ``method`` is a strategy's
     ``prefix``: "guide" (equations 2 to 5, with ``beta``, ``sigma_d`` and ``jacobian``, "vjp" or
-    "identity"), "overwrite" (rows of weight 1), or "choose" (``rtc_ros.core.bid.choose`` among
-    ``candidates``, K = ``contrast``).
+    "identity"), "overwrite" or "trained" (rows of weight 1), or "choose"
+    (``rtc_ros.core.bid.choose`` among ``candidates``, K = ``contrast``).
     """
 
     prev: np.ndarray
@@ -101,6 +116,11 @@ class Guidance:
     method: str = GUIDE
     candidates: int = 16
     contrast: int = 3
+
+    @property
+    def frozen(self) -> int:
+        """How many rows have weight 1."""
+        return int((np.asarray(self.weights) >= 1.0).sum())
 
     @classmethod
     def of(

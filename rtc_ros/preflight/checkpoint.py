@@ -23,12 +23,14 @@ def look_at_checkpoint(
         checkpoint = read_checkpoint(checkpoint_path(setup.inference["policy_path"]))
         spread = checkpoint.state_spread
     except Exception as error:  # noqa: BLE001 - whatever stands in a file, it must not end this
-        fix = "set policy_path to a complete LeRobot checkpoint folder (smolvla, pi0, pi05)"
+        fix = "set policy_path to a complete LeRobot checkpoint folder (smolvla, pi0, pi05, act)"
         said = str(error) if isinstance(error, (CheckpointError, ValueError)) else repr(error)
         return [bad("checkpoint", said, fix)], None, None
     spec = checkpoint.spec
     findings = [*_sizes(setup, spec), *_backbone(setup, checkpoint)]
     findings += [doubt("checkpoint", sentence, fix) for sentence, fix in checkpoint.doubts()]
+    if cannot := spec.cannot(setup.settings.strategy):
+        findings.append(bad("strategy", cannot, "set strategy to one of those"))
     return [*findings, *_positions(setup, checkpoint)], spec, spread
 
 
@@ -66,6 +68,8 @@ def _positions(setup: Setup, checkpoint: Checkpoint) -> Iterator[Finding]:
 def _backbone(setup: Setup, checkpoint: Checkpoint) -> Iterator[Finding]:
     try:
         folder = checkpoint.backbone(setup.inference["backbone_path"] or None)
+        if folder is None:
+            return
         reader = checkpoint.task_reader(folder)
     except CheckpointError as error:
         yield bad("backbone", str(error), "fetch it once, or set backbone_path")

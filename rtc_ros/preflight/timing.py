@@ -45,10 +45,11 @@ def measured_latency_s(setup: Setup) -> float:
     guidance = Guidance(
         prev, np.ones(spec.horizon), settings.beta, settings.sigma_d, settings.jacobian
     )
+    given = guidance if spec.flow else None
     times = []
     for number in range(_TIMES):
         begun = time.perf_counter()
-        policy.infer(observation, guidance, num_steps=settings.num_steps or None, seed=number)
+        policy.infer(observation, given, num_steps=settings.num_steps or None, seed=number)
         times.append(time.perf_counter() - begun)
     return statistics.median(times)
 
@@ -63,7 +64,7 @@ def check_latency(setup: Setup, spec: PolicySpec, latency_s: float | None) -> It
     )
     extra_s = setup.settings.inject_latency_ms * 1e-3
     delay = 0 if latency_s is None else math.ceil((latency_s + extra_s) / period_s) + 1
-    problems = setup.settings.problems(horizon, delay)
+    problems = setup.settings.problems(horizon, delay, trained_delay=spec.trained_delay)
     chunk = "" if latency_s is None else f"{latency_s * 1e3:.0f} ms a guided chunk is d = {delay}"
     faster = _faster(setup)
     if problems:

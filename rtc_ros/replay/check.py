@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rtc_ros.core.blending import average_of_predictions, average_with_previous
+from rtc_ros.core.blending import (
+    average_of_predictions,
+    average_with_previous,
+    with_given_rows,
+)
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.limits import limit_rows, soft_start_scale
-from rtc_ros.core.prefix import prefix_weights
-from rtc_ros.core.strategies import AVERAGE, CHOOSE, ENSEMBLE, GUIDE, STRATEGIES
+from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.strategies import AVERAGE, CHOOSE, ENSEMBLE, GUIDE, STRATEGIES, TRAINED
 from rtc_ros.policy.protocol import Guidance, Policy
 from rtc_ros.replay.source import Recording
 
@@ -91,6 +95,12 @@ class ChunkMaker:
         made, problem = self.unblended(name)
         if made is None:
             return None, problem
+        if STRATEGIES[strategy].prefix == TRAINED and chunk.guided:
+            prev, problem = previous_rows(self._recording, chunk, header)
+            if prev is None:
+                return None, problem
+            weights = self._weights(chunk, header, strategy, len(prev))
+            return with_given_rows(made, prev, weights), ""
         if blend == ENSEMBLE:
             return self._ensembled(name, made, float(header["decay"]))
         if blend == AVERAGE and header["previous"] != "none":
@@ -145,8 +155,8 @@ class ChunkMaker:
             prev, problem = previous_rows(recording, chunk, header)
             if prev is None:
                 return None, problem
-            weights = prefix_weights(chunk.horizon, chunk.delay, chunk.stride, header["schedule"])
-            weights[len(prev) :] = 0.0
+            strategy = _strategy(recording, header, time_ns)
+            weights = self._weights(chunk, header, strategy, len(prev))
             guidance = Guidance(
                 prev * recording.scale + recording.offset,
                 weights,
@@ -164,6 +174,15 @@ class ChunkMaker:
             seed=int(header["seed"]),
         )
         return (result.actions - recording.offset) / recording.scale, ""
+
+    def _weights(
+        self, chunk: ActionChunk, header: Mapping[str, str], strategy: str, rows: int
+    ) -> np.ndarray:
+        settings = RtcSettings(strategy=strategy, schedule=header["schedule"])
+        trained = self._policy.spec.trained_delay
+        weights = settings.weights(chunk.horizon, chunk.delay, chunk.stride, rows, trained)
+        assert weights is not None, "a guided chunk's strategy has a mask"
+        return weights
 
 
 def previous_rows(recording: Recording, chunk: ActionChunk, header: Mapping[str, str]) -> Made:

@@ -133,10 +133,10 @@ def shadow(
     limits = recording.limits() or JointLimits.none(len(joints))
     pose = recording.pose_at(timing.begin_ns)
     assert pose is not None
-    estimator = DelayEstimator(DELAY_WINDOW, timing.delays[0] + 1)
+    estimator, spec = DelayEstimator(DELAY_WINDOW, timing.delays[0] + 1), policy.spec
     run = VirtualRun(
         Controller(limits),
-        InferenceLoop(policy.spec.horizon, estimator, settings),
+        InferenceLoop(spec.horizon, estimator, settings, trained_delay=spec.trained_delay),
         infer,
         lambda seq: timing.delays[(seq - 1) % len(timing.delays)],
         timing.period_ns,

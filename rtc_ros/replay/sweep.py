@@ -75,12 +75,23 @@ def sweep(
     """Yield a trial for each of ``choices``."""
     for settings in choices:
         # Too long a delay is no reason to refuse: that it starves or tears is what is to be seen.
-        problems = settings.problems(policy.spec.horizon, 0, policy.spec.max_candidates)
-        if problems:
-            yield Trial(settings, None, None, problems[0])
+        spec = policy.spec
+        problems = settings.problems(spec.horizon, 0, spec.max_candidates, spec.trained_delay)
+        problem = spec.cannot(settings.strategy) or "".join(problems[:1])
+        if problem:
+            yield Trial(settings, None, None, problem)
             continue
         found = shadow(recording, policy, settings, timing, seed)
         yield Trial(settings, found, judge(found.run, thresholds))
+
+
+UNSEEN = (
+    "what this can't see: whether the task gets done. The arm doesn't follow the shadow, so what "
+    "a choice does to the next observation is missing; seams and ages tell how smooth and how "
+    "soon, not how well. What ties chunks more closely may look better here and do less, above "
+    "all where things move by themselves: let each do the task, with objects that move, too"
+)
+"""What is to be said beside a recommendation."""
 
 
 def recommended(trials: Sequence[Trial], thresholds: Thresholds) -> tuple[Trial | None, str]:

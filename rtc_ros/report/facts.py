@@ -20,6 +20,7 @@ def facts(report: ContinuityReport) -> list[tuple[str, str, bool]]:
         return "unknown" if value is None else f"{value:.3f}"
 
     excess, late = report.seam_excess_ratio, report.lateness_us
+    ratio = report.seam_to_ordinary
     rate = "unknown" if report.rate_hz is None else f"{report.rate_hz:.2f}"
     forecasts = "unknown" if report.under_forecast is None else str(report.under_forecast)
     lines: list[tuple[str, str, bool]] = [
@@ -41,6 +42,12 @@ def facts(report: ContinuityReport) -> list[tuple[str, str, bool]]:
             "seam's excess [ordinary steps]",
             spread(excess),
             past(None if excess is None else excess.max, limits.max_seam_excess),
+        ),
+        (
+            "excess, seams ÷ ordinary: median, p95",
+            "unknown" if ratio is None else f"{ratio.median:.3g}, {ratio.p95:.3g}",
+            past(None if ratio is None else ratio.p95, limits.max_seam_p95_ratio)
+            or past(None if ratio is None else ratio.median, limits.max_seam_median_ratio),
         ),
         ("seam's excess [rad]", spread(report.seam_excess), False),
         ("speed at seams [rad/s]", spread(report.seam_speed), False),

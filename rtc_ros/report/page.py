@@ -176,7 +176,9 @@ def _settings(bag: JudgedBag) -> str:
     limits = bag.report.thresholds
     text = [
         f"<p>Thresholds: starved {limits.max_starved}, misplaced {limits.max_misplaced}, seam's "
-        f"excess {limits.max_seam_excess:g}, lateness p99 {limits.max_lateness_s * 1e3:g} ms "
+        f"excess {limits.max_seam_excess:g}, excess at seams ÷ ordinary p95 "
+        f"{limits.max_seam_p95_ratio:g}, median {limits.max_seam_median_ratio:g}, lateness p99 "
+        f"{limits.max_lateness_s * 1e3:g} ms "
         "(negative: not judged).</p>"
     ]
     if not bag.settings:

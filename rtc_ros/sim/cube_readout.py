@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,6 +33,18 @@ class CubeReadout(nn.Module):
         """Return the cube position [B, 3] read from ``images`` [B, 3, h, w] in 0..1."""
         self._embed(2.0 * images - 1.0)  # as SmolVLA does
         return self.of_last()
+
+    @torch.no_grad()
+    def fit(self, images: Tensor, cubes: Tensor) -> None:
+        """Set it to the least-squares readout of what the policy's vision gives by itself."""
+        self.of_images(images)
+        assert self._tokens is not None
+        seen = self._tokens.mean(dim=1)
+        known = torch.cat([seen, torch.ones_like(seen[:, :1])], dim=1).double()
+        ridge = 1e-4 * len(known) * torch.eye(known.shape[1], device=known.device).double()
+        found = torch.linalg.solve(known.T @ known + ridge, known.T @ cubes.double()).float()
+        self.linear.weight.copy_(found[:-1].T)
+        self.linear.bias.copy_(found[-1])
 
     def vision_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of vision, connector and readout."""

@@ -114,7 +114,10 @@ def _episode(
         ).actions
 
     robot.reset()
-    loop = InferenceLoop(policy.spec.horizon, DelayEstimator(10, delay), settings)
+    spec = policy.spec
+    loop = InferenceLoop(
+        spec.horizon, DelayEstimator(10, delay), settings, trained_delay=spec.trained_delay
+    )
     period_ns, pose = round(PERIOD_S * 1e9), robot.positions()
     run = VirtualRun(controller(), loop, infer, lambda _: delay, period_ns, JOINT_NAMES, pose)
     passed_at = None
@@ -167,7 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         policy = FlowAdapter.load(checkpoint, torch_threads=1)
         for values in combinations:
             settings = RtcSettings(**{k: v for k, v in values.items() if k != "delay"})
-            problems = settings.problems(policy.spec.horizon, values.get("delay", 0))
+            spec, delay = policy.spec, values.get("delay", 0)
+            problems = settings.problems(spec.horizon, delay, trained_delay=spec.trained_delay)
+            problems += filter(None, [spec.cannot(settings.strategy)])
             if problems:
                 raise ValueError("; ".join(problems))
         results = list(_results(policy, checkpoint, combinations, options))

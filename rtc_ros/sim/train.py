@@ -161,7 +161,8 @@ class Run:
         policy.load_state_dict(self.trainer.averaged())
         policy.config.device = "cpu"
         save_checkpoint(self._folder, policy, *self._processors, backbone=self._backbone,
-                        image_positions=measured(self.trainer.policy))  # fmt: skip
+                        image_positions=measured(self.trainer.policy),
+                        trained_delay=self.trainer.settings.max_delay)  # fmt: skip
         settings = self.trainer.settings
         record = {
             "settings": asdict(settings) | {"start_from": Path(settings.start_from).name},

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from torch import Tensor, nn
 
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy.families import SMOLVLA
+from rtc_ros.policy.flow_loss import draw_delays, flow_loss
+from rtc_ros.policy.training_state import load_state, save_state
 from rtc_ros.sim.batches import Batches
 from rtc_ros.sim.cube_readout import CubeReadout
 from rtc_ros.sim.tasks import TASKS
@@ -30,6 +31,8 @@ from rtc_ros.sim.tasks import TASKS
 CAMERA_FEATURE = f"{compat.IMAGES}top"
 _AUXILIARY_WEIGHT = 0.3
 _EMA = 0.998
+_FITTED = 1024
+"""Frames to which the readout of weights that are trained on is fitted."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Settings:
 
     A step is one batch of frames, each of them used with ``flows`` noises: two cost half as much
     again as one. ``learning_rate`` falls to 2 % along a cosine. ``start_from`` is a checkpoint of
-    the same sizes whose weights are trained on; empty: new weights.
+    the same sizes whose weights are trained on; empty: new weights. ``max_delay``: d up to which
+    the policy learns to go on from given rows (``rtc_trained``); 0: it doesn't.
     """
 
     vision_steps: int = 800
@@ -49,6 +53,7 @@ class Settings:
     seed: int = 0
     threads: int = 1
     start_from: str = ""
+    max_delay: int = 0
 
 
 class Trainer:
@@ -66,6 +71,10 @@ class Trainer:
         self._batches, self._language = batches, language
         device = next(policy.parameters()).device
         self._readout = CubeReadout(policy).to(device)
+        if settings.start_from:
+            # A new one would first of all pull at tokens that the policy already reads.
+            known = batches.draw(_FITTED)
+            self._readout.fit(known["image"], known["cube"])
         self._average = copy.deepcopy(policy.state_dict())
         self._begin_stage()
 
@@ -105,7 +114,7 @@ class Trainer:
                 self._readout.of_images(batch["image"]), batch["cube"]
             )
         else:
-            recent = _flow_loss(self.policy, batch, self._language, settings.flows)
+            recent = self._flow_loss(batch)
             cube = nn.functional.mse_loss(self._readout.of_last(), batch["cube"])
             loss = recent + _AUXILIARY_WEIGHT * cube
         self._optimizer.zero_grad(set_to_none=True)
@@ -124,6 +133,28 @@ class Trainer:
             for name, value in self.policy.state_dict().items():
                 self._average[name].copy_(value)
 
+    def _flow_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the flow's loss, with ``flows`` noises, times and delays for each frame.
+
+        The prefix (image, task, state) is computed once for all of them: it is more than half of
+        the work, and the noise is what the gradient's variance comes from.
+        """
+        flows, policy = self.settings.flows, self.policy
+        inputs = {name: value[batch["task"]] for name, value in self._language.items()}
+        inputs[compat.STATE], inputs[CAMERA_FEATURE] = batch["state"], batch["image"]
+        actions = batch["actions"].repeat_interleave(flows, dim=0)
+        noise = torch.randn_like(actions)
+        return flow_loss(
+            SMOLVLA,
+            policy,
+            SMOLVLA.encode_prefix(policy, inputs).repeat(flows),
+            actions,
+            dims=actions.shape[-1],
+            noise=noise,
+            time=policy.model.sample_time(len(actions), actions.device),
+            delays=draw_delays(len(actions), self.settings.max_delay, actions.device),
+        )
+
     def cube_error_mm(self) -> float:
         """Return how far off the readout is (RMS in x and y) in episodes not trained on."""
         sample = self._batches.take(self._batches.held_out)
@@ -137,34 +168,25 @@ class Trainer:
 
     def save(self, path: Path, **more: Any) -> None:
         """Write all that the next step depends on, and ``more``, in one piece."""
-        state = {
-            "settings": asdict(self.settings),
-            "step": self.step,
-            "loss": self.loss,
-            "policy": self.policy.state_dict(),
-            "readout": self._readout.state_dict(),
-            "average": self._average,
-            "optimizer": self._optimizer.state_dict(),
-            "batches": self._batches.state(),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all(),
+        save_state(
+            path,
+            asdict(self.settings),
+            step=self.step,
+            loss=self.loss,
+            policy=self.policy.state_dict(),
+            readout=self._readout.state_dict(),
+            average=self._average,
+            optimizer=self._optimizer.state_dict(),
+            batches=self._batches.state(),
             **more,
-        }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, path)
+        )
 
     def load(self, path: Path) -> dict[str, Any]:
         """Take up a saved run; return all that was saved.
 
         Raises ValueError where it was made with other settings.
         """
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        own = asdict(self.settings)
-        other = [f"{k} {state['settings'].get(k)} there, {v} here" for k, v in own.items()
-                 if state["settings"].get(k) != v and k != "threads"]  # fmt: skip
-        if other:
-            raise ValueError(f"{path} was made with other settings: {', '.join(other)}")
+        state = load_state(path, asdict(self.settings), free=("threads",))
         self.step, self.loss = state["step"], state["loss"]
         self.policy.load_state_dict(state["policy"])
         self._readout.load_state_dict(state["readout"])
@@ -173,10 +195,7 @@ class Trainer:
         self._begin_stage()
         self._optimizer.load_state_dict(state["optimizer"])
         self._batches.restore(state["batches"])
-        torch.set_rng_state(state["torch"])
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"])
-        return dict(state)
+        return state
 
 
 def _rate(step: int, steps: int) -> float:
@@ -184,25 +203,6 @@ def _rate(step: int, steps: int) -> float:
     warm = max(1, min(100, steps // 10))
     cosine = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / steps))
     return min(1.0, (step + 1) / warm) * cosine
-
-
-def _flow_loss(
-    policy: Any, batch: dict[str, Tensor], language: Mapping[str, Tensor], flows: int
-) -> Tensor:
-    """Return LeRobot's flow-matching loss, with ``flows`` noises and times for each frame.
-
-    The prefix (image, task, state) is computed once for all of them: it is more than half of the
-    work, and the noise is what the gradient's variance comes from.
-    """
-    inputs = {name: value[batch["task"]] for name, value in language.items()}
-    inputs[compat.STATE], inputs[CAMERA_FEATURE] = batch["state"], batch["image"]
-    prefix = SMOLVLA.encode_prefix(policy, inputs).repeat(flows)
-    actions = batch["actions"].repeat_interleave(flows, dim=0)
-    noise = torch.randn_like(actions)
-    time = policy.model.sample_time(len(actions), actions.device)
-    at = time[:, None, None]
-    velocity = SMOLVLA.denoise(policy, prefix, at * noise + (1.0 - at) * actions, time)
-    return nn.functional.mse_loss(velocity, noise - actions)
 
 
 def sentences(preprocessor: Any, image: tuple[int, int], device: str) -> dict[str, Tensor]:

@@ -29,6 +29,10 @@ COMMANDS = {
         "rtc_ros.tools.layouts",
         "PlotJuggler and Foxglove layouts for a robot's joints",
     ),
+    ("finetune",): (
+        "rtc_ros.tools.finetune",
+        "teach a checkpoint to go on from given rows, for strategy: rtc_trained",
+    ),
     ("bench", "handoff"): (
         "rtc_ros.bench.handoff",
         "shared memory against a topic, side by side",

@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         max_misplaced=arguments.max_misplaced,
         max_seam_excess=arguments.max_seam_excess,
         max_lateness_s=arguments.max_lateness_ms * 1e-3,
+        max_seam_p95_ratio=arguments.max_seam_p95_ratio,
+        max_seam_median_ratio=arguments.max_seam_median_ratio,
     )
     names = TopicNames(
         executed=arguments.executed,
@@ -183,6 +185,16 @@ def _parser() -> argparse.ArgumentParser:
         help="the worst seam's jump beyond the motion around it, in fast ordinary steps of the "
         "same joint (default %(default)s)",
     )
+    ratios = {"p95": default.max_seam_p95_ratio, "median": default.max_seam_median_ratio}
+    for which, value in ratios.items():
+        add(
+            f"--max-seam-{which}-ratio",
+            type=float,
+            default=value,
+            metavar="RATIO",
+            help=f"{which} of the excess at seams over that of ordinary steps (default: not "
+            "judged)",
+        )
     add(
         "--max-lateness-ms",
         type=float,

@@ -23,7 +23,7 @@ from rtc_ros.replay.check import Reproduction, reproduce
 from rtc_ros.replay.recorded_policy import base_settings, check_policy, load_policy
 from rtc_ros.replay.shadow import Timing, recorded_timing
 from rtc_ros.replay.source import Recording
-from rtc_ros.replay.sweep import Trial, combinations, draw_sweep, recommended, sweep
+from rtc_ros.replay.sweep import UNSEEN, Trial, combinations, draw_sweep, recommended, sweep
 from rtc_ros.report.examine import examined
 
 DONE, DIFFERS, UNUSABLE = 0, 1, 2
@@ -78,6 +78,7 @@ def _replay(options: argparse.Namespace, recording: Recording, console: Console)
             f"schedule {chosen.mask_schedule}: {why}",
             highlight=False,
         )
+        console.print(UNSEEN, highlight=False)
     elif best is None:
         console.print(why, highlight=False)
     _write(options, recording, trials, best, why, timing, thresholds)
@@ -165,6 +166,7 @@ def _write(
             "trials": [t.as_json() for t in trials],
             "recommended": None if best is None else trials.index(best),
             "why": why,
+            "unseen": UNSEEN,
         },
     )
     if options.png is not None:

@@ -241,17 +241,21 @@ def test_the_script_runs_every_part_on_the_cpu_and_gives_figures_or_reasons(tmp_
     rows = {(name, row["what"]): row for name, p in parts.items() for row in p["rows"]}
 
     equal = [row for (name, _), row in rows.items() if name == "equality" and "holds" in row]
-    assert len(equal) == 6 and all(row["holds"] for row in equal)  # 3 paths, 2 precisions
+    assert len(equal) == 8 and all(row["holds"] for row in equal)  # 4 paths, 2 precisions
     for (name, what), row in rows.items():
         if "graphs" in what or name == "tests":
             assert "no CUDA device" in row["reason"]  # no figure of a graph from a CPU
     chunks = {what: row for (name, what), row in rows.items() if name == "chunks of 2 cameras"}
     measured = {what: row for what, row in chunks.items() if "median ms" in row}
-    assert len(measured) == 12  # three of LeRobot's and three of ours, at n = 10 and 5
+    assert len(measured) == 14  # three of LeRobot's and four of ours, at n = 10 and 5
+    assert sum("trained prefix" in what for what in measured) == 2
     assert all(row["p90 ms"] >= row["median ms"] > 0.0 for row in measured.values())
     guided = rows["kernels", "ours guided (true VJP)"]["operations a step"]
     assert guided < 0.36 * rows["kernels", "LeRobot, true VJP"]["operations a step"]
     expected = {what: row for (name, what), row in rows.items() if name == "expected"}
+    # A time for each row is one operation in a chunk, keeping the given rows one in a step.
+    unguided = expected["a step, unguided"]["kernels"]
+    assert unguided <= expected["a step, trained prefix"]["kernels"] <= unguided + 2
     # Room for a result is dispatched, but no kernel.
     assert 0.8 * guided < expected["a step, guided, unfused"]["kernels"] <= guided
     assert expected["a step, guided"]["kernels"] < 0.7 * guided

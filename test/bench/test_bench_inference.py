@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rtc_ros.bench import inference
-from rtc_ros.bench.inference_contenders import FAST, GUIDED, PLAIN, RTC, VJP
+from rtc_ros.bench.inference_contenders import FAST, GUIDED, PLAIN, RTC, TRAINED_PREFIX, VJP
 from rtc_ros.bench.inference_phases import Timer, measure, operations_per_step
 
 CPU = torch.device("cpu")
@@ -66,7 +66,7 @@ def test_quick_run_compares_all_on_the_shipped_policy(tmp_path: Path, capsys):
         arguments += [f"--{option}", str(file)]
     assert inference.main(arguments) == 0
     result = json.loads(files["json"].read_text())["models"]["aloha_cube"]
-    assert set(result["times_s"]) == {PLAIN, RTC, VJP, FAST, GUIDED}
+    assert set(result["times_s"]) == {PLAIN, RTC, VJP, FAST, TRAINED_PREFIX, GUIDED}
     for rounds in result["times_s"].values():
         (times,) = rounds
         parts = {name: value for name, value in times.items() if name != "chunk"}
@@ -76,5 +76,7 @@ def test_quick_run_compares_all_on_the_shipped_policy(tmp_path: Path, capsys):
     operations = result["operations"]
     assert operations[GUIDED] < 0.3 * operations[VJP]
     assert operations[FAST] < 0.3 * operations[PLAIN]
+    assert result["difference"]["trained prefix"] < 1e-5
+    assert operations[TRAINED_PREFIX] < operations[FAST] + 3.0  # and no way back
     assert operations[RTC] > operations[PLAIN]
     assert files["markdown"].read_text() == capsys.readouterr().out

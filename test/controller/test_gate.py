@@ -71,7 +71,7 @@ class Latch:
 
 
 class Driver:
-    playing = False
+    playing = comes = False
 
 
 class Bench:
@@ -356,3 +356,24 @@ def test_an_arm_that_is_never_at_rest_is_named_when_the_node_ends():
     bench.driver.playing = True
     bench.gate.close(0.01)
     assert "the arm could not be braked to rest within 0.01 s" in bench.node.log.lines
+
+
+def test_a_start_by_hand_after_a_reset_ends_what_the_reset_began():
+    """Else the next guard that closes the gate is undone by it."""
+    bench = Bench()
+    bench.move()
+    bench.call("reset")
+    looks, bench.node.timer.act = bench.node.timer.act, lambda: None  # no look in between
+    for _ in range(60):
+        bench.ticks(1)
+        if bench.call("start")[0]:
+            break
+    assert not bench.controller.state.stopped
+    epoch = bench.epoch
+    bench.node.timer.act = looks
+    bench.controller.close("the arm was moved; call ~/start")
+    for _ in range(200):
+        bench.ticks(1)
+        if bench.node.timer.runs:
+            bench.node.timer.act()
+    assert bench.controller.state.stopped and bench.epoch == epoch

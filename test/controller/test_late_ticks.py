@@ -25,7 +25,7 @@ class Deadlines(_Ticker):
     """Deadlines on the robot's clock."""
 
     def __init__(self, robot):
-        super().__init__(DT, robot.tick, "", joins=True)
+        super().__init__(DT, robot.tick, "")
         self._robot = robot
         self._deadline_ns = NS
 
@@ -159,10 +159,7 @@ def test_late_ticks_keep_the_limits_in_time(seed, kind, coherent):
     assert robot.controller.state.player.step > 80
 
 
-@pytest.mark.parametrize("kind", LATE)
-@pytest.mark.parametrize("seed", range(3))
-def test_so_does_what_is_held_for_a_moment(seed, kind):
-    robot = Robot(seed, guards=True)
+def held_for_moments(robot):
     until = [0, 0]
 
     def problem():
@@ -172,6 +169,13 @@ def test_so_does_what_is_held_for_a_moment(seed, kind):
         return "it isn't seen" if robot.now_ns > until[0] else ""
 
     robot.problem = problem
+
+
+@pytest.mark.parametrize("kind", LATE)
+@pytest.mark.parametrize("seed", range(3))
+def test_so_does_what_is_held_for_a_moment(seed, kind):
+    robot = Robot(seed, guards=True)
+    held_for_moments(robot)
     robot.drive(250, lambda: LATE[kind](robot.chance))
     speed, acceleration = robot.accelerations()
     assert speed <= 1.01 * V and acceleration <= 1.01 * ACC
@@ -179,10 +183,32 @@ def test_so_does_what_is_held_for_a_moment(seed, kind):
     assert step <= V * DT * (1 + 1e-9) and bend <= ACC * DT**2 * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_time_that_a_tick_itself_takes_shifts_no_curve(seed):
-    robot = Robot(seed)
+@pytest.mark.parametrize("guards", [False, True])
+@pytest.mark.parametrize("max_jerk", [None, 300.0])
+@pytest.mark.parametrize("coherent", [False, True])
+@pytest.mark.parametrize("kind", LATE)
+@pytest.mark.parametrize("seed", range(2))
+def test_time_that_a_tick_itself_takes_bends_no_curve(seed, kind, coherent, max_jerk, guards):
+    """Up to three decisions of it, in which deadlines pass."""
+    jerk = None if max_jerk is None else [max_jerk] * A
+    robot = Robot(seed, guards, coherent=coherent, max_jerk=jerk)
+    if guards:
+        held_for_moments(robot)
     robot.busy = lambda: robot.chance.choice((0.0,) * 8 + (0.15, 0.3, 0.6, 1.1))
-    robot.drive(250, lambda: robot.chance.random() * 0.2)
+    robot.drive(150, lambda: LATE[kind](robot.chance))
     speed, acceleration = robot.accelerations()
     assert speed <= 1.01 * V and acceleration <= 1.01 * ACC
+    assert robot.controller.state.player.step > 40
+
+
+def test_a_machine_that_is_too_slow_for_any_tick_is_still_stopped():
+    robot = Robot(0)
+    robot.drive(20, lambda: 0.0)
+    robot.busy = lambda: 1.4
+    sent = len(robot.sent["chunks"])
+    robot.controller.stop()
+    for _ in range(4):
+        robot.ticker.once(0.0)
+    (_, way), *more = robot.sent["chunks"][sent:]
+    assert not more and robot.controller.state.stopped
+    assert len(way.times) <= np.ceil(V / (ACC * DT)) + 4, "down to rest at once"

@@ -1,8 +1,12 @@
 """What the controller says on the console: each thing in one line, once."""
 
+import os
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from rtc_ros.controller.command_watch import CommandWatch
 from rtc_ros.controller.reports import Done, ExecutedReports, MotionReports
@@ -11,6 +15,7 @@ from rtc_ros.core.controller import Controller, Inputs
 from rtc_ros.core.guards import Arm, Guards
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.ros.diagnostics import ERROR, logged
+from rtc_ros.ros.runner import ask_for_realtime
 
 DT = 0.02
 LIMITS = JointLimits.from_velocity([-9.0], [9.0], [1.0], DT, [8.0])
@@ -149,3 +154,27 @@ def test_on_simulated_time_a_report_of_before_time_began_has_stamp_0():
     reports.close(10.0)
     stamps = [m.header.stamp for topic, m in node.published if topic == "~/executed"]
     assert [s.sec * 10**9 + s.nanosec for s in stamps] == [0, 0, round(2 * DT * 1e9)]
+
+
+def test_reports_are_made_with_a_priority_below_the_tick_s():
+    """Else a busy machine takes them off the processor with Python's lock in their hands."""
+    if refused := ask_for_realtime_elsewhere(40):
+        pytest.skip(refused)
+    reports = ExecutedReports(Node(), ("a",), DT, 40)
+    try:
+        (thread,) = (t for t in threading.enumerate() if t.name == "reports")
+        until = time.monotonic() + 10.0
+        while os.sched_getscheduler(thread.native_id) != os.SCHED_FIFO:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert os.sched_getparam(thread.native_id).sched_priority == 40
+    finally:
+        reports.close(10.0)
+
+
+def ask_for_realtime_elsewhere(priority):
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(ask_for_realtime(priority)))
+    thread.start()
+    thread.join()
+    return answers[0]

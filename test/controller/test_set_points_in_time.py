@@ -66,7 +66,7 @@ class Robot:
         self.control = ControlTick(
             self.controller, [group],
             newest=lambda _: self.chunk, look=self._look, lost=self.ticker.lost,
-            late_s=self.ticker.late_s, since_s=self.ticker.since_s, stamp=self._stamp,
+            late_s=self.ticker.late_s, clock_s=self.ticker.clock_s, stamp=self._stamp,
             now_ns=lambda: self.now_ns, period_s=DT,
         )  # fmt: skip
         self.controller.start(1, np.zeros(A))

@@ -7,7 +7,7 @@ from rtc_ros.controller.command_output import PAST
 from rtc_ros.controller.reports import motion_report
 from rtc_ros.controller.tick import ControlTick
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.controller import Controller
+from rtc_ros.core.controller import Controller, follow
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.guards import Arm, Guards
 from rtc_ros.core.limits import JointLimits
@@ -22,6 +22,7 @@ class Driver:
 
     def __init__(self, columns, plays_chunks=False):
         self.columns, self.plays_chunks, self.playing = columns, plays_chunks, False
+        self.comes = False
         self.sent, self.anew = [], False
         self._prepared = None
         self.on_prepare = lambda: None
@@ -42,6 +43,17 @@ class Driver:
         executes = command is not None and command.executes
         if anew or self.anew or executes != self.playing or (executes and command.played.swap):
             self._prepared, self._plays = way()[PAST:, self.columns], executes
+
+    @property
+    def bends(self):
+        return self.plays_chunks and self._prepared is not None
+
+    def forget(self):
+        self.playing = self.anew = False
+        self._prepared = None
+
+    def halt(self, after_s):
+        pass
 
     def send_anew(self):
         self.anew = self.plays_chunks
@@ -94,8 +106,11 @@ class Bench:
         for _ in range(ticks):
             self.now_ns += round(DT * 1e9)
             done += self.tick.run(missed)
-            if self.state.target is not None and not self.limp:
-                self.pose = self.state.target
+            state, owed = self.state, self.tick._owed
+            if owed and any(g.playing for g in self.groups):  # its driver goes on meanwhile
+                state, _ = follow(self.controller.settings, state, owed, True)
+            if state.target is not None and not self.limp:
+                self.pose = state.target
         return done
 
     def said(self):
@@ -227,11 +242,50 @@ def test_k_follows_a_driver_that_has_the_chunk_and_says_each_row():
     bench.give(ramp())
     bench.run(10)
     assert len(driver.sent) == 1
-    done = bench.run(1, missed=12)
-    assert [d.ago for d in done] == [*range(12, 0, -1), 0]
+    assert bench.run(1, missed=12) == bench.run(2) == [], "until the arm is seen"
+    done = bench.run(1)
+    assert [d.ago for d in done] == [*range(15, 0, -1), 0]
     steps = [d.command.played.step for d in done]
-    assert steps == list(range(10, 23)) and len(driver.sent) == 1
-    np.testing.assert_array_equal([d.command.target for d in done], driver.sent[0][10:23])
+    assert steps == list(range(10, 26)) and len(driver.sent) == 1
+    np.testing.assert_array_equal([d.command.target for d in done], driver.sent[0][10:26])
+
+
+@pytest.mark.parametrize("moved", [0.0, 0.25, 0.5])
+def test_after_a_stall_nobody_is_sent_anything_before_the_arm_was_seen(moved):
+    """An emergency stop, a hand, a release: the driver may have forgotten its chunk."""
+    chunks, rows = Driver([0], plays_chunks=True), Driver([1])
+    bench = Bench(chunks, rows)
+    bench.give(ramp())
+    bench.run(20)
+    sent = len(chunks.sent), len(rows.sent)
+    at = bench.pose
+    bench.give(ramp() + 0.01, seq=2)  # a swap waits
+    bench.run(1, missed=20)
+    for _ in range(2):
+        assert (len(chunks.sent), len(rows.sent)) == sent
+        bench.run(1)
+    bench.limp = True  # as it is seen now
+    bench.pose = np.array([bench.pose[0] - moved, at[1]])
+    bench.run(1)
+    if moved < 0.3:
+        assert len(chunks.sent) == sent[0] + 1 and bench.state.mode is Mode.RUNNING
+        assert bench.state.player.current.seq == 2, "what waited isn't lost"
+        return
+    assert (len(chunks.sent), len(rows.sent)) == sent and bench.state.mode is Mode.STOPPED
+    assert "a is 0.5 from its command" in bench.state.problem
+    assert bench.state.problem.endswith("while this process stood still; call ~/start")
+    bench.run(20)
+    assert (len(chunks.sent), len(rows.sent)) == sent
+
+
+def test_a_stop_in_a_stall_isn_t_kept_waiting():
+    driver = Driver([0, 1], plays_chunks=True)
+    bench = Bench(driver)
+    bench.give(ramp())
+    bench.run(20)
+    bench.controller.stop()
+    bench.run(1, missed=10)
+    assert len(driver.sent) == 2 and not driver.playing
 
 
 def test_rows_beside_a_chunk_stood_still_and_begin_there():
@@ -240,8 +294,9 @@ def test_rows_beside_a_chunk_stood_still_and_begin_there():
     bench.give(ramp())
     bench.run(20)
     stood = rows.sent[-1]
-    done = bench.run(1, missed=10)
-    assert all(d.command.target[1] == stood for d in done[:-1])
+    bench.run(1, missed=7)
+    done = bench.run(3)
+    assert len(done) == 11 and all(d.command.target[1] == stood for d in done[:-1])
     assert np.abs(rows.sent[-1] - stood).max() <= ACC * DT**2 + 1e-12
     assert len(chunks.sent) == 2, "it is sent anew, with both joints' limits"
 
@@ -304,6 +359,8 @@ def test_a_driver_that_went_on_along_its_chunk_is_not_taken_for_one_that_does_no
     bench.run(2, missed=15)
     assert bench.state.mode is Mode.RUNNING and len(driver.sent) == 1
     bench.tick._look = look
+    bench.run(2)
+    assert bench.state.mode is Mode.RUNNING and len(driver.sent) == 1
     bench.limp = True
     bench.run(12)
     assert "doesn't follow" in bench.state.problem, "once it is seen it is judged again"
@@ -461,3 +518,28 @@ def test_a_policy_that_stands_for_a_moment_keeps_no_driver_waiting():
     bench.give(np.concatenate([np.zeros((4, 1)), ramp(30)]), seq=2)
     bench.run(1)
     assert bench.state.player.step == 7 and len(driver.sent) == 2
+
+
+def test_what_comes_too_late_to_join_a_curve_is_decided_by_the_next_tick():
+    driver = Driver([0, 1], plays_chunks=True)
+    bench = Bench(driver)
+    bench.give(ramp())
+    bench.run(10)
+    assert len(driver.sent) == 1
+    bench.give(ramp() + 0.001, seq=2)
+    bench.late_s = 0.95 * DT
+    assert bench.run(1) == [] and len(driver.sent) == 1
+    bench.late_s = 0.0
+    followed, swapped = bench.run(1)
+    assert followed.ago == 1 and followed.command.played.chunk.seq == 1
+    assert swapped.command.played.swap is not None and swapped.command.played.chunk.seq == 2
+    assert swapped.command.played.step == 11 and len(driver.sent) == 2
+
+
+def test_rows_go_out_however_late_their_tick_is():
+    bench = Bench()
+    bench.give(ramp())
+    bench.run(10)
+    bench.late_s = 0.95 * DT
+    bench.run(1)
+    assert len(bench.groups[0].sent) == 11

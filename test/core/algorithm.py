@@ -15,11 +15,18 @@ from rtc_ros.core.settings import RtcSettings
 class Bench:
     """A controller and an inference loop; each inference takes a chosen number of ticks."""
 
-    def __init__(self, horizon=10, action_dim=1, initial_delay=0, limits=None, **settings):
+    def __init__(
+        self,
+        horizon=10,
+        action_dim=1,
+        initial_delay=0,
+        limits=None,
+        trained_delay=None,
+        **settings,
+    ):
         self.controller = Controller(limits or JointLimits.none(action_dim))
-        self.loop = InferenceLoop(
-            horizon, DelayEstimator(10, initial_delay), RtcSettings(**settings)
-        )
+        queue, settings = DelayEstimator(10, initial_delay), RtcSettings(**settings)
+        self.loop = InferenceLoop(horizon, queue, settings, trained_delay=trained_delay)
         self.controller.start(1, np.zeros(action_dim))
         self.running: tuple[InferenceRequest, int] | None = None
         self.requests: list[InferenceRequest] = []

@@ -10,8 +10,9 @@ from hypothesis.extra.numpy import arrays
 
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.chunk_player import Offer
-from rtc_ros.core.controller import Controller
+from rtc_ros.core.controller import Controller, Inputs
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.guards import Arm
 from rtc_ros.core.limits import JointLimits, limit_row, limit_rows
 
 LIMITS = JointLimits.from_velocity([-1.0, -2.0], [1.0, 2.0], [5.0, 10.0], 0.02)
@@ -169,3 +170,40 @@ def test_an_arm_that_is_moved_before_the_first_chunk_begins_where_it_then_stands
     assert (np.abs(first - [1.0, -0.5]) <= 0.02 + 1e-12).all()
     second = controller.tick(seen([0.0, 0.0])).target  # from now on the commands lead
     assert (np.abs(second - first) <= 0.02 + 1e-12).all()
+
+
+@pytest.mark.parametrize("acceleration", [None, [8.0]])
+def test_only_the_beginning_of_a_motion_needs_new_joint_states(acceleration):
+    """A joint without an acceleration limit could rest within any step: it moves all the same."""
+    limits = JointLimits.from_velocity([-9.0], [9.0], [1.0], 0.02, acceleration)
+    controller = Controller(limits, 0, guards_of(limits, 9.0, 9.0))
+    controller.start(1, np.zeros(1))
+    controller.offer(
+        ActionChunk(np.arange(1, 41)[:, None] * 0.01, 0, step_epoch=1, epoch=1, seq=1)
+    )
+    now, old = 10**10, 300_000_000
+
+    def tick(age_ns):
+        nonlocal now
+        now += 20_000_000
+        arm = Arm(np.zeros(1), np.full(1, now - age_ns))
+        return controller.tick(Inputs(arm=arm, now_ns=now))
+
+    assert not any(tick(old).executes for _ in range(5))
+    assert "until a is heard of" in tick(old).reason
+    assert tick(10_000_000).executes
+    assert all(tick(old).executes for _ in range(20))
+
+
+def test_a_joint_that_is_heard_of_seldom_begins_by_its_next_state():
+    limits = JointLimits.from_velocity([-9.0], [9.0], [1.0], 0.02, [8.0])
+    controller = Controller(limits, 0, guards_of(limits, 9.0, 9.0))
+    controller.start(1, np.zeros(1))
+    controller.offer(
+        ActionChunk(np.arange(1, 41)[:, None] * 0.01, 0, step_epoch=1, epoch=1, seq=1)
+    )
+    begun = 10**10
+    for ms, heard_ms, executes in ((0, -80, False), (20, -80, False), (80, 20, True)):
+        at_ns, heard_ns = begun + ms * 10**6, begun + heard_ms * 10**6
+        arm = Arm(np.zeros(1), np.full(1, heard_ns))
+        assert controller.tick(Inputs(arm=arm, now_ns=at_ns)).executes is executes, ms

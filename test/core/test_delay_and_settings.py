@@ -130,6 +130,30 @@ def test_each_bad_setting_is_refused_with_a_sentence(change, sentence):
     assert len(problems) == 1 and sentence in problems[0]
 
 
+def test_given_rows_need_a_policy_that_was_trained_for_them():
+    settings = RtcSettings(strategy="rtc_trained")
+    assert settings.problems(50, 8, trained_delay=8) == settings.problems(50, 8) == []
+    (untrained,) = settings.problems(50, 0, trained_delay=0)
+    assert "rtc_ros finetune CHECKPOINT DATASET --max-delay D" in untrained
+    (beyond,) = settings.problems(50, 9, trained_delay=8)
+    assert all(word in beyond for word in ("d = 9", "rtc_training_max_delay = 8", "-delay 9"))
+    assert RtcSettings().problems(50, 9, trained_delay=8) == []
+
+
+def test_beyond_its_training_only_what_makes_it_worse_is_refused():
+    now = RtcSettings(strategy="rtc_trained")
+
+    def refused(before=now, delay=12, **changes):
+        after = before.changed(**changes)
+        return after.problems_after(before, 50, delay, 12, None, 10)
+
+    assert refused(beta=2.0) == refused(strategy="rtc") == refused(delay=11) == []
+    assert "d = 17" in refused(delay=17, inject_latency_ms=100.0)[0]
+    assert "d = 12" in refused(RtcSettings(), strategy="rtc_trained")[0]
+    other = RtcSettings().changed(strategy="rtc_trained")
+    assert other.problems_after(RtcSettings(), 50, 9, 9, None, 0) != []
+
+
 def test_the_defaults_are_good():
     assert RtcSettings().problems(50, 5) == []
 

@@ -1,5 +1,7 @@
 """The one place that compares the command with the arm, in every mode."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from arms import PERIOD_S, guards_of
@@ -31,7 +33,8 @@ class Watch:
     def hear(self, pose, received_ns, command=COMMAND, *, moving=True, problem=""):
         received_ns = np.broadcast_to(received_ns, 2).astype(np.int64)
         arm = Arm(np.asarray(pose, float), received_ns, problem)
-        self.watched, verdict = self.guards.judge(self.watched, arm, command, moving)
+        commands = None if command is None else np.atleast_2d(command)
+        self.watched, verdict = self.guards.judge(self.watched, arm, commands, moving)
         return verdict
 
     def lasting(self, pose, command=COMMAND):
@@ -221,9 +224,22 @@ def test_after_a_stall_joint_states_from_before_it_count_no_more():
     watched = guards.after_a_stall(Watched(), 0.5, now)
     for after_ms, trusted in ((-1, False), (10, False), (50, True)):
         arm = Arm(COMMAND, now + np.array([60, after_ms]) * 1_000_000)
-        _, verdict = guards.judge(watched, arm, COMMAND, moving=False)
+        _, verdict = guards.judge(watched, arm, COMMAND[None], moving=False)
         assert bool(verdict.hold) is not trusted
         assert trusted or "waiting for the joint state of b" in verdict.hold
+
+
+def test_a_driver_that_is_behind_by_what_it_was_sent_ahead_is_no_arm_that_lags():
+    """One of chunks goes along a curve: a row is due some periods after its tick."""
+    watch = Watch(following=0.1)
+    watch.guards = replace(watch.guards, behind=np.array([2, 0]))
+    commands = 0.09 * np.arange(40)[:, None] * [1.0, 1.0]
+    for k in range(4, 40):
+        arm = [commands[k - 3, 0] - 0.01, commands[k - 1, 1] - 0.02]
+        assert not watch(arm, commands[k - 4 : k]).hold
+    np.testing.assert_allclose(watch.watched.lag, [0.01, 0.02])
+    arm = [commands[-5, 0], commands[-1, 1]]
+    assert "a is 0.18 from its command" in watch(arm, commands[-4:]).hold
 
 
 def limited(velocity=1.0, lower=-9.0, upper=9.0, **options):

@@ -269,3 +269,42 @@ def test_what_was_on_its_way_to_a_run_that_is_over_holds_up_nothing():
     request = bench.begin(0)
     assert (request.step_epoch, request.origin_step, request.prev) == (2, 0, None)
     assert bench.loop.refused_chunks == 0
+
+
+# ----------------------------------------------------------------------------- given rows
+
+
+def test_beyond_the_training_the_frozen_region_is_cut_and_counted():
+    bench = Bench(20, s_min=4, initial_delay=7, trained_delay=5, strategy="rtc_trained")
+    bench.begin(7)
+    bench.finish()
+    bench.run(60, duration=7)
+    assert None not in bench.log
+    for request in bench.requests[3:]:
+        assert request.horizons.delay == 7 and request.cut(5) == 2
+        assert request.weights.tolist() == [1.0] * 5 + [0.0] * 15
+    within = Bench(20, s_min=4, initial_delay=5, trained_delay=5, strategy="rtc_trained")
+    within.begin(5)
+    within.finish()
+    within.run(60, duration=5)
+    assert {r.cut(5) for r in within.requests} == {0}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 9), st.integers(1, 12), st.integers(0, 8), st.integers(0, 10**6))
+def test_given_rows_are_executed_to_the_bit_and_no_others(delay, s_min, trained, seed):
+    random = np.random.default_rng(seed)
+    bench = Bench(20, 3, delay, s_min=s_min, trained_delay=trained, strategy="rtc_trained")
+    for _ in range(80):
+        request = bench.begin(delay)
+        if bench.running is not None and bench.running[1] <= 0:
+            request = bench.running[0]
+            made = random.normal(size=(20, 3))
+            rows = bench.loop.blended(made, request)
+            given = 0 if request.prev is None else int(request.weights.sum())
+            if request.prev is not None:
+                assert given == min(request.horizons.frozen, trained, len(request.prev))
+                assert np.array_equal(rows[:given], request.prev[:given])
+            assert np.array_equal(rows[given:], made[given:])
+            bench.finish(rows)
+        bench.tick()

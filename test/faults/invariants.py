@@ -189,6 +189,12 @@ class Told:
     """Whether it was sent there in this hold."""
 
 
+def _beyond(step: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """Return what of a ``step`` goes on behind the ``way`` to where the arm is, [A] each."""
+    onward = np.where(np.sign(step) == np.sign(way), np.abs(way), 0.0)
+    return np.sign(step) * np.maximum(np.abs(step) - onward, 0.0)
+
+
 class Invariants:
     """``problems`` stays empty as long as they hold; ``worst`` says how near each bound came.
 
@@ -343,6 +349,9 @@ class Invariants:
         command = self._command(tick.at_s)
         pose = self._pose(tick.at_s)
         error = np.abs(command - pose)
+        # As the controller may see it: against any place of the last periods.
+        low, high = self._during(tick.at_s - STATE_AGE * promises.period_s, tick.at_s)
+        seen_error = np.maximum(command - low, high - command)
         heard = tick.at_s - news_s < 0.06 + promises.period_s
         machine_s = self._machine_s(tick.at_s)
         if tick.executes:
@@ -351,7 +360,7 @@ class Invariants:
             self._before, self._before_seen = self._error_before(tick.at_s)
         if tick.executes:
             self._begun = tick.epoch
-            self._errors.append((tick.at_s, error))  # drivers of chunks are told seldom
+            self._errors.append((tick.at_s, seen_error))  # drivers of chunks are told seldom
         # A run that hasn't moved yet begins where the arm is: (a).
         heard = heard and self._begun == tick.epoch
         lost = heard and bool((error > promises.following * 1.05 + 0.02).any())
@@ -541,14 +550,19 @@ class Invariants:
                 at_it = np.abs(row - stood) <= first + tolerance
                 bound = np.where(at_it, first + promises.resume[c] + tolerance, bound)
             seen = first + self._before_seen[c] + tolerance
+            how = (
+                f"from an arm at {low} to {high} in {s.at_s - since_s:.3f} s, heard "
+                f"{s.at_s - news_s:.3f} s ago, machine late by {self._machine_s(s.at_s):.3f}; "
+                f"own error {self._before[c]}, as seen {self._before_seen[c]}; row {row}"
+            )
             if (away <= bound).all() or anew or not disturbed:
-                self._note("a: motion begins", away, bound, s, told)
+                self._note("a: motion begins", away, bound, s, told, how)
             elif blind:
                 self._allow(TIMEOUT, away, bound + unheard, s, told)
             elif (away <= seen).all():  # disturbed before it was held, and within the tolerance
                 self._allow(TOLERANCE, away, bound + not_followed, s, told)
             else:
-                self._note("a: motion begins", away, bound, s, told)
+                self._note("a: motion begins", away, bound, s, told, how)
             return displaced
         bound = step * steps + own + tolerance
         if (away <= bound).all() or not disturbed:
@@ -599,13 +613,13 @@ class Invariants:
             step = whole = row - told.row
             if begins:
                 # As far as it goes up to where the arm is, it moves no arm: that is (a)'s.
-                way = s.pose[c] - told.row
-                step = np.sign(step) * np.maximum(
-                    np.abs(step) - np.where(np.sign(step) == np.sign(way), np.abs(way), 0.0), 0.0
-                )
+                step = _beyond(step, s.pose[c] - told.row)
             stood = begins
             last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend, rested = np.abs(step - last), np.abs(step)
+            if begins:  # or up to where it was seen
+                for seen in self._during(s.at_s - STATE_AGE * period, s.at_s):
+                    bend = np.minimum(bend, np.abs(_beyond(step, seen[c] - told.row)))
             if told.whole is not None and not stood:
                 # What of the step before went up to the arm moved none, but the next goes on.
                 bend = np.minimum(bend, np.abs(step - told.whole))
@@ -634,7 +648,9 @@ class Invariants:
                         break
             if begins:  # a run begins at the arm, and its driver at what it was told
                 near = np.abs(row - s.pose[c]) < velocity
-                told.slack = 1.2 * np.abs(told.row - s.pose[c]) * near
+                # It may have crept on since it was measured.
+                least, most = self._during(s.at_s - STATE_AGE * period, s.at_s)
+                told.slack = (1.2 * np.abs(told.row - s.pose[c]) + (most - least)[c]) * near
             bend = np.maximum(bend - told.slack, 0.0)
             if not begins:
                 told.slack = 0.0 * told.slack

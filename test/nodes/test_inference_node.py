@@ -31,7 +31,7 @@ from rtc_ros.running.processes import Processes
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
-HORIZON = 32
+HORIZON, TRAINED_DELAY = 32, 8
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,11 @@ def checkpoint(tmp_path_factory):
         "action": {"mean": np.zeros(3), "std": np.full(3, 0.02)},
     }
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    return write_tiny_checkpoint(folder, spec, stats=stats)
+    write_tiny_checkpoint(folder, spec, stats=stats)
+    record = json.loads((folder / "trained_with.json").read_text())
+    record["rtc_training_max_delay"] = TRAINED_DELAY
+    (folder / "trained_with.json").write_text(json.dumps(record))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +317,21 @@ def test_each_strategy_can_be_chosen_while_moving_and_no_step_is_lost(running):
     steps = [executed_fields(m) for m in moved]
     assert_consecutive(steps)
     assert all(s["rtc/row"] == s["rtc/step"] - s["rtc/origin_step"] for s in steps)
+
+
+def test_given_rows_are_a_prev_and_beyond_the_training_they_are_refused(running):
+    running.until_set(strategy="rtc_trained")
+    running.robot.until(lambda: running.last()["strategy"] == "rtc_trained", "a chunk of it")
+    running.wait_for_chunks(3)
+    refused = running.set(inject_latency_ms=160.0)
+    assert not refused.successful
+    assert f"rtc_training_max_delay = {TRAINED_DELAY}" in refused.reason
+    running.until_set(strategy="rtc")
+    running.until_set(inject_latency_ms=160.0)
+    running.wait_for_chunks(3)
+    refused = running.set(strategy="rtc_trained")
+    assert not refused.successful and f"= {TRAINED_DELAY}" in refused.reason
+    assert running.settings[-1]["trained_delay"] == TRAINED_DELAY
 
 
 def test_injected_latency_is_foreseen_and_never_starves(running):

@@ -18,6 +18,7 @@ LEARNING = {"lerobot", "torch", "transformers", "safetensors"}
 LEROBOT_MODULES = {
     f"rtc_ros/policy/{name}.py"
     for name in (
+        "families/act",
         "families/pi0",
         "families/pi05",
         "families/smolvla",

@@ -98,7 +98,7 @@ def test_a_pickle_under_the_weights_name_is_never_opened(broken):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda c: c.update(type="act"), "type 'act': it makes a chunk in one pass.*smolvla, pi0"),
+        (lambda c: c.update(type="diffusion"), "'diffusion': it takes two .*smolvla, pi0.*act"),
         (lambda c: c["output_features"].clear(), "feature action"),
         (lambda c: c["input_features"].pop("observation.state"), "feature observation.state"),
         (lambda c: c["output_features"]["action"].update(shape=[9]), "action has 9 .* for 8"),

@@ -92,6 +92,8 @@ ALOHA = dataclasses.replace(SPEC, action_dim=14, state_dim=14, max_action_dim=16
         {"empty_cameras": 2},
         {"prefix_length": 60},
         {"add_image_special_tokens": True},
+        {"empty_cameras": 1, "add_image_special_tokens": True},
+        {"empty_cameras": 3, "add_image_special_tokens": True, "prefix_length": 80},
         {"pad_language_to": "max_length"},
         {"self_attn_every_n_layers": 4},
         {"self_attn_every_n_layers": -1},
@@ -99,7 +101,7 @@ ALOHA = dataclasses.replace(SPEC, action_dim=14, state_dim=14, max_action_dim=16
         {"num_expert_layers": 2, "self_attn_every_n_layers": -1},
         {"expert_width_multiplier": 0.5},
     ],
-    ids=lambda fields: "{}={}".format(*next(iter(fields.items()))),
+    ids=str,
 )
 def test_chunks_are_equal_for_other_configs(tmp_path, fields):
     folder = write(tmp_path, ALOHA, **fields)

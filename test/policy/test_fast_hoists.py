@@ -26,6 +26,7 @@ from rtc_ros.policy.fast.field import FastField
 from rtc_ros.policy.fast.linear import DenseLinear, PackedLinear, linear
 from rtc_ros.policy.fast.norm import Norm, norm_pull_back
 from rtc_ros.policy.fast.rotation import paired_columns, paired_rows, turns
+from rtc_ros.policy.guidance import integrate
 from rtc_ros.policy.velocity_field import LeRobotField
 
 
@@ -100,7 +101,7 @@ def test_embedded_prefix_is_lerobot_s(adapter):
         images, masks, batch[compat.TOKENS], batch[compat.TOKEN_MASK], policy.prepare_state(batch)
     )
     gathered = adapter._field.prefix.gather(batch)
-    got = adapter._field.prefix.embed(gathered.images, gathered.language, gathered.state)
+    got = adapter._field.prefix.embed(gathered.images, 0, gathered.language, gathered.state)
     text = int(batch[compat.TOKEN_MASK].sum()) + 1
     assert torch.equal(got[-text:], expected[0, -text:])
     torch.testing.assert_close(got, expected[0], rtol=1e-4, atol=1e-5)
@@ -206,6 +207,7 @@ def test_a_guided_step_dispatches_a_third_of_lerobot_s_operations(adapter):
     slow = FlowAdapter(adapter._policy, adapter._pre, adapter._post, device="cpu")
     counts = []
     for each in (adapter, slow):
+        each.infer(observe(each.spec), None)  # the first one compares
         per_chunk = []
         for steps in (1, 3):
             with Operations() as operations:
@@ -226,11 +228,13 @@ def test_steps_neither_wait_for_the_device_nor_copy_to_it(adapter):
     assert operations.counts and not wrong & set(operations.counts), operations.counts
 
 
-def test_steps_leave_nothing_allocated_and_work_where_they_did(adapter):
+@pytest.mark.parametrize("how", ["vjp", "identity", "trained", ""])
+def test_steps_leave_nothing_allocated_and_work_where_they_did(adapter, how):
     """As a CUDA graph needs it: more steps take no more memory, and no tensor moves."""
     velocity = adapter._field(preprocessed(adapter, "pass the cube"))
     expert, noise = adapter._field.expert, adapter.noise(0)
-    target = (0.5 * noise, torch.ones(noise.shape[1], 1))
+    ones = torch.ones(noise.shape[1], 1)
+    given = {"trained": (ones.cumsum(0) < 4, torch.zeros(())), "": ()}
 
     def places() -> list[int]:
         attentions = [each.attention for each in expert._passes]
@@ -240,9 +244,10 @@ def test_steps_leave_nothing_allocated_and_work_where_they_did(adapter):
 
     def left(steps: int) -> list[int]:
         """Bytes of each storage that the operations touched or made and that is still there."""
-        velocity.integrate(noise, target, [1.0] * steps, "vjp")  # its times are made here
+        inputs = given.get(how, (0.5 * noise, ones, torch.ones(9)))
+        integrate(velocity, noise, steps, how, *inputs)  # its times are made here
         with Storages() as storages:
-            velocity.integrate(noise, target, [1.0] * steps, "vjp")
+            integrate(velocity, noise, steps, how, *inputs)
         times = expert.times(steps)[0].untyped_storage().data_ptr()
         return sorted(each.nbytes() for each in storages.alive() if each.data_ptr() != times)
 
@@ -253,6 +258,7 @@ def test_steps_leave_nothing_allocated_and_work_where_they_did(adapter):
 
 
 def test_language_is_embedded_once_for_a_sentence(adapter):
+    adapter.infer(observe(adapter.spec, task="lift"), None)  # the first one compares
     looked_up = []
     text = adapter._policy.model.vlm_with_expert.get_vlm_model().text_model
     text.get_input_embeddings().register_forward_hook(lambda *_: looked_up.append(1))
@@ -306,6 +312,29 @@ def test_warm_up_gives_the_fast_path_up_where_it_is_not_equal(checkpoint, caplog
     adapter.warm_up()
     assert isinstance(adapter._field, LeRobotField)
     assert "off it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        ("velocity", "fast path's velocity is"),
+        ("pull_back", "fast path's vector-Jacobian product is"),
+        ("done", "fast path's velocity beside given rows is"),
+    ],
+)
+def test_the_first_chunk_anywhere_is_compared_velocity_and_way_back(
+    checkpoint, monkeypatch, caplog, part, named
+):
+    """Without a warm-up, as rollouts and checks of a training make chunks."""
+    expected = load(checkpoint, fast=False).infer(observe(load(checkpoint).spec), None, seed=1)
+    adapter = load(checkpoint)
+    own = getattr(adapter._field.expert, part)
+    wrong = 1.5 * own if part == "done" else lambda *inputs: 1.01 * own(*inputs)
+    monkeypatch.setattr(adapter._field.expert, part, wrong)
+    with caplog.at_level(logging.WARNING):
+        got = adapter.infer(observe(adapter.spec), None, seed=1)
+    assert isinstance(adapter._field, LeRobotField) and named in caplog.text
+    np.testing.assert_array_equal(got.actions, expected.actions)
 
 
 def test_warm_up_makes_ready_what_any_number_of_guided_rows_needs(adapter, monkeypatch):

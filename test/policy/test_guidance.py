@@ -126,7 +126,7 @@ def test_the_sampler_knows_nothing_of_lerobot():
     ours = {name for name in names if name.startswith("rtc_ros")}
     assert ours == {"rtc_ros.core.strategies", "rtc_ros.policy.protocol"}
     others = {name.split(".")[0] for name in names - ours}
-    assert others == {"__future__", "collections", "math", "torch", "typing"}
+    assert others == {"__future__", "collections", "functools", "math", "torch", "typing"}
 
 
 # ----------------------------------------------------------------------- the closed form

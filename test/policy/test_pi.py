@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -325,7 +326,7 @@ def test_siglip_looks_its_patches_up_at_their_own_positions(adapter):
     """The shift of transformers 4.55 to 4.57 is SmolVLM's: SigLIP counts its patches."""
     tower = adapter._policy.model.paligemma_with_expert.paligemma.model.vision_tower
     asked: list[torch.Tensor] = []
-    table = tower.vision_model.embeddings.position_embedding
+    table = getattr(tower, "vision_model", tower).embeddings.position_embedding
     hook = table.register_forward_hook(lambda module, args, output: asked.append(args[0]))
     try:
         adapter.infer(observe(adapter.spec), None, seed=7)
@@ -408,6 +409,20 @@ def test_openpi_s_names_are_lerobot_s_weights(broken, adapter):
         refused(broken, "embed_tokens.weight")
 
 
+def test_the_vision_s_names_of_both_transformers_are_the_same_weights(broken, adapter):
+    """Up to 5.5 SigLIP is one level deeper than in 5.17."""
+    file = broken / "model.safetensors"
+    deep, flat = "vision_tower.vision_model.", "vision_tower."
+    stored = load_file(file)
+    were = (deep, flat) if any(deep in name for name in stored) else (flat, deep)
+    save_file({name.replace(*were): value for name, value in stored.items()}, file)
+    if hasattr(adapter._policy.model, "_prepare_attention_masks_4d"):  # LeRobot 0.4
+        assert were[0] == deep
+    observation = observe(adapter.spec)
+    got = load_pi(broken).infer(observation, None, seed=7).actions
+    assert np.array_equal(got, adapter.infer(observation, None, seed=7).actions)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -455,7 +470,6 @@ def test_a_prompt_of_a_state_that_is_not_normalised_is_refused(tmp_path, names, 
         ("evo1", "no adapter"),
         ("molmoact2", "no adapter"),
         ("pi0_fast", "tokens"),
-        ("act", "one pass"),
         ("diffusion", "two observations"),
         ("pi06", "can be run"),
     ],
@@ -500,3 +514,45 @@ def stock() -> Iterator[None]:
 def test_a_lerobot_that_needs_another_transformers_is_told_so(stock, folder):
     with pytest.raises(CheckpointError, match=r"can't build .*patched transformers .*0\.5"):
         FlowAdapter.load(folder, device="cpu")  # before gigabytes are built, not after
+
+
+def test_a_transformers_whose_masks_take_no_cache_position(folder, adapter, monkeypatch):
+    """As 5.17 has them, after 5.4 and 5.5 took one and didn't look at it."""
+    pi_gemma = pytest.importorskip("lerobot.policies.pi_gemma")
+    from transformers.masking_utils import create_causal_mask as installed
+
+    asked = []
+
+    def later(config, inputs_embeds, attention_mask, past_key_values, position_ids=None):
+        asked.append(attention_mask.shape)
+        return installed(
+            config=config,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+        )
+
+    observation, guidance = observe(adapter.spec), guide(adapter.spec)
+    expected = adapter.infer(observation, guidance, seed=7).actions
+    monkeypatch.setattr(pi_gemma, "create_causal_mask", later)
+    got = load_pi(folder).infer(observation, guidance, seed=7).actions
+    assert np.array_equal(got, expected) and asked
+
+
+def test_a_transformers_that_does_not_fit_is_said_in_one_sentence_with_the_versions(
+    folder, monkeypatch
+):
+    other = load_pi(folder)
+
+    def stumbles(*_: Any, **__: Any) -> None:
+        raise TypeError("forward() got an unexpected\nkeyword argument 'colour'")
+
+    monkeypatch.setattr(other._policy.model, "embed_prefix", stumbles)
+    with pytest.raises(RuntimeError) as said:
+        other.warm_up("pass the cube")
+    sentence = str(said.value)
+    for version in (metadata.version("lerobot"), metadata.version("transformers")):
+        assert version in sentence
+    assert "keyword argument 'colour'" in sentence and "\n" not in sentence
+    assert "it asks for transformers" in sentence and other._family.label in sentence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -63,7 +64,9 @@ def small(kind: str, vocabulary: int = _VOCABULARY) -> Iterator[None]:
 @contextmanager
 def _patched(modeling: Any) -> Iterator[None]:
     """Give LeRobot 0.4 the transformers that it asks for, where it isn't there."""
-    if hasattr(modeling, "PiGemmaForCausalLM") or find_spec("transformers.models.siglip.check"):
+    check = "transformers.models.siglip.check"
+    ours = check in sys.modules and sys.modules[check].__spec__ is None  # for another kind
+    if hasattr(modeling, "PiGemmaForCausalLM") or (not ours and find_spec(check)):
         yield
         return
     from openpi_patch import patched

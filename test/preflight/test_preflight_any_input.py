@@ -307,7 +307,8 @@ def test_the_exit_code_is_a_failure_for_a_cross_alone():
 def test_on_a_busy_cpu_the_threads_of_torch_are_named():
     setup = setup_of(False)
     setup.settings = SimpleNamespace(
-        inject_latency_ms=0.0, problems=lambda horizon, delay: [f"no s_min works for {delay}"]
+        inject_latency_ms=0.0,
+        problems=lambda horizon, delay, trained_delay: [f"no s_min works for {delay}"],
     )
     (finding,) = timing.check_latency(setup, SPEC, 3.44)
     assert "3440 ms a guided chunk is d = 173: no s_min works" in finding.sentence

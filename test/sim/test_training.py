@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rtc_ros.policy.adapter import FlowAdapter
+from rtc_ros.policy.checkpoint import read_checkpoint
+from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.policy.protocol import Observation
 from rtc_ros.sim import demonstrations
 from rtc_ros.sim.batches import Batches, Frames
@@ -153,7 +156,9 @@ def test_a_quick_training_writes_a_checkpoint_that_makes_chunks_by_the_sentence(
     folder: Path, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "checkpoint"
-    assert main(["sim", "train", str(folder), str(checkpoint), "--quick"]) == 0
+    words = ["sim", "train", str(folder), str(checkpoint), "--quick", "--max-delay", "20"]
+    assert main(words) == 0
+    assert read_checkpoint(checkpoint).spec.trained_delay == 20
     for name in ("config.json", "policy_preprocessor.json", "training.json"):
         assert str(tmp_path) not in (checkpoint / name).read_text(), "a path of this machine"
     record = json.loads((checkpoint / "training.json").read_text())
@@ -196,6 +201,18 @@ def test_a_resumed_training_ends_as_one_that_was_not_stopped(
         assert torch.equal(value, rest.trainer.averaged()[name]), name
     left, right = ([{**p, "minutes": 0} for p in r.history] for r in (whole, rest))
     assert left == right
+
+
+def test_weights_that_are_trained_on_begin_with_a_readout_that_fits(
+    frames: Frames, tmp_path: Path
+) -> None:
+    """A random one would be metres off, and pull at the tokens first of all."""
+    start = str(checkpoint_path("package:aloha_cube"))
+    settings = Settings(vision_steps=0, steps=1, batch=8, start_from=start, max_delay=20)
+    run = Run(frames, tmp_path / "c", settings, check_episodes=0)
+    assert run.trainer.cube_error_mm() < 10.0
+    begun, bias = run.trainer.policy.state_dict(), "model.action_out_proj.bias"
+    assert torch.equal(begun[bias], load_file(Path(start) / "model.safetensors")[bias])
 
 
 def test_a_training_with_other_settings_is_not_resumed(frames: Frames, tmp_path: Path) -> None:

@@ -78,6 +78,10 @@ def test_thresholds_can_be_set(tmp_path):
     assert main([bag, "--max-starved", "10000", "--max-seam-excess", "100"]) == 0
     assert main([bag, "--max-starved", "-1", "--max-seam-excess", "-1"]) == 0
     assert main([bag, "--max-starved", "10000", "--max-seam-excess", "0.01"]) == 1
+    anything = [bag, "--max-starved", "-1", "--max-seam-excess", "-1"]
+    assert main([*anything, "--max-seam-p95-ratio", "100"]) == 0
+    assert main([*anything, "--max-seam-p95-ratio", "0.01"]) == 1
+    assert main([*anything, "--max-seam-median-ratio", "0.01"]) == 1
 
 
 def test_guided_and_naive_side_by_side(tmp_path, rtc_bag, capsys):

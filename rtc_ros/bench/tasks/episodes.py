@@ -54,7 +54,7 @@ def run_episodes(
         ValueError: the settings can't be used with d; the message says why.
     """
     horizon, joints = policy.spec.horizon, policy.spec.action_dim
-    problems = settings.problems(horizon, delay)
+    problems = settings.problems(horizon, delay, trained_delay=policy.spec.trained_delay)
     if problems:
         raise ValueError("; ".join(problems))
     world = task(episodes, seed)

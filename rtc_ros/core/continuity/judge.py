@@ -15,7 +15,7 @@ from rtc_ros.core.continuity.report import ContinuityReport, JointFigures
 from rtc_ros.core.continuity.run_log import CommandLog, RunLog
 from rtc_ros.core.continuity.seams import Seam, find_seams
 from rtc_ros.core.continuity.sections import Part, Section, control_period, section_of
-from rtc_ros.core.continuity.spread import SpreadSum
+from rtc_ros.core.continuity.spread import Ratio, SpreadSum
 from rtc_ros.core.continuity.sums import SeamSums, SizeSums, per
 from rtc_ros.core.continuity.tracking import TrackingSum
 from rtc_ros.core.continuity.verdict import Thresholds, verdict_of
@@ -143,6 +143,7 @@ class Judge:
         periods = [s.control_period_s for s in sections if s.control_period_s]
         per_s = 1 / float(np.median(periods)) if periods else None
         excess, lateness = seams.spread("excess_ratio"), self._lateness.spread()
+        to_ordinary = Ratio.of(excess, sizes.excess_ratio)
         steps, misplaced = total(lambda s: s.steps), total(lambda s: sum(s.misplaced.values()))
         starved = total(lambda s: s.starved_ticks)
         notes = run.notes
@@ -189,6 +190,7 @@ class Judge:
             ordinary_jump=sizes.worst("ordinary_jump"),
             ordinary_excess=sizes.worst("ordinary_excess"),
             ordinary_excess_ratio=sizes.excess_ratio,
+            seam_to_ordinary=to_ordinary,
             ordinary_speed=per(sizes.worst("ordinary_jump"), per_s),
             ordinary_acceleration=sizes.worst("ordinary_acceleration"),
             ordinary_jerk=sizes.worst("ordinary_jerk"),
@@ -211,6 +213,7 @@ class Judge:
                 starved=starved,
                 misplaced=misplaced,
                 worst_seam_excess=None if excess is None else excess.max,
+                seam_to_ordinary=to_ordinary,
                 seams=seams.count,
                 lateness_p99_s=None if lateness is None else lateness.p99 * 1e-6,
             ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rtc_ros.core.continuity.seams import Seam
 from rtc_ros.core.continuity.sections import Section
-from rtc_ros.core.continuity.spread import Spread
+from rtc_ros.core.continuity.spread import Ratio, Spread
 from rtc_ros.core.continuity.verdict import Thresholds, Verdict
 
 
@@ -34,7 +34,9 @@ class ContinuityReport:
     """What ``judge`` found. ``unknown`` are the sentences about what can't be told.
 
     ``seams`` are all ``seam_count`` seams, or the worst of them where those are too many to
-    list; figures over seams are over all. ``late_ticks`` began later than the threshold for the
+    list; figures over seams are over all. ``seam_to_ordinary`` is ``seam_excess_ratio`` over
+    ``ordinary_excess_ratio``: 1 where seams are as smooth as what is between them.
+    ``late_ticks`` began later than the threshold for the
     p99. SPARC and LDLJ are means over the sections, weighted by their records.
     """
 
@@ -63,6 +65,7 @@ class ContinuityReport:
     ordinary_jump: Spread | None
     ordinary_excess: Spread | None
     ordinary_excess_ratio: Spread | None
+    seam_to_ordinary: Ratio | None
     ordinary_speed: Spread | None
     ordinary_acceleration: Spread | None
     ordinary_jerk: Spread | None

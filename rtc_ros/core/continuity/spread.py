@@ -42,6 +42,21 @@ class Spread:
         return Spread(self.count, *(x * factor for x in sizes))
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """One spread over another: their medians, and their p95."""
+
+    median: float
+    p95: float
+
+    @classmethod
+    def of(cls, above: Spread | None, below: Spread | None) -> Ratio | None:
+        """Return ``above`` ÷ ``below``; None where one isn't there, or a divisor is 0."""
+        if above is None or below is None or not (below.median > 0 and below.p95 > 0):
+            return None
+        return cls(above.median / below.median, above.p95 / below.p95)
+
+
 class SpreadSum:
     """Collects values of ``width`` kinds, block by block, in memory that doesn't grow.
 

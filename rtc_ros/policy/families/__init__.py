@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from rtc_ros.policy.checkpoint_files import CONFIG, CheckpointError
+from rtc_ros.policy.families.act import Act
 from rtc_ros.policy.families.family import Family
 from rtc_ros.policy.families.pi0 import Pi0
 from rtc_ros.policy.families.pi05 import Pi05
 from rtc_ros.policy.families.smolvla import SmolVLA
 
 SMOLVLA = SmolVLA()
-FAMILIES: dict[str, Family] = {family.kind: family for family in (SMOLVLA, Pi0(), Pi05())}
+FAMILIES: dict[str, Family] = {family.kind: family for family in (SMOLVLA, Pi0(), Pi05(), Act())}
 
 # Why a kind of LeRobot's isn't run here.
 _ADAPTER = "a flow policy, but no adapter for its prefix and its denoising step is written here"
@@ -20,7 +21,6 @@ _REFUSED = {
     "molmoact2": _ADAPTER,
     "groot": _ADAPTER,
     "pi0_fast": "it writes actions as tokens, one after the other: there is no flow to guide",
-    "act": "it makes a chunk in one pass: there is no flow to guide",
     "diffusion": "it takes two observations at once, and its steps aren't a flow's: equations 1 "
     "to 4 don't hold for them",
 }
@@ -43,5 +43,5 @@ def family_of(kind: Any) -> Family:
     raise CheckpointError(
         f"{CONFIG} describes a policy of type {kind!r}"
         + (f": {why}" if why else "")
-        + f"; flow policies of the types {known} can be run"
+        + f"; policies of the types {known} can be run"
     )

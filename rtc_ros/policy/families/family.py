@@ -1,4 +1,4 @@
-"""What one kind of LeRobot's flow policies has of its own, and what most of them share.
+"""What one kind of LeRobot's policies has of its own, and what most of them share.
 
 Importing a family costs neither torch nor LeRobot: a checkpoint is checked before either is
 there. Its methods import what they run.
@@ -26,7 +26,7 @@ TOKENIZER = "tokenizer_processor"
 
 
 class Family(ABC):
-    """One kind of flow policy. Implementations hold no state."""
+    """One kind of policy. Implementations hold no state."""
 
     kind: ClassVar[str]
     """``type`` in config.json."""
@@ -34,19 +34,24 @@ class Family(ABC):
     """Its name for people."""
     policy_path: ClassVar[str]
     """Where LeRobot has its policy class, to be said to people."""
+    flow: ClassVar[bool] = True
+    """Whether its chunks flow from noise, so that a previous one can guide them. Without it a
+    family has ``make_chunk`` in place of ``encode_prefix`` and ``denoise``."""
     steps_field: ClassVar[str]
-    """The config's field for n."""
+    """The config's field for n; "" where there is none."""
     transformers: ClassVar[str]
     """Part of the names of its transformers' weights."""
     unused_weights: ClassVar[tuple[str, ...]]
     """Ends of names of weights that no action depends on: some versions store them."""
     steps: ClassVar[tuple[str, ...]]
     """Steps that its preprocessor must have, in this order."""
-    tokenizer_needs: ClassVar[Needs]
-    """Files that its backbone's folder must have."""
+    tokenizer_needs: ClassVar[Needs | None]
+    """Files that its backbone's folder must have; None: it reads no sentence and needs none."""
     may_shift: ClassVar[bool] = False
     """Whether some transformers shift the positions of its image patches."""
-    padded_fields: ClassVar[tuple[str, str]] = ("max_state_dim", "max_action_dim")
+    padded_fields: ClassVar[tuple[str, ...]] = ("max_state_dim", "max_action_dim")
+    row_times: ClassVar[bool] = False
+    """Whether each row of a chunk may be at a flow time of its own."""
     new_line_step: ClassVar[str] = ""
     """The step of its preprocessor that puts a new line behind the sentence; "": none."""
 
@@ -67,6 +72,10 @@ class Family(ABC):
     def state_room(self, config: Mapping[str, Any]) -> int | None:
         """Return how many state dimensions the model has room for; None: any number."""
         return int(config.get("max_state_dim", 32))
+
+    def num_steps(self, config: Mapping[str, Any]) -> int:
+        """Return n of its config; 1 where a chunk takes one pass."""
+        return int(config.get(self.steps_field, 10)) if self.flow else 1
 
     def pads_images(self, config: Mapping[str, Any]) -> bool:
         """Tell whether the policy itself resizes each image in its own shape and pads it."""
@@ -100,10 +109,12 @@ class Family(ABC):
         """Return LeRobot's policy class."""
 
     @abstractmethod
-    def own_fields(self, *, backbone: Path, device: str) -> dict[str, Any]:
+    def own_fields(self, *, backbone: Path | None, device: str) -> dict[str, Any]:
         """Return what is to stand in the config whatever config.json says."""
 
-    def decode_config(self, fields: Mapping[str, Any], *, backbone: Path, device: str) -> Any:
+    def decode_config(
+        self, fields: Mapping[str, Any], *, backbone: Path | None, device: str
+    ) -> Any:
         """Return LeRobot's config of a config.json's fields, on a local backbone and a device.
 
         Weights come from the checkpoint alone, compilation and guidance are not LeRobot's
@@ -142,14 +153,18 @@ class Family(ABC):
     def pin_dtypes(self, policy: Any, dtype: torch.dtype) -> None:
         """Put the transformers in ``dtype``, and what LeRobot wants in float32 in that."""
 
-    @abstractmethod
+    def make_chunk(self, policy: Any, batch: dict[str, Tensor]) -> Tensor:
+        """Return the chunk [B, H, A] of a preprocessed batch, where that takes one pass."""
+        raise NotImplementedError(f"{self.label} makes chunks by a flow")
+
     def encode_prefix(self, policy: Any, batch: dict[str, Tensor]) -> Prefix:
         """Run the VLM over a preprocessed batch, once per chunk."""
+        raise NotImplementedError(f"{self.label} has no flow")
 
     def denoise(self, policy: Any, prefix: Prefix, actions: Tensor, time: Tensor) -> Tensor:
         """Return LeRobot's velocity [B, H, max_action_dim] at its time [B] (1 noise, 0 actions).
 
-        The one seam for other forms of ``time``: whoever needs one per row gives it here.
+        With ``row_times`` the time may be [B, H], one for each row.
         """
         from rtc_ros.policy.kv_cache import step_cache
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PALIGEMMA = "google/paligemma-3b-pt-224"
 """The hub's name of the tokenizer that LeRobot's processors ask for."""
 _HEAD = "paligemma.lm_head.weight"
+_FLAT, _NESTED = "vision_tower.", "vision_tower.vision_model."
 
 
 class Pi(Family):
@@ -58,7 +59,7 @@ class Pi(Family):
             return ()
         return ("use_relative_actions", "relative_exclude_joints", "action_feature_names")
 
-    def own_fields(self, *, backbone: Path, device: str) -> dict[str, Any]:
+    def own_fields(self, *, backbone: Path | None, device: str) -> dict[str, Any]:
         """Return the device, and that nothing is compiled, saved or guided by LeRobot."""
         return {
             "device": device,
@@ -81,6 +82,10 @@ class Pi(Family):
                 f"{metadata.version('transformers')} is installed as it is: use LeRobot 0.5 or "
                 "later (Python 3.12), which needs no patch"
             )
+        if own:
+            from rtc_ros.policy import lerobot_compat as compat
+
+            compat.take_cache_position()
         return super().build(config, seed)
 
     def stored_names(self, policy: Any, stored: Collection[str]) -> dict[str, str]:
@@ -88,8 +93,14 @@ class Pi(Family):
         import torch
 
         own, found, blank = set(policy.state_dict()), {}, torch.empty(0)
+        flat = not any(_NESTED in name for name in own)
         for name in stored:
             direct = name if name.startswith("model.") else f"model.{name}"
+            # Later transformers 5 have the same vision one level higher.
+            if flat and _NESTED in direct:
+                direct = direct.replace(_NESTED, _FLAT)
+            elif not flat and _FLAT in direct and _NESTED not in direct:
+                direct = direct.replace(_FLAT, _NESTED)
             if direct in own:
                 found[direct] = name
                 if not name.endswith(_HEAD):
@@ -133,6 +144,8 @@ class Pi(Family):
         try:
             noise = torch.zeros(shape, device=tokens.device)
             model.sample_actions(*self.inputs(policy, batch), noise=noise, num_steps=1)
+        except (TypeError, AttributeError) as error:
+            raise compat.not_together(self.label, error) from error
         finally:
             del model.denoise_step
         return Prefix(given["prefix_pad_masks"], given["past_key_values"], given.get("state"))

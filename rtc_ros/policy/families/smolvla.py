@@ -12,7 +12,8 @@ What LeRobot's versions do differently here:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class SmolVLA(Family):
     new_line_step = "smolvla_new_line_processor"
     tokenizer_needs = VLM
     may_shift = True
+    row_times = True
 
     def check_options(self, config: Mapping[str, Any]) -> None:
         """Raise CheckpointError where an option asks for what can't be run."""
@@ -95,7 +97,7 @@ class SmolVLA(Family):
 
         return SmolVLAPolicy
 
-    def own_fields(self, *, backbone: Path, device: str) -> dict[str, Any]:
+    def own_fields(self, *, backbone: Path | None, device: str) -> dict[str, Any]:
         """Return the backbone and the device, and that no weights of the VLM are fetched."""
         return {
             "vlm_model_name": str(backbone),
@@ -167,20 +169,27 @@ class SmolVLA(Family):
         )
         return Prefix(pad_masks, cache)
 
+    def denoise(self, policy: Any, prefix: Prefix, actions: Tensor, time: Tensor) -> Tensor:
+        """Return LeRobot's velocity at its time [B], or [B, H]: one for each row."""
+        if time.ndim == 1:
+            return super().denoise(policy, prefix, actions, time)
+        with rows_at(policy.model, time):
+            return super().denoise(policy, prefix, actions, time[:, 0])
+
     def images_and_state(
         self, policy: Any, batch: dict[str, Tensor]
-    ) -> tuple[list[Tensor], Tensor]:
+    ) -> tuple[list[Tensor], int, Tensor]:
         """Return the images that are there, as the VLM takes them, and the padded state.
 
-        LeRobot adds blank images for cameras that aren't there, behind those that are, and hides
-        them.
+        Between the two, the number of blank images that LeRobot adds behind them, for cameras
+        that aren't there. It hides them, but not the special tokens around them.
         """
         from rtc_ros.policy import lerobot_compat as compat
 
         batch = policy._prepare_batch({**batch, compat.STATE: batch[compat.STATE].clone()})
         present = sum(name in batch for name in policy.config.image_features)
         images, _ = policy.prepare_images(batch)
-        return images[:present], policy.prepare_state(batch)
+        return images[:present], len(images) - present, policy.prepare_state(batch)
 
     def time_embedding(self, policy: Any, times: Tensor) -> Tensor:
         """Return LeRobot's embedding [n, expert's width] of its times float32[n], as float32."""
@@ -209,6 +218,27 @@ class SmolVLA(Family):
             return actions
         decoded: Tensor = policy._pi_aloha_encode_actions_inv(actions.clone())
         return decoded
+
+
+@contextmanager
+def rows_at(model: Any, time: Tensor) -> Iterator[None]:
+    """Let LeRobot's model embed each row of a chunk at its own time [B, H] within the block.
+
+    SmolVLA joins time and action row by row and knows no other use of the time. So its own
+    ``embed_suffix`` is given each row as a chunk of one.
+    """
+    own = model.embed_suffix
+
+    def embed(actions: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        _, present, attention = own(actions, time[:, 0])
+        rows, _, _ = own(actions.reshape(-1, 1, actions.shape[-1]), time.reshape(-1))
+        return rows.reshape(*actions.shape[:2], -1), present, attention
+
+    model.embed_suffix = embed  # hides the method
+    try:
+        yield
+    finally:
+        del model.embed_suffix
 
 
 def fill_cache(forward: Callable[..., Any]) -> dict[str, bool]:

@@ -8,6 +8,7 @@ expert's layers see them, positions, turns and masks. Batch size 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ class Expert:
         # LeRobot's velocity points to the noise, ours to the actions.
         out = -self._norm.folded(model.action_out_proj.weight)
         self._out, self._out_back = linear(out, -model.action_out_proj.bias), linear(out.T)
-        self._times: dict[int, list[Tensor]] = {}
+        self._times: dict[int, Tensor] = {}
         self._passes: list[LayerPass] = []
         self._backs: dict[int, list[LayerBack]] = {}
         self._tokens = 0
@@ -116,20 +117,29 @@ class Expert:
                 layer.attention.count_tokens(tokens)
             self._tokens = tokens
 
-    def times(self, num_steps: int) -> list[Tensor]:
+    @cached_property
+    def done(self) -> Tensor:
+        """The ``biases`` of τ = 1, [D]: of rows that are given."""
+        return self.biases(torch.ones(1, dtype=torch.float64))[0]
+
+    def times(self, num_steps: int) -> Tensor:
         """Return the ``biases`` of τ = 0, 1/n, …, (n − 1)/n."""
         if num_steps not in self._times:
             taus = torch.arange(num_steps, dtype=torch.float64) / num_steps
             self._times = {num_steps: self.biases(taus)}
         return self._times[num_steps]
 
-    def biases(self, taus: Tensor) -> list[Tensor]:
-        """Return what each τ of float64[n] adds to the rows ahead of the MLP's SiLU, [D] each."""
+    @torch.no_grad()
+    def biases(self, taus: Tensor) -> Tensor:
+        """Return what each τ of float64[n] adds to a row ahead of the MLP's SiLU, [n, D]."""
         embedding = SMOLVLA.time_embedding(self._policy, (1.0 - taus).float()).double()
-        return list((embedding @ self._time_half.T + self._constant).float())
+        return (embedding @ self._time_half.T + self._constant).float()
 
     def velocity(self, actions: Tensor, time: Tensor) -> Tensor:
-        """Return v at ``actions``, both [R, max_action_dim], and the time of one of ``biases``."""
+        """Return v at ``actions``, both [R, max_action_dim].
+
+        ``time`` is one of ``biases``, [D], or one for each row, [R, D].
+        """
         self._embedded = torch.addmm(time, actions, self._embed_weight)
         x = self._mlp_out(torch.nn.functional.silu(self._embedded))
         for each in self._passes:

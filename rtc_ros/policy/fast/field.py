@@ -14,6 +14,7 @@ from rtc_ros.policy.fast.expert import Expert
 from rtc_ros.policy.fast.graph import TensorFunction, captured
 from rtc_ros.policy.fast.parts import find_parts
 from rtc_ros.policy.fast.prefix import PrefixEncoder
+from rtc_ros.policy.guidance import Field, Tau
 
 
 class FastField:
@@ -21,7 +22,7 @@ class FastField:
 
     On a CUDA device prefix and sampling become one graph each when ``warm_up`` has been called:
     delay and stride are in the mask, the sentence's length in masks and positions, so they serve
-    all chunks. Another number of steps or another ``jacobian`` takes another graph.
+    all chunks. Another number of steps, or another way to sample, takes another graph.
     """
 
     def __init__(self, policy: Any, *, padded: bool | None = None) -> None:
@@ -51,12 +52,13 @@ class FastField:
     def encode(self, batch: dict[str, Any]) -> None:
         """Condition the expert on a preprocessed batch of one observation."""
         got = self.prefix.gather(batch)
-        shapes = tuple(image.shape for image in got.images)
-        self.run(("prefix", shapes), self._prefill, got.language, got.state, *got.images)
+        key = ("prefix", got.blank, *(image.shape for image in got.images))
+        fill = partial(self._prefill, got.blank)
+        self.run(key, fill, got.language, got.state, *got.images)
         self.expert.count_tokens(self.expert.prefix_tokens - got.padding)
 
-    def _prefill(self, language: Tensor, state: Tensor, *images: Tensor) -> Tensor:
-        self.expert.condition(self.prefix.run(list(images), language, state))
+    def _prefill(self, blank: int, language: Tensor, state: Tensor, *images: Tensor) -> Tensor:
+        self.expert.condition(self.prefix.run(list(images), blank, language, state))
         return state
 
     def run(self, key: Any, function: TensorFunction, *inputs: Tensor) -> Tensor:
@@ -93,67 +95,47 @@ class FastField:
             self.expert.warm_up()
 
 
-class FastVelocity:
-    """The velocity function of one chunk, which integrates itself (``guidance.Integrator``)."""
+class FastVelocity(Field):
+    """The velocity function of one chunk, which knows its own Jacobian (``guidance.Field``)."""
 
     def __init__(self, field: FastField) -> None:
         """Use the expert of a field that was conditioned on the chunk's prefix."""
         self._field, self._expert = field, field.expert
 
     @torch.no_grad()
-    def __call__(self, actions: Tensor, tau: float) -> Tensor:
+    def __call__(self, actions: Tensor, tau: Tau) -> Tensor:
         """Return the velocity [1, H, max_action_dim]; no gradient flows through it."""
-        (time,) = self._expert.biases(torch.tensor([tau], dtype=torch.float64))
+        times = self._expert.biases(torch.as_tensor(tau, dtype=torch.float64).reshape(-1))
+        return self.at(actions, times if isinstance(tau, Tensor) and tau.ndim else times[0])
+
+    def times(self, num_steps: int, clean: Tensor | None = None) -> Sequence[Tensor]:
+        """Return what each step's time adds, [D], or [H, D] where ``clean`` are rows at τ = 1."""
+        times = self._expert.times(num_steps)
+        if clean is None:
+            return times.unbind()
+        return torch.where(clean, self._expert.done, times[:, None]).unbind()
+
+    def at(self, actions: Tensor, time: Tensor, back: bool = False) -> Tensor:
+        """See ``Field``; the product can be asked for whatever ``back`` is."""
         return self._expert.velocity(_single(actions), time)[None]
 
-    @torch.no_grad()
-    def integrate(
-        self,
-        actions: Tensor,
-        target: tuple[Tensor, Tensor] | None,
-        gains: Sequence[float],
-        jacobian: str,
-    ) -> Tensor:
-        """Take len(gains) guided Euler steps; see ``guidance.Integrator``."""
-        guided = self._guided_rows(target, gains)
-        times = self._expert.times(len(gains))
-        steps = partial(_euler, self._expert, times, jacobian == "vjp")
-        key = (len(gains), jacobian if guided else None)
-        return self._field.run(key, steps, _single(actions), *guided)[None]
+    def pull_back(self, error: Tensor) -> Tensor:
+        """See ``Field``; of the rows that ``error`` has, which are the first ones."""
+        return self._expert.pull_back(error[0])[None]
 
-    def _guided_rows(
-        self, target: tuple[Tensor, Tensor] | None, gains: Sequence[float]
-    ) -> tuple[Tensor, ...]:
-        """Return A_prev and W of the rows up to the last that has a weight, and the gains.
+    def reached(self, prev: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows up to the last with a weight: later ones get no gradient.
 
-        On a CUDA device of all rows: one graph is to serve every stride, and nothing waits.
+        On a CUDA device all rows: one graph is to serve every stride, and nothing waits.
         """
-        if target is None or not any(gains):
-            return ()
-        prev, weights = target
-        rows = len(weights)
-        if not self._expert.on_cuda:
-            rows = int(weights.any(dim=1).nonzero().max()) + 1
-        return prev[0, :rows], weights[:rows], torch.tensor(gains, device=prev.device)
+        if self._expert.on_cuda:
+            return prev, weights
+        rows = int(weights.any(dim=1).nonzero().max()) + 1
+        return prev[:, :rows], weights[:rows]
 
-
-def _euler(
-    expert: Expert, times: list[Tensor], way_back: bool, actions: Tensor, *guided: Tensor
-) -> Tensor:
-    """Return the actions after an Euler step for each time; ``guided``: A_prev, W, gains."""
-    a, num_steps = actions, len(times)
-    for step, time in enumerate(times):
-        v = expert.velocity(a, time)
-        if guided:
-            prev, weights, gains = guided
-            remaining, rows = 1.0 - step / num_steps, len(prev)
-            error = weights * (prev - torch.add(a[:rows], v[:rows], alpha=remaining))
-            product = error
-            if way_back:
-                product = torch.add(error, expert.pull_back(error), alpha=remaining)
-            v[:rows].addcmul_(product, gains[step])
-        a = torch.add(a, v, alpha=1.0 / num_steps)
-    return a
+    def run(self, key: Any, function: TensorFunction, *inputs: Tensor) -> Tensor:
+        """Run by a CUDA graph where there are graphs."""
+        return self._field.run(key, function, *inputs)
 
 
 def _single(actions: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ class Gathered:
     """What goes into the VLM: images [1, 3, h, w] each, embedded language [T, width], state."""
 
     images: list[Tensor]
+    blank: int
+    """Images that LeRobot adds to them and hides."""
     language: Tensor
     state: Tensor
     padding: int
@@ -57,16 +59,18 @@ class PrefixEncoder:
 
     def gather(self, batch: dict[str, Any]) -> Gathered:
         """Take what is needed of a preprocessed batch of one observation."""
-        images, state = SMOLVLA.images_and_state(self._policy, batch)
+        images, blank, state = SMOLVLA.images_and_state(self._policy, batch)
         language, padding = self._embedded_language(batch)
         if padding != self._padding and self._tables[0]:
             self._fill_tables(*self._tables, padding)
         self._padding = padding
-        return Gathered(images, language, state, padding)
+        return Gathered(images, blank, language, state, padding)
 
-    def run(self, images: list[Tensor], language: Tensor, state: Tensor) -> list[PrefixLayer]:
+    def run(
+        self, images: list[Tensor], blank: int, language: Tensor, state: Tensor
+    ) -> list[PrefixLayer]:
         """Return keys and values of each layer that the expert has, padding included."""
-        x = self.embed(images, language, state)
+        x = self.embed(images, blank, language, state)
         turn, hidden = self._constants(len(x))
         kept = []
         for layer in self._layers:
@@ -75,11 +79,15 @@ class PrefixEncoder:
                 kept.append(offered)
         return kept
 
-    def embed(self, images: list[Tensor], language: Tensor, state: Tensor) -> Tensor:
-        """Return the prefix's tokens [P, width]: cameras, language, state."""
+    def embed(self, images: list[Tensor], blank: int, language: Tensor, state: Tensor) -> Tensor:
+        """Return the prefix's tokens [P, width]: cameras, language, state.
+
+        Of ``blank`` images only what stands around them, which LeRobot doesn't hide.
+        """
         tokens = []
         for image in self.vision.encode(images):
             tokens += [*self._around(0, image), image, *self._around(1, image)]
+        tokens += blank * [*self._around(0, state), *self._around(1, state)]
         return torch.cat([*tokens, language, self._parts.model.state_proj(state).reshape(1, -1)])
 
     def _around(self, end: int, image: Tensor) -> list[Tensor]:

@@ -108,6 +108,27 @@ def test_a_known_jump_on_a_ramp_is_measured_without_the_ramp():
     assert "excess" in report.verdict.why[0]
 
 
+def test_seams_are_compared_with_ordinary_steps_by_a_ratio_of_its_own():
+    """Seams 1.5 times as rough as the steps between: in the median and in the p95."""
+    random = np.random.default_rng(1)
+    steps = 0.01 + 0.001 * random.choice([-1.0, 1.0], 6000)
+    steps[1::2] = 0.01
+    steps[STRIDE::STRIDE] = 0.01 + 0.003 * random.choice([-1.0, 1.0], len(steps[STRIDE::STRIDE]))
+    run = RunLog(log_of(np.cumsum(steps)))
+    report = judge(run)
+    seam, ordinary = report.seam_excess_ratio, report.ordinary_excess_ratio
+    ratio = report.seam_to_ordinary
+    assert ratio.p95 == seam.p95 / ordinary.p95 > 1.2
+    assert ratio.median == seam.median / ordinary.median > ratio.p95
+    assert report.verdict.passed  # nobody asked
+    for asked in ("max_seam_p95_ratio", "max_seam_median_ratio"):
+        figure = getattr(ratio, asked.split("_")[2])
+        for limit, passed in ((figure * 1.01, True), (figure * 0.99, False)):
+            verdict = judge(run, Thresholds(**{asked: limit})).verdict
+            assert verdict.passed is passed
+            assert any(f"{figure:.4g}, allowed" in each for each in verdict.why)
+
+
 def test_a_jump_inside_a_chunk_is_not_a_seams():
     motion = ramp()
     motion[105:] += 0.3

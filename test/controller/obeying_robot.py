@@ -1,0 +1,95 @@
+"""The real tick and command groups, an arm double that obeys, and a clock of the test."""
+
+import numpy as np
+from arm_double import Arm, Driver, Trajectory
+from builtin_interfaces.msg import Time
+from rclpy.serialization import deserialize_message
+from trajectory_msgs.msg import JointTrajectory
+
+from rtc_ros.controller.command_output import CommandGroup
+from rtc_ros.controller.group_parameters import GroupParameters
+from rtc_ros.controller.tick import ControlTick
+from rtc_ros.core import guards
+from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.controller import Controller
+from rtc_ros.core.limits import JointLimits
+
+DT, NS = 0.02, 20_000_000
+V, ACC = 1.0, 8.0
+STATES_NS = 10_000_000
+
+
+class ObeyingRobot:
+    """One driver of joints a and b, of a ``kind``; joint states at 100 Hz unless ``silent``.
+
+    Each deadline is met. ``sent`` holds (seconds, message, where the arm then was).
+    """
+
+    def __init__(self, kind, *, lag_s=0.03, timeout_s=0.5, latches=True, resume=0.3):
+        self.limits = JointLimits.from_velocity([-9.0] * 2, [9.0] * 2, [V] * 2, DT, [ACC] * 2)
+        joints, both = ("a", "b"), np.ones(2)
+        self.now_ns, self.sent, self.silent, self.timeout_s = 10**9, [], False, timeout_s
+        self.driver = Driver("arm", kind, [0, 1], latches=latches)
+        self.arm = Arm(joints, [self.driver], lag_s=lag_s, speed=5.0, pose=np.zeros(2))
+        group = GroupParameters("arm", "arm", kind, joints, joints, "", 0.0)
+        self.group = CommandGroup(self, group, joints, DT, self.limits)
+        judges = guards.Guards(
+            joints, self.limits, resume * both, 0.3 * both, DT, np.full(2, self.group.behind)
+        )
+        self.controller = Controller(self.limits, 0, judges)
+        self.control = ControlTick(
+            self.controller, [self.group],
+            newest=self._newest, look=self._look, lost=lambda: 0, late_s=lambda: 0.0,
+            stamp=Time, now_ns=lambda: self.now_ns, period_s=DT,
+        )  # fmt: skip
+        self.chunk, self.seq, self.epoch = None, 0, 0
+        self._seen, self._seen_ns = np.zeros(2), self.now_ns
+        self.run(20)
+
+    def create_publisher(self, kind, topic, *_, **__):
+        robot = self
+
+        class Publisher:
+            def publish(self, message):
+                if kind is JointTrajectory:
+                    message = Trajectory.of(deserialize_message(message, kind), ("a", "b"))
+                else:
+                    message = np.array(message.data)
+                at = robot.now_ns * 1e-9
+                robot.sent.append((at, message, robot.arm.advance(at).copy()))
+                robot.arm.take(topic, at, message, b"", at)
+
+        return Publisher()
+
+    def _newest(self, epoch):
+        chunk, self.chunk = self.chunk, None
+        return chunk
+
+    def _look(self, missed):
+        age_s = (self.now_ns - self._seen_ns) * 1e-9
+        problem = f"the joint state is {age_s:.2f} s old" if age_s > self.timeout_s else ""
+        return guards.Arm(self._seen, np.full(2, self._seen_ns), problem)
+
+    @property
+    def state(self):
+        return self.controller.state
+
+    def start(self):
+        self.epoch += 1
+        self.controller.start(self.epoch, self._seen)
+
+    def give(self, rows):
+        self.seq += 1
+        rows = np.broadcast_to(np.asarray(rows, float)[:, None], (len(rows), 2))
+        self.chunk = ActionChunk(
+            rows, self.state.player.step, step_epoch=self.epoch, epoch=1, seq=self.seq
+        )
+
+    def run(self, ticks=1):
+        for _ in range(ticks):
+            for at_ns in range(self.now_ns + STATES_NS, self.now_ns + NS + 1, STATES_NS):
+                pose = self.arm.advance(at_ns * 1e-9)
+                if not self.silent:
+                    self._seen, self._seen_ns = pose.copy(), at_ns
+            self.now_ns += NS
+            self.control.run(0)
