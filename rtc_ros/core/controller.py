@@ -222,7 +222,7 @@ def ahead(settings: ControllerSettings, state: ControllerState) -> np.ndarray:
             points.append(path.play(chunk.actions[: chunk.rows], i, motion, scale))
             motion = motion.after(points[-1])
     for _ in range(BRAKE_ROWS):
-        if path.rests(motion):
+        if path.rests(motion.step):
             break
         points.append(path.brake(motion))
         motion = motion.after(points[-1])
@@ -285,7 +285,7 @@ def clear(state: ControllerState) -> ControllerState:
 
 def settled(settings: ControllerSettings, state: ControllerState) -> bool:
     """Tell whether nothing has to be commanded for the arm to stand still."""
-    return state.row is None or (settings.path.rests(state.motion) and state.mean.settled)
+    return state.row is None or (settings.path.rests(state.last_step) and state.mean.settled)
 
 
 def begin_at(

@@ -15,8 +15,8 @@ same bits of it. With m = 1 there is nothing in between, and this is ``limit_row
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ _ROUNDING = 1 + 1e-9
 """A curve at a limit is beyond it by rounding; the limiter takes that off."""
 
 
-@dataclass(frozen=True, eq=False)
-class Motion:
+class Motion(NamedTuple):
     """Where set points go on from: the last one, the step to it, and the change of that, [A].
 
     In robot units per set point, and per set point².
@@ -48,12 +47,14 @@ class Motion:
 
     def after(self, points: np.ndarray) -> Motion:
         """Return where it is after ``points`` [n, A]."""
+        if len(points) == 1:
+            step = points[0] - self.at
+            return Motion(points[0], step, step - self.step)
         if not len(points):
             return self
-        path = np.concatenate([self.at[None], points])
-        steps = path[-2:] - path[-3:-1] if len(path) > 2 else (path[-1:] - path[-2:-1])
-        before = steps[-2] if len(steps) > 1 else self.step
-        return Motion(points[-1], steps[-1], steps[-1] - before)
+        before = points[-2] - (self.at if len(points) == 2 else points[-3])
+        step = points[-1] - points[-2]
+        return Motion(points[-1], step, step - before)
 
 
 class SetPoints:
@@ -118,16 +119,18 @@ class SetPoints:
 
     def brake(self, motion: Motion) -> np.ndarray:
         """Return the set points [m, A] of one period of braking; at rest the same place."""
-        points = np.empty((self.count, len(motion.at)))
         at, step = motion.at, motion.step
+        if self.count == 1:
+            return brake_row(at, step, self.limits)[None]
+        points = np.empty((self.count, len(at)))
         for i in range(self.count):
             points[i] = brake_row(at, step, self.limits)
             at, step = points[i], points[i] - at
         return points
 
-    def rests(self, motion: Motion) -> bool:
-        """Tell whether the arm may stand still from the next set point on."""
-        return at_rest(motion.step, self.limits)
+    def rests(self, step: np.ndarray) -> bool:
+        """Tell whether the arm may stand still from the next set point on, after ``step`` [A]."""
+        return at_rest(step, self.limits)
 
     # ------------------------------------------------------------------------- the wanted path
 
