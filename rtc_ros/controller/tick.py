@@ -319,7 +319,9 @@ class ControlTick:
             controller.state = self._come(controller.state, self._coming.begin, inputs.arm)
         before = controller.state
         command = controller.tick(inputs)
-        if command is None or not command.executes or not settled(settings, before):
+        if not self._chunk_columns or command is None or not command.executes:
+            return command, None
+        if not settled(settings, before):
             return command, None
         begin = controller.state.targets[-2]
         coming_s = [group.coming_s(begin) for group in self._groups if group.plays_chunks]

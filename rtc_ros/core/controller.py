@@ -354,32 +354,34 @@ def cursor(settings: ControllerSettings, state: ControllerState, tick_ns: int) -
     """Return what the inference side needs to know, as of ``tick_ns`` (CLOCK_MONOTONIC)."""
     player, limits, swap = state.player, settings.limits, state.player.last_swap
     chunk, seen = player.current, player.seen
-    return CursorState(
-        epoch=player.epoch,
-        step=player.step,
-        tick=player.tick_count,
-        tick_ns=tick_ns,
-        mode=state.mode,
-        command=state.pose if state.row is None else state.row,
-        history=state.history,
-        lower=limits.lower,
-        upper=limits.upper,
-        max_step=limits.max_step,
-        max_bend=limits.max_bend,
-        turn=limits.turn,
-        last_step=state.last_step,
-        last_bend=state.last_bend,
-        points=settings.points,
-        coherent=limits.coherent,
-        soft_start_ticks=settings.soft_start_ticks,
-        chunk_epoch=NO_STEP if chunk is None else chunk.epoch,
-        chunk_seq=NO_STEP if chunk is None else chunk.seq,
-        chunk_origin_step=NO_STEP if chunk is None else chunk.origin_step,
-        seen_epoch=NO_STEP if seen is None else seen[0],
-        seen_seq=NO_STEP if seen is None else seen[1],
-        swap_step=NO_STEP if swap is None else swap.step,
-        swap_tick=NO_STEP if swap is None else swap.tick,
-        swaps=player.swaps,
+    return CursorState.of(
+        {
+            "epoch": player.epoch,
+            "step": player.step,
+            "tick": player.tick_count,
+            "tick_ns": tick_ns,
+            "mode": state.mode,
+            "command": state.pose if state.row is None else state.row,
+            "history": state.history,
+            "lower": limits.lower,
+            "upper": limits.upper,
+            "max_step": limits.max_step,
+            "max_bend": limits.max_bend,
+            "turn": limits.turn,
+            "last_step": state.last_step,
+            "last_bend": state.last_bend,
+            "points": settings.points,
+            "coherent": limits.coherent,
+            "soft_start_ticks": settings.soft_start_ticks,
+            "chunk_epoch": NO_STEP if chunk is None else chunk.epoch,
+            "chunk_seq": NO_STEP if chunk is None else chunk.seq,
+            "chunk_origin_step": NO_STEP if chunk is None else chunk.origin_step,
+            "seen_epoch": NO_STEP if seen is None else seen[0],
+            "seen_seq": NO_STEP if seen is None else seen[1],
+            "swap_step": NO_STEP if swap is None else swap.step,
+            "swap_tick": NO_STEP if swap is None else swap.tick,
+            "swaps": player.swaps,
+        }
     )
 
 
@@ -513,7 +515,7 @@ def _play(
         mode = Mode.WAITING if player.current is None else Mode.STARVED
         held = changed(state, mode=mode, player=player)
         return _hold(settings, _counted(held, f"ticks held: {mode.name.lower()}"), played)
-    begins = settled(settings, state) and not state.last_step.any()
+    begins = not state.last_step.any() and settled(settings, state)
     if begins and arm is not None and guards is not None:
         ready_ns = state.ready_ns
         if joint := guards.unheard_of(arm, inputs.now_ns, ready_ns):

@@ -88,8 +88,8 @@ class CursorState:
     def of(cls, fields: dict[str, Any]) -> CursorState:
         """Return a state of all ``fields`` as they are, in a fifth of the constructor's time.
 
-        For fields that were a state's before: nothing is checked or filled in but the mode, and
-        the dict is the state's from now on. Raises ValueError where the mode is none.
+        For fields that are whole: nothing is checked or filled in but the mode, and the dict is
+        the state's from now on. Raises ValueError where the mode is none.
         """
         fields["mode"] = Mode(fields["mode"])
         state = object.__new__(cls)

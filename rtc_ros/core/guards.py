@@ -62,7 +62,7 @@ class Watched:
     """What the guards remember from tick to tick.
 
     ``lag`` float64[A] is the arm's own: its largest distance from the commands of late, while it
-    moved; None before any command. It is the largest of ``lags`` float64[2, A], of the window of
+    moved; None before any command. It is the larger of ``lags``, of the window of
     motion before and of the present one, which is ``lag_ticks`` old.
     ``seen`` are the last trusted ones that brought news, as many as it takes for each joint's to
     be ``STANDS_S`` apart.
@@ -71,7 +71,7 @@ class Watched:
     """
 
     lag: np.ndarray | None = None
-    lags: np.ndarray | None = None
+    lags: tuple[np.ndarray, np.ndarray] | None = None
     lag_ticks: int = 0
     received_ns: np.ndarray | None = None
     lost_ticks: int = 0
@@ -105,6 +105,8 @@ class Guards:
     _unseen_most: int = field(init=False)
     _window: int = field(init=False)
     _stands: np.ndarray = field(init=False)
+    _compared: int | tuple[np.ndarray, np.ndarray] = field(init=False)
+    """Where in the last commands is what each joint's driver is at."""
 
     def __post_init__(self) -> None:
         limits = self.limits
@@ -114,6 +116,8 @@ class Guards:
         object.__setattr__(self, "_unseen_most", max(1, round(STANDS_S / self.period_s)) + 1)
         object.__setattr__(self, "_window", max(1, round(_WINDOW_S / self.period_s)))
         object.__setattr__(self, "_stands", np.maximum(limits.max_step, floor))
+        rows = -1 - self.behind, np.arange(len(limits.lower))
+        object.__setattr__(self, "_compared", rows if self.behind.any() else -1)
 
     def judge(
         self, watched: Watched, arm: Arm, commands: np.ndarray | None, moving: bool
@@ -125,7 +129,8 @@ class Guards:
         """
         if arm.problem:
             return changed(watched, seen=(), lost_ticks=0), Verdict(hold=arm.problem)
-        if (arm.received_ns < watched.distrust_before_ns).any():
+        distrust_ns = watched.distrust_before_ns
+        if distrust_ns and (arm.received_ns < distrust_ns).any():
             late = self.joints[int(np.argmin(arm.received_ns))]
             return changed(watched, seen=()), Verdict(
                 hold=f"this process stood still: waiting for the joint state of {late} since then"
@@ -140,7 +145,7 @@ class Guards:
             close = f"{moved}; call ~/start" if watched.lost_ticks > self.patience else ""
             return watched, Verdict(moved, close)
         beyond = error - self.following_tolerance * (0.5 if watched.lost_ticks else 1.0)
-        worst = int(np.argmax(beyond))
+        worst = int(beyond.argmax())
         if beyond[worst] > 0:
             watched = self._lost(watched, arm)
             sentence = (
@@ -168,7 +173,7 @@ class Guards:
         )
 
     def _error(self, arm: Arm, commands: np.ndarray) -> np.ndarray:
-        return self._away(arm, commands[-1 - self.behind, np.arange(len(arm.pose))])
+        return self._away(arm, commands[self._compared])
 
     def _away(self, arm: Arm, place: np.ndarray) -> np.ndarray:
         """Return how far the arm is from ``place``, [A] each."""
@@ -205,7 +210,7 @@ class Guards:
     def _lagging(self, watched: Watched, error: np.ndarray, received_ns: np.ndarray) -> Watched:
         """Learn the arm's own lag from joints that were seen: an unseen one isn't behind."""
         if watched.lag is None or watched.received_ns is None:
-            lags = np.array([np.zeros_like(error), error])
+            lags = np.zeros_like(error), error
             return changed(watched, lag=error, lags=lags, lag_ticks=1)
         assert watched.lags is not None, "it is set where lag is"
         (before, present), ticks = watched.lags, watched.lag_ticks
@@ -215,8 +220,8 @@ class Guards:
         if ticks >= self._window:
             before, present, ticks = present, np.zeros_like(present), 0
         present = np.where(news, np.maximum(error, present), present)
-        lags = np.array([before, present])
-        return changed(watched, lag=lags.max(axis=0), lags=lags, lag_ticks=ticks + 1)
+        lag = np.maximum(before, present)
+        return changed(watched, lag=lag, lags=(before, present), lag_ticks=ticks + 1)
 
     def beside(self, watched: Watched, arm: Arm, command: np.ndarray) -> np.ndarray:
         """Return where motion begins again after a hold, [A].
@@ -242,7 +247,7 @@ class Guards:
         away[joints] = self._away(arm, place)[joints]
         lag = away if watched.lag is None else np.maximum(watched.lag, away)
         before = np.zeros_like(lag) if watched.lags is None else watched.lags[0]
-        return changed(watched, lag=lag, lags=np.array([before, lag]))
+        return changed(watched, lag=lag, lags=(before, lag))
 
     def is_at(self, arm: Arm, place: np.ndarray, joints: Sequence[int]) -> bool:
         """Return whether these ``joints`` are at ``place`` [A], within ``resume_tolerance``."""

@@ -47,6 +47,7 @@ class JointLimits:
     _least: np.ndarray = field(init=False)
     _most: np.ndarray = field(init=False)
     _half_turn: np.ndarray = field(init=False)
+    _stops: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("max_bend", "turn", "max_twist"):
@@ -85,6 +86,8 @@ class JointLimits:
         object.__setattr__(self, "_bend", np.where(free, 1.0, self.max_bend))
         object.__setattr__(self, "_least", np.maximum(self.lower, -_BEYOND))
         object.__setattr__(self, "_most", np.minimum(self.upper, _BEYOND))
+        # A step that is over by its rounding alone would take another tick that moves nothing.
+        object.__setattr__(self, "_stops", self.max_bend * (1 + 1e-9))
         half = np.where(np.asarray(self.turn) > 0, 0.5 * self.turn, np.inf)
         object.__setattr__(self, "_half_turn", half)
 
@@ -179,6 +182,8 @@ class JointLimits:
 
 def soft_start_scale(step: np.ndarray | int, ticks: int) -> np.ndarray | float:
     """Return the factor on the velocity limit at ``step``, which rises to 1 within ``ticks``."""
+    if isinstance(step, int):
+        return min(1.0, (step + 1) / (ticks + 1))
     return np.minimum(1.0, (step + 1) / (ticks + 1))
 
 
@@ -243,8 +248,7 @@ def brake_row(previous: np.ndarray, last_step: np.ndarray, limits: JointLimits) 
 
 def at_rest(last_step: np.ndarray, limits: JointLimits) -> bool:
     """Tell whether the arm may stand still from the next step on."""
-    # A step that is over by its rounding alone would take another tick that moves nothing.
-    return bool((np.abs(last_step) <= limits.max_bend * (1 + 1e-9)).all())
+    return bool((np.abs(last_step) <= limits._stops).all())
 
 
 def limit_rows(

@@ -63,8 +63,7 @@ class JointInput:
         self._fresh_ns = np.zeros(len(self.joints), dtype=np.int64)
         """The same, put off by the time in which this process stood still since then."""
         self._stamps_ns = np.zeros(len(self.joints), dtype=np.int64)
-        self.read_stamps_ns: tuple[int, ...] = ()
-        """The headers' stamps of the positions that ``read`` returned last, joint by joint."""
+        self._read_stamps_ns = np.zeros(0, dtype=np.int64)
         self.read_received_ns = np.zeros(len(self.joints), dtype=np.int64)
         """When those positions came (CLOCK_MONOTONIC), joint by joint."""
         self._repeats = np.zeros(len(self.joints), dtype=bool)
@@ -72,6 +71,7 @@ class JointInput:
         """What was wrong with each joint's last position that was no news."""
         self._whole_fault, self._whole_fault_ns = "", 0
         self._sources = [Sources() for _ in self.joints]
+        self._two_until_ns = 0
         self._largest_speed: np.ndarray | None = None
         self._jump = ""
         self.jump_ns = 0
@@ -115,7 +115,9 @@ class JointInput:
                 i = self._index.get(name)
                 if i is None:
                     continue
-                self._repeats[i] = not self._sources[i].hear(source, stamp_ns, now)
+                sources = self._sources[i]
+                self._repeats[i] = not sources.hear(source, stamp_ns, now)
+                self._two_until_ns = max(self._two_until_ns, sources.two_until_ns)
                 if math.isnan(position):
                     self._faults[i] = read.faults.get(name, "")
                     self.refused += bool(self._faults[i])
@@ -159,41 +161,48 @@ class JointInput:
         """
         with self._lock:
             positions, received = self._positions.copy(), self._received_ns.copy()
-            fresh_ns = self._fresh_ns.copy()
-            repeats = self._repeats.copy()
-            self.read_stamps_ns = tuple(self._stamps_ns.tolist())
+            self._read_stamps_ns = self._stamps_ns.copy()
             self.read_received_ns = received
-            now = time.monotonic_ns()
-            faults = [
-                f or (self._whole_fault if self._whole_fault_ns > at else "")
-                for f, at in zip(self._faults, received.tolist(), strict=True)
-            ]
-            twice = [n for n, s in zip(self.joints, self._sources, strict=True) if s.two_at(now)]
-            jump, jump_ns = self._jump, self.jump_ns
-        missing = np.flatnonzero(received == 0).tolist()
-        if missing:
-            why = next((f": {faults[i]}" for i in missing if faults[i]), "")
-            return positions, (
+            return positions, self._problem(timeout_s, time.monotonic_ns(), jumps)
+
+    @property
+    def read_stamps_ns(self) -> tuple[int, ...]:
+        """The headers' stamps of the positions that ``read`` returned last, joint by joint."""
+        return tuple(self._read_stamps_ns.tolist())
+
+    def _problem(self, timeout_s: float, now: int, jumps: bool) -> str:
+        """Say why the positions can't be used; within the lock."""
+        # Ticks ask for it: what is only said where something is wrong is made there alone.
+        if not self._received_ns.all():
+            missing = np.flatnonzero(self._received_ns == 0).tolist()
+            why = next((f": {fault}" for i in missing if (fault := self._fault(i))), "")
+            return (
                 f"no joint state yet for {few([self.joints[i] for i in missing])} on "
                 f"{', '.join(self.topics)}{why}"
             )
-        oldest = int(np.argmin(fresh_ns))
-        age_s = (now - fresh_ns[oldest]) * 1e-9
+        oldest = int(self._fresh_ns.argmin())
+        age_s = (now - int(self._fresh_ns[oldest])) * 1e-9
         if age_s > timeout_s:
-            still = ": its messages repeat one stamp, the driver hangs" if repeats[oldest] else ""
-            still = f": {faults[oldest]}" if faults[oldest] else still
-            return positions, (
+            hangs = "its messages repeat one stamp, the driver hangs"
+            why = self._fault(oldest) or (hangs if self._repeats[oldest] else "")
+            return (
                 f"the joint state of {self.joints[oldest]} is {age_s:.2f} s old "
-                f"(joint_state_timeout is {timeout_s:g} s){still}"
+                f"(joint_state_timeout is {timeout_s:g} s)" + (f": {why}" if why else "")
             )
-        if twice:
-            return positions, (
-                f"the joint state of {twice[0]} comes from two publishers at once on "
+        if now < self._two_until_ns:
+            twice = next(i for i, each in enumerate(self._sources) if each.two_at(now))
+            return (
+                f"the joint state of {self.joints[twice]} comes from two publishers at once on "
                 f"{', '.join(self.topics)}: stop one"
             )
-        if jumps and now - jump_ns < _DISTRUST_NS and jump:
-            return positions, jump
-        return positions, ""
+        if jumps and now - self.jump_ns < _DISTRUST_NS and self._jump:
+            return self._jump
+        return ""
+
+    def _fault(self, i: int) -> str:
+        """Say what was wrong with what came last for joint ``i``; "" where nothing was."""
+        newer = self._whole_fault_ns > self._received_ns[i]
+        return self._faults[i] or (self._whole_fault if newer else "")
 
 
 def prefixed(topics: Sequence[str], prefixes: Sequence[str]) -> list[tuple[str, str]]:

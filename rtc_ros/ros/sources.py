@@ -31,7 +31,8 @@ class Sources:
     def __init__(self) -> None:
         self._seen: dict[bytes, _Seen] = {}
         self._last = b""
-        self._until_ns = 0
+        self.two_until_ns = 0
+        """Until when two of them count as there (CLOCK_MONOTONIC [ns])."""
 
     def hear(self, source: bytes, stamp_ns: int, now_ns: int) -> bool:
         """Note a message; return whether it is news: not the last stamp of its publisher again.
@@ -47,7 +48,8 @@ class Sources:
             other = self._seen[self._last]
             both = now_ns - other.back_ns < _TOGETHER_NS
             apart_ns = 2 * (now_ns - before.at_ns) if both else 0
-            self._until_ns = max(self._until_ns, now_ns + max(_DISTRUST_NS, apart_ns))
+            until_ns = now_ns + max(_DISTRUST_NS, apart_ns)
+            self.two_until_ns = max(self.two_until_ns, until_ns)
             back_ns = now_ns
         self._seen[source], self._last = _Seen(now_ns, stamp_ns, back_ns), source
         if len(self._seen) > _MOST:
@@ -56,7 +58,7 @@ class Sources:
 
     def two_at(self, now_ns: int) -> bool:
         """Return whether two publishers send at the same time."""
-        return now_ns < self._until_ns
+        return now_ns < self.two_until_ns
 
 
 def publisher_of(info: Mapping[str, Any]) -> bytes:
