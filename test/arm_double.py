@@ -207,6 +207,8 @@ class Sent:
     """``taken``, ``queued`` (the driver stands still) or ``dropped`` (its torque is off)."""
     taken_s: float
     """When the double had it: on a busy machine it is a slow driver."""
+    number: int = 0
+    """Which one of its publisher's; 0: not known."""
 
     @property
     def row(self) -> np.ndarray:
@@ -304,6 +306,7 @@ class Arm:
         what: np.ndarray | Trajectory,
         source: bytes,
         now_s: float | None = None,
+        number: int = 0,
     ) -> Sent:
         """Take a message that was sent at ``at_s`` [s]; the arm goes by it from ``now_s`` on."""
         driver = self.drivers[group]
@@ -319,7 +322,7 @@ class Arm:
                 done = "dropped"
             else:
                 driver.take(now_s, what, self.pose[driver.columns])
-            sent = Sent(at_s, group, what, source, self.pose, done, now_s)
+            sent = Sent(at_s, group, what, source, self.pose, done, now_s, number)
         return sent
 
     # -- what may happen to it ----------------------------------------------------------------
@@ -448,7 +451,8 @@ class ArmNode:
                 driver.refused.append(str(error))
                 return
             at_s = info["source_timestamp"] * 1e-9
-            sent = self.arm.take(driver.name, at_s, what, source, time.time())
+            number = info["publication_sequence_number"] or 0
+            sent = self.arm.take(driver.name, at_s, what, source, time.time(), number)
             if self._on_sent is not None:
                 self._on_sent(sent)
 

@@ -266,7 +266,7 @@ class ControllerNode(Node):
             epoch = self._controller.state.player.epoch
             self._cursor.write(self._controller.cursor(time.monotonic_ns()))
             now_ns = self._decided.nanoseconds
-            self._executed.put(done, epoch, late_s, now_ns, self._control.cut)
+            self._executed.put(done, epoch, late_s, now_ns, self._control.ended)
 
     def _stamp(self) -> Any:
         """Return the time of a decision, as a message has it; the last one is what was sent."""

@@ -15,7 +15,6 @@ from sensor_msgs.msg import JointState
 
 from rtc_ros.controller.tick import ControlTick, Done
 from rtc_ros.controller.ticker import DeadlineTicker, TimerTicker
-from rtc_ros.core.command import Command
 from rtc_ros.core.controller import Controller, ControllerSettings, ControllerState, settled
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.guards import FOLLOWS_WITHIN_S
@@ -164,16 +163,16 @@ class ExecutedReports:
         step_epoch: int,
         late_s: float,
         now_ns: int,
-        cut: Command | None = None,
+        ended: Done | None = None,
     ) -> None:
         """Take what a tick did at ``now_ns`` of the node's clock, ``late_s`` after its time.
 
-        ``cut``: what the tick before it came to, where not all of it was sent.
+        ``ended``: what the tick before it came to, where it had set points to send.
         """
         item: tuple[list[Done], int, float, int] | None = (done, step_epoch, late_s, now_ns)
         if self._holds_back:
-            if cut is not None and self._held is not None and self._held[0]:
-                self._held[0][-1] = Done(cut)
+            if ended is not None and self._held is not None and self._held[0]:
+                self._held[0][-1] = ended
             item, self._held = self._held, item
         if item is not None and item[0]:
             self._queue.put(item)
@@ -200,7 +199,9 @@ class ExecutedReports:
             # On simulated time the first ticks may be older than time itself.
             at_ns = max(0, now_ns - each.ago * self._period_ns)
             stamp = Time(nanoseconds=at_ns).to_msg()
-            message = executed_message(each.command, self._joints, step_epoch, late_s, stamp)
+            message = executed_message(
+                each.command, self._joints, step_epoch, late_s, stamp, each.unsent, each.sending_s
+            )
             self._executed.publish(message)
             if each.command.played.swap is not None:
                 self._swap.publish(swap_message(each.command.played.swap, self._name))

@@ -44,10 +44,16 @@ _COMING = "until the driver has come to where motion begins"
 
 @dataclass(frozen=True)
 class Done:
-    """A command, and how many periods before its tick it was due (0: the tick's own)."""
+    """A command, and how many periods before its tick it was due (0: the tick's own).
+
+    ``unsent`` of its set points were not sent in time, and sending one of the others took up to
+    ``sending_s``: a driver had it that much later.
+    """
 
     command: Command
     ago: int = 0
+    unsent: int = 0
+    sending_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +134,11 @@ class ControlTick:
         self._point_s = period_s / self._points
         self._sending: Command | None = None
         """Whose set points are being sent."""
-        self._count, self._told_s = 0, 0.0
-        """How many of them were, and when the last one was, or a driver was known to rest."""
-        self.cut: Command | None = None
-        """What the tick before the last one came to, where not all of it was sent."""
+        self._count, self._told_s, self._took_s = 0, 0.0, 0.0
+        """How many of them were, when the last one was, or a driver was known to rest, and the
+        longest that it took."""
+        self.ended: Done | None = None
+        """What the tick before the last one came to, where it had set points to send."""
         self.points_sent = self.points_unsent = 0
         self._coming: Coming | None = None
         self._way: Coming | None = None
@@ -177,7 +184,7 @@ class ControlTick:
             lost = self._lost()
             old_s = lost * self._period_s + self._late_s() - late_s
             old = old_s > _OLD * self._period_s or bool(lost and self._chunk_columns)
-            old |= self._too_late(command)
+            old |= self._too_late(command, self._clock_s())
             if not (tries_left and old):
                 break
             missed, unseen = missed + lost, lost
@@ -207,18 +214,21 @@ class ControlTick:
 
     def send(self, index: int) -> bool:
         """Send a set point of the last decision; return whether to go on with those after it."""
-        if self._sending is None or self._too_late(self._sending):
+        begun_s = self._clock_s()
+        if self._sending is None or self._too_late(self._sending, begun_s):
             return False
         for group in self._groups:
             group.send(index)
-        # Not as of before: the machine may have taken its time for that.
-        self._told_s, self._sent_ns = self._clock_s(), self._now_ns()
+        # As of before: what the machine took its time for may have been what comes after it.
+        self._told_s, self._sent_ns = begun_s, self._now_ns()
+        self._took_s = max(self._took_s, self._clock_s() - begun_s)
         self._count = index + 1
         self.points_sent += 1
         return True
 
     def _begin_period(self, command: Command | None) -> None:
         """Let ``send`` send what was decided."""
+        self._count, self._took_s = 0, 0.0
         if command is not None and command.sends:
             self._sending = command
         else:  # a driver that rests waits for nothing
@@ -226,28 +236,32 @@ class ControlTick:
 
     def _end_period(self) -> None:
         """Take back what wasn't sent of the last period."""
-        command, sent = self._sending, self._count
-        self._sending, self._count, self.cut = None, 0, None
-        if command is None or sent == self._points:
+        command, self._sending, self.ended = self._sending, None, None
+        if command is None:
             return
-        self.points_unsent += self._points - sent
+        unsent = self._points - self._count
+        self.points_unsent += unsent
         controller, state = self._controller, self._controller.state
-        if state.row is not None:  # else begun anew meanwhile, where the arm is
-            controller.state, self.cut = cut(controller.settings, state, command, sent)
+        if unsent:
+            as_sent, command = cut(controller.settings, state, command, self._count)
+            if state.row is not None:  # else begun anew meanwhile, where the arm is
+                controller.state = as_sent
+        self.ended = Done(command, 0, unsent, self._took_s)
+        self._count = 0
 
-    def _too_late(self, command: Command | None) -> bool:
-        """Tell whether the next set point of ``command`` would come to a driver that stands."""
+    def _too_late(self, command: Command | None, now_s: float) -> bool:
+        """Tell whether a set point of ``command`` comes to a driver that stands by ``now_s``."""
         if self._points == 1 or command is None or not command.sends:
             return False
         if not self._count and _begins(command):
             return False
-        return self._waited_s() > _STANDS * self._point_s
+        return self._waited_s(now_s) > _STANDS * self._point_s
 
-    def _waited_s(self) -> float:
-        """Return how long ago drivers were sent a set point."""
+    def _waited_s(self, now_s: float) -> float:
+        """Return how long before ``now_s`` drivers were sent a set point."""
         if not self._sent_ns:
             return 0.0
-        waited_s, pause_ns = self._clock_s() - self._told_s, self._now_ns() - self._sent_ns
+        waited_s, pause_ns = now_s - self._told_s, self._now_ns() - self._sent_ns
         if waited_s < -self._period_s:  # the clock was set back
             waited_s = self._period_s
         return max(waited_s, pause_ns * 1e-9) if pause_ns > _PAUSE_NS else waited_s
@@ -267,7 +281,7 @@ class ControlTick:
     def _gap_s(self, missed: int, late_s: float) -> float:
         """Return how long drivers were told nothing when they are told something next."""
         if self._points > 1:  # that is one m-th of a period after the tick
-            return self._waited_s() + max(0.0, self._point_s - late_s)
+            return self._waited_s(self._clock_s()) + max(0.0, self._point_s - late_s)
         gap_s = (1 + missed) * self._period_s + late_s - self._sent_late_s
         if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
             gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)

@@ -29,6 +29,8 @@ FIELDS = (
     "rtc/lateness_us",
     "rtc/mode",
     "rtc/points",
+    "rtc/unsent",
+    "rtc/sending_us",
 )
 """What follows the joints in an ``executed`` message, as if they were joints: plotting tools show
 them beside the motion. -1 stands for "there is none"."""
@@ -41,9 +43,18 @@ def duration(seconds: float) -> Duration:
 
 
 def executed_message(
-    command: Command, joints: Sequence[str], step_epoch: int, late_s: float, stamp: Any
+    command: Command,
+    joints: Sequence[str],
+    step_epoch: int,
+    late_s: float,
+    stamp: Any,
+    unsent: int = 0,
+    sending_s: float = 0.0,
 ) -> JointState:
-    """Return one tick's command with where it came from (docs/interface.md, ``~/executed``)."""
+    """Return one tick's command with where it came from (docs/interface.md, ``~/executed``).
+
+    ``unsent``: of its set points; sending one of the others took up to ``sending_s``.
+    """
     played, chunk = command.played, command.played.chunk
     nothing = [float("nan")] * len(joints)
     row = nothing if command.row is None else command.row.tolist()
@@ -62,6 +73,8 @@ def executed_message(
         late_s * 1e6,
         float(command.mode),
         float(len(command.points) if command.sends and command.points is not None else 0),
+        float(unsent),
+        sending_s * 1e6,
     ]
     wanted = row if command.wanted is None else command.wanted.tolist()
     message.velocity = wanted + [0.0] * len(FIELDS)

@@ -94,7 +94,8 @@ class Robot:
     def tick(self, late_s, missed):
         done = self.control.run(missed)
         if self.held is not None:
-            self.executed.append(self.control.cut or self.held)
+            ended = self.control.ended
+            self.executed.append(self.held if ended is None else ended.command)
         self.held = done[-1].command if done else None
 
     def give(self, rows=30):

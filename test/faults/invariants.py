@@ -39,9 +39,14 @@ STATE_AGE = 3
 its way, and the tick's."""
 JOIN_S = 1e-3
 """How well two messages of chunks must be in time with each other to say what joins them."""
+STANDS = 2.05
+"""[periods] After a longer time its driver stood."""
 LATE = 1.05
 """[periods] Messages that are farther apart than this may or may not be of deadlines that follow
 each other, so the driver may have stood: a step is seen from the last one, and from rest."""
+WAITS = 1.5
+"""[set points] A driver that was told nothing for longer stands. What looks at the clock right
+before it sends each of them knows that, as well as sending one takes."""
 FOLLOWS_S = 0.2
 COMING = "until the driver has come"
 TIMEOUT = "within the allowance of joint_state_timeout"
@@ -125,6 +130,11 @@ class Ticked:
     late_us: float = 0.0
     row: np.ndarray | None = None
     points: int = 1
+    """Messages to a driver of rows that lead to ``row``."""
+    unsent: int = 0
+    sending_s: float = 0.0
+    number: int = 0
+    """Which one of its publisher's; 0: not known."""
 
     def stands_for(self, later: Ticked, period_s: float) -> bool:
         """Tell whether this is what a driver did by itself before the tick ``later``."""
@@ -136,6 +146,9 @@ class Ticked:
     @property
     def executes(self) -> bool:
         return self.reason == "execute"
+
+
+_NEVER = Ticked(-np.inf, "", 0, 0, 0)
 
 
 @dataclass
@@ -176,12 +189,10 @@ class Told:
     held: int = 0
     """Messages of this hold."""
     tick: Ticked | None = None
-    heard: int = 0
-    """Messages of that tick."""
-    cut: bool = False
-    """Whether not all of the last tick's messages were sent: it stood, with nothing to brake."""
-    torn: bool = False
-    """Whether some of its tick's messages weren't heard."""
+    number: int = 0
+    """Which one of its publisher's the last message was."""
+    since: int = 0
+    """Its publisher's messages since, and with, the first one of that tick."""
     comes: bool = False
     """Whether the message sends it to where motion begins."""
     came_s: float = -np.inf
@@ -209,7 +220,6 @@ class Invariants:
         self.problems: list[str] = []
         self.worst: dict[str, tuple[float, str]] = {}
         self.counts: Counter[str] = Counter()
-        self._torn: set[tuple[str, int]] = set()
         self.disturbances: list[list[Any]] = []
         """[kind, begin_s, end_s or inf]"""
         self.stalls: list[list[float]] = []
@@ -248,7 +258,9 @@ class Invariants:
             self.waiting.append(sent)
             self.came_s = sent.taken_s
 
-    def on_executed(self, message: JointState, sent_s: float | None = None) -> None:
+    def on_executed(
+        self, message: JointState, sent_s: float | None = None, number: int = 0
+    ) -> None:
         """Note a tick, by its stamp, or by when its message was sent where ROS time isn't ours."""
         fields = dict(zip(message.name, message.position, strict=True))
         stamp = message.header.stamp
@@ -261,6 +273,9 @@ class Invariants:
             fields["rtc/lateness_us"],
             np.array([fields.get(j, np.nan) for j in self.arm.joints]),
             int(fields.get("rtc/points", 1)),
+            int(fields.get("rtc/unsent", 0)),
+            fields.get("rtc/sending_us", 0.0) * 1e-6,
+            number,
         )
         with self._lock:
             self._ticks_in.append(tick)
@@ -288,6 +303,10 @@ class Invariants:
             new = sorted(self._ticks_in, key=lambda t: t.at_s)
             self.waiting.clear()
             self._ticks_in.clear()
+            if self.promises.points > 1:  # a tick is told when its set points were sent
+                last_s = max(t.at_s for t in [*self._ticks[-1:], *new, _NEVER])
+                self.waiting.extend(s for s in sent if s.at_s >= last_s)
+                sent = [s for s in sent if s.at_s < last_s]
         period_s = self.promises.period_s
         real = [t for t, u in zip(new, new[1:], strict=False) if not t.stands_for(u, period_s)]
         real += new[-1:]
@@ -304,12 +323,6 @@ class Invariants:
         after_s = 0.0005 if self.promises.points == 1 else 0.0
         events += [(s.at_s + after_s, 1, s) for s in sent]
         events.sort(key=lambda e: e[:2])
-        # Of how many messages the reader of a busy machine heard, the tick's own count tells.
-        heard = Counter((s.group, bisect_right(stamps, s.at_s + after_s) - 1) for s in sent)
-        self._torn = {
-            key for key, count in heard.items()
-            if self.promises.points > 1 and count != self._ticks[key[1]].points
-        }  # fmt: skip
         for _, what, event in events:
             i = bisect_right(published, event.at_s - self.promises.period_s) - 1
             news_s = published[max(0, i)] if published else event.at_s
@@ -317,8 +330,7 @@ class Invariants:
                 self._on_tick(event, news_s)
             else:
                 i = bisect_right(stamps, event.at_s + after_s) - 1
-                torn = (event.group, i) in self._torn
-                self._on_message(event, self._ticks[i] if i >= 0 else None, news_s, torn)
+                self._on_message(event, self._ticks[i] if i >= 0 else None, news_s)
 
     def _late_s(self, s: Sent, told: Told) -> float:
         """Return how much later than it reckoned a chunk's message was sent.
@@ -390,20 +402,15 @@ class Invariants:
             self._idle = 0
         self._was = tick
 
-    def _on_message(
-        self, s: Sent, tick: Ticked | None, news_s: float, torn: bool = False
-    ) -> None:
+    def _on_message(self, s: Sent, tick: Ticked | None, news_s: float) -> None:
         told, promises = self._told[s.group], self.promises
         gap = s.at_s - told.at_s
         period = promises.period_s if told.kind == CHUNK else promises.point_s
-        most = 1 if told.kind == CHUNK else promises.points
-        again = tick is not None and tick.at_s == told.decided_s and s.source == told.source
-        if not again and most > 1:
-            told.cut = told.tick is not None and told.tick.points < most
-            self._reached(s, told)
-        told.heard = told.heard + 1 if again else 1
-        twice = again and told.heard > most
-        told.tick = tick
+        between = promises.points > 1 and told.kind != CHUNK
+        twice = tick is not None and tick.at_s == told.decided_s and s.source == told.source
+        unheard = 0
+        if between:
+            unheard, twice = self._set_point(s, told, tick, twice), False
         if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s:
             self.counts["messages of unknown ticks"] += 1
             tick, told.step, told.unheard = None, None, True
@@ -415,19 +422,21 @@ class Invariants:
         # where the machine takes it off the processor in between.
         told.decided = gap if tick is None else min(tick.at_s - told.at_s, gap)
         told.decisions = gap if tick is None else tick.at_s - told.decided_s
-        if most > 1:  # whether it comes in time is looked at when it is sent
-            told.decided = told.decisions = gap
+        if between:
+            told.decided = gap - (0.0 if tick is None else tick.sending_s)
+            told.decisions = gap + (0.0 if told.tick is None else told.tick.sending_s)
+        told.tick = tick
         told.decided_s = s.at_s if tick is None else tick.at_s
         rested = told.course is None or s.at_s >= told.course.times[-1]
         begins = (
             s.source != told.source
             or (told.kind == CHUNK and rested and tick is not None and tick.executes)
             or other_run
-            or told.decided > 2.05 * period
+            or told.decided > STANDS * promises.period_s
             and told.kind != CHUNK
             or (
                 told.held > 0
-                and gap > 1.4 * period
+                and gap > (WAITS if between else 1.4) * period
                 # One of chunks that still brakes goes on from where it is.
                 and (told.kind != CHUNK or rested)
                 and tick is not None
@@ -446,9 +455,9 @@ class Invariants:
         elif tick is not None and not tick.executes:
             self._hold(s, told, tick)
         anew = other_run or s.source != told.source
-        unheard = 0
         if tick is not None and tick.executes:
-            unheard = 0 if anew or told.step_k is None else tick.step - told.step_k - 1
+            if not (between or anew or told.step_k is None):
+                unheard = tick.step - told.step_k - 1
             told.step_k = tick.step
         elif anew:
             told.step_k = None
@@ -456,10 +465,9 @@ class Invariants:
             # A publisher that was being discovered: the run's first messages weren't heard.
             self.counts["runs whose beginning wasn't heard"] += 1
             told.row = None
-        elif torn or told.torn or (unheard > 0 and told.kind != CHUNK):
+        elif unheard > 0 and told.kind != CHUNK:
             # The controller keeps few messages for a reader that a busy machine holds up.
-            self.counts["messages not heard"] += max(unheard, 0)
-            self.counts["messages beside some not heard: not checked"] += 1
+            self.counts["messages not heard"] += unheard
             told.row, told.step, told.course, told.unheard = s.row, None, None, True
             told.skip_until_s = s.at_s + 8 * promises.period_s
         else:
@@ -469,23 +477,43 @@ class Invariants:
             told.came = False
         if tick is not None and tick.executes:
             told.held = 0
-        told.torn = torn
         told.at_s, told.source = s.at_s, s.source
         told.epoch = told.epoch if tick is None else tick.epoch
 
-    def _reached(self, s: Sent, told: Told) -> None:
-        """Check that the last set point of the tick before is the row that was executed."""
-        tick, promises = told.tick, self.promises
-        if tick is None or tick.points == 0 or s.source != told.source:
-            return
-        if told.heard != tick.points:
-            self.counts["periods not heard whole"] += 1
-            told.unheard = told.heard < tick.points
-        elif promises.mean_rows == 1 and told.row is not None and tick.row is not None:
+    # (e)
+    def _set_point(self, s: Sent, told: Told, tick: Ticked | None, again: bool) -> int:
+        """Check that a tick sends what it says, down to its row; return how many weren't heard."""
+        number, told.number = told.number, s.number
+        if s.source != told.source or not number:
+            told.since = 0  # whether it is the tick's first one isn't known
+            return 0
+        unheard = s.number - number - 1
+        if again:
+            told.since += s.number - number if told.since else 0
+            return unheard
+        before, since, told.since = told.tick, told.since, 0 if unheard else 1
+        if before is None or tick is None or not since:
+            return unheard
+        between = [t for t in self._ticks if before.number < t.number < tick.number]
+        if tick.number - before.number - 1 != len(between):
+            self.counts["periods between ticks that weren't heard: not checked"] += 1
+            return unheard
+        said = before.points + sum(t.points for t in between)
+        # Of those that weren't heard the first may be of the tick before.
+        off = max(said - since - unheard, since - said, 0)
+        how = f"{since} of the tick before, {unheard} not heard; the ticks say {before.points} "
+        how += f"and {[t.points for t in between]}"
+        self._note("e: as many set points as the tick says", np.array([float(off)]),
+                   np.array([0.5]), s, told, how)  # fmt: skip
+        told.since = 1 + max(since + unheard - said, 0)
+        if unheard == 0 and self.promises.mean_rows == 1 and told.row is not None:
             self.counts["rows reached by set points"] += 1
-            off = np.abs(told.row - tick.row[told.columns])
+            assert before.row is not None
+            off = np.abs(told.row - before.row[told.columns])
             slack = 3e-7 * (1 + np.abs(told.row)) if told.kind in FLOAT32 else 0.0
-            self._note("e: the last set point is the row", off, 1e-12 + slack, s, told)
+            bound = 1e-12 + slack + 0 * off
+            self._note("e: the last set point is the row", off, bound, s, told)
+        return unheard
 
     # (a)
     def _distance(
@@ -513,8 +541,6 @@ class Invariants:
         told.late_s.append((s.at_s, s.taken_s - s.at_s))
         late_s = max(late for at_s, late in told.late_s if at_s > s.at_s - 0.5)
         own = velocity * (self.arm.lag_s[c] + ahead_s + late_s)
-        if promises.points > 1:
-            own = own + step  # one that is on its way
         self._figure("the test's own delay [ms]", max(late_s, age_s - 3 * period) * 1e3, s, told)
         tolerance = 1e-6 + 1e-6 * np.abs(row)
         reset = any(g == s.group and told.at_s < t <= s.at_s for t, g in self.arm.resets[-50:])
@@ -607,18 +633,17 @@ class Invariants:
             # Its first step is seen against the arm (a); how long it was, the driver didn't see.
             self.counts["begun where the arm was moved to"] += told.row is not None
             told.step = None
-            if promises.points > 1 and told.held == 0 and gap < 5 * period:
-                told.unheard = True  # late by the machine: whether it went on isn't known
         else:
             step = whole = row - told.row
             if begins:
                 # As far as it goes up to where the arm is, it moves no arm: that is (a)'s.
                 step = _beyond(step, s.pose[c] - told.row)
-            stood = begins
+            between = promises.points > 1
+            stood = begins or (between and told.decided > WAITS * period + 1e-4)
             last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend, rested = np.abs(step - last), np.abs(step)
             if begins:  # or up to where it was seen
-                for seen in self._during(s.at_s - STATE_AGE * period, s.at_s):
+                for seen in self._during(s.at_s - STATE_AGE * promises.period_s, s.at_s):
                     bend = np.minimum(bend, np.abs(_beyond(step, seen[c] - told.row)))
             if told.whole is not None and not stood:
                 # What of the step before went up to the arm moved none, but the next goes on.
@@ -627,16 +652,15 @@ class Invariants:
                 # Of two steps; or of none that is known.
                 bend = 0.0 * bend if told.unheard else bend / 2
             told.unheard = False
-            if not stood and gap > LATE * period:  # a late tick, or a deadline that was missed
+            late = told.decisions > WAITS * period - 1e-4 if between else gap > LATE * period
+            if not stood and late:  # a late tick, or a deadline that was missed
                 self.counts["late ticks"] += 1
                 bend = np.minimum(bend, rested)
             limit = acceleration + rounding
-            # What looks at the clock right before it sends may be taken off the processor then.
-            late = promises.points > 1 and told.held == 0 and gap < 5 * period and not displaced
-            if (late or not begins) and told.step is not None and (bend > limit).any():
+            if not begins and not between and told.step is not None and (bend > limit).any():
                 # Taken off the processor between decision and sending, now or the last time.
                 seen = [rested] if told.decisions > LATE * period else []
-                if late or told.decided < 2.05 * period or told.decisions < 2.05 * period:
+                if told.decided < STANDS * period or told.decisions < STANDS * period:
                     seen.append(np.abs(step - told.step))
                 for other in seen:
                     if (other <= limit).all():
@@ -649,7 +673,7 @@ class Invariants:
             if begins:  # a run begins at the arm, and its driver at what it was told
                 near = np.abs(row - s.pose[c]) < velocity
                 # It may have crept on since it was measured.
-                least, most = self._during(s.at_s - STATE_AGE * period, s.at_s)
+                least, most = self._during(s.at_s - STATE_AGE * promises.period_s, s.at_s)
                 told.slack = (1.2 * np.abs(told.row - s.pose[c]) + (most - least)[c]) * near
             bend = np.maximum(bend - told.slack, 0.0)
             if not begins:
@@ -658,13 +682,14 @@ class Invariants:
             how = f"step {step}, before it {told.step}, {gap / period:.2f} periods later"
             how += f" (decided {told.decided / period:.2f}, {told.decisions / period:.2f})"
             self._note("b: acceleration", bend, acceleration + rounding, s, told, how)
-            if stood and told.step is not None and gap > 2.05 * period:
+            if stood and told.step is not None and gap > STANDS * period:
                 ticks = [t.at_s for t in self._ticks if told.at_s < t.at_s < s.at_s - period / 2]
                 # Else the process stood still, and its driver with it.
                 in_time = ticks and ticks[0] < told.at_s + 1.4 * period
-                if promises.points > 1:  # what wasn't sent in time, was dropped
-                    between = [t for t in self._ticks if told.at_s < t.at_s < s.at_s]
-                    in_time = in_time and not (told.cut or any(t.points for t in between[:-1]))
+                if between:  # what wasn't sent in time, was dropped
+                    since_s = told.at_s - 1.5 * promises.period_s
+                    decided = [t for t in self._ticks if since_s < t.at_s < s.at_s][:-1]
+                    in_time = in_time and not any(t.unsent for t in decided)
                 if len(ticks) >= 2 and in_time and s.source == told.source:
                     self._note(
                         "b: braked to rest", np.abs(told.step), acceleration + rounding, s, told
