@@ -210,7 +210,7 @@ class Life:
             now = time.monotonic()
             if now - begun > PATIENCE_S:
                 self.stuck.append(
-                    f"{self.context}: no motion in {PATIENCE_S} s: "
+                    f"{self.context}: no motion in {PATIENCE_S} s: ~/start says {self.answered}, "
                     f"{self.system.diagnostics}, {json.dumps(self.order.parameters)}"
                 )
                 print(self.stuck[-1], flush=True)
@@ -224,8 +224,10 @@ class Life:
         """Wait until ``condition()`` holds."""
         self.system.until(condition, what, patience_s)
 
+    answered: Any = None
+
     def _start(self) -> None:
-        answer = self.call("start")
+        answer = self.answered = self.call("start")
         self.starts += answer is not None and answer.success
         last = self.system.watcher.ticks[-1].reason if self.system.watcher.ticks else ""
         refused = answer is not None and "already started" in answer.message

@@ -18,11 +18,12 @@ and how far what was sent went beyond a limit is a figure.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,7 +99,7 @@ class Promises:
         """Between two messages to a driver of rows [s]."""
         return self.period_s / self.points
 
-    @property
+    @functools.cached_property
     def mean_rows(self) -> int:
         """Of how many set points each command is the mean, with a jerk limit."""
         bend = np.minimum(self.acceleration, 2 * self.velocity / self.point_s)
@@ -464,7 +465,7 @@ class Invariants:
         if anew and tick is not None and tick.executes and tick.step > 0:
             # A publisher that was being discovered: the run's first messages weren't heard.
             self.counts["runs whose beginning wasn't heard"] += 1
-            told.row = None
+            told.row, told.unheard = None, True
         elif unheard > 0 and told.kind != CHUNK:
             # The controller keeps few messages for a reader that a busy machine holds up.
             self.counts["messages not heard"] += unheard
@@ -637,7 +638,7 @@ class Invariants:
             step = whole = row - told.row
             if begins:
                 # As far as it goes up to where the arm is, it moves no arm: that is (a)'s.
-                step = _beyond(step, s.pose[c] - told.row)
+                step = _beyond(step, self._pose(s.at_s)[c] - told.row)
             between = promises.points > 1
             stood = begins or (between and told.decided > WAITS * period + 1e-4)
             last = np.zeros(len(c)) if stood or told.step is None else told.step
@@ -671,16 +672,22 @@ class Invariants:
                         bend = other
                         break
             if begins:  # a run begins at the arm, and its driver at what it was told
-                near = np.abs(row - s.pose[c]) < velocity
+                near = np.abs(row - self._pose(s.at_s)[c]) < velocity
                 # It may have crept on since it was measured.
                 least, most = self._during(s.at_s - STATE_AGE * promises.period_s, s.at_s)
-                told.slack = (1.2 * np.abs(told.row - s.pose[c]) + (most - least)[c]) * near
+                told.slack = (1.2 * np.abs(told.row - self._pose(s.at_s)[c]) + (most - least)[c]) * near
             bend = np.maximum(bend - told.slack, 0.0)
             if not begins:
                 told.slack = 0.0 * told.slack
-            self._note("b: speed", np.abs(step), velocity + rounding, s, told)
-            how = f"step {step}, before it {told.step}, {gap / period:.2f} periods later"
-            how += f" (decided {told.decided / period:.2f}, {told.decisions / period:.2f})"
+            before = told.step
+
+            def how() -> str:
+                return (
+                    f"step {step}, before it {before}, {gap / period:.2f} periods later "
+                    f"(decided {told.decided / period:.2f}, {told.decisions / period:.2f})"
+                )
+
+            self._note("b: speed", np.abs(step), velocity + rounding, s, told, how)
             self._note("b: acceleration", bend, acceleration + rounding, s, told, how)
             if stood and told.step is not None and gap > STANDS * period:
                 ticks = [t.at_s for t in self._ticks if told.at_s < t.at_s < s.at_s - period / 2]
@@ -871,8 +878,9 @@ class Invariants:
             self.worst[name] = (value, f"{self._context(s.at_s)} {told.kind}")
 
     def _note(
-        self, name: str, value: np.ndarray, bound: np.ndarray, s: Sent, told: Told, more: str = ""
-    ) -> None:
+        self, name: str, value: np.ndarray, bound: np.ndarray, s: Sent, told: Told,
+        more: str | Callable[[], str] = "",
+    ) -> None:  # fmt: skip
         with np.errstate(invalid="ignore"):
             ratio = np.where(np.isfinite(bound), value / bound, 0.0)
         j = int(np.argmax(ratio))
@@ -882,7 +890,7 @@ class Invariants:
             self._wrong(
                 name, s.at_s,
                 f"{told.kind} {s.group}, {joint}: {value[j]:.5f}, allowed {bound[j]:.5f} "
-                f"({ratio[j]:.3g} times; {s.done}) {more}",
+                f"({ratio[j]:.3g} times; {s.done}) {more if isinstance(more, str) else more()}",
             )  # fmt: skip
 
     def _wrong(self, name: str, at_s: float, what: str) -> None:
