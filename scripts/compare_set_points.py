@@ -1,14 +1,19 @@
-"""Ways to make set points between rows, side by side: the table of docs/smoothness.md.
+"""Ways to make set points between rows, side by side: the tables of docs/smoothness.md.
 
     python3 scripts/compare_set_points.py
+    python3 scripts/compare_set_points.py --rows rows.npz  # of `rtc_ros bench smooth --rows`
 
 500 rows of six joints at 25 Hz, ten set points each, 2.5 rad/s and 8 rad/s². `jerk` is the RMS of
 what is sent [rad/s³], `off` the RMS distance of the set points at row times from the rows [mrad],
 `acceleration` the worst relative to the limit. Ruckig is tried where it can be imported.
+
+With rows of a policy the simulated arms are sent the package's set points and curves that know all
+rows beforehand, without limits: the jerk of the joints, relative to one command per row.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 from collections.abc import Callable
@@ -107,8 +112,59 @@ def figures(out: np.ndarray, rows: np.ndarray) -> str:
     return f"{jerk:.0f}, {off:.1f}, {np.abs(bends / FINE.max_bend).max():.2f}"
 
 
+def curves(rows: np.ndarray, m: int) -> dict[str, np.ndarray]:
+    """Return what ``rows`` [R, A] become with m set points each, [(R − 1) m, A]."""
+    from scipy.interpolate import CubicSpline, make_interp_spline
+    from scipy.ndimage import gaussian_filter1d
+
+    at, between = np.arange(len(rows)), np.arange(1, (len(rows) - 1) * m + 1) / m
+    path, motion, ours = SetPoints(JointLimits.none(rows.shape[1]), m), Motion.resting(rows[0]), []
+    for k in range(1, len(rows)):
+        ours.append(path.play(rows, k, motion))
+        motion = motion.after(ours[-1])
+    spline = CubicSpline(at, rows)(between)
+    return {
+        "this one": np.concatenate(ours),
+        "cubic spline through all rows (C²)": spline,
+        "quintic spline through all rows (C⁴)": make_interp_spline(at, rows, 5)(between),
+        "lines from row to row": make_interp_spline(at, rows, 1)(between),
+        "that cubic spline, smoothed over 2 rows": gaussian_filter1d(spline, 2 * m, axis=0),
+    }
+
+
+def on_the_arms(all_rows: np.ndarray) -> None:
+    """Print the table of the simulated arms: each way, three policies, two rates."""
+    from rtc_ros.bench.smooth import PHYSICS_S, RATES_HZ, ROW_S, STRIDES, free_arms
+
+    def jerk(points: np.ndarray, point_s: float) -> float:
+        robot, arms = free_arms(all_rows[0])
+        found = []
+        for point in points:
+            robot.command(point)
+            for _ in range(round(point_s / PHYSICS_S)):
+                robot.step(1)
+                found.append(robot.accelerations()[arms])
+        return float(np.sqrt((np.diff(found, axis=0) ** 2).mean())) / PHYSICS_S
+
+    columns, table = [], {}
+    for stride in STRIDES:
+        rows, period_s = all_rows[::stride], ROW_S * stride
+        today = jerk(rows, period_s)
+        for hz in RATES_HZ[1:]:
+            columns.append(f"{1 / period_s:.0f} Hz at {hz} Hz")
+            for name, points in curves(rows, round(hz * period_s)).items():
+                table.setdefault(name, []).append(f"{jerk(points, 1 / hz) / today:.3f}")
+    print("| set points | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|")
+    for name, cells in table.items():
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
 def main() -> None:
     """Print the table: jerk, off, acceleration for each kind of rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", help="a .npz of `rtc_ros bench smooth --rows`")
+    if (found := parser.parse_args().rows) is not None:
+        return on_the_arms(np.load(found)["rows"])
     chance, at_s = np.random.default_rng(0), np.arange(ROWS) * DT
     waves = ((0.2, 0.5), (0.5, 0.15), (1.1, 0.04))
     smooth = np.sum(

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.protocol import Guidance, Observation, Policy
+
+if TYPE_CHECKING:
+    from rtc_ros.sim.robot import AlohaCube
 
 ROW_S = 0.02
 PHYSICS_S = 0.002
@@ -150,14 +153,23 @@ def executed(policy: Policy, ticks: int, delay: int, seed: int) -> np.ndarray:
     return np.array(rows)
 
 
-def played(
-    rows: np.ndarray, stride: int, command_hz: float, max_acceleration: float, seed: int
-) -> Motion:
-    """Play every ``stride``-th of ``rows`` [N, 14] to the arms, which touch nothing."""
+def free_arms(pose: np.ndarray, seed: int = 0) -> tuple[AlohaCube, list[int]]:
+    """Return arms at ``pose`` [14] that touch nothing, and which joints aren't fingers."""
     import mujoco
 
     from rtc_ros.sim.robot import GRIPPERS, AlohaCube
 
+    robot = AlohaCube(seed=seed)
+    # Knocks against cube and table are the task's, whatever is sent.
+    robot.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONTACT)
+    robot.reset(pose=pose)
+    return robot, [j for j in range(len(pose)) if j not in GRIPPERS]
+
+
+def played(
+    rows: np.ndarray, stride: int, command_hz: float, max_acceleration: float, seed: int
+) -> Motion:
+    """Play every ``stride``-th of ``rows`` [N, 14] to the arms, which touch nothing."""
     period_s = ROW_S * stride
     points = round(command_hz * period_s) or 1
     dim = rows.shape[1]
@@ -165,15 +177,11 @@ def played(
         [-np.inf] * dim, [np.inf] * dim, [5.0] * dim, period_s,
         [max_acceleration] * dim,
     )  # fmt: skip
-    robot = AlohaCube(seed=seed)
-    # Knocks against cube and table are the task's, whatever is sent.
-    robot.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONTACT)
-    robot.reset(pose=rows[0])
+    robot, arms = free_arms(rows[0], seed)
     controller = Controller(limits, points=points)
     controller.start(1, rows[0])
     wanted = rows[::stride]
     controller.offer(ActionChunk(wanted, 0, step_epoch=1, epoch=1, seq=1))
-    arms = [j for j in range(dim) if j not in GRIPPERS]
     steps = round(period_s / PHYSICS_S)
     # As the node sends them: a row at its tick, set points one m-th of a period later.
     at = np.arange(points) * steps // points + (steps // points if points > 1 else 0)

@@ -672,10 +672,11 @@ class Invariants:
                         bend = other
                         break
             if begins:  # a run begins at the arm, and its driver at what it was told
-                near = np.abs(row - self._pose(s.at_s)[c]) < velocity
+                here = self._pose(s.at_s)[c]
+                near = np.abs(row - here) < velocity
                 # It may have crept on since it was measured.
                 least, most = self._during(s.at_s - STATE_AGE * promises.period_s, s.at_s)
-                told.slack = (1.2 * np.abs(told.row - self._pose(s.at_s)[c]) + (most - least)[c]) * near
+                told.slack = (1.2 * np.abs(told.row - here) + (most - least)[c]) * near
             bend = np.maximum(bend - told.slack, 0.0)
             if not begins:
                 told.slack = 0.0 * told.slack
