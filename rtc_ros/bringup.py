@@ -23,6 +23,9 @@ from rtc_ros.spelling import letters, nearest_name
 
 PACKAGE = "rtc_ros"
 
+REFUSED = 2
+"""The exit code of a node that can't begin, and says why in a sentence."""
+
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 MODULES = {
@@ -394,6 +397,10 @@ def nodes_to_run(
     arguments = launch_arguments(simulated=simulated, machine=machine)
     if told := unknown_arguments(values, simulated=simulated, machine=machine):
         raise ValueError(told)
+    for name, text in values.items():
+        inner = text.partition(":=")[0]
+        if ":=" in text and inner in {a.name for a in arguments}:
+            raise ValueError(f"{name}:={text} gives {name} no value: write {name}:=… {inner}:=…")
     given = {
         a.name: expanded(text) if a.path else text
         for a in arguments

@@ -5,11 +5,18 @@ from __future__ import annotations
 import sys
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from rtc_ros.bringup import PACKAGE, launch_arguments, nodes_to_run, refuse_undeclared
+from rtc_ros.bringup import (
+    PACKAGE,
+    REFUSED,
+    launch_arguments,
+    nodes_to_run,
+    refuse_undeclared,
+)
 
 
 def describe(*, simulated: bool, machine: str = "") -> LaunchDescription:
@@ -32,6 +39,7 @@ def describe(*, simulated: bool, machine: str = "") -> LaunchDescription:
                 parameters=node.parameter_files(),
                 ros_arguments=["--log-level", node.log_level],
                 output="screen",
+                on_exit=end_where_refused,
             )
             for node in nodes_to_run(values, simulated=simulated, machine=machine)
         ]
@@ -41,3 +49,13 @@ def describe(*, simulated: bool, machine: str = "") -> LaunchDescription:
         for a in arguments
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def end_where_refused(event: ProcessExited, _: LaunchContext) -> list[Shutdown]:
+    """End the launch where a node refused to begin: without it the others would wait for nothing.
+
+    Not where one ends later: rtc_controller brakes and holds the arm without rtc_inference.
+    """
+    if event.returncode != REFUSED:
+        return []
+    return [Shutdown(reason=f"{event.process_name} can't begin, and said why (exit code 2)")]

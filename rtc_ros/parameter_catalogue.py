@@ -13,6 +13,7 @@ from rtc_ros.controller.parameters import CONTROLLER, GROUP
 from rtc_ros.inference.parameters import CAMERA, INFERENCE
 from rtc_ros.link.parameters import LINK
 from rtc_ros.monitor.parameters import MONITOR
+from rtc_ros.overrides import parameter_files
 from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.recorder.parameters import RECORDER
 from rtc_ros.ros.parameter_table import COMMON, Parameter
@@ -165,10 +166,9 @@ def given_to_several(words: Sequence[str], node: str) -> Callable[[str], bool]:
         words: the command line of the node's process, with its ``--params-file FILE``.
         node: the node's name; a section that ends with it is its own.
     """
-    files = [b for a, b in zip(words, words[1:], strict=False) if a == "--params-file"]
     several: set[str] = set()
     own: set[str] = set()
-    for path in files:
+    for path in parameter_files(words):
         try:
             found = list(sections(read_sections(path)))
         except ValueError:

@@ -18,6 +18,24 @@ import yaml
 LEAF = "ros__parameters"
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's plain types. As rcl does, it takes no notice of tags that it doesn't know.
+
+    A launch file's ``parameters=[{NAME: [1.0]}]`` comes as ``!!python/tuple``.
+    """
+
+    def plain(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.SequenceNode):
+            return self.construct_sequence(node, deep=True)
+        if isinstance(node, yaml.MappingNode):
+            return self.construct_mapping(node, deep=True)
+        tag = self.resolve(yaml.ScalarNode, node.value, (True, False))
+        return self.yaml_constructors[tag](self, node)
+
+
+_Loader.add_constructor(None, _Loader.plain)
+
+
 def yaml_value(value: object) -> str:
     """Return ``value`` as one line of YAML from which ROS 2 reads the same type again."""
     if isinstance(value, bool):
@@ -56,15 +74,24 @@ def sections_of(text: str, what: str) -> dict[str, Any]:
         ValueError: as ``read_sections``.
     """
     try:
-        tree = yaml.safe_load(text)
+        tree = _Loader(text).get_single_data()
     # PyYAML raises its constructors' errors as they come: ``2024-99-99`` is a ValueError.
     except (yaml.YAMLError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise ValueError(f"{what} can't be read: {error}") from error
+        raise ValueError(f"{what} can't be read: {_words(error)}") from error
     if not (isinstance(tree, dict) and any(True for _ in sections(tree))):
         raise ValueError(f"{what} holds no parameters: it has no {LEAF}, as those in config/ have")
     if mixed := "; ".join(_mixed(tree)):
         raise ValueError(f"{what}: {mixed}")
     return tree
+
+
+def _words(error: Exception) -> str:
+    """Return what PyYAML says in one line, the place first."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())
+    tab = "; indent with spaces, not with a tab" if repr("\t") in problem else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}{tab}"
 
 
 def _joined(above: str, name: str) -> str:

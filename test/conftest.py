@@ -129,24 +129,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 # -- the parts: scripts/test.sh runs one after the other -------------------------------------
 
-PARTS = ("together", "alone", "network")
+PARTS = ("together", "nodes", "alone", "network")
 
 
 def part_of(item: pytest.Item) -> str:
     """Return which part of a whole run a test belongs to."""
     if item.get_closest_marker("network"):
         return "network"
-    # Nodes meet their deadlines only where the cores aren't shared with other tests.
-    own = any(item.get_closest_marker(marker) for marker in ("alone", "ros", "e2e"))
-    own = own or item.path.parent.name in ("nodes", "faults", "link")
-    return "alone" if own else "together"
+    if any(item.get_closest_marker(marker) for marker in ("alone", "e2e")):
+        return "alone"
+    # They wait more than they compute, and the cores aren't shared with tests that only compute.
+    nodes = item.get_closest_marker("ros") or item.path.parent.name in ("nodes", "faults", "link")
+    return "nodes" if nodes else "together"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--part",
         choices=PARTS,
-        help="only the tests that others may run beside, that run alone, or on another network",
+        help="only the tests that run beside any others, that start nodes and run beside a few of "
+        "their kind, that run alone, or that run on another network",
     )
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.handoff.errors import HandoffError
+from rtc_ros.handoff.files import is_unlocked, segment_path
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
@@ -30,6 +31,8 @@ class ChunkInput:
         self._ring: ChunkRing | None = None
         self._problem = ""
         self._due_s = 0.0
+        self._left_over, self._old_epoch = "", 0
+        """What an earlier run left there, and its epoch where it fits."""
 
     def newest(self, step_epoch: int) -> ActionChunk | None:
         """Return the newest chunk if there is a newer one than at the last call, else None.
@@ -42,8 +45,11 @@ class ChunkInput:
             chunk = self._attached()
             return chunk if chunk is not None and chunk.step_epoch == step_epoch else None
         except HandoffError as error:
-            self._problem = str(error)
             self.close()
+            problem, left_over = str(error), ""
+            if is_unlocked(path := segment_path(self._name)):
+                problem, left_over = "", f"{path} is of an earlier run and doesn't fit this one"
+            self._problem, self._left_over = problem, left_over
             return None
 
     def _attached(self) -> ActionChunk | None:
@@ -51,29 +57,62 @@ class ChunkInput:
         if now < self._due_s:
             return None
         self._due_s = now + _RETRY_S
-        self._ring = ChunkRing.attach_or_none(self._name, self._spec)
-        self._problem = ""
-        return None if self._ring is None else self._ring.read_newest()
+        ring = ChunkRing.attach_or_none(self._name, self._spec)
+        left_over = ""
+        if ring is not None and (ring.writer_left or ring.writer_gone):
+            left_over = f"{ring.path} is of an earlier run, whose process has ended"
+            self._old_epoch = ring.epoch
+        self._left_over, self._problem, self._ring = left_over, "", ring
+        return None if ring is None else ring.read_newest()
 
-    def missing(self) -> str:
-        """Say why no chunk could come now; "" where one could. Safe to call from any thread."""
-        absent = (
-            f"no rtc_inference: there is no {self._name} in shared memory (not started, not "
-            "activated, or another handoff_name)"
+    def missing(self, there: Callable[[], bool] = lambda: False) -> str:
+        """Say why no chunk could come now; "" where one could. Safe to call from any thread.
+
+        ``there`` tells whether an rtc_inference is in the ROS graph, which may take a while.
+        """
+        found = self._of_the_ring(lambda ring: (self._is_old(ring), *_hindrance(ring)))
+        if problem := self._problem:
+            return problem
+        old, dead, said = (bool(self._left_over), True, "") if found is None else found
+        if not dead:
+            return said
+        if not there():
+            absent = (
+                f"no rtc_inference: there is no {self._name} in shared memory (not started, not "
+                "activated, or another handoff_name)"
+            )
+            old_one = f"no rtc_inference runs: {self._left_over} (not started, or not activated)"
+            return said if said and not old else old_one if old else absent
+        loads = (
+            "a node rtc_inference is there and hands nothing over: it is still loading its "
+            "policy, can't be configured, or has another handoff_name (its log and "
+            "rtc_inference: inference in /diagnostics say which)"
         )
-        said = self._problem or self._of_the_ring(_hindrance)
-        return (self._problem or absent) if said is None else said
+        if old:
+            return f"{loads}; {self._left_over}"
+        return f"{said}; {loads}" if said else loads
+
+    def _is_old(self, ring: ChunkRing) -> bool:
+        """Tell whether the ring had no writer any more when it was found."""
+        return bool(self._left_over) and ring.epoch == self._old_epoch
 
     def report(self) -> Report:
         """Say whether there is a ring, and whether it fits. Safe to call from any thread."""
         values = self._of_the_ring(
-            lambda ring: {"ring": ring.path, "H": ring.spec.horizon, "epoch": ring.epoch}
+            lambda ring: (
+                self._is_old(ring),
+                {"ring": ring.path, "H": ring.spec.horizon, "epoch": ring.epoch},
+            )
         )
         if problem := self._problem:
             return Report(ERROR, problem)
         if values is None:
-            return Report(WARN, "no inference node yet: the ring is absent")
-        return Report(OK, "attached", values)
+            absent = self._left_over or "the ring is absent"
+            return Report(WARN, f"no inference node yet: {absent}")
+        old, facts = values
+        if old:
+            return Report(WARN, f"no inference node yet: {self._left_over}", facts)
+        return Report(OK, "attached", facts)
 
     def _of_the_ring(self, say: Callable[[ChunkRing], T]) -> T | None:
         """Return what is said of the ring, None without one; the tick may let go of it in that."""
@@ -90,22 +129,22 @@ class ChunkInput:
             ring.close()
 
 
-def _hindrance(ring: ChunkRing) -> str:
-    """Say why the ring's writer can't make a chunk; "" where it could."""
+def _hindrance(ring: ChunkRing) -> tuple[bool, str]:
+    """Say whether the ring's writer is gone, and why it can't make a chunk; "" where it could."""
     process, said_ns = f"rtc_inference (process {ring.writer_pid})", ring.ready_ns
     if ring.writer_left:
-        return f"{process} has ended or was deactivated"
+        return True, f"{process} has ended or was deactivated"
     if ring.writer_gone:
-        return (
+        return True, (
             f"process {ring.writer_pid}, which wrote {ring.path} (rtc_inference, or rtc_link in "
             "its place), is gone: it was killed or crashed; start it again"
         )
     age_s = (time.monotonic_ns() - said_ns) * 1e-9
     if not said_ns or age_s <= _READY_S:
-        return ""
+        return False, ""
     since = "yet" if said_ns == _NEVER_NS else f"for {age_s:.1f} s"
     why = ring.hindrance or "it has ended, or an inference takes longer than the last one"
-    return (
+    return False, (
         f"{process} couldn't make a chunk {since}: {why} (see rtc_inference: inference in "
         "/diagnostics)"
     )

@@ -40,11 +40,13 @@ class Gate:
         pose: returns the arm as it is now.
         obstacle: says why nothing may be commanded, whatever the arm does (no driver listens, a
             second commander); "" where it may. Called without the lock: it asks the middleware.
+        missing: says why no chunk can come, "" where one can; it doesn't wait.
         epoch: of the process; each run of the step count gets a later one.
         latch: where a latched stop is remembered.
         when_ready: open as soon as all that is there.
         first_chunk_ticks: so long an open gate waits for its first chunk, whatever holds it
             meanwhile; 0: for ever.
+        starved_ticks: so long it waits for the next one where a chunk ran out.
         dry_run: said in each answer.
     """
 
@@ -57,10 +59,12 @@ class Gate:
         *,
         pose: Callable[[], Arm],
         obstacle: Callable[[], str],
+        missing: Callable[[], str] = lambda: "",
         epoch: int,
         latch: LatchFile,
         when_ready: bool = False,
         first_chunk_ticks: int = 0,
+        starved_ticks: int = 0,
         dry_run: bool = False,
     ) -> None:
         self.when_ready = when_ready
@@ -70,9 +74,11 @@ class Gate:
         self._groups = groups
         self._pose = pose
         self._obstacle = obstacle
+        self._missing = missing
         self._epoch = epoch
         self._latch = latch
         self._first_chunk_ticks = first_chunk_ticks
+        self._starved_ticks = starved_ticks
         self._dry_run = dry_run
         self._restart = False
         self._waited_ticks = 0
@@ -122,16 +128,24 @@ class Gate:
             self._log.info(_STARTED)
 
     def after_tick(self) -> None:
-        """Close a gate that has waited too long for its first chunk; within the lock."""
+        """Close a gate that has waited too long for a chunk; within the lock."""
         state = self._controller.state
-        if state.stopped or state.player.current is not None:
+        if state.stopped or not state.starved:
+            self._waited_ticks = 0
             return
         self._waited_ticks += 1
-        if 0 < self._first_chunk_ticks <= self._waited_ticks:
-            held = f" (it was held: {state.problem})" if state.problem else ""
-            what = "chunk came" if state.player.waiting is None else "motion began"
-            late = f"no {what} within {self._first_chunk_ticks} steps of ~/start{held}"
-            self._controller.close(f"{late}: call it again")
+        first = state.player.current is None
+        most = self._first_chunk_ticks if first else self._starved_ticks
+        if not 0 < most <= self._waited_ticks:
+            return
+        held = f" (it was held: {state.problem})" if state.problem else ""
+        what = "chunk came" if state.player.waiting is None else "motion began"
+        if first:
+            late = f"no {what} within {most} steps of ~/start{held}"
+        else:
+            lacking = f": {missing}" if (missing := self._missing()) else ""
+            late = f"starved, and no {what} for {most} steps (starved_timeout){held}{lacking}"
+        self._controller.close(f"{late}; call ~/start")
 
     def give_up(self, problem: str) -> None:
         """Close the gate because of a defect; within the lock."""
@@ -158,7 +172,8 @@ class Gate:
         if self._mode is Mode.LATCHED:
             return _LATCHED
         if not controller.state.stopped:
-            return f"already started (the controller is {self._mode.name})"
+            lacking = f", but: {obstacle}" if obstacle and controller.state.starved else ""
+            return f"already started (the controller is {self._mode.name}){lacking}"
         if not self._rests:
             return _BRAKING
         arm = self._pose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from rtc_ros.controller.joint_limits_file import LimitsFile, yaml_limits
 from rtc_ros.core.jerk import jerk_window, jerk_windows
 from rtc_ros.core.limits import BRAKE_ROWS, JointLimits
-from rtc_ros.core.urdf import StatedLimits, urdf_limits
+from rtc_ros.core.urdf import MOST_RAD, MOST_RAD_S, StatedLimits, urdf_limits
 from rtc_ros.ros.parameters import ConfigurationError, per_joint
 
 PARAMETERS = {
@@ -35,6 +36,10 @@ BRAKE_S = 3.0
 """Braking at the end of the process is given up after this: a launch kills it after 5 s."""
 _MOST_S = 1.0
 """Longer than this no jerk limit may prolong a stop."""
+_FAST_RAD_S = 25.0
+"""Faster than most arms' joints may be (OpenArm 20.9; but Unitree's G1 37): worth a look."""
+_GRIPPERS = re.compile("grip|finger|thumb|jaw|claw", re.IGNORECASE)
+"""Joints of which nobody knows the unit: metres, 0 to 100, a motor's steps."""
 
 
 def joint_limits(
@@ -83,14 +88,23 @@ def joint_limits(
     doubts += sources.scaled(file, path) + sources.doubts()
     limits = _made(p, joints, sources, period_s)
     doubts += _loose(joints, sources, limits)
+    if degrees := _in_degrees(joints, sources, limits):
+        doubts.append(degrees)
     _refuse_slow_brakes(joints, sources, limits, period_s)
     facts = [*sources.sentences(), *_delayed(limits, joints, period_s), *sources.unused()]
     facts += _abrupt(joints, limits)
-    return limits, [*facts, *(Doubt(sentence) for sentence in doubts)]
+    marked = (d if isinstance(d, Doubt) else Doubt(d) for d in doubts)
+    return limits, [*facts, *marked]
 
 
 class Doubt(str):
     """A sentence on the limits that somebody should look at: it is logged as a warning."""
+
+
+class Degrees(Doubt):
+    """A doubt whether limits are in degrees; ``sure`` where most joints' can't be in radians."""
+
+    sure = False
 
 
 class Sources:
@@ -326,10 +340,15 @@ def _or_none(values: np.ndarray) -> list[float]:
     return np.where(np.isnan(values), np.inf, values).tolist()  # type: ignore[no-any-return]
 
 
+def _way(limits: JointLimits) -> np.ndarray:
+    """Return how far each joint [A] can go at most."""
+    return np.where(limits.turn > 0, 0.5 * limits.turn, limits.upper - limits.lower)
+
+
 def _loose(joints: Sequence[str], sources: Sources, limits: JointLimits) -> list[str]:
     """Refuse, or doubt where a parameter says it, a velocity limit that limits nothing."""
     lines = []
-    span = np.where(limits.turn > 0, 0.5 * limits.turn, limits.upper - limits.lower)
+    span = _way(limits)
     for i in np.flatnonzero(limits.max_step >= span):
         said = (
             f"the velocity limit of {joints[i]}, {sources.stated['velocity'][i]:g} from "
@@ -342,6 +361,57 @@ def _loose(joints: Sequence[str], sources: Sources, limits: JointLimits) -> list
             )
         lines.append(said)
     return lines
+
+
+def may_be_degrees(joints: Sequence[str], limits: JointLimits) -> list[int]:
+    """Return which joints can be judged by the size of their limits: no grippers, none endless."""
+    return [
+        i for i, joint in enumerate(joints) if not (limits.turn[i] or _GRIPPERS.search(joint))
+    ]
+
+
+def _in_degrees(
+    joints: Sequence[str], sources: Sources, limits: JointLimits
+) -> Degrees | None:
+    """Doubt limits that no arm's joints have in radians: they would limit nothing.
+
+    Not refused: a driver may speak degrees, and a joint that isn't called a gripper be none that
+    turns. Preflight, which sees where the arm stands, tells more.
+    """
+    judged = may_be_degrees(joints, limits)
+    lower, upper, speed = (sources.stated[name] for name in ("lower", "upper", "velocity"))
+    span = {i: max((abs(x) for x in (lower[i], upper[i]) if math.isfinite(x)), default=0.0)
+            for i in judged}  # fmt: skip
+    wide = [i for i in judged if span[i] > MOST_RAD]
+    loose = limits.max_step >= _way(limits)  # that is said of it anyway
+    fast = [i for i in judged if speed[i] > _FAST_RAD_S and not loose[i]]
+    if not wide and not fast:
+        return None
+
+    def named(which: Sequence[int], said: Callable[[int], str]) -> str:
+        more = f" and {len(which) - 3} more" if len(which) > 3 else ""
+        return ", ".join(f"{joints[i]} {said(i)}" for i in which[:3]) + more
+
+    parts, first = [], (wide or fast)[0]
+    if wide:
+        parts.append(
+            f"position limits beyond two turns (±{MOST_RAD:g} rad): "
+            + named(wide, lambda i: f"{lower[i]:g} to {upper[i]:g} ({sources.of('upper', i)})")
+        )
+    if fast:
+        parts.append(
+            f"velocity limits beyond {_FAST_RAD_S:g} rad/s: "
+            + named(fast, lambda i: f"{speed[i]:g} ({sources.of('velocity', i)})")
+        )
+    low, high, most = (math.radians(x[first]) for x in (lower, upper, speed))
+    meant = [f"{low:.3g} to {high:.3g}"] * (first in wide) + [f"{most:.3g}/s"] * (first in fast)
+    told = Degrees(
+        f"{'; '.join(parts)}. Are they in degrees? In radians those of {joints[first]} would be "
+        f"{' and '.join(meant)}"
+    )
+    beyond = [i for i in judged if span[i] > MOST_RAD or speed[i] > MOST_RAD_S]
+    told.sure = 2 * len(beyond) >= len(judged)
+    return told
 
 
 def _refuse_slow_brakes(

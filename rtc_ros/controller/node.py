@@ -98,10 +98,12 @@ class ControllerNode(Node):
             self._groups,
             pose=lambda: self._arm(jumps=True),
             obstacle=self._obstacle,
+            missing=self._chunks.missing,
             epoch=self._cursor.epoch,
             latch=latch,
             when_ready=p["start_when_ready"],
             first_chunk_ticks=round(p["first_chunk_timeout"] / self._period_s),
+            starved_ticks=round(p["starved_timeout"] / self._period_s),
             dry_run=self._dry_run,
         )
         self._ticker = self._made_ticker(p)
@@ -287,7 +289,11 @@ class ControllerNode(Node):
 
     def _obstacle(self) -> str:
         """Say why nothing may be commanded, or nothing could come that might be."""
-        return ("" if self._dry_run else self._watch.obstacle()) or self._chunks.missing()
+        driver = "" if self._dry_run else self._watch.obstacle()
+        return driver or self._chunks.missing(self._inference_is_there)
+
+    def _inference_is_there(self) -> bool:
+        return ("rtc_inference", self.get_namespace()) in self.get_node_names_and_namespaces()
 
     def _report_tick(self) -> Report:
         simulated = self.get_parameter("use_sim_time").value

@@ -142,6 +142,15 @@ CONTROLLER = (
         3600.0,
     ),
     Parameter(
+        "starved_timeout",
+        15.0,
+        "An open gate whose chunk ran out goes on by itself when the next one comes. After this "
+        "long without one it closes, and only `~/start` goes on. 0: never.",
+        "s",
+        0.0,
+        3600.0,
+    ),
+    Parameter(
         "start_when_ready",
         False,
         "Open the motion gate as soon as joint states are there, without waiting for `~/start`.",

@@ -12,9 +12,11 @@ from xml.etree import ElementTree
 
 _TURNING = ("revolute", "continuous")
 _MOVING = (*_TURNING, "prismatic")
-_UNLIKELY = {"rad": (4 * math.pi, 50.0, "degrees"), "m": (20.0, 20.0, "millimetres")}
-"""No arm's joint has a position limit, or a velocity limit, beyond these: what has, is in another
-unit or stands for none (1e16, 1000)."""
+MOST_RAD, MOST_RAD_S = 12.6, 50.0
+"""No arm's joint has position limits beyond two turns (12.5663706144, many wrists' limit, is a
+little more than 4 π), or a velocity limit beyond this: what has, is in another unit."""
+_UNLIKELY = {"rad": (MOST_RAD, MOST_RAD_S, "degrees"), "m": (20.0, 20.0, "millimetres")}
+"""Such a limit is in another unit or stands for none (1e16, 1000)."""
 _PROLOGUE = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
 """What may come before a document type: comments too, and they may tell of one."""
 

@@ -12,23 +12,29 @@ import numpy as np
 from rtc_ros.policy.checkpoint_files import read_stats
 
 _DEGREES = 180.0 / np.pi
-_FAR_Z = 5.0
+_FAR_Z, _NEAR_Z = 5.0, 3.0
+"""Where a joint hardly ever was in the data, and where it was nearly always [standard deviations].
+"""
 _STILL = 1e-6
 """A joint whose spread is less than this (of its value, above 1) never moved in the data."""
 _EPS = 1e-8
 """What LeRobot adds to a spread of 0 before it divides."""
+
+_ORDER = "check the order of `joints` against the data set's (meta/info.json, action, names)"
 
 
 @dataclass(frozen=True)
 class Misfit:
     """What is odd about a pose, and what to do.
 
-    ``units``: nothing but other units explains it. ``blinding``: the policy can't be shown it.
+    ``units``: nothing but other units explains it. ``order``: with joints exchanged all of it
+    fits. ``blinding``: the policy can't be shown it.
     """
 
     sentence: str
     fix: str
     units: bool = False
+    order: bool = False
     blinding: bool = False
 
 
@@ -134,11 +140,22 @@ class StateSpread:
         if len(z) % 2 == 0 and gain > 4.0:
             return Misfit(
                 "the pose fits the data much better with the first and the second arm exchanged",
-                "check the order of `joints` against the data set's",
+                _ORDER,
+                order=bool(swapped.max() < _NEAR_Z),
             )
         far = [i for i in np.argsort(-z) if z[i] > _FAR_Z]
         if not far:
             return None
+        if exchanged := self._exchanged(state, far):
+            i, j = exchanged
+            return Misfit(
+                f"{joints[i]} is at {state[i]:.3g} and {joints[j]} at {state[j]:.3g} (policy "
+                f"units), {z[i]:.0f} and {z[j]:.0f} standard deviations from their means "
+                f"{self.middle[i]:.3g} and {self.middle[j]:.3g}; with these two exchanged every "
+                "joint fits",
+                _ORDER,
+                order=True,
+            )
         return Misfit(
             "; ".join(
                 f"{joints[i]} is at {state[i]:.3g} (policy units), {z[i]:.0f} standard "
@@ -148,6 +165,16 @@ class StateSpread:
             "move the arms to where the demonstrations began; if they are there, check order, "
             "joint_scale and joint_offset (state_scale and state_offset, where set)",
         )
+
+    def _exchanged(self, state: np.ndarray, far: Sequence[int]) -> tuple[int, int] | None:
+        """Return two joints that, exchanged, leave none far, of which ``far`` are now; or None."""
+        first, *others = far
+        for j in others or range(len(state)):
+            other = np.array(state)
+            other[[first, j]] = state[[j, first]]
+            if len(far) <= 2 and self.z(other).max() < _NEAR_Z:
+                return min(first, j), max(first, j)
+        return None
 
     def _factor(self, state: np.ndarray) -> float:
         """Return 1, or the factor between degrees and radians that explains the state far better.

@@ -131,7 +131,8 @@ def _kind(group: Group, name: str, parameters: Mapping[str, Any] | None) -> Iter
                 "use a joint_trajectory_controller that has it",
             )
         else:
-            yield good(subject, f"{name}: takes {len(theirs)} joints in our order")
+            joints = "1 joint" if len(theirs) == 1 else f"{len(theirs)} joints"
+            yield good(subject, f"{name}: takes {joints} in our order")
     else:
         yield good(subject, f"{name} listens (it isn't a ros2_control controller)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -30,10 +31,13 @@ def check_topics(setup: Setup, probe: Probe) -> Iterator[Finding]:
         gap_s, rate = probe.gap_s(times), len(heard) / probe.seconds
         if gap_s > timeout_s:
             repeats = " (messages that repeat a stamp are no news)" * (len(times) < len(heard))
+            load = "" if repeats or not (load := busy()) else f"; {load}"
             yield bad(
                 subject,
-                f"nothing for {gap_s:.2f} s, and joint_state_timeout is {timeout_s:g} s{repeats}",
-                "look at the driver and the network; or a larger joint_state_timeout",
+                f"nothing for {gap_s:.2f} s, and joint_state_timeout is {timeout_s:g} s{repeats}"
+                f"{load}",
+                "end what else runs here; " * bool(load)
+                + "look at the driver and the network; or a larger joint_state_timeout",
             )
         elif rate < 1.0 / setup.period_s:
             yield doubt(
@@ -73,11 +77,21 @@ def stamps(subject: str, heard: list[Heard]) -> Iterator[Finding]:
     if np.median(ages) < -_FUTURE_S:
         yield bad(subject, f"they are {-np.median(ages):.3g} s ahead of this clock", fix)
     elif np.median(ages) > _OLD_S:
-        yield bad(subject, f"they are {np.median(ages):.3g} s behind this clock", fix)
+        said = f"they are {np.median(ages):.3g} s behind this clock"
+        if load := busy():
+            said += f", and {load}: they may only have waited for it"
+            fix = f"end what else runs here, then look again; if it stays: {fix}"
+        yield bad(subject, said, fix)
     elif np.diff([h.stamp_ns for h in heard]).min(initial=0) < 0:
         yield doubt(subject, "they go back in time: two sources, or a clock that jumps", fix)
     else:
         yield good(subject, f"{np.median(ages) * 1e3:.0f} ms old on arrival")
+
+
+def busy() -> str:
+    """Say how busy this machine is; "" where it has a core for whoever wants one."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f"this machine is busy (load {load:.1f} on {cores} cores)" if load > cores else ""
 
 
 def check_names(setup: Setup, probe: Probe) -> Iterator[Finding]:
@@ -91,6 +105,8 @@ def check_names(setup: Setup, probe: Probe) -> Iterator[Finding]:
             finite[joint].append(h)
         elif fault:
             faults.setdefault(joint, fault)
+    if not heard:
+        return  # silent topics, which is said of each
     subject = "joint names"
     fix = "make `joints` the names of `ros2 topic echo --once`, after joint_state_prefixes"
     wanted = tuple(dict.fromkeys((*setup.joints, *setup.units.state.joints)))
@@ -199,7 +215,8 @@ def check_units(setup: Setup, probe: Probe, spread: StateSpread | None) -> Itera
     state = units.to_policy(at)
     odd = spread.misfit(state, units.joints)
     if odd is not None:
-        yield (bad if odd.units or odd.blinding else doubt)(subject, odd.sentence, odd.fix)
+        sure = odd.units or odd.order or odd.blinding
+        yield (bad if sure else doubt)(subject, odd.sentence, odd.fix)
         return
     z = spread.z(state)
     worst = int(np.argmax(z))

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rtc_ros.controller.limit_sources import Doubt, jerk_delay_s, joint_limits, slow_to_brake
+from rtc_ros.controller.limit_sources import (
+    Degrees,
+    Doubt,
+    jerk_delay_s,
+    joint_limits,
+    may_be_degrees,
+    slow_to_brake,
+)
 from rtc_ros.core.limits import JointLimits
+from rtc_ros.core.urdf import MOST_RAD
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.joints import pose
 from rtc_ros.preflight.probe import Probe
@@ -37,7 +45,9 @@ def check_limits(setup: Setup, probe: Probe, patience_s: float) -> Iterator[Find
         return
     yield good("limits", "; ".join(s for s in said if not isinstance(s, Doubt)))
     for sentence in said:
-        if isinstance(sentence, Doubt):
+        if isinstance(sentence, Degrees):
+            yield from _degrees(setup, probe, limits, sentence)
+        elif isinstance(sentence, Doubt):
             yield doubt(
                 "limits stated", sentence, "put right what says it, or set the parameter itself"
             )
@@ -59,6 +69,26 @@ def check_limits(setup: Setup, probe: Probe, patience_s: float) -> Iterator[Find
             "raise max_jerk (.inf: none), or lower max_acceleration",
         )
     yield from _pose(setup, probe, limits)
+
+
+def _degrees(
+    setup: Setup, probe: Probe, limits: JointLimits, told: Degrees
+) -> Iterator[Finding]:
+    """Doubt limits in degrees, unless the arm stands where no radians are: then its driver's are.
+
+    A ✗ where most joints are so: the arm would move without limits.
+    """
+    judged = [setup.joints[i] for i in may_be_degrees(setup.joints, limits)]
+    seen = [at for joint in judged if (at := pose(setup, probe, [joint])) is not None]
+    if seen and np.abs(seen).max() > MOST_RAD:
+        return
+    yield (bad if told.sure else doubt)(
+        "units of the limits",
+        told,
+        "joint states and limits are in radians: divide by 57.3 (in a joint_limits_file also "
+        "!degrees). A driver that speaks degrees is believed once a joint is beyond "
+        f"{MOST_RAD:g}",
+    )
 
 
 def _pose(setup: Setup, probe: Probe, limits: JointLimits) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from std_msgs.msg import String
 
 from rtc_ros.bags.columns import settings_of
 from rtc_ros.bags.writer import BagFolderError, BagWriter, exists_already
+from rtc_ros.overrides import with_last_words
 from rtc_ros.recorder import ros2_bag
 from rtc_ros.recorder.qos import bag_qos, receives_alike, receiving_qos
 from rtc_ros.ros.guarded_executor import GuardedExecutor
@@ -248,9 +249,11 @@ def _record(argv: Sequence[str] | None, signals: list[int]) -> int:
     def ended() -> bool:
         return bool(signals)
 
+    if argv is None:
+        argv = sys.argv = with_last_words(sys.argv, "rtc_recorder")
     try:
         rclpy.init(
-            args=None if argv is None else list(argv),
+            args=list(argv),
             signal_handler_options=SignalHandlerOptions.NO,
         )
         node = Recorder()

@@ -72,6 +72,8 @@ def _usable() -> tuple[str | None, str]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, f"{program} can't be run: {error}"
+    if "invalid choice: 'bag'" in done.stderr:
+        return None, f"{program} has no `bag` (rosbag2's ros2bag isn't installed)"
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         return None, f"{program} can't record mcap ({last})"

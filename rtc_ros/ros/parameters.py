@@ -20,6 +20,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
 from rtc_ros.handoff.files import segment_path
+from rtc_ros.overrides import losing
 from rtc_ros.parameter_catalogue import NODES, QOS, given_to_several, without_effect
 from rtc_ros.paths import expanded
 from rtc_ros.ros.parameter_table import Parameter
@@ -93,8 +94,11 @@ def declare_all(node: Node, executable: str, words: Sequence[str] | None = None)
     Raises:
         ConfigurationError: as ``declare``, or a parameter was given that would have no effect.
     """
+    words = sys.argv if words is None else words
+    if told := losing(words, node.get_fully_qualified_name()):
+        raise ConfigurationError("; ".join(told))
     given = {name: p.value for name, p in node._parameter_overrides.items()}  # noqa: SLF001
-    shared = given_to_several(sys.argv if words is None else words, node.get_name())
+    shared = given_to_several(words, node.get_name())
     if told := without_effect(executable, given, shared):
         raise ConfigurationError("; ".join(told))
     values = declare(node, NODES[executable].table)

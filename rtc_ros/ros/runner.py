@@ -22,6 +22,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from rtc_ros.handoff.errors import HandoffError
+from rtc_ros.overrides import with_last_words
 from rtc_ros.ros.guarded_executor import Guard, GuardedExecutor
 from rtc_ros.ros.own_name import NameTakenError, OwnName, claim_name
 from rtc_ros.ros.parameters import ConfigurationError, rcl_words, refuse_qos_without_effect
@@ -104,6 +105,7 @@ def _begin(
     make: Callable[[], Runnable], alone_as: str, stop: Callable[[], bool]
 ) -> tuple[Runnable, OwnName]:
     """Return the node and its name, or end the process where it can't be made."""
+    sys.argv = with_last_words(sys.argv, alone_as)
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # whatever rcl doesn't understand of the command line
@@ -127,10 +129,11 @@ def run_node(
 ) -> None:
     """Run ``make()`` until a signal asks to end, then return; further signals change nothing.
 
-    For a process that is the node's alone. The executor spins in its own thread, which gets the
-    node's ``executor_priority``; the main thread only waits for signals. A node ends itself by
-    ``end_with_failure``, or by shutting its context down: exit code 1. Where a name is given as
-    ``alone_as``, no other node may have it.
+    For a process that is the node's alone. The executor spins in its own thread, the main thread
+    only waits for signals; both get the node's ``executor_priority``: a thread without it could
+    hold the GIL while others have the processor. A node ends itself by ``end_with_failure``, or by
+    shutting its context down: exit code 1. Where a name is given as ``alone_as``, no other node
+    may have it.
     """
     faulthandler.enable()  # a crash, or SIGABRT, says where each thread was
     _failed.clear()
@@ -158,11 +161,13 @@ def run_node(
         ended.set()
 
     thread = threading.Thread(target=spin, name="executor", daemon=True)
+    # Before anything ticks: a collection holds the GIL, however long it waits for the processor.
+    gc.collect()
+    gc.freeze()
     thread.start()
     try:
         node.run()
-        gc.collect()
-        gc.freeze()
+        ask_for_realtime(node.executor_priority)
         # Not one long wait: of two signals in a row, Python may leave it waiting.
         while not (signalled or ended.wait(0.05) or _failed.is_set()):
             pass

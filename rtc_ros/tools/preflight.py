@@ -66,7 +66,7 @@ def examine(
         ("joint states", lambda: joints.check_topics(setup, probe)),
         ("joint names", lambda: joints.check_names(setup, probe)),
         ("limits", lambda: limits.check_limits(setup, probe, patience_s)),
-        ("pose", lambda: joints.check_units(setup, probe, spread)),
+        ("pose", lambda: [] if spec is None else joints.check_units(setup, probe, spread)),
         ("camera rates", lambda: cameras.check_rates(setup, probe)),
         ("images", lambda: cameras.check_images(setup, probe, spec)),
         ("QoS of the inputs", lambda: commands.check_inputs_qos(setup, probe)),

@@ -105,3 +105,38 @@ def test_the_report_is_right_wherever_the_tick_lets_go_of_the_ring(inputs):
         ring.close()
         inputs.close()
     assert after > 5
+
+
+def left_over(spec=SPEC):
+    """A ring as a process of an earlier run left it."""
+    ring = ChunkRing.create("r", spec)
+    ring.say_ready(time.monotonic_ns())
+    ring.close()
+
+
+def looked(inputs, there=False):
+    inputs._due_s = 0.0
+    inputs.newest(1)
+    return inputs.missing(lambda: there)
+
+
+LOADS = "a node rtc_inference is there and hands nothing over: it is still loading its policy, can"
+
+
+@pytest.mark.parametrize("spec", [SPEC, OTHER])
+def test_a_ring_of_an_earlier_run_is_told_from_an_inference_of_this_one(inputs, spec):
+    """Before, ~/start named the process of the earlier run while this one's was loading."""
+    assert looked(inputs, there=True).startswith(LOADS)
+    left_over(spec)
+    said = looked(inputs)
+    assert said.startswith("no rtc_inference runs: ") and "r is of an earlier run" in said
+    assert "(process" not in said and "r is of an earlier run" in inputs.report().message
+    assert inputs.report().level == WARN
+    said = looked(inputs, there=True)
+    assert said.startswith(LOADS) and "r is of an earlier run" in said and "(process" not in said
+    ring = ChunkRing.create("r", SPEC)
+    ring.say_ready(time.monotonic_ns())
+    assert looked(inputs, there=True) == "" and inputs.report().level == OK
+    ring.close()
+    assert "has ended or was deactivated" in looked(inputs), "it is of this run"
+    assert LOADS in looked(inputs, there=True)

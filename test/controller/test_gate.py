@@ -281,7 +281,7 @@ def test_a_gate_that_waits_too_long_for_its_first_chunk_closes_itself(held):
     assert bench.mode is Mode.STOPPED
     said = bench.controller.state.problem
     assert said.startswith("no chunk came within 25 steps of ~/start")
-    assert ("a is 0.50 s old" in said) == (held == 25) and said.endswith(": call it again")
+    assert ("a is 0.50 s old" in said) == (held == 25) and said.endswith("; call ~/start")
     bench.problem = ""
     bench.ticks(7)
     assert bench.call("start")[0], "and counts anew"
@@ -300,6 +300,70 @@ def test_a_chunk_that_a_fault_holds_back_begins_no_motion_later():
     bench.problem = ""
     bench.ticks(20)
     assert bench.mode is Mode.STOPPED and bench.controller.state.target is None
+
+
+def starved(bench):
+    """Let it run through its chunk, brake and starve."""
+    bench.move()
+    while bench.mode is Mode.RUNNING:
+        bench.ticks(1)
+    assert bench.mode is Mode.STARVED
+    return bench
+
+
+GONE = "process 123, which wrote /dev/shm/r (rtc_inference), is gone"
+
+
+def chunk_from_here(bench):
+    state = bench.controller.state
+    return ActionChunk(np.tile(state.target, (60, 1)), state.player.step, bench.epoch, seq=2)
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_a_gate_that_starves_too_long_closes_itself_and_only_start_goes_on(faulty):
+    """rtc_inference was killed and came back 47 s later: the arms went on without a call."""
+    bench = starved(Bench(starved_ticks=25, missing=lambda: GONE))
+    if faulty:  # that the joint states went, too, makes a late motion no less of a surprise
+        bench.problem = "the joint state of a is 0.50 s old"
+    bench.ticks(22)
+    assert not bench.controller.state.stopped
+    bench.ticks(3)
+    assert bench.mode is Mode.STOPPED
+    said = bench.controller.state.problem
+    assert said.startswith("starved, and no chunk came for 25 steps (starved_timeout)"), said
+    assert GONE in said and said.endswith("; call ~/start")
+    assert ("a is 0.50 s old" in said) == faulty
+    bench.problem = ""
+    bench.controller.offer(chunk_from_here(bench))
+    bench.ticks(20)
+    assert bench.mode is Mode.STOPPED
+    assert bench.call("start")[0]
+    bench.ticks(20)
+    assert bench.mode is Mode.WAITING, "and counts anew"
+
+
+@pytest.mark.parametrize("ticks", [25, 0], ids=["in time", "never"])
+def test_starvation_that_ends_in_time_goes_on_by_itself(ticks):
+    bench = starved(Bench(starved_ticks=ticks))
+    bench.ticks(20 if ticks else 200)
+    assert bench.mode is Mode.STARVED
+    bench.controller.offer(chunk_from_here(bench))
+    bench.ticks(10)
+    assert bench.mode is Mode.RUNNING
+    bench.ticks(70)
+    assert bench.mode is Mode.STARVED, "and counts anew"
+
+
+def test_start_while_it_starves_says_who_makes_no_chunk():
+    bench = Bench()
+    bench.move()
+    bench.obstacle = GONE
+    assert bench.call("start")[1] == "already started (the controller is RUNNING)"
+    success, said = starved(bench).call("start")
+    assert not success
+    assert said == f"already started (the controller is STARVED), but: {GONE}"
+    bench.obstacle = ""
+    assert bench.call("start")[1] == "already started (the controller is STARVED)"
 
 
 def test_a_gate_that_got_a_chunk_or_has_no_timeout_stays_open():

@@ -18,7 +18,8 @@ from fault_system import (
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: a fault that another test makes isn't the one that is asked for.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from fault_system import SECOND
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: a fault that another test makes isn't the one that is asked for.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 
 def test_ros_time_that_stands_still_and_jumps_back(fresh, figure):

@@ -8,7 +8,8 @@ import pytest
 from fault_system import HORIZON, MARGIN_TICKS, SECOND, warned
 from lifecycle_msgs.msg import Transition
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: a fault that another test makes isn't the one that is asked for.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 
 def test_an_inference_that_hangs_is_named_and_starves_the_arm(system, figure):

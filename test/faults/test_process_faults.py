@@ -15,7 +15,8 @@ from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: a fault that another test makes isn't the one that is asked for.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -11,7 +11,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.core.cursor import Mode
 
-pytestmark = pytest.mark.ros
+# Alone: judges by what went out tick by tick.
+pytestmark = [pytest.mark.ros, pytest.mark.alone]
 
 ACCELERATION, JERK, N = 10.0, 125.0, 8
 LIMITED = {

@@ -11,7 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Float64MultiArray, String
 
 from rtc_ros.controller.joint_limits_file import yaml_limits
-from rtc_ros.controller.limit_sources import Doubt, joint_limits
+from rtc_ros.controller.limit_sources import Degrees, Doubt, joint_limits
 from rtc_ros.controller.parameters import CONTROLLER
 from rtc_ros.core.urdf import urdf_limits
 from rtc_ros.ros.parameters import ConfigurationError
@@ -678,6 +678,78 @@ def test_any_parameters_give_limits_or_one_sentence(lower, upper, velocity, acce
             max_acceleration=acceleration, max_jerk=jerk, robot_description=URDF,
         )
     )  # fmt: skip
+
+
+ARM = ["shoulder_pan", "elbow_flex", "wrist_roll", "gripper"]
+
+
+def about_degrees(tmp_path, yaml="joint_limits: {}", joints=ARM, **changes):
+    """Return what is said of degrees; "" for nothing."""
+    file = tmp_path / "joint_limits.yaml"
+    file.write_text(yaml)
+    limits = {"position_lower": [-2.0], "position_upper": [2.0], "max_velocity": [1.0]}
+    p = parameters(**{**limits, "joint_limits_file": str(file), **changes})
+    _, said = joint_limits(p, joints, PERIOD, lambda: "")
+    found = [s for s in said if isinstance(s, Degrees)]
+    assert len(found) <= 1
+    return found[0] if found else ""
+
+
+def test_limits_in_degrees_are_named_with_their_numbers_wherever_they_come_from(tmp_path):
+    said = about_degrees(
+        tmp_path,
+        position_lower=[-109.0, -97.0, -160.0, -10.0],
+        position_upper=[109.0, 97.0, 160.0, 100.0],
+        max_velocity=[28.6],
+    )
+    assert said.sure and "shoulder_pan -109 to 109 (parameter position_upper)" in said
+    assert "shoulder_pan 28.6 (parameter max_velocity)" in said and "gripper" not in said
+    assert said.endswith("of shoulder_pan would be -1.9 to 1.9 and 0.499/s"), said
+    entries = ", ".join(
+        f"{j}: {{min_position: -109, max_position: 109, max_velocity: 1.0}}" for j in ARM[:3]
+    )
+    nans = [NAN, NAN, NAN, 1.0]
+    said = about_degrees(
+        tmp_path, f"joint_limits: {{{entries}}}",
+        position_lower=[NAN, NAN, NAN, 0.0], position_upper=nans, max_velocity=nans,
+    )  # fmt: skip
+    assert said.sure and f"elbow_flex -109 to 109 ({tmp_path}/joint_limits.yaml)" in said
+    assert "velocity" not in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "sure"),
+    [
+        ({"max_velocity": [28.6]}, False),
+        ({"max_velocity": [180.0], "position_lower": [-6.3], "position_upper": [6.3]}, True),
+        ({"position_upper": [2.0, 90.0, 2.0, 2.0]}, False),  # one joint: a lift in millimetres?
+        ({"position_upper": [90.0, 90.0, 2.0, 2.0]}, True),
+    ],
+)
+def test_the_more_joints_limits_are_so_the_surer_it_is(tmp_path, changes, sure):
+    said = about_degrees(tmp_path, **changes)
+    assert said and said.sure is sure
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"position_lower": [-12.5663706144], "position_upper": [12.5663706144]},  # wrists have
+        {"max_velocity": [20.943946]},  # OpenArm
+        {"position_lower": [-2.0, -2.0, -2.0, 0.0], "position_upper": [2.0, 2.0, 2.0, 4095.0],
+         "max_velocity": [1.0, 1.0, 1.0, 900.0]},
+        {"position_lower": [-2.0, -2.0, -math.inf, -2.0],
+         "position_upper": [2.0, 2.0, math.inf, 2.0], "wrap_joints": ["wrist_roll"]},
+    ],
+)  # fmt: skip
+def test_limits_that_arms_and_grippers_have_are_not_taken_for_degrees(tmp_path, changes):
+    assert not about_degrees(tmp_path, **changes)
+
+
+def test_a_wrist_of_two_turns_in_a_description_is_believed():
+    joint = revolute(limit='lower="-12.5663706144" upper="12.5663706144" velocity="2"')
+    limits, _ = described(robot_of(joint))
+    assert limits.upper[0] == 12.5663706144
 
 
 @pytest.mark.ros

@@ -19,7 +19,8 @@ from rtc_ros.preflight.findings import Level
 from rtc_ros.replay.source import Recording
 from rtc_ros.tools.cli import main as rtc_ros
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: arms must be in time with the policy.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture

@@ -74,6 +74,20 @@ REAL_ROS2_BAG = pytest.mark.skipif(
 )
 
 
+def test_a_ros2_without_bag_is_told_in_one_sentence(tmp_path, monkeypatch):
+    program = tmp_path / "ros2"
+    program.write_text(
+        "#!/bin/sh\necho \"usage: ros2 [-h]\nros2: error: argument Call \\`ros2 <command> -h\\`: "
+        "invalid choice: 'bag' (choose from 'launch', 'run')\" >&2\nexit 2\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    said = f"{program} has no `bag` (rosbag2's ros2bag isn't installed)"
+    assert ros2_bag.find("auto") == (None, f"recording by rtc_recorder itself: {said}")
+    with pytest.raises(RuntimeError, match="record_with is ros2_bag, but .* has no `bag`"):
+        ros2_bag.find("ros2_bag")
+
+
 @pytest.mark.parametrize(
     ("record_with", "number"),
     [("rtc_recorder", s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]

@@ -14,7 +14,7 @@ from rtc_ros.bringup import MODULES, config_file
 pytestmark = pytest.mark.ros
 
 NODE = """
-import os, signal, sys, threading, time
+import gc, os, signal, sys, threading, time
 from rclpy.node import Node
 from rtc_ros.ros.parameters import ConfigurationError
 from rtc_ros.ros.runner import run_node
@@ -37,6 +37,15 @@ class ClosesSlowly(Small):
         print("closing", flush=True)
         time.sleep(1.0)
         print("closed", flush=True)
+
+class Urgent(Small):
+    executor_priority = 12
+    def run(self):
+        print("frozen", gc.get_freeze_count() > 10000, flush=True)
+        self.timer = self.create_timer(0.2, self.look)
+    def look(self):
+        kinds = {os.sched_getscheduler(each.native_id) for each in threading.enumerate()}
+        print("all first in, first out:", kinds == {os.SCHED_FIFO}, flush=True)
 
 class Fails(Small):
     ticks = 0
@@ -221,6 +230,19 @@ def test_each_executable_is_the_module_that_takes_the_signals_first(repo, name, 
 
 def test_a_signal_while_it_begins_is_not_lost():
     assert finish(start("SignalledEarly")) == (0, "running\nclosed\n", "")
+
+
+def test_no_thread_that_may_hold_the_gil_waits_for_other_processes():
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(12))
+    except PermissionError:
+        pytest.skip("this machine refuses SCHED_FIFO")
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    process = start("Urgent")
+    assert process.stdout.readline() == "frozen True\n", "a collection comes before the motion"
+    assert process.stdout.readline() == "all first in, first out: True\n"
+    process.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == 0
 
 
 def test_a_node_that_shuts_its_context_down_is_closed_and_ends_with_1():

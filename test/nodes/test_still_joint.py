@@ -11,7 +11,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.bringup import NodeToRun
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: arms must be in time with the policy.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from rclpy.qos import ReliabilityPolicy
 from rtc_ros.controller.ticker import DeadlineTicker
 from rtc_ros.ros.joint_input import JointInput
 
-pytestmark = pytest.mark.ros
+# Alone: judges by time.
+pytestmark = [pytest.mark.ros, pytest.mark.alone]
 
 FAILING = """
 from rclpy.node import Node

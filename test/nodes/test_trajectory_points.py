@@ -8,7 +8,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from rtc_ros.controller.command_types import row_maker
 
-pytestmark = pytest.mark.ros
+# Alone: judges by what went out tick by tick.
+pytestmark = [pytest.mark.ros, pytest.mark.alone]
 
 PERIOD_S, UPDATE_S, SPEED = 0.02, 0.001, 1.0
 

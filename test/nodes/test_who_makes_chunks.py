@@ -4,8 +4,9 @@ import time
 
 import numpy as np
 import pytest
-from robot_double import HORIZON, JOINTS, PERIOD_S
+from robot_double import HORIZON, JOINTS, MOST_ROWS, PARAMETERS, PERIOD_S
 
+from rtc_ros.bringup import NodeToRun
 from rtc_ros.core.cursor import Mode
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
@@ -38,6 +39,25 @@ def test_start_is_refused_while_nothing_could_make_a_chunk(robot):
     robot.node.destroy_timer(ready)
 
 
+def test_an_inference_that_is_there_and_not_active_is_told_from_an_earlier_run(robot):
+    """Before, the process of an earlier run was named while this run's inference loaded."""
+    with ChunkRing.create("test.ring", SPEC) as ring:
+        ring.say_ready(time.monotonic_ns())
+    robot.start(makes_chunks=False)
+    robot.until(lambda: "test.ring is of an earlier run" in refusal(robot), "what was left")
+    assert refusal(robot).startswith("no rtc_inference runs: ")
+    given = {"policy_path": "/nowhere", "cameras": ["top"], "camera.top.topic": "cam"}
+    common = {k: v for k, v in PARAMETERS.items() if k in ("joints", "control_period")}
+    parameters = {**common, "handoff_name": "test", **given}
+    robot.processes.start([NodeToRun("rtc_inference", parameters=parameters)])
+    robot.until(
+        lambda: "a node rtc_inference is there and hands nothing over" in refusal(robot), "who"
+    )
+    said = refusal(robot)
+    assert "loading its policy, can't be configured" in said and "of an earlier run" in said
+    assert "(process" not in said, "nothing is wrong with that one"
+
+
 def test_a_gate_that_waits_too_long_for_its_first_chunk_closes_itself(robot):
     robot.start(first_chunk_timeout=0.6)
     robot.begin()
@@ -56,3 +76,25 @@ def test_a_gate_that_waits_too_long_for_its_first_chunk_closes_itself(robot):
     robot.spin(0.3)
     assert not commands and robot.cursor.read().step == from_before.step, "nobody is surprised"
     robot.begin()
+
+
+def test_a_gate_that_starves_too_long_closes_itself_and_says_so_on_the_console(robot):
+    """The inference is killed; when it is back much later, only ``~/start`` goes on."""
+    robot.start(starved_timeout=1.0)
+    robot.begin()
+    robot.write(np.full((HORIZON, 3), 0.1))
+    robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "starvation")
+    robot.ring.close()
+    robot.until(lambda: "has ended or was deactivated" in refusal(robot), "who makes no chunk")
+    robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the gate to close")
+    line = "stopped: starved, and no chunk came for 50 steps (starved_timeout): rtc_inference"
+    robot.until(lambda: robot.logs().count(line) == 1, "the line on the console")
+    at = robot.cursor.read().step
+    robot.ring = ChunkRing.create("test.ring", HandoffSpec(tuple(JOINTS), PERIOD_S, MOST_ROWS))
+    robot.spin(0.3)
+    robot.write(np.full((HORIZON, 3), 0.2))
+    robot.spin(0.5)
+    assert robot.cursor.read().mode is Mode.STOPPED and robot.cursor.read().step == at
+    robot.begin()
+    robot.write(np.full((HORIZON, 3), 0.2))
+    robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion")

@@ -24,7 +24,9 @@ from rtc_ros.bringup import (
     nodes_to_run,
     refuse_undeclared,
 )
+from rtc_ros.overrides import losing, with_last_words
 from rtc_ros.parameter_catalogue import NODES, given_to_several, without_effect
+from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.preflight.setup import read_setup
 from rtc_ros.tools import preflight
 
@@ -323,6 +325,92 @@ def test_other_nodes_and_robots_may_have_sections(
     assert nodes_to_run({"params_file": file, "namespace": namespace}, simulated=False)
 
 
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("joint_limits_file:=/nowhere/limits.yaml", "/nowhere/limits.yaml can't be read"),
+        ("rtc_controller:joint_limits_file:=/nowhere/limits.yaml", "/nowhere/limits.yaml can't"),
+        ("max_velocity:=[0.0, 1.0, 1.0]", "velocity limit of a is 0; it could never move"),
+        ("position_margin:=[-1e-3]", "a position_margin is negative"),
+        ("joints:=[a, b, a]", "joints names a more than once"),
+        ("s_min:=3", "rtc_controller has no parameter s_min; it is one of rtc_inference"),
+    ],
+)
+def test_what_the_command_line_says_wins_over_the_file(tmp_path, monkeypatch, rule, said):
+    """Before, the file's section of the node won: with -p dry_run:=true the arm moved."""
+    monkeypatch.setenv("RTC_ROS_SHM_DIR", str(tmp_path))
+    limits = tmp_path / "limits.yaml"
+    limits.write_text("joint_limits: {}")
+    file = parameter_file(tmp_path, joint_limits_file=str(limits), position_margin=[0.0])
+    done = run("rtc_controller", "--params-file", file, "-p", rule)
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def two_files(folder: Path, **second: object) -> list[str]:
+    later = folder / "launch_params"
+    later.write_text(yaml.safe_dump({"/**": {"ros__parameters": second}}))
+    return ["--params-file", parameter_file(folder, dry_run=False), "--params-file", str(later)]
+
+
+@pytest.mark.ros
+def test_of_two_files_the_later_does_not_lose_without_a_word(tmp_path):
+    """As a launch file's ``parameters=[FILE, {"dry_run": True}]`` does."""
+    done = run("rtc_controller", *two_files(tmp_path, dry_run=True))
+    assert done.returncode == 2, done.stderr
+    assert f"dry_run is True in {tmp_path}/launch_params (section /**)" in done.stderr
+    assert f"False in {tmp_path}/robot.yaml (section /**/rtc_controller), which w" in done.stderr
+
+
+def test_a_file_as_launch_writes_it_is_read_as_ros_reads_it(tmp_path):
+    """Before, nobody but rcl could read it, and nothing was known of what it sets."""
+    words = two_files(tmp_path, dry_run=True)
+    Path(words[-1]).write_text(
+        "/**:\n  ros__parameters:\n    dry_run: true\n    max_acceleration: !!python/tuple\n"
+        "    - 3.0\n    soft_start: !x 2.0\n"
+    )
+    (section,) = sections(read_sections(words[-1]))
+    assert section[1] == {"dry_run": True, "max_acceleration": [3.0], "soft_start": 2.0}
+    told = losing(words, "/rtc_controller")
+    assert [sentence.partition(" is ")[0] for sentence in told] == ["dry_run", "soft_start"]
+
+
+def test_two_files_that_agree_or_name_other_sections_are_fine(tmp_path):
+    assert losing(two_files(tmp_path, dry_run=True), "/left/rtc_controller")
+    assert not losing(two_files(tmp_path, dry_run=True), "/rtc_inference")
+    assert not losing(two_files(tmp_path, dry_run=False, tick_source='timer'), "/rtc_controller")
+    words = NodeToRun("x", "", (two_files(tmp_path)[1],), {"dry_run": True}).ros_arguments()
+    assert not losing(words, "/rtc_controller")
+
+
+@pytest.mark.parametrize(
+    ("words", "wins"),
+    [
+        ("-p dry_run:=true", {"dry_run": True}),
+        ("--param rtc_controller:seed:=3 -p /left/rtc_controller:task:=fold",
+         {"seed": 3, "task": "fold"}),
+        ("-p seed:=1 -p seed:=2", {"seed": 2}),
+        ("-p rtc_inference:seed:=3", {}),
+        ("-- -p seed:=3", {}),
+        ("-p seed", {}),
+        ("-p", {}),
+    ],
+)  # fmt: skip
+def test_the_words_that_win_are_those_for_this_node(tmp_path, words, wins):
+    file = parameter_file(tmp_path)
+    line = ["x", "--ros-args", "--params-file", file, *words.split()]
+    made = with_last_words(line, "rtc_controller")
+    assert made[: len(line)] == line
+    if not wins:
+        assert made == line
+        return
+    tree = yaml.safe_load(Path(made[-1]).read_text())
+    assert set(tree) == {"/**", "/**/rtc_inference", "/**/rtc_controller"}
+    assert all(part == {"ros__parameters": wins} for part in tree.values())
+    assert with_last_words(["x", "--ros-args", *words.split()], "rtc_controller")[-1] != made[-1]
+
+
 def test_lists_that_ros_takes_are_no_mixture(tmp_path):
     path = tmp_path / "robot.yaml"
     path.write_text("/**:\n  ros__parameters: {a: [1.0, 1e-3], b: [1, 2], c: [yes, true]}\n")
@@ -392,6 +480,29 @@ def test_each_launch_file_has_arguments_of_its_own() -> None:
             refuse_undeclared({name: "x"}, words, simulated=False, machine=machine)
     words = ["ros2", "launch", "rtc_ros", "sim.launch.py", "cube_speed:=1"]
     refuse_undeclared({"cube_speed": "1"}, words, simulated=True)
+
+
+def test_an_argument_that_was_given_no_value_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape("gives params_file no value: write params_f")):
+        nodes_to_run({"params_file": "policy_path:=/x"}, simulated=False)
+    file = parameter_file(tmp_path)
+    assert nodes_to_run({"params_file": file, "task": "as said: a:=b"}, simulated=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("/**:\n  ros__parameters:\n\tjoints: [a]\n",
+         "line 3, column 1: found character '\\t' that cannot start any token; indent with sp"),
+        ("/**:\n  ros__parameters:\n    b: [1, 2\n    c: 3\n", "line 4, column 6: expected ','"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_yaml_is_told_by_line_and_column(tmp_path, text, said) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)) as refused:
+        nodes_to_run({"params_file": str(file)}, simulated=False)
+    assert "\n" not in str(refused.value)
 
 
 # --------------------------------------------------------------------------------------- paths

@@ -32,6 +32,17 @@ def test_help_lists_every_command_with_what_it_does(words: tuple[str, ...]) -> N
         assert f"rtc_ros {' '.join(command)} " in done.stdout and what in done.stdout
 
 
+@pytest.mark.parametrize("words", ["--help", "continuity --help"])
+def test_who_reads_the_output_may_go(words: str) -> None:
+    """As ``| head -1`` does, before all of it was written."""
+    line = f"{sys.executable} -m rtc_ros.tools.cli {words} | (sleep 0; exec 0<&-)"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, timeout=60
+    )
+    assert "BrokenPipe" not in done.stderr and done.stderr == "", done.stderr
+    assert done.returncode in (0, 141)
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_each_command_s_module_is_there_and_takes_the_rest_of_the_line(
     command: tuple[str, ...],

@@ -12,12 +12,18 @@ pytest.importorskip("launch_ros", reason="the launch system is not among the whe
 
 from ament_index_python.packages import get_packages_with_prefixes  # noqa: E402
 from launch import LaunchContext, LaunchDescription, LaunchService  # noqa: E402
-from launch.actions import RegisterEventHandler, SetLaunchConfiguration, Shutdown  # noqa: E402
-from launch.event_handlers import OnProcessStart  # noqa: E402
-from launch.events.process import ProcessStarted  # noqa: E402
+from launch.actions import (  # noqa: E402
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetLaunchConfiguration,
+    Shutdown,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessExit, OnProcessStart  # noqa: E402
+from launch.events.process import ProcessExited, ProcessStarted  # noqa: E402
 
 from rtc_ros.bringup import COMMON_ARGUMENTS, SIM_ARGUMENTS, config_file  # noqa: E402
-from rtc_ros.launching import describe  # noqa: E402
+from rtc_ros.launching import describe, end_where_refused  # noqa: E402
 
 built = pytest.mark.skipif(
     "rtc_ros" not in get_packages_with_prefixes(), reason="rtc_ros is not built in this workspace"
@@ -99,3 +105,39 @@ def test_an_argument_that_nobody_declares_ends_the_launch(
     context.launch_configurations["dryrun"] = "true"
     with pytest.raises(ValueError, match=re.escape("dryrun; did you mean dry_run:=…?")):
         describe(simulated=False).entities[-1].execute(context)
+
+
+@pytest.mark.parametrize(("code", "ends"), [(2, True), (0, False), (1, False), (-9, False)])
+def test_a_node_that_refuses_to_begin_ends_the_launch(code: int, ends: bool) -> None:
+    """Before, the others waited for it; one that is killed later leaves the controller its arm."""
+    event = ProcessExited(
+        action=None, name="rtc_controller-2", cmd=[], cwd=None, env=None, pid=1, returncode=code
+    )
+    actions = end_where_refused(event, LaunchContext())
+    assert [type(action) for action in actions] == [Shutdown] * ends
+    assert not ends or "rtc_controller-2 can't begin" in str(actions[0].event.reason)
+
+
+@built
+def test_of_three_nodes_one_that_refuses_ends_them_all(tmp_path: Path) -> None:
+    file = tmp_path / "robot.yaml"
+    text = Path(config_file("sim.yaml")).read_text()
+    file.write_text(text.replace("control_period: 0.02", "control_period: -1.0"))
+    codes: dict[str, int] = {}
+
+    def ended(event: ProcessExited, _: LaunchContext) -> None:
+        codes[Path(event.cmd[0]).name] = event.returncode
+
+    given = SetLaunchConfiguration("params_file", str(file))
+    handler = RegisterEventHandler(OnProcessExit(on_exit=ended))
+    late: list[LaunchContext] = []
+    watchdog = TimerAction(
+        period=60.0, actions=[OpaqueFunction(function=late.append), Shutdown(reason="too late")]
+    )
+    service = LaunchService()
+    service.include_launch_description(
+        LaunchDescription([handler, given, watchdog, describe(simulated=True)])
+    )
+    service.run()
+    assert set(codes) == {"rtc_sim", "rtc_inference", "rtc_controller"}
+    assert 2 in codes.values() and not late, codes

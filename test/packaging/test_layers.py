@@ -107,6 +107,31 @@ def test_layer_imports_only_the_layers_below_it(repo: Path, layer: str) -> None:
     assert not wrong, "imports against the layers:\n" + "\n".join(wrong)
 
 
+READERS = {
+    "imdecode": {"bags/images.py"},
+    "imgmsg_to_cv2": {"inference/camera_input.py"},  # what ``images.plain`` lets it have
+    "read_positions": {"preflight/joints.py", "ros/joint_input.py", "bags/joint_columns.py"},
+    "get_single_data": {"parameter_files.py", "controller/joint_limits_file.py"},
+    "safe_load": {
+        "bringup.py",  # a launch argument's value
+        "bags/bag_files.py",  # a bag's metadata
+    },
+}
+"""By the name of a call: where it may be, and is."""
+
+
+def test_images_joint_states_and_parameter_files_have_one_reader_each(repo: Path) -> None:
+    """Preflight, nodes, replay and continuity once read different numbers out of one message."""
+    found: dict[str, set[str]] = {name: set() for name in READERS}
+    for path in (repo / "rtc_ros").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func).rpartition(".")[2]
+                if name in found:
+                    found[name].add(str(path.relative_to(repo / "rtc_ros")))
+    assert found == READERS
+
+
 def test_nobody_imports_the_commands(repo: Path) -> None:
     wrong = [
         f"{path}: {name}"

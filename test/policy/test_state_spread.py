@@ -29,10 +29,22 @@ def test_other_units_are_named_with_the_factor(factor, said):
 def test_exchanged_arms_and_a_joint_far_away():
     exchanged = DEGREES.misfit(np.roll(DEGREES.middle, 3), JOINTS)
     assert "the first and the second arm exchanged" in exchanged.sentence
+    assert exchanged.order, "that explains all of it"
     far = DEGREES.middle + np.array([0, 0, 0, 0, 100.0, 0])
     found = DEGREES.misfit(far, JOINTS)
-    assert not found.units
+    assert not found.units and not found.order
     assert found.sentence.startswith("right_1 is at 80 (policy units), 8 standard deviations")
+
+
+@pytest.mark.parametrize("pair", [(1, 2), (0, 5), (2, 4)])
+def test_two_exchanged_joints_are_named(pair):
+    at = DEGREES.middle + 0.5 * DEGREES.width
+    at[list(pair)] = at[list(pair[::-1])]
+    found = DEGREES.misfit(at, JOINTS)
+    assert found.order and "with these two exchanged every joint fits" in found.sentence
+    assert all(JOINTS[i] in found.sentence for i in pair)
+    at[[i for i in range(6) if i not in pair][0]] += 100.0
+    assert not DEGREES.misfit(at, JOINTS).order, "that is no order of these joints"
 
 
 @pytest.mark.parametrize("width", [0.0, 1e-7])

@@ -139,7 +139,9 @@ def test_a_checkpoint_for_other_cameras_and_joints(robot):
 def test_a_checkpoint_that_is_not_there_or_has_no_backbone(robot, tmp_path):
     robot.change(INFERENCE, policy_path=str(tmp_path / "nothing"))
     robot.up()
-    bad(robot.findings(), "checkpoint", "nothing is not a folder")
+    findings = robot.findings()
+    bad(findings, "checkpoint", "nothing is not a folder")
+    assert not [f for f in findings if "pose against" in f.subject], "what follows from it"
     (tmp_path / "empty").mkdir()
     robot.change(INFERENCE, policy_path="package:aloha_cube")
     robot.change(INFERENCE, backbone_path=str(tmp_path / "empty"))
@@ -211,6 +213,7 @@ def test_nobody_publishes_joint_states_or_something_else_does(robot):
     bad(findings, "/nowhere", "nobody publishes it")
     bad(findings, "/other", "/stranger publishes std_msgs/msg/Float64MultiArray there")
     bad(findings, "/joint_states", "/driver is there but sent nothing for")
+    assert not [f for f in findings if f.subject == "joint names"], "what follows from it"
 
 
 def test_joint_states_that_are_slow_unstamped_and_beside_the_limits(robot):
@@ -284,6 +287,21 @@ def test_what_a_limits_file_says_and_does_not_mean_is_doubted(robot):
     doubt(findings, "^limits stated$", rf"factor 0\.1 of .*{JOINTS[0]} 0\.3\.")
     doubt(findings, "^limits stated$", rf"max_velocity of {JOINTS[0]} is inf, .* 0\.3 from {file}")
     found(findings, Level.GOOD, "^limits$", rf"velocity limits from {file} × 0\.1 \({JOINTS[0]}\)")
+
+
+@pytest.mark.parametrize("speaks_degrees", [False, True])
+def test_limits_in_degrees_are_a_cross_unless_the_arm_speaks_them(robot, speaks_degrees):
+    robot.change(CONTROLLER, position_lower=[-109.0], position_upper=[109.0], max_velocity=[28.6])
+    if speaks_degrees:
+        robot.pose[1] = 50.0
+    robot.up()
+    findings = robot.findings()
+    said = [f for f in findings if f.subject == "units of the limits"]
+    if speaks_degrees:
+        assert not said
+        return
+    told = bad(findings, "^units of the limits$", f"{JOINTS[0]} -109 to 109 .*degrees").sentence
+    assert "28.6" in told and "and 9 more" in told, "12 joints and two grippers"
 
 
 def test_a_robot_without_acceleration_limits_stops_with_a_jolt(robot):
@@ -366,7 +384,11 @@ def test_states_beside_the_training_data_and_arms_exchanged(robot):
     doubt(robot.findings(), "pose against", "left_shoulder is at .* standard deviations")
     robot.pose[1] -= 6.0
     robot.pose = np.roll(robot.pose, 7)
-    doubt(robot.findings(), "pose against", "first and the second arm exchanged")
+    bad(robot.findings(), "pose against", "first and the second arm exchanged")
+    robot.pose = np.roll(robot.pose, 7)
+    robot.pose[[1, 3]] = robot.pose[[3, 1]]
+    said = bad(robot.findings(), "pose against", "with these two exchanged every joint").sentence
+    assert "left_shoulder" in said and "left_forearm_roll" in said
 
 
 @pytest.mark.parametrize(
@@ -666,5 +688,5 @@ def test_another_writer_and_what_an_earlier_run_left(robot):
     found(robot.findings(), Level.GOOD, r"segment rtc_ros_sim\.cursor", "left by process")
     with StepCursor.create("rtc_ros_sim.cursor", HandoffSpec(tuple(JOINTS[:3]), 0.02)):
         pass
-    findings = robot.findings()
-    doubt(findings, r"segment rtc_ros_sim\.cursor", "doesn't fit: .*A is 3 there and 14 here")
+    said = found(robot.findings(), Level.GOOD, r"segment rtc_ros_sim\.cursor", "left by an earl")
+    assert len(said.sentence) < 80, "there is nothing to do"

@@ -129,6 +129,33 @@ def test_any_parameters_of_a_listener_end_in_findings(parameters):
     assert list(commands._kind(group, "/listener", parameters))
 
 
+def test_one_joint_is_one_joint():
+    group = Group("hand", "/hand/commands", "float64_multi_array", ("a",))
+    (finding,) = commands._kind(group, "/listener", {"joints": ["a"]})
+    assert finding.sentence == "/listener: takes 1 joint in our order"
+
+
+@pytest.mark.parametrize(("load", "named"), [(9.1, True), (0.3, False)])
+def test_on_a_busy_machine_old_stamps_and_gaps_are_not_the_clock_s_or_the_driver_s_alone(
+    monkeypatch, load, named
+):
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 1.0, 1.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    message = JointState(name=list(NAMES), position=[0.0, 0.0])
+    heard = [Heard(10**12 + i * 10**6, i, 0.83, b"one", message) for i in range(1, 9)]
+    image = Image(height=48, width=64, step=192, encoding="rgb8", data=bytes(48 * 192))
+    seen = [Heard(10**12 + i * 10**6, i, 0.0, b"two", image) for i in range(1, 9)]
+    probe = probe_of({"/joint_states": heard, "/top": seen})
+    states_gap, states_stamps = joints.check_topics(setup_of(False), probe)
+    camera_gap, _ = cameras.check_rates(setup_of(False), probe)
+    assert "0.83 s behind this clock" in states_stamps.sentence
+    for finding in (states_stamps, states_gap, camera_gap):
+        assert finding.level is Level.BAD
+        assert ("this machine is busy (load 9.1 on 2 cores)" in finding.sentence) is named
+        assert finding.fix.startswith("end what else runs here") is named
+    assert "chrony" in states_stamps.fix
+
+
 @pytest.mark.parametrize("text", ["[]", "3", '{"type": "smolvla", "input_features": 3}', "{"])
 def test_any_configuration_of_a_checkpoint_ends_in_a_finding(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
