@@ -480,8 +480,16 @@ def robot(
                 figures.done += bool(life.stuck)
             finally:
                 life.end()
+                told = len(figures.problems)
                 figures.add(life)
-            print(f"robot {number}: {figures.done} disturbances", flush=True)
+            for problem in figures.problems[told:]:
+                print(problem, flush=True)
+            counts = figures.counts
+            print(
+                f"robot {number}: {figures.done} disturbances, {counts['messages']} messages, "
+                f"{counts['messages not heard']} not heard",
+                flush=True,
+            )
     finally:
         farm.close()
     return figures

@@ -469,7 +469,8 @@ class Invariants:
         elif unheard > 0 and told.kind != CHUNK:
             # The controller keeps few messages for a reader that a busy machine holds up.
             self.counts["messages not heard"] += unheard
-            told.row, told.step, told.course, told.unheard = s.row, None, None, True
+            told.row, told.step, told.unheard = s.row, None, True
+            told.course = told.as_sent = Course.rest(s.at_s, s.row)
             told.skip_until_s = s.at_s + 8 * promises.period_s
         else:
             displaced = self._distance(s, told, begins, anew, news_s)
@@ -696,8 +697,9 @@ class Invariants:
                 in_time = ticks and ticks[0] < told.at_s + 1.4 * period
                 if between:  # what wasn't sent in time, was dropped
                     since_s = told.at_s - 1.5 * promises.period_s
-                    decided = [t for t in self._ticks if since_s < t.at_s < s.at_s][:-1]
-                    in_time = in_time and not any(t.unsent for t in decided)
+                    decided = [t for t in self._ticks if since_s < t.at_s < s.at_s]
+                    all_heard = decided[-1].number - decided[0].number == len(decided) - 1
+                    in_time = in_time and all_heard and not any(t.unsent for t in decided[:-1])
                 if len(ticks) >= 2 and in_time and s.source == told.source:
                     self._note(
                         "b: braked to rest", np.abs(told.step), acceleration + rounding, s, told

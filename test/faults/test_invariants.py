@@ -61,7 +61,7 @@ class Bench:
         at_s = self.now_s + late_s
         message.header.stamp.sec = int(at_s)
         message.header.stamp.nanosec = round(at_s % 1 * 1e9)
-        self.watcher.on_executed(message)
+        self.watcher.on_executed(message, number=self.ticks)
         if what is not None:
             self.arm.advance(at_s)
             self.watcher.on_sent(self.arm.take("g", at_s + 0.001, what, b"ours"))
@@ -318,8 +318,8 @@ class PointBench(Bench):
         message.header.frame_id = "execute"
         message.header.stamp.sec = int(at_s)
         message.header.stamp.nanosec = round(at_s % 1 * 1e9)
-        self.k += 1
-        self.watcher.on_executed(message, number=self.k)
+        self.k, self.ticks = self.k + 1, self.ticks + 1
+        self.watcher.on_executed(message, number=self.ticks)
         for i, (sent_s, what) in enumerate(messages):
             self.arm.advance(sent_s)
             self.number += 1
