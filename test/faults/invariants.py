@@ -466,6 +466,9 @@ class Invariants:
             # A publisher that was being discovered: the run's first messages weren't heard.
             self.counts["runs whose beginning wasn't heard"] += 1
             told.row, told.unheard = None, True
+            if told.kind != CHUNK:
+                told.course = told.as_sent = Course.rest(s.at_s, s.row)
+                told.skip_until_s = s.at_s + 8 * promises.period_s
         elif unheard > 0 and told.kind != CHUNK:
             # The controller keeps few messages for a reader that a busy machine holds up.
             self.counts["messages not heard"] += unheard

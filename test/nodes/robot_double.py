@@ -103,7 +103,7 @@ class RobotDouble:
             into.append(message)
             stamps.append(info["source_timestamp"] * 1e-9)
 
-        self.node.create_subscription(kind, topic, take, 100)
+        self.node.create_subscription(kind, topic, take, 1000)
         return into
 
     def _obey(self, parameters: dict[str, Any], group: str) -> None:
