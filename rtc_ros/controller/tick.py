@@ -137,6 +137,8 @@ class ControlTick:
         self._count, self._told_s, self._took_s = 0, 0.0, 0.0
         """How many of them were, when the last one was, or a driver was known to rest, and the
         longest that it took."""
+        self._begins_run = False
+        """Whether nothing was commanded in this run before them."""
         self.ended: Done | None = None
         """What the tick before the last one came to, where it had set points to send."""
         self.points_sent = self.points_unsent = 0
@@ -207,7 +209,7 @@ class ControlTick:
         self._owed = self._owed_unseen = lost
         self._sent_late_s, self._sent_ns, self._news_ns = sent_late_s, sent_ns, 0
         if self._points > 1:
-            self._begin_period(command)
+            self._begin_period(command, as_sent.row is None)
         if command is not None:
             done.append(Done(command))
         return done
@@ -226,9 +228,9 @@ class ControlTick:
         self.points_sent += 1
         return True
 
-    def _begin_period(self, command: Command | None) -> None:
+    def _begin_period(self, command: Command | None, begins_run: bool) -> None:
         """Let ``send`` send what was decided."""
-        self._count, self._took_s = 0, 0.0
+        self._count, self._took_s, self._begins_run = 0, 0.0, begins_run
         if command is not None and command.sends:
             self._sending = command
         else:  # a driver that rests waits for nothing
@@ -245,7 +247,9 @@ class ControlTick:
         if unsent:
             as_sent, command = cut(controller.settings, state, command, self._count)
             if state.row is not None:  # else begun anew meanwhile, where the arm is
-                controller.state = as_sent
+                nothing = self._begins_run and not self._count
+                # A run of which nobody was told anything begins where the arm then is.
+                controller.state = changed(as_sent, row=None) if nothing else as_sent
         self.ended = Done(command, 0, unsent, self._took_s)
         self._count = 0
 

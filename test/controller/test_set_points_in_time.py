@@ -52,6 +52,7 @@ class Robot:
     def __init__(self, seed=0, kind="joint_state", limits=LIMITS):
         self.chance = random.Random(seed)
         self.now_ns, self.sent, self.executed, self.messages = 0, [], [], set()
+        self.pose = np.zeros(A)
         self.late, self.busy, self.problem = lambda: 0.0, lambda: 0.0, ""
         default = np.full(A, 0.3)
         guards = Guards(tuple("abc"), limits, default, default, DT)
@@ -84,7 +85,7 @@ class Robot:
         return Publisher()
 
     def _look(self, missed):
-        pose = self.sent[-1][1] if self.sent else np.zeros(A)
+        pose = self.sent[-1][1] if self.sent else self.pose
         return Arm(pose, np.full(A, self.now_ns), self.problem)
 
     def _stamp(self):
@@ -233,3 +234,19 @@ def test_a_tick_that_fails_sends_no_old_set_points():
     with pytest.raises(RuntimeError, match="a defect"):
         robot.control.run(0)
     assert not robot.control.send(0) and len(robot.sent) == sent
+
+
+def test_a_run_of_which_nothing_was_sent_begins_where_the_arm_then_is():
+    """The machine took the time between the first decision and its first set point."""
+    robot = Robot(4)
+    robot.give()
+    send = robot.control.send
+    robot.control.send = lambda index: False
+    robot.ticker.period()
+    assert not robot.sent and robot.controller.state.player.step == 1
+    robot.control.send = send
+    robot.pose = np.array([0.2, 0.0, -0.1])  # somebody moved it, within the tolerances
+    for _ in range(5):
+        robot.ticker.period()
+    _, row = robot.sent[0]
+    assert np.abs(row - robot.pose).max() <= FINE.max_bend[0] * (1 + 1e-9)

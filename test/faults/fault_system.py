@@ -174,9 +174,10 @@ class FaultSystem:
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos)
 
     def _on_executed(self, message: JointState, info: Any) -> None:
-        self.watcher.on_executed(message)
+        number = info["publication_sequence_number"] or 0
+        self.watcher.on_executed(message, number)
         sent_s = None if self.watcher.by_stamp else info["source_timestamp"] * 1e-9
-        self.invariants.on_executed(message, sent_s, info["publication_sequence_number"] or 0)
+        self.invariants.on_executed(message, sent_s, number)
 
     def _on_sent(self, sent: Sent) -> None:
         names = [self.arm.joints[c] for c in self.arm.drivers[sent.group].columns]

@@ -584,7 +584,9 @@ class Invariants:
             how = (
                 f"from an arm at {low} to {high} in {s.at_s - since_s:.3f} s, heard "
                 f"{s.at_s - news_s:.3f} s ago, machine late by {self._machine_s(s.at_s):.3f}; "
-                f"own error {self._before[c]}, as seen {self._before_seen[c]}; row {row}"
+                f"own error {self._before[c]}, as seen {self._before_seen[c]}; row {row}; "
+                f"anew {anew}, held {told.held}, number {s.number}, told "
+                f"{s.at_s - told.at_s:.3f} s ago {told.row}"
             )
             if (away <= bound).all() or anew or not disturbed:
                 self._note("a: motion begins", away, bound, s, told, how)
@@ -698,15 +700,22 @@ class Invariants:
                 ticks = [t.at_s for t in self._ticks if told.at_s < t.at_s < s.at_s - period / 2]
                 # Else the process stood still, and its driver with it.
                 in_time = ticks and ticks[0] < told.at_s + 1.4 * period
+                then = ""
                 if between:  # what wasn't sent in time, was dropped
                     since_s = told.at_s - 1.5 * promises.period_s
                     decided = [t for t in self._ticks if since_s < t.at_s < s.at_s]
+                    # As the process reckons, from when it began to send.
+                    sending_s = max(t.sending_s for t in decided if t.at_s < told.at_s)
+                    in_time = in_time and ticks[0] < told.at_s + 1.4 * period - sending_s
+                    then = f"{sending_s=:.4f}, then " + str([
+                        (round((t.at_s - told.at_s) / period, 2), t.points, t.reason[:30])
+                        for t in decided[:6]
+                    ])  # fmt: skip
                     all_heard = decided[-1].number - decided[0].number == len(decided) - 1
                     in_time = in_time and all_heard and not any(t.unsent for t in decided[:-1])
                 if len(ticks) >= 2 and in_time and s.source == told.source:
-                    self._note(
-                        "b: braked to rest", np.abs(told.step), acceleration + rounding, s, told
-                    )
+                    bound = acceleration + rounding
+                    self._note("b: braked to rest", np.abs(told.step), bound, s, told, then)
             told.step, told.whole = step, whole if begins else None
             for at_s, past in told.recent:
                 n = np.ceil((s.at_s - at_s) / period - 1e-3) + 1

@@ -33,6 +33,7 @@ class Tick:
     tick: int
     counted: bool
     chunk_epoch: int = -1
+    number: int = 0
 
     @property
     def executes(self) -> bool:
@@ -82,12 +83,12 @@ class Watcher:
         origin, actions = self.chunks.get(name, (0, None))
         return None if actions is None else actions[step - origin]
 
-    def on_executed(self, message: JointState) -> None:
-        """Check one tick."""
+    def on_executed(self, message: JointState, number: int = 0) -> None:
+        """Check one tick; ``number``: which one of its publisher's messages, 0 if not known."""
         with self.lock:
-            self._executed(message)
+            self._executed(message, number)
 
-    def _executed(self, message: JointState) -> None:
+    def _executed(self, message: JointState, number: int) -> None:
         fields = dict(zip(message.name, message.position, strict=True))
         row = np.array([fields[j] for j in self.joints])
         wanted = np.array(message.velocity[: len(self.joints)])
@@ -101,6 +102,7 @@ class Watcher:
             int(fields["rtc/tick"]),
             fields["rtc/mode"] not in (Mode.FAULT, Mode.STOPPED, Mode.LATCHED),
             int(fields["rtc/chunk_epoch"]),
+            number,
         )
         self._order(tick)
         self.ticks.append(tick)
@@ -124,7 +126,7 @@ class Watcher:
             self.lost += tick.tick
             return
         # What a driver did by itself isn't counted among the ticks while it was braked.
-        lost = max(tick.tick - last.tick - last.counted, 0)
+        lost = max(tick.tick - last.tick - last.counted, tick.number - last.number - 1, 0)
         due = last.step + last.executes
         if not due <= tick.step <= due + lost:
             self._wrong(f"step {tick.step} ({tick.reason}) where {due} was due, {lost} not heard")
