@@ -29,6 +29,8 @@ from rtc_ros.core.curve import knots
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.ros.parameters import ConfigurationError
 
+_Path = tuple[np.ndarray, np.ndarray, float]
+"""From where to where [A] a driver comes before motion begins there, in how many seconds."""
 Way = Callable[[], np.ndarray]
 """What goes out if no chunk comes any more, down to rest, float64[PAST + R, A]: the targets of the
 ``PAST`` ticks before this one, then this tick's and those to come."""
@@ -107,13 +109,13 @@ class CommandGroup:
         self.playing = False
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""
         self.comes = False
-        """Whether it may still be on its way to where motion begins."""
+        """Whether it may still be on its way to where it was told to rest."""
         self._outdated = False
         self._prepared: Any = None
-        self._with_it: tuple[bool, bool, np.ndarray] | None = None
-        """``playing``, ``comes`` and ``_told`` once that is sent."""
-        self._path: tuple[np.ndarray, np.ndarray, float] | None = None
-        """From where to where [A] it comes, in how many seconds."""
+        self._with_it: tuple[bool, float, np.ndarray, _Path | None] | None = None
+        """``playing``, in how many seconds it rests (0: it plays), ``_told`` and ``_path``."""
+        self._sent_ns = self._rests_ns = 0
+        self._path: _Path | None = None
         self._told: np.ndarray | None = None
         """Where the driver was told to rest [A]."""
         self._limits = limits
@@ -163,16 +165,23 @@ class CommandGroup:
         """Replace what a driver that plays chunks has of one, with the next ``publish``."""
         self._outdated = self.plays_chunks
 
-    def publish(self) -> None:
-        """Send what was prepared, if anything was."""
+    @property
+    def comes_to_begin(self) -> bool:
+        """Whether it may still be on its way to where motion begins."""
+        return self.comes and self._path is not None
+
+    def publish(self, now_ns: int) -> None:
+        """Send what was prepared, if anything was, at ``now_ns`` (CLOCK_MONOTONIC)."""
         if self._prepared is None:
+            self.comes = self.comes and now_ns < self._rests_ns
             return
         if self._publisher is not None:
             self._publisher.publish(self._prepared)
         self._prepared = None
         if self._with_it is not None:
-            self.playing, self.comes, self._told = self._with_it
-            self._outdated = False
+            self.playing, rests_s, self._told, self._path = self._with_it
+            self._sent_ns, self._rests_ns = now_ns, now_ns + round(rests_s * 1e9)
+            self.comes, self._outdated = rests_s > 0.0, False
 
     def send(self, index: int) -> None:
         """Send a set point of those that were prepared, if any were."""
@@ -184,23 +193,29 @@ class CommandGroup:
         self.playing = self.comes = self._outdated = False
         self._prepared = None
 
-    def halt(self, after_s: float) -> None:
-        """Prepare what stops a driver that ``comes``, ``after_s`` it was sent on its way."""
-        if not self.comes or self._path is None:
-            return
+    def halt(self, now_ns: int, arm: np.ndarray) -> None:
+        """Prepare what stops a driver on its way to where motion begins: where its ``arm`` [A] is.
+
+        One that forgot what it was told rests there already, and one whose arm is limp must not
+        throw it to where it is itself. One that is on that way goes back by its arm's lag.
+        """
+        assert self._path is not None, "it comes"
         columns = self.columns
         begin, end, coming_s = self._path
-        x = min(after_s / coming_s, 1.0)
-        # A cubic from rest to rest, and then a constant deceleration.
+        x = min((now_ns - self._sent_ns) * 1e-9 / coming_s, 1.0)
+        # It is on a cubic from rest to rest, and goes on along one from this speed to rest.
         place = begin + (end - begin) * (3 - 2 * x) * x**2
         speed = (end - begin) * 6 * (1 - x) * x / coming_s
-        limit = self._limits.max_bend[columns] / self._period_s**2
-        brake_s = max(float(np.max(np.abs(speed[columns]) / limit)), self._period_s)
-        rest = place + speed * brake_s / 2
+        limit, most = self._limits.max_bend / self._period_s**2, self._limits.max_step
+        way = np.abs(self._limits.nearest(arm, place) - place)
+        brakes = np.abs(speed) / limit
+        seconds = 2 * brakes + np.sqrt(4 * brakes**2 + 6 * way / limit)
+        seconds = np.maximum(seconds, 2 * way / most * self._period_s)
+        rests_s = max(float(seconds[columns].max()), self._period_s)
         zero = np.zeros((1, len(columns)))
-        message = trajectory(self._names, self._finite(rest[None, columns]), zero, rests=True)
-        set_due(message, brake_s, self._period_s)
-        self._with_it = False, False, rest
+        message = trajectory(self._names, self._finite(arm[None, columns]), zero, rests=True)
+        set_due(message, rests_s, self._period_s)
+        self._with_it = False, rests_s, arm, None
         self._prepared = serialize_message(message)
 
     def wait_until_sent(self, seconds: float) -> None:
@@ -250,13 +265,15 @@ class CommandGroup:
             message = trajectory(self._names, way[PAST:], None, rests=True)
             first_s = self._due_s
         coming_s = self.coming_s(begin) if rests else 0.0
-        self._with_it = executes, coming_s > 0.0, end
+        path = None
         if coming_s:
             assert self._told is not None, "it comes from where it was told to rest"
-            self._path = self._told, end, coming_s
-        # The clock is looked at as late as can be: what it takes from here on shifts the points.
-        if coming_s:
+            path = self._told, end, coming_s
             message.points = message.points[-1:]
+        # The clock is looked at as late as can be: what it takes from here on shifts the points.
         first_s = coming_s if coming_s else first_s - late_s()
         set_due(message, first_s, self._period_s, _LEAST_DUE)
+        last = message.points[-1].time_from_start
+        rests_s = 0.0 if executes else last.sec + last.nanosec * 1e-9
+        self._with_it = executes, rests_s, end, path
         return message

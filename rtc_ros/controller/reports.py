@@ -17,7 +17,6 @@ from rtc_ros.controller.tick import ControlTick, Done
 from rtc_ros.controller.ticker import DeadlineTicker, TimerTicker
 from rtc_ros.core.controller import Controller, ControllerSettings, ControllerState, settled
 from rtc_ros.core.cursor import Mode
-from rtc_ros.core.guards import FOLLOWS_WITHIN_S
 from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
 from rtc_ros.ros.joint_input import JointInput
 from rtc_ros.ros.provenance import executed_message, swap_message
@@ -111,13 +110,13 @@ def _not_begun(settings: ControllerSettings, state: ControllerState) -> str:
     arm = watched.seen[-1]
     way = np.abs(guards.beside(watched, arm, target) - target)
     worst = int(np.argmax(way))
-    still = arm.received_ns <= state.rest_ns + round(FOLLOWS_WITHIN_S * 1e9)
+    still = arm.received_ns <= state.rest_ns + round(guards.comes_within_s * 1e9)
     if not settled(settings, state):
         lacks = "its commands are braked to rest first"
     elif still.any():
         lacks = (
             f"the joint state of {guards.joints[int(np.argmax(still))]} has to come that is "
-            f"{FOLLOWS_WITHIN_S:g} s younger than its last command"
+            f"{guards.comes_within_s:g} s younger than its last command"
         )
     else:
         lacks = guards.moves(watched) or "it goes on now"

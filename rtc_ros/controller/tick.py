@@ -39,6 +39,9 @@ _STANDS = 1.5
 """Periods, or m-ths of one where set points are sent, without a command after which a driver of
 single rows stands."""
 
+_STOP_WAITS_NS = 50_000_000
+"""After the time in which news may be from before a stall a stop waits for news no longer."""
+
 _COMING = "until the driver has come to where motion begins"
 
 
@@ -61,7 +64,6 @@ class Coming:
     """Where drivers of chunks are sent before motion begins there, [A], and until when k waits."""
 
     begin: np.ndarray
-    begun_ns: int
     until_ns: int
 
 
@@ -143,8 +145,6 @@ class ControlTick:
         """What the tick before the last one came to, where it had set points to send."""
         self.points_sent = self.points_unsent = 0
         self._coming: Coming | None = None
-        self._way: Coming | None = None
-        """The last one, while drivers may still be on that way, whatever became of it."""
         self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
         self._row_columns = [c for g in groups if not g.plays_chunks for c in g.columns]
 
@@ -179,7 +179,7 @@ class ControlTick:
                     self._close_if_elsewhere(arm)
                 idle_s = gap_s - self._point_s if stands else 0.0
                 command, coming = self._decide(self._inputs(chunk, arm, idle_s))
-                self._prepare(command, coming)
+                self._prepare(command, coming, arm)
             except Exception:
                 self._give_up(as_sent, missed + 1, 0)
                 raise
@@ -197,13 +197,7 @@ class ControlTick:
             self._give_up(as_sent, missed + 1 + lost, lost, chunk)
             return []
         for group in self._groups:
-            group.publish()
-        if coming is not None:
-            self._way = coming
-        elif self._way is not None and sent_ns >= self._way.until_ns:
-            self._way = None
-            for group in self._groups:
-                group.comes = False
+            group.publish(sent_ns)
         self._coming, self._kept, self._gave_up = coming, None, 0
         # After the decision's own deadline: those that were given up since then are owed.
         self._owed = self._owed_unseen = lost
@@ -294,19 +288,28 @@ class ControlTick:
     def _blind(self, missed: int, unseen: int) -> bool:
         """Tell whether nothing was heard yet of an arm that went along a chunk during a stall.
 
-        It goes on along that. What it is told before somebody looked could throw it there.
+        It goes on along that. What it is told before somebody looked could throw it there; a stop,
+        too, but that is kept waiting no longer than news usually takes.
         """
         guards, state = self._controller.settings.guards, self._controller.state
-        playing = any(group.playing for group in self._groups)
-        if guards is None or state.stopped or not playing:
+        goes_on = [g.playing or state.stopped and g.comes_to_begin for g in self._groups]
+        if guards is None or not any(goes_on):
             self._news_ns = 0
             return False
         if not self._news_ns:
             if self._gap_s(missed, self._late_s()) - self._period_s <= STALL_S:
                 return False
             self._news_ns = guards.news_after(self._now_ns())
+        elif unseen * self._period_s > STALL_S:  # it stood still again
+            self._news_ns = guards.news_after(self._now_ns())
         arm = self._look(unseen)
-        return not arm.problem and bool((arm.received_ns < self._news_ns).any())
+        if arm.problem or state.stopped and self._now_ns() >= self._news_ns + _STOP_WAITS_NS:
+            return False
+        return not self._is_news(arm)
+
+    def _is_news(self, arm: Arm) -> bool:
+        """Tell whether what is heard of the arm isn't from before a stall."""
+        return not (arm.problem or (arm.received_ns < self._news_ns).any())
 
     def _close_if_elsewhere(self, arm: Arm) -> None:
         """Close the gate where the arm isn't where its drivers went during a stall.
@@ -315,11 +318,13 @@ class ControlTick:
         """
         controller = self._controller
         guards, state = controller.settings.guards, controller.state
-        if guards is None or arm.problem or state.target is None:
+        if guards is None or not self._is_news(arm) or state.target is None:
             return
         if moved := guards.elsewhere(state.watched, arm, state.targets):
+            problem = f"{moved} while this process stood still; call ~/start"
+            state = changed(state, last_problem=problem)  # also of a gate that is closed
             controller.state = begin_at(controller.settings, state, state.targets[-1])
-            controller.close(f"{moved} while this process stood still; call ~/start")
+            controller.close(problem)
             for group in self._groups:
                 group.forget()
 
@@ -333,6 +338,9 @@ class ControlTick:
             command = controller.tick(replace(inputs, hold=_COMING))
             holds = not (controller.state.stopped or controller.state.problem)
             return command, self._coming if holds else None
+        if self._coming is None and any(group.comes_to_begin for group in self._groups):
+            # A fault broke that off: the driver goes on, and rests where it was sent.
+            return controller.tick(replace(inputs, hold=_COMING)), None
         if self._coming is not None and inputs.arm is not None:
             controller.state = self._come(controller.state, self._coming.begin, inputs.arm)
         before = controller.state
@@ -349,7 +357,7 @@ class ControlTick:
         command = controller.tick(replace(inputs, hold=_COMING))
         # At the least as long as an arm may take to come to its command.
         until_ns = now_ns + round(max(*coming_s, FOLLOWS_WITHIN_S) * 1e9)
-        return command, Coming(begin, now_ns, until_ns)
+        return command, Coming(begin, until_ns)
 
     def _come(self, state: ControllerState, begin: np.ndarray, arm: Arm) -> ControllerState:
         """Begin where drivers of chunks were sent to, unless their arm was moved meanwhile.
@@ -386,22 +394,25 @@ class ControlTick:
             for group in self._groups:  # the joints go on together
                 group.send_anew()
 
-    def _prepare(self, command: Command | None, coming: Coming | None) -> None:
+    def _prepare(self, command: Command | None, coming: Coming | None, arm: Arm) -> None:
         settings, state = self._controller.settings, self._controller.state
         anew = coming is not None and coming is not self._coming
         if coming is not None and anew:
             state = begin_at(settings, state, coming.begin)
 
+        executes = command is not None and command.executes
+
         @functools.cache
         def way() -> np.ndarray:
-            return np.concatenate([state.targets[:-1], ahead(settings, state)])
+            return np.concatenate([state.targets[:-1], ahead(settings, state, plays=executes)])
 
         stamp = self._stamp()
         for group in self._groups:
             group.prepare(command, way, stamp, self._late_s, anew)
-        if self._way is not None and state.stopped and not state.problem:
-            for group in self._groups:  # a stop: nothing says that the arm isn't on its way
-                group.halt((self._now_ns() - self._way.begun_ns) * 1e-9)
+        if state.stopped and not state.problem:
+            for group in self._groups:
+                if group.comes_to_begin and self._is_news(arm):
+                    group.halt(self._now_ns(), arm.pose)
 
     def _follow(self, missed: int, stands: bool) -> list[Done]:
         """Go through the ticks that were missed as drivers that were sent chunks did.

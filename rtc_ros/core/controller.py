@@ -23,7 +23,7 @@ from rtc_ros.core.chunk_player import ChunkPlayer, Offer, PlayedStep
 from rtc_ros.core.command import REASONS, Command
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.frozen import changed
-from rtc_ros.core.guards import FOLLOWS_WITHIN_S, GOOD, Arm, Guards, Verdict, Watched
+from rtc_ros.core.guards import GOOD, Arm, Guards, Verdict, Watched
 from rtc_ros.core.jerk import RowMean, jerk_window
 from rtc_ros.core.limits import BRAKE_ROWS, JointLimits, soft_start_scale
 from rtc_ros.core.set_points import Motion, SetPoints
@@ -207,15 +207,17 @@ def follow(
     return state, commands
 
 
-def ahead(settings: ControllerSettings, state: ControllerState) -> np.ndarray:
+def ahead(
+    settings: ControllerSettings, state: ControllerState, *, plays: bool = True
+) -> np.ndarray:
     """Return what goes out from the last target on if no chunk comes any more, float64[R, A].
 
-    That target first: the rest of the chunk, then down to rest.
+    That target first: the rest of the chunk if it ``plays`` on, then down to rest.
     """
     assert state.row is not None, "nothing was commanded yet, so nothing goes on"
     path, chunk, k = settings.path, state.player.current, state.player.step
     motion, points = state.motion, [np.empty((0, settings.action_dim))]
-    if state.mode is Mode.RUNNING and chunk is not None and not state.starved:
+    if plays and state.mode is Mode.RUNNING and chunk is not None and not state.starved:
         first = k - chunk.origin_step
         for i in range(first, chunk.rows):
             scale = float(soft_start_scale(k + i - first, settings.soft_start_ticks))
@@ -515,13 +517,15 @@ def _play(
         mode = Mode.WAITING if player.current is None else Mode.STARVED
         held = changed(state, mode=mode, player=player)
         return _hold(settings, _counted(held, f"ticks held: {mode.name.lower()}"), played)
-    begins = not state.last_step.any() and settled(settings, state)
+    # A policy that stands for a moment goes on moving, as the driver that has its chunk does.
+    stood = state.mode is not Mode.RUNNING or inputs.stalled_s > 0 or state.ready_ns > 0
+    begins = stood and not state.last_step.any() and settled(settings, state)
     if begins and arm is not None and guards is not None:
         ready_ns = state.ready_ns
         if joint := guards.unheard_of(arm, inputs.now_ns, ready_ns):
             state, command = _hold(settings, state, reason=f"until {joint} is heard of")
             return changed(state, ready_ns=ready_ns or inputs.now_ns), command
-    if state.mode in (Mode.STARVED, Mode.FAULT) and arm is not None:
+    if state.mode is not Mode.RUNNING and arm is not None:
         begin = _beginning(settings, state, arm)
         if begin is None:
             return _hold(settings, state, reason="until the arm is seen at rest, to begin there")
@@ -556,7 +560,10 @@ def _play(
 def _beginning(
     settings: ControllerSettings, state: ControllerState, arm: Arm
 ) -> ControllerState | None:
-    """Begin beside the arm, where it gave way while it was held; None: it has to rest first."""
+    """Begin beside the arm, where it gave way while it was held; None: it has to rest first.
+
+    As much of a run that has executed nothing yet, once its drivers were told where to rest.
+    """
     if settings.guards is None or state.row is None:
         return state
     begin = settings.guards.beside(state.watched, arm, state.targets[-1])
@@ -564,7 +571,7 @@ def _beginning(
         return state
     if settled(settings, state):
         # Only where it stands, and was seen since: it may still come to its command by itself.
-        came_ns = state.rest_ns + round(FOLLOWS_WITHIN_S * 1e9)
+        came_ns = state.rest_ns + round(settings.guards.comes_within_s * 1e9)
         seen = state.rest_ns and (arm.received_ns > came_ns).all()
         if not seen or settings.guards.moves(state.watched):
             return None

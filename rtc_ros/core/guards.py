@@ -25,6 +25,8 @@ FRESH_S = 0.05
 """Motion begins by joint states that are no older, or by the next ones."""
 STANDS_S = 0.1
 """An arm that goes by more than a velocity step in this time moves; motion begins at rest only."""
+_STEP_S = 0.02
+"""No step counts as longer than that: at 10 Hz an arm at full speed goes one in ``STANDS_S``."""
 STANDS_SHARE = 1 / 500
 """Less than this share of a joint's range, or of its turn, is no motion: encoders of 10 bits and
 more flicker between two of their steps, which may be more than a slow joint's velocity step."""
@@ -115,9 +117,15 @@ class Guards:
         object.__setattr__(self, "patience", round(FOLLOWS_WITHIN_S / self.period_s))
         object.__setattr__(self, "_unseen_most", max(1, round(STANDS_S / self.period_s)) + 1)
         object.__setattr__(self, "_window", max(1, round(_WINDOW_S / self.period_s)))
-        object.__setattr__(self, "_stands", np.maximum(limits.max_step, floor))
+        still = limits.max_step * min(1.0, _STEP_S / self.period_s)
+        object.__setattr__(self, "_stands", np.maximum(still, floor))
         rows = -1 - self.behind, np.arange(len(limits.lower))
         object.__setattr__(self, "_compared", rows if self.behind.any() else -1)
+
+    @property
+    def comes_within_s(self) -> float:
+        """How long after its last command an arm may still come to it by itself [s]."""
+        return FOLLOWS_WITHIN_S + float(self.behind.max()) * self.period_s
 
     def judge(
         self, watched: Watched, arm: Arm, commands: np.ndarray | None, moving: bool
@@ -213,15 +221,15 @@ class Guards:
             lags = np.zeros_like(error), error
             return changed(watched, lag=error, lags=lags, lag_ticks=1)
         assert watched.lags is not None, "it is set where lag is"
-        (before, present), ticks = watched.lags, watched.lag_ticks
+        (before, present), ticks = watched.lags, watched.lag_ticks + 1
         news = received_ns != watched.received_ns
         if not news.any():
-            return watched
-        if ticks >= self._window:
-            before, present, ticks = present, np.zeros_like(present), 0
+            return changed(watched, lag_ticks=ticks)
+        if ticks > self._window:
+            before, present, ticks = present, np.zeros_like(present), 1
         present = np.where(news, np.maximum(error, present), present)
         lag = np.maximum(before, present)
-        return changed(watched, lag=lag, lags=(before, present), lag_ticks=ticks + 1)
+        return changed(watched, lag=lag, lags=(before, present), lag_ticks=ticks)
 
     def beside(self, watched: Watched, arm: Arm, command: np.ndarray) -> np.ndarray:
         """Return where motion begins again after a hold, [A].

@@ -1,7 +1,7 @@
 """The real tick and command groups, an arm double that obeys, and a clock of the test."""
 
 import numpy as np
-from arm_double import Arm, Driver, Trajectory
+from arm_double import Arm, Course, Driver, Trajectory
 from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message
 from trajectory_msgs.msg import JointTrajectory
@@ -22,29 +22,37 @@ STATES_NS = 10_000_000
 class ObeyingRobot:
     """One driver of joints a and b, of a ``kind``; joint states at 100 Hz unless ``silent``.
 
-    Each deadline is met. ``sent`` holds (seconds, message, where the arm then was).
+    Each deadline is met, but for those of a ``stall``. ``sent`` holds (seconds, message, where the
+    arm then was).
     """
 
-    def __init__(self, kind, *, lag_s=0.03, timeout_s=0.5, latches=True, resume=0.3):
-        self.limits = JointLimits.from_velocity([-9.0] * 2, [9.0] * 2, [V] * 2, DT, [ACC] * 2)
+    def __init__(
+        self, kind, *, lag_s=0.03, timeout_s=0.5, latches=True, resume=0.3, following=0.3,
+        states_ns=STATES_NS, dt=DT, acc=ACC, **limits,
+    ):  # fmt: skip
+        self.limits = JointLimits.from_velocity(
+            [-9.0] * 2, [9.0] * 2, [V] * 2, dt, [acc] * 2, **limits
+        )
         joints, both = ("a", "b"), np.ones(2)
+        self.dt, self.ns, self.states_ns, self.fault = dt, round(dt * 1e9), states_ns, ""
         self.now_ns, self.sent, self.silent, self.timeout_s = 10**9, [], False, timeout_s
         self.driver = Driver("arm", kind, [0, 1], latches=latches)
         self.arm = Arm(joints, [self.driver], lag_s=lag_s, speed=5.0, pose=np.zeros(2))
         group = GroupParameters("arm", "arm", kind, joints, joints, "", 0.0)
-        self.group = CommandGroup(self, group, joints, DT, self.limits)
+        self.group = CommandGroup(self, group, joints, dt, self.limits)
         judges = guards.Guards(
-            joints, self.limits, resume * both, 0.3 * both, DT, np.full(2, self.group.behind)
-        )
+            joints, self.limits, resume * both, following * both, dt,
+            np.full(2, self.group.behind),
+        )  # fmt: skip
         self.controller = Controller(self.limits, 0, judges)
         self.control = ControlTick(
             self.controller, [self.group],
             newest=self._newest, look=self._look, lost=lambda: 0, late_s=lambda: 0.0,
-            stamp=Time, now_ns=lambda: self.now_ns, period_s=DT,
+            stamp=Time, now_ns=lambda: self.now_ns, period_s=dt,
         )  # fmt: skip
-        self.chunk, self.seq, self.epoch = None, 0, 0
+        self.chunk, self.seq, self.epoch, self._missed = None, 0, 0, 0
         self._seen, self._seen_ns = np.zeros(2), self.now_ns
-        self.run(20)
+        self.run(round(0.4 / dt))
 
     def create_publisher(self, kind, topic, *_, **__):
         robot = self
@@ -68,7 +76,7 @@ class ObeyingRobot:
     def _look(self, missed):
         age_s = (self.now_ns - self._seen_ns) * 1e-9
         problem = f"the joint state is {age_s:.2f} s old" if age_s > self.timeout_s else ""
-        return guards.Arm(self._seen, np.full(2, self._seen_ns), problem)
+        return guards.Arm(self._seen, np.full(2, self._seen_ns), self.fault or problem)
 
     @property
     def state(self):
@@ -87,9 +95,34 @@ class ObeyingRobot:
 
     def run(self, ticks=1):
         for _ in range(ticks):
-            for at_ns in range(self.now_ns + STATES_NS, self.now_ns + NS + 1, STATES_NS):
-                pose = self.arm.advance(at_ns * 1e-9)
-                if not self.silent:
-                    self._seen, self._seen_ns = pose.copy(), at_ns
-            self.now_ns += NS
-            self.control.run(0)
+            self._pass(self.ns)
+            missed, self._missed = self._missed, 0
+            self.control.run(missed)
+
+    def stall(self, periods):
+        """Let time pass in which nobody ticks or hears; the next ``run`` is the first tick."""
+        heard = self._seen, self._seen_ns
+        self._pass(periods * self.ns)
+        self._seen, self._seen_ns = heard
+        self._missed += periods
+
+    def _pass(self, ns):
+        end_ns = self.now_ns + ns
+        first = (self.now_ns // self.states_ns + 1) * self.states_ns
+        for at_ns in range(first, end_ns + 1, self.states_ns):
+            pose = self.arm.advance(at_ns * 1e-9)
+            if not self.silent:
+                self._seen, self._seen_ns = pose.copy(), at_ns
+        self.now_ns = end_ns
+
+    def driven(self, since_s=0.0):
+        """Return the largest speed and acceleration of what the driver of chunks makes of it."""
+        course, worst = Course.rest(0.0, np.zeros(2)), np.zeros(2)
+        ends = [at for at, _, _ in self.sent[1:]] + [self.now_ns * 1e-9]
+        for (at, trajectory, _), end in zip(self.sent, ends, strict=True):
+            course = Course.after(course, at, trajectory)
+            times = np.arange(at + 1e-6, end, 0.002)
+            if at >= since_s and len(times):
+                _, v, a = course.at(times)
+                worst = np.maximum(worst, [np.abs(v).max(), np.abs(a).max()])
+        return worst

@@ -40,10 +40,10 @@ def test_a_row_with_what_is_no_number_is_named_and_not_sent(kind, bad):
     command = SimpleNamespace(sends=True, target=np.array([bad, 0.1]))
     with pytest.raises(ArithmeticError, match=rf"^a would be sent {bad}$".replace("+", r"\+")):
         made.prepare(command, lambda: None, Time(), lambda: 0.0)
-    made.publish()
+    made.publish(0)
     assert not node.sent
     made.prepare(SimpleNamespace(sends=True, target=np.full(2, 0.1)), None, Time(), lambda: 0.0)
-    made.publish()
+    made.publish(0)
     assert len(node.sent) == 1
 
 
@@ -56,10 +56,10 @@ def test_a_trajectory_with_what_is_no_number_is_named_and_not_sent(bad, place):
     command = SimpleNamespace(executes=True, played=SimpleNamespace(swap="one"))
     with pytest.raises(ArithmeticError, match="^b would be sent"):
         made.prepare(command, lambda: way, Time(), lambda: 0.0)
-    made.publish()
+    made.publish(0)
     assert not node.sent
     made.prepare(command, lambda: np.zeros((PAST + 5, 2)), Time(), lambda: 0.0)
-    made.publish()
+    made.publish(0)
     assert len(node.sent) == 1 and made.playing
 
 

@@ -22,7 +22,7 @@ class Driver:
 
     def __init__(self, columns, plays_chunks=False):
         self.columns, self.plays_chunks, self.playing = columns, plays_chunks, False
-        self.comes = False
+        self.comes = self.comes_to_begin = False
         self.sent, self.anew = [], False
         self._prepared = None
         self.on_prepare = lambda: None
@@ -52,13 +52,13 @@ class Driver:
         self.playing = self.anew = False
         self._prepared = None
 
-    def halt(self, after_s):
+    def halt(self, now_ns, arm=None):
         pass
 
     def send_anew(self):
         self.anew = self.plays_chunks
 
-    def publish(self):
+    def publish(self, now_ns):
         if self._prepared is not None:
             self.sent.append(self._prepared)
             if self.plays_chunks:
@@ -278,13 +278,15 @@ def test_after_a_stall_nobody_is_sent_anything_before_the_arm_was_seen(moved):
     assert (len(chunks.sent), len(rows.sent)) == sent
 
 
-def test_a_stop_in_a_stall_isn_t_kept_waiting():
+def test_a_stop_in_a_stall_is_kept_waiting_until_the_arm_was_seen():
     driver = Driver([0, 1], plays_chunks=True)
     bench = Bench(driver)
     bench.give(ramp())
     bench.run(20)
     bench.controller.stop()
     bench.run(1, missed=10)
+    assert len(driver.sent) == 1
+    bench.run(3)
     assert len(driver.sent) == 2 and not driver.playing
 
 
@@ -466,6 +468,29 @@ def test_k_waits_for_a_driver_of_chunks_that_rests_elsewhere():
     assert len(chunks.sent) == 2 and rows.sent
     first = np.abs(chunks.sent[1][0] - chunks.sent[0][0])
     assert (first <= ACC * DT**2 + 1e-12).all(), "it begins where the driver rests"
+
+
+def test_rows_beside_a_driver_that_came_begin_where_their_arm_then_is():
+    """While motion waits for a joint state that is new, a hand moves it."""
+    chunks, rows = Driver([0], plays_chunks=True), Driver([1])
+    bench = Bench(chunks, rows)
+    bench.give(ramp(20))
+    bench.run(60)
+    bench.controller.stop()
+    bench.limp, bench.pose = True, bench.pose + 0.05
+    bench.run(10)
+    bench.controller.start(2, bench.pose)
+    rows.sent.clear()
+    bench.chunk = ActionChunk(bench.pose + np.zeros((30, A)), 0, step_epoch=2, epoch=2, seq=1)
+    bench.run(20)
+    look, old, old_ns = bench.tick._look, bench.pose, bench.now_ns
+    bench.tick._look = lambda _: Arm(old, np.full(A, old_ns))
+    bench.run(8)
+    assert "is heard of" in bench.run(1)[0].command.reason and not rows.sent
+    bench.pose, bench.tick._look = old - [0.0, 0.12], look
+    bench.run(40)
+    assert rows.sent, "it goes on"
+    assert np.abs(rows.sent[0] - bench.pose[1]).max() <= ACC * DT**2 + 1e-12
 
 
 def test_an_arm_that_is_moved_while_k_waits_begins_where_it_then_is():
