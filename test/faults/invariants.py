@@ -348,6 +348,8 @@ class Invariants:
 
     def _on_tick(self, tick: Ticked, news_s: float) -> None:
         promises, was = self.promises, self._was
+        if promises.points > 1:
+            self.counts["set points not sent in time"] += tick.unsent
         if was is not None and was.epoch != tick.epoch:
             self._lost_s = self._moved_s = np.inf
         if tick.executes and tick.epoch in self._closed:
@@ -363,10 +365,11 @@ class Invariants:
         pose = self._pose(tick.at_s)
         error = np.abs(command - pose)
         # As the controller may see it: against any place of the last periods.
-        low, high = self._during(tick.at_s - STATE_AGE * promises.period_s, tick.at_s)
+        machine_s = self._machine_s(tick.at_s)
+        age_s = STATE_AGE * promises.period_s + machine_s
+        low, high = self._during(tick.at_s - age_s, tick.at_s)
         seen_error = np.maximum(command - low, high - command)
         heard = tick.at_s - news_s < 0.06 + promises.period_s
-        machine_s = self._machine_s(tick.at_s)
         if tick.executes:
             self._moved_s = np.inf
         elif was is not None and was.executes:
