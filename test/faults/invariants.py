@@ -708,13 +708,15 @@ class Invariants:
                     since_s = told.at_s - 1.5 * promises.period_s
                     decided = [t for t in self._ticks if since_s < t.at_s < s.at_s]
                     # As the process reckons, from when it began to send.
-                    sending_s = max(t.sending_s for t in decided if t.at_s < told.at_s)
+                    before_it = [t.sending_s for t in decided if t.at_s < told.at_s]
+                    sending_s = max(before_it, default=0.0)
                     in_time = in_time and ticks[0] < told.at_s + 1.4 * period - sending_s
                     then = f"{sending_s=:.4f}, then " + str([
                         (round((t.at_s - told.at_s) / period, 2), t.points, t.reason[:30])
                         for t in decided[:6]
                     ])  # fmt: skip
-                    all_heard = decided[-1].number - decided[0].number == len(decided) - 1
+                    numbers = [t.number for t in decided]
+                    all_heard = before_it and numbers[-1] - numbers[0] == len(numbers) - 1
                     in_time = in_time and all_heard and not any(t.unsent for t in decided[:-1])
                 if len(ticks) >= 2 and in_time and s.source == told.source:
                     bound = acceleration + rounding
