@@ -171,7 +171,7 @@ class CommandGroup:
         return self.comes and self._path is not None
 
     def publish(self, now_ns: int) -> None:
-        """Send what was prepared, if anything was, at ``now_ns`` (CLOCK_MONOTONIC)."""
+        """Send what was prepared, if anything was, at ``now_ns`` of the ticks' time."""
         if self._prepared is None:
             self.comes = self.comes and now_ns < self._rests_ns
             return
@@ -206,7 +206,9 @@ class CommandGroup:
         # It is on a cubic from rest to rest, and goes on along one from this speed to rest.
         place = begin + (end - begin) * (3 - 2 * x) * x**2
         speed = (end - begin) * 6 * (1 - x) * x / coming_s
-        limit, most = self._limits.max_bend / self._period_s**2, self._limits.max_step
+        # By as much the acceleration may change at once, from the opposite one.
+        bend = np.minimum(self._limits.max_bend, self._limits.max_twist / 2)
+        limit, most = bend / self._period_s**2, self._limits.max_step
         way = np.abs(self._limits.nearest(arm, place) - place)
         brakes = np.abs(speed) / limit
         seconds = 2 * brakes + np.sqrt(4 * brakes**2 + 6 * way / limit)
@@ -234,10 +236,10 @@ class CommandGroup:
             return 0.0
         limits, columns = self._limits, self.columns
         way = np.abs(limits.nearest(self._told, begin) - begin)[columns]
-        # A cubic from rest to rest: 1.5 of its mean speed, 6 of its mean acceleration.
-        periods = np.maximum(
-            1.5 * way / limits.max_step[columns], np.sqrt(6.0 * way / limits.max_bend[columns])
-        )
+        # A cubic from rest to rest: 1.5 of its mean speed, 6 of its mean acceleration, which it
+        # has at once: no more than what a jerk limit allows within a period.
+        bend = np.minimum(limits.max_bend, limits.max_twist)[columns]
+        periods = np.maximum(1.5 * way / limits.max_step[columns], np.sqrt(6.0 * way / bend))
         return float(periods.max()) * self._period_s
 
     def _finite(self, rows: np.ndarray) -> np.ndarray:

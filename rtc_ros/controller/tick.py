@@ -61,7 +61,10 @@ class Done:
 
 @dataclass(frozen=True, eq=False)
 class Coming:
-    """Where drivers of chunks are sent before motion begins there, [A], and until when k waits."""
+    """Where drivers of chunks are sent before motion begins there, [A], and until when k waits.
+
+    ``until_ns`` is of the ticks' time.
+    """
 
     begin: np.ndarray
     until_ns: int
@@ -125,6 +128,8 @@ class ControlTick:
         self._now_ns = now_ns
         self._period_s = period_s
         self._sent_late_s, self._owed, self._sent_ns = 0.0, 0, 0
+        self._ticked_ns = 0
+        """Time by the deadlines that passed: a simulated driver's goes as slowly."""
         self._owed_unseen = 0
         """Of those owed, in how many nobody looked at the arm."""
         self._news_ns = 0
@@ -159,6 +164,7 @@ class ControlTick:
         kept = self._kept
         chunk = kept if kept and kept.step_epoch == as_sent.player.epoch else None
         missed += self._lost()  # while it waited for the lock
+        self._pass(1 + missed)
         unseen, missed = missed + self._owed_unseen, missed + self._owed
         if self._blind(missed, unseen):
             self._owe(missed + 1, 0, chunk)
@@ -184,6 +190,7 @@ class ControlTick:
                 self._give_up(as_sent, missed + 1, 0)
                 raise
             lost = self._lost()
+            self._pass(lost)
             old_s = lost * self._period_s + self._late_s() - late_s
             old = old_s > _OLD * self._period_s or bool(lost and self._chunk_columns)
             old |= self._too_late(command, self._clock_s())
@@ -197,7 +204,7 @@ class ControlTick:
             self._give_up(as_sent, missed + 1 + lost, lost, chunk)
             return []
         for group in self._groups:
-            group.publish(sent_ns)
+            group.publish(self._time_ns())
         self._coming, self._kept, self._gave_up = coming, None, 0
         # After the decision's own deadline: those that were given up since then are owed.
         self._owed = self._owed_unseen = lost
@@ -276,6 +283,13 @@ class ControlTick:
         """Leave ``ticks`` to the next one; in the last ``unseen`` nobody looked at the arm."""
         self._owed, self._owed_unseen, self._kept = ticks, unseen, chunk
 
+    def _pass(self, deadlines: int) -> None:
+        self._ticked_ns += round(deadlines * self._period_s * 1e9)
+
+    def _time_ns(self) -> int:
+        """Return the time [ns] by which drivers go along what they were sent."""
+        return self._ticked_ns + round(self._late_s() * 1e9)
+
     def _gap_s(self, missed: int, late_s: float) -> float:
         """Return how long drivers were told nothing when they are told something next."""
         if self._points > 1:  # that is one m-th of a period after the tick
@@ -333,7 +347,7 @@ class ControlTick:
 
         They are sent there, within the limits, and motion begins when they had the time for it.
         """
-        controller, settings, now_ns = self._controller, self._controller.settings, self._now_ns()
+        controller, settings, now_ns = self._controller, self._controller.settings, self._time_ns()
         if self._coming is not None and now_ns < self._coming.until_ns:
             command = controller.tick(replace(inputs, hold=_COMING))
             holds = not (controller.state.stopped or controller.state.problem)
@@ -412,7 +426,7 @@ class ControlTick:
         if state.stopped and not state.problem:
             for group in self._groups:
                 if group.comes_to_begin and self._is_news(arm):
-                    group.halt(self._now_ns(), arm.pose)
+                    group.halt(self._time_ns(), arm.pose)
 
     def _follow(self, missed: int, stands: bool) -> list[Done]:
         """Go through the ticks that were missed as drivers that were sent chunks did.

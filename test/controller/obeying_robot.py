@@ -23,18 +23,19 @@ class ObeyingRobot:
     """One driver of joints a and b, of a ``kind``; joint states at 100 Hz unless ``silent``.
 
     Each deadline is met, but for those of a ``stall``. ``sent`` holds (seconds, message, where the
-    arm then was).
+    arm then was). ``slow``: a simulator's seconds take so many of the process's clock.
     """
 
     def __init__(
         self, kind, *, lag_s=0.03, timeout_s=0.5, latches=True, resume=0.3, following=0.3,
-        states_ns=STATES_NS, dt=DT, acc=ACC, **limits,
+        states_ns=STATES_NS, dt=DT, acc=ACC, slow=1, **limits,
     ):  # fmt: skip
         self.limits = JointLimits.from_velocity(
             [-9.0] * 2, [9.0] * 2, [V] * 2, dt, [acc] * 2, **limits
         )
         joints, both = ("a", "b"), np.ones(2)
         self.dt, self.ns, self.states_ns, self.fault = dt, round(dt * 1e9), states_ns, ""
+        self._slow = slow
         self.now_ns, self.sent, self.silent, self.timeout_s = 10**9, [], False, timeout_s
         self.driver = Driver("arm", kind, [0, 1], latches=latches)
         self.arm = Arm(joints, [self.driver], lag_s=lag_s, speed=5.0, pose=np.zeros(2))
@@ -48,7 +49,7 @@ class ObeyingRobot:
         self.control = ControlTick(
             self.controller, [self.group],
             newest=self._newest, look=self._look, lost=lambda: 0, late_s=lambda: 0.0,
-            stamp=Time, now_ns=lambda: self.now_ns, period_s=dt,
+            stamp=Time, now_ns=lambda: self._slow * self.now_ns, period_s=dt,
         )  # fmt: skip
         self.chunk, self.seq, self.epoch, self._missed = None, 0, 0, 0
         self._seen, self._seen_ns = np.zeros(2), self.now_ns
@@ -76,7 +77,8 @@ class ObeyingRobot:
     def _look(self, missed):
         age_s = (self.now_ns - self._seen_ns) * 1e-9
         problem = f"the joint state is {age_s:.2f} s old" if age_s > self.timeout_s else ""
-        return guards.Arm(self._seen, np.full(2, self._seen_ns), self.fault or problem)
+        heard_ns = np.full(2, self._slow * self._seen_ns)
+        return guards.Arm(self._seen, heard_ns, self.fault or problem)
 
     @property
     def state(self):
@@ -117,12 +119,21 @@ class ObeyingRobot:
 
     def driven(self, since_s=0.0):
         """Return the largest speed and acceleration of what the driver of chunks makes of it."""
-        course, worst = Course.rest(0.0, np.zeros(2)), np.zeros(2)
+        _, v, a = self._course(since_s)
+        return np.array([np.abs(v).max(), np.abs(a).max()])
+
+    def bends(self, since_s=0.0):
+        """Return by how much its acceleration, 0 at first, changes within a period, [T, 2]."""
+        _, _, a = self._course(since_s)
+        before = np.zeros((round(self.dt / 0.002), 2))
+        return a - np.concatenate([before, a])[: len(a)]
+
+    def _course(self, since_s):
+        course, parts = Course.rest(0.0, np.zeros(2)), []
         ends = [at for at, _, _ in self.sent[1:]] + [self.now_ns * 1e-9]
         for (at, trajectory, _), end in zip(self.sent, ends, strict=True):
             course = Course.after(course, at, trajectory)
             times = np.arange(at + 1e-6, end, 0.002)
-            if at >= since_s and len(times):
-                _, v, a = course.at(times)
-                worst = np.maximum(worst, [np.abs(v).max(), np.abs(a).max()])
-        return worst
+            if at >= since_s:
+                parts.append(course.at(times))
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]

@@ -272,3 +272,36 @@ def test_a_stop_stops_an_arm_that_comes_with_its_driver():
     robot.run(100)
     assert abs(robot.driver.told(robot.now_ns * 1e-9)[0] - arm) < 0.05
     assert abs(robot.arm.pose[0] - arm) < told - arm + 0.05
+
+
+def test_a_driver_comes_to_where_motion_begins_within_the_jerk_limit():
+    """As the commands are: in one period the acceleration changes by max_jerk × Δt at the most."""
+    jerk = 100.0
+    robot = moving("joint_trajectory_chunk", max_jerk=[jerk] * 2)
+    robot.controller.stop()
+    robot.arm.push(np.full(2, 0.25))
+    robot.run(60)
+    robot.start()
+    begun_s = robot.now_ns * 1e-9
+    robot.give(np.full(60, robot.arm.pose[0]))
+    robot.run(15)
+    assert robot.group.comes_to_begin
+    robot.controller.stop()
+    robot.run(100)
+    changes = robot.bends(begun_s)
+    assert len(changes) > 100 and np.abs(changes).max() <= 1.05 * jerk * DT
+
+
+@pytest.mark.parametrize("slow", [1, 3, 10])
+def test_a_slow_simulator_s_driver_is_given_its_own_time_to_come(slow):
+    robot = moving("joint_trajectory_chunk", lag_s=0.02, slow=slow)
+    robot.controller.stop()
+    robot.arm.push(np.full(2, 0.29))
+    robot.run(60)
+    robot.start()
+    begun_s = robot.now_ns * 1e-9
+    robot.give(np.full(60, robot.arm.pose[0]))
+    robot.run(100)
+    assert robot.state.player.step == 60
+    speed, acceleration = robot.driven(begun_s)
+    assert speed <= 1.01 * V and acceleration <= 1.01 * ACC
