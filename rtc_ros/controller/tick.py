@@ -23,6 +23,7 @@ from rtc_ros.core.controller import (
     settled,
     untold,
 )
+from rtc_ros.core.cursor import Mode
 from rtc_ros.core.frozen import changed
 from rtc_ros.core.guards import FOLLOWS_WITHIN_S, STALL_S, Arm
 
@@ -144,8 +145,8 @@ class ControlTick:
         self._count, self._told_s, self._took_s = 0, 0.0, 0.0
         """How many of them were, when the last one was, or a driver was known to rest, and the
         longest that it took."""
-        self._begins_run = False
-        """Whether nothing was commanded in this run before them."""
+        self._before = controller.state
+        """What was before them."""
         self.ended: Done | None = None
         """What the tick before the last one came to, where it had set points to send."""
         self.points_sent = self.points_unsent = 0
@@ -210,7 +211,7 @@ class ControlTick:
         self._owed = self._owed_unseen = lost
         self._sent_late_s, self._sent_ns, self._news_ns = sent_late_s, sent_ns, 0
         if self._points > 1:
-            self._begin_period(command, as_sent.row is None)
+            self._begin_period(command, as_sent)
         if command is not None:
             done.append(Done(command))
         return done
@@ -229,9 +230,9 @@ class ControlTick:
         self.points_sent += 1
         return True
 
-    def _begin_period(self, command: Command | None, begins_run: bool) -> None:
+    def _begin_period(self, command: Command | None, before: ControllerState) -> None:
         """Let ``send`` send what was decided."""
-        self._count, self._took_s, self._begins_run = 0, 0.0, begins_run
+        self._count, self._took_s, self._before = 0, 0.0, before
         if command is not None and command.sends:
             self._sending = command
         else:  # a driver that rests waits for nothing
@@ -248,11 +249,17 @@ class ControlTick:
         if unsent:
             as_sent, command = cut(controller.settings, state, command, self._count)
             if state.row is not None:  # else begun anew meanwhile, where the arm is
-                nothing = self._begins_run and not self._count
-                # A run of which nobody was told anything begins where the arm then is.
-                controller.state = changed(as_sent, row=None) if nothing else as_sent
+                controller.state = as_sent if self._count else self._unsent(as_sent)
         self.ended = Done(command, 0, unsent, self._took_s)
         self._count = 0
+
+    def _unsent(self, state: ControllerState) -> ControllerState:
+        """Return ``state`` where nobody was told that motion began: it begins anew."""
+        names = ("pose", "row", "last_step", "last_bend", "mean", "targets", "rest_ns")
+        before = {name: getattr(self._before, name) for name in names}
+        if state.mode is Mode.RUNNING:
+            before["mode"] = self._before.mode
+        return changed(state, **before)
 
     def _too_late(self, command: Command | None, now_s: float) -> bool:
         """Tell whether a set point of ``command`` comes to a driver that stands by ``now_s``."""

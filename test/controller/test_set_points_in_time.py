@@ -52,7 +52,7 @@ class Robot:
     def __init__(self, seed=0, kind="joint_state", limits=LIMITS):
         self.chance = random.Random(seed)
         self.now_ns, self.sent, self.executed, self.messages = 0, [], [], set()
-        self.pose = np.zeros(A)
+        self.pose, self.moved = np.zeros(A), np.zeros(A)
         self.late, self.busy, self.problem = lambda: 0.0, lambda: 0.0, ""
         default = np.full(A, 0.3)
         guards = Guards(tuple("abc"), limits, default, default, DT)
@@ -85,7 +85,7 @@ class Robot:
         return Publisher()
 
     def _look(self, missed):
-        pose = self.sent[-1][1] if self.sent else self.pose
+        pose = self.sent[-1][1] + self.moved if self.sent else self.pose
         return Arm(pose, np.full(A, self.now_ns), self.problem)
 
     def _stamp(self):
@@ -250,3 +250,25 @@ def test_a_run_of_which_nothing_was_sent_begins_where_the_arm_then_is():
         robot.ticker.period()
     _, row = robot.sent[0]
     assert np.abs(row - robot.pose).max() <= FINE.max_bend[0] * (1 + 1e-9)
+
+
+def test_so_does_one_that_goes_on_after_a_hold():
+    """It gave way while it was held, and once more before the first set point could be sent."""
+    robot = Robot(5)
+    robot.give(rows=10)
+    for _ in range(40):
+        robot.ticker.period()
+    assert robot.controller.state.mode is Mode.STARVED
+    rest = robot.sent[-1][1]
+    robot.moved, sent = np.array([0.12, 0.0, 0.0]), len(robot.sent)
+    for _ in range(30):
+        robot.ticker.period()
+    robot.give()
+    send, robot.control.send = robot.control.send, lambda index: False
+    robot.ticker.period()
+    assert robot.controller.state.mode is Mode.RUNNING and len(robot.sent) == sent
+    robot.control.send, robot.moved = send, np.array([0.24, 0.0, 0.0])
+    for _ in range(30):
+        robot.ticker.period()
+    first = robot.sent[sent][1] - rest - robot.moved
+    assert np.abs(first[0]) <= 0.04, "beside the arm, within its own lag"

@@ -415,7 +415,8 @@ class Invariants:
         unheard = 0
         if between:
             unheard, twice = self._set_point(s, told, tick, twice), False
-        if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s:
+        late_s = tick.sending_s if between and tick is not None else 0.0
+        if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s + late_s:
             self.counts["messages of unknown ticks"] += 1
             tick, told.step, told.unheard = None, None, True
         self.counts["messages"] += 1
