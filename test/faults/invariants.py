@@ -240,7 +240,9 @@ class Invariants:
         """The arm's error before the hold, as the controller may have seen it, [A]: before the
         disturbance, and as it was."""
         self._before_seen = np.zeros(size)
-        self._errors: deque[tuple[float, np.ndarray]] = deque(maxlen=400)
+        self._errors: deque[tuple[float, np.ndarray]] = deque(
+            maxlen=400 * self.promises.points
+        )
         self._closed: dict[int, str] = {}
         self._lost_s = self._moved_s = np.inf
         self._idle = 0
