@@ -7,6 +7,7 @@ anything of its own.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.overrides import override_file
+from rtc_ros.overrides import edited_file, override_file
 from rtc_ros.parameter_files import given_to, is_for, read_sections, sections
 from rtc_ros.paths import expanded
 from rtc_ros.spelling import letters, nearest_name
@@ -48,6 +49,8 @@ MACHINES: dict[str, tuple[str, ...]] = {
 
 LINKED_IMAGES = "rtc_link/image"
 """The topics on which the link carries images, each followed by its camera's name."""
+
+PROFILES = "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,24 @@ class NodeToRun:
     params_files: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     log_level: str = "info"
+    machine: str = ""
+    """``robot`` or ``gpu`` where there are two."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What it needs of Fast DDS across two machines; other middlewares don't read it.
+
+        What the user has set is kept.
+        """
+        if not self.machine or PROFILES in os.environ:
+            return {}
+        if self.executable != "rtc_link":
+            return {PROFILES: config_file("fastdds_two_machines.xml")}
+        older = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
+        path = config_file("fastdds2_link.xml" if older else "fastdds_link.xml")
+        if below := self.namespace.strip("/"):  # it names a topic
+            path = edited_file(path, '"/rtc_link/', f'"/{below}/rtc_link/')
+        return {PROFILES: path}
 
     @property
     def module(self) -> str:
@@ -441,7 +462,8 @@ def nodes_to_run(
             parameters["output"] = record
         nodes.append(
             NodeToRun(
-                executable, given["namespace"], (params_file,), parameters, given["log_level"]
-            )
+                executable, given["namespace"], (params_file,), parameters, given["log_level"],
+                machine,
+            )  # fmt: skip
         )
     return nodes

@@ -38,6 +38,7 @@ def describe(*, simulated: bool, machine: str = "") -> LaunchDescription:
                 namespace=node.namespace,
                 parameters=node.parameter_files(),
                 ros_arguments=["--log-level", node.log_level],
+                additional_env=node.environment,
                 output="screen",
                 on_exit=end_where_refused,
             )

@@ -118,3 +118,15 @@ def losing(words: Sequence[str], node: str) -> list[str]:
                 "in both (in a launch file give the Node a name and a namespace)"
             )
     return told
+
+
+@functools.cache
+def edited_file(path: str, old: str, new: str) -> str:
+    """Return a copy of a text file with ``new`` for ``old``, which stays as an override does."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read().replace(old, new)
+    name, suffix = os.path.splitext(os.path.basename(path))
+    handle, copy = tempfile.mkstemp(prefix=f"{name}_", suffix=suffix, dir=_folder().name)
+    with os.fdopen(handle, "w", encoding="utf-8") as made:
+        made.write(text)
+    return copy

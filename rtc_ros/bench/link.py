@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from rtc_ros.bench.link_cameras import Viewer, film, link_parameters
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.controller import Controller
@@ -61,8 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                         "that takes part, where allowed, so that other\nprocesses of the machine "
                         "aren't what is measured; 0: none")  # fmt: skip
     parser.add_argument("--markdown", type=a_path, help="write the table here")
+    parser.add_argument("--cameras", type=int, default=0, metavar="N", help="with so many "
+                        "cameras of 640 × 480 whose raw images cross, too")
+    parser.add_argument("--mbit-s", type=float, default=0.0, help="what the wire takes; 0: any")
     parser.add_argument("--infer", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--film", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.film:
+        return film(options.cameras)
     if options.infer:
         return _infer(options)
     if problem := obstacle():
@@ -77,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 row = _linked(options, on, network, one_way_ms, loss)
                 rows.append(row)
                 print(_line("", row), flush=True)
-    table = "\n".join([*_HEAD, *(_line("|", row) for row in rows), ""])
+    table = "\n".join([*_head(bool(options.cameras)), *(_line("|", row) for row in rows), ""])
     print(table)
     if options.markdown:
         options.markdown.write_text(table, encoding="utf-8")
@@ -93,14 +101,22 @@ def _linked(
     options: argparse.Namespace, on: ON, network: MachinesNetwork, one_way_ms: float, loss: float
 ) -> dict[str, Any]:
     jitter_ms = one_way_ms / 2 if loss else 0.0
-    network.set(delay_s=one_way_ms * 1e-3, jitter_s=jitter_ms * 1e-3, loss=loss)
-    told = {"joints": list(JOINTS), "control_period": PERIOD_S, "handoff_name": NAME}
-    with Processes() as processes:
+    network.set(delay_s=one_way_ms * 1e-3, jitter_s=jitter_ms * 1e-3, loss=loss,
+                mbit_s=options.mbit_s)  # fmt: skip
+    told: dict[str, Any] = {
+        "joints": list(JOINTS), "control_period": PERIOD_S, "handoff_name": NAME,
+        **(link_parameters(options.cameras) if options.cameras else {}),
+    }  # fmt: skip
+    with Processes() as processes, contextlib.ExitStack() as stack:
         for machine, executable in (("robot", "rtc_link"), ("gpu", "rtc_link_gpu")):
-            with on(machine):
-                processes.start([NodeToRun(executable, parameters=told, log_level="error")])
+            with on(machine), _room(options.cameras):
+                node = NodeToRun(executable, parameters=told, log_level="error", machine=machine)
+                processes.start([node])
         with on("gpu"):
-            inference = _inference(options)
+            inference = _inference(options, options.cameras)
+        if options.cameras:
+            with on("robot"), _room(options.cameras):
+                stack.enter_context(_filming(options.cameras))
         pids = {name: processes.pid(name) for name in ("rtc_link", "rtc_link_gpu")}
         assert network.pid is not None
         with on("robot"):
@@ -109,8 +125,32 @@ def _linked(
     return {"what": what, "round trip": 2 * one_way_ms, **figures}
 
 
-def _inference(options: argparse.Namespace) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def _room(cameras: int) -> Iterator[None]:
+    """Give Fast DDS's sockets room for raw images: else most are lost on the robot itself."""
+    name = "FASTDDS_BUILTIN_TRANSPORTS"
+    before = os.environ[name]
+    try:
+        if cameras:
+            os.environ[name] = f"{before}?sockets_size=4MB"
+        yield
+    finally:
+        os.environ[name] = before
+
+
+@contextlib.contextmanager
+def _filming(cameras: int) -> Iterator[None]:
+    command = child.command("rtc_ros.bench.link", "--film", f"--cameras={cameras}")
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.communicate(timeout=30)
+
+
+def _inference(options: argparse.Namespace, cameras: int = 0) -> subprocess.Popen[str]:
     words = [f"--inference-ms={options.inference_ms}", f"--s-min={options.s_min}"]
+    words += [f"--cameras={cameras}"]
     command = child.command("rtc_ros.bench.link", "--infer", *words)
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -140,6 +180,7 @@ def _run(
             _hurry(pid, options.priority)
         robot.for_seconds(_SETTLE_S)
         robot.forget()
+        print("count", file=inference.stdin, flush=True)
         spent = {name: _cpu_s(pid) for name, pid in pids.items()}
         begun_s = time.monotonic()
         robot.for_seconds(options.seconds)
@@ -150,7 +191,9 @@ def _run(
         inference.wait(timeout=30)
         stack.pop_all()
         cursor.unlink()
-    return robot.figures(told) | {"cpu": cpu, "inference": options.inference_ms}
+    return robot.figures(told) | {
+        "cpu": cpu, "inference": options.inference_ms, "seconds": span_s
+    }  # fmt: skip
 
 
 class _Robot:
@@ -234,6 +277,7 @@ class _Robot:
             "seam": max(self.seams, default=0.0),
             "chunk_ms": float(np.median(chunks)) * 1e-6 if chunks else float("nan"),
             "cursor_ms": float(np.median(cursors)) * 1e-6 if cursors else float("nan"),
+            "cameras": told["cameras"],
         }
 
 
@@ -266,7 +310,10 @@ def _infer(options: argparse.Namespace) -> int:
     saw: dict[int, int] = {}
     cursor: StepCursor | None = None
     chance = np.random.default_rng(0)
-    for _ in _until_end_of_input():
+    viewer = Viewer(options.cameras) if options.cameras else None
+    for word in _until_end_of_input():
+        if word and viewer is not None:
+            viewer.forget()
         if cursor is None:
             cursor = StepCursor.attach_or_none(NAME + ".cursor", SPEC)
             continue
@@ -278,6 +325,8 @@ def _infer(options: argparse.Namespace) -> int:
         if request is None:
             continue
         start_ns = time.monotonic_ns()
+        if viewer is not None:
+            viewer.look()
         time.sleep(options.inference_ms * 1e-3)
         chunk = ring.write(
             ActionChunk(
@@ -288,8 +337,12 @@ def _infer(options: argparse.Namespace) -> int:
         name = f"{chunk.epoch}:{chunk.seq}"
         wrote[name], digests[name] = time.monotonic_ns(), _digest(chunk.actions)
         loop.wrote(chunk, request)
-    print(json.dumps({"wrote": wrote, "digests": digests, "saw": saw}), flush=True)
+    seen = None if viewer is None else viewer.figures()
+    print(json.dumps({"wrote": wrote, "digests": digests, "saw": saw, "cameras": seen}),
+          flush=True)  # fmt: skip
     ring.unlink()
+    if viewer is not None:
+        viewer.close()
     return 0
 
 
@@ -304,27 +357,40 @@ def _rows(request: InferenceRequest, chance: np.random.Generator) -> np.ndarray:
     return np.asarray(rows)
 
 
-def _until_end_of_input() -> Iterator[None]:
-    import select
-
-    while not select.select([sys.stdin], [], [], 0.001)[0]:
-        yield
+def _until_end_of_input() -> Iterator[str]:
+    """Yield each line of the input, and "" a thousand times a second."""
+    while True:
+        if not select.select([sys.stdin], [], [], 0.001)[0]:
+            yield ""
+        elif line := sys.stdin.readline():
+            yield line
+        else:
+            return
 
 
 # -------------------------------------------------------------------------------------- the table
 
-_HEAD = [
-    "| network | ticks | misplaced steps | starved ticks | d median, max "
-    "| inference + round trip, in steps | worst seam | cursor, chunk under way [ms] "
-    "| CPU of rtc_link, rtc_link_gpu [%] |",
-    "|---|---|---|---|---|---|---|---|---|",
-]
+_CAMERAS = (
+    "images a second, of all cameras", "kB an image", "Mbit/s",
+    "age of an image when an inference begins, median, max [ms]", "of those seen before [%]",
+    "encode, decode [ms]",
+)  # fmt: skip
+_COLUMNS = (
+    "network", "ticks", "misplaced steps", "starved ticks", "d median, max",
+    "inference + round trip, in steps", "worst seam", "cursor, chunk under way [ms]",
+    "CPU of rtc_link, rtc_link_gpu [%]",
+)  # fmt: skip
+
+
+def _head(cameras: bool) -> list[str]:
+    columns = (*_COLUMNS, *_CAMERAS) if cameras else _COLUMNS
+    return ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
 
 
 def _line(edge: str, row: dict[str, Any]) -> str:
     delays = row["delays"]
     parts = (row["inference"] + row.get("round trip", 0.0)) * 1e-3 / PERIOD_S
-    cells = (
+    cells = [
         row["what"],
         str(row["ticks"]),
         str(row["misplaced"]),
@@ -334,7 +400,16 @@ def _line(edge: str, row: dict[str, Any]) -> str:
         f"{row['seam']:.3f}",
         f"{row['cursor_ms']:.2f}, {row['chunk_ms']:.2f}",
         ", ".join(f"{share:.1f}" for share in row["cpu"].values()) or "–",
-    )
+    ]
+    if (seen := row["cameras"]) is not None:
+        cells += [
+            f"{seen['images'] / row['seconds']:.1f}",
+            f"{seen['kB']:.0f}",
+            f"{seen['images'] * seen['kB'] * 8e-3 / row['seconds']:.1f}",
+            f"{seen['age_ms']:.0f}, {seen['age_max_ms']:.0f}",
+            f"{100 * seen['stale']:.0f}",
+            f"{seen['encode_ms']:.1f}, {seen['decode_ms']:.1f}",
+        ]
     return f"{edge} {' | '.join(cells)} {edge}".strip()
 
 

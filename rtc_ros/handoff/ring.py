@@ -58,6 +58,7 @@ class ChunkRing(Endpoint[ActionChunk]):
                 f"{spec.joint_names[joint]}: a chunk with non-finite actions is never handed over"
             )
         seq = writer.write(RING.values_of(chunk))
+        writer.wake()
         return chunk.named(writer.header.epoch, seq)
 
     def say_ready(self, at_ns: int) -> None:

@@ -30,6 +30,7 @@ from rtc_ros.handoff.layout import Header
 from rtc_ros.handoff.records import HINDRANCE_BYTES, MAGIC, Record
 from rtc_ros.handoff.segment_reader import SegmentMemory, SegmentReader, Slot, word
 from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.handoff.wake import wake
 
 _digest = xxhash.xxh3_64_intdigest
 
@@ -139,6 +140,11 @@ class SegmentWriter:
         seal[0] = _digest(body)
         self._memory.published[0] = seq
         self.seq = seq
+
+    def wake(self) -> None:
+        """Wake the readers that wait for a slot (``SegmentReader.wait``): a system call."""
+        if self._open:
+            wake(self._memory.published)
 
     def retire(self) -> None:
         """Say that nothing more comes, and keep the right to write."""

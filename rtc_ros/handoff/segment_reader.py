@@ -19,6 +19,7 @@ from rtc_ros.handoff.files import inode, open_segment
 from rtc_ros.handoff.layout import Header
 from rtc_ros.handoff.records import HINDRANCE_BYTES, Record
 from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.handoff.wake import wait
 
 _digest = xxhash.xxh3_64_intdigest
 
@@ -131,6 +132,13 @@ class SegmentReader:
     def published(self) -> int:
         """The number that the writer published last; a hint, as cheap as can be."""
         return int(self._memory.published[0])
+
+    def wait(self, published: int, limit_s: float) -> None:
+        """Wait until another number than ``published`` is, for ``limit_s`` at most.
+
+        A cursor's writer wakes nobody: it makes no system call.
+        """
+        wait(self._memory.published, published, limit_s)
 
     @property
     def retired(self) -> bool:

@@ -45,6 +45,8 @@ class CameraInput:
         self.change = ""
         """How the images changed last, in words; "" where they never did."""
         self.changed_ns = 0
+        self.decode_s = 0.0
+        """How long it took to decode the image that ``read`` returned last."""
         self.read_stamp_ns = 0
         """The header's stamp of the image that ``read`` returned last; 0: it has none."""
         # Best effort matches reliable and best-effort cameras alike; depth 1: only the newest.
@@ -110,8 +112,10 @@ class CameraInput:
                 f"{self.topic}: stop one, or give each camera a topic of its own"
             )
         else:
+            begun_s = time.perf_counter()
             try:
                 image = self._pixels(message)
+                self.decode_s = time.perf_counter() - begun_s
             except ImageError as error:
                 problem = (
                     f"an image of camera {self.name} on {self.topic} can't be converted to rgb8: "

@@ -48,6 +48,7 @@ def inference_report(
     }
     values.update({f"{k} [ms]": v * 1e3 for k, v in durations.items()})
     values.update({f"camera {c.name} [Hz]": c.rate_hz for c in cameras})
+    values.update({f"camera {c.name}, decode [ms]": c.decode_s * 1e3 for c in cameras})
     if worker.failure:
         return Report(ERROR, worker.failure, values)
     running_s = _seconds_since(worker.running_since_ns)

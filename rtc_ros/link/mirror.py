@@ -6,6 +6,7 @@ became of a chunk by its name.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -26,6 +27,7 @@ STAMPS = {
 _NEVER_NS = 1
 _SLOTS = 8
 _RETRY_NS = 200_000_000
+_SOON_S = 0.001
 
 
 class Source:
@@ -44,6 +46,7 @@ class Source:
         self.body = b""
         """The newest slot, or empty."""
         self._reader: SegmentReader | None = None
+        self._looked = 0
         self._due_ns = 0
 
     def look(self, now_ns: int) -> bool:
@@ -53,6 +56,7 @@ class Source:
                 return False
             reader = self._reader
             assert reader is not None
+            self._looked = reader.published
             if not reader.changed(self.seq):
                 return False
             if reader.header.epoch != self.run:
@@ -87,6 +91,15 @@ class Source:
         """Whether ``look`` would find a newer slot, at a glance; from any thread."""
         reader = self._reader
         return reader is not None and reader.published != self.seq
+
+    def wait(self, limit_s: float) -> None:
+        """Wait for what its writer publishes next, for ``limit_s`` at most."""
+        reader = self._reader
+        if reader is None:
+            time.sleep(limit_s)
+        else:
+            # What was looked at may have been no whole slot yet: then it is looked at again soon.
+            reader.wait(self._looked, limit_s if self._looked == self.seq else _SOON_S)
 
     @property
     def there(self) -> bool:

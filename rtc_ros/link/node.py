@@ -23,9 +23,10 @@ from rtc_ros.running.entry import leave_after
 
 TO_GPU, TO_ROBOT = "rtc_link/to_gpu", "rtc_link/to_robot"
 _POLL_S = 0.001
+_OFTEN_S, _LATE_S = 0.00025, 0.002
+"""How often a tick is looked for where it is expected, and until how long after that."""
 _PUMP_S = 0.01
 """How often it is looked for what is due without a new slot: beats, what was lost, images."""
-_EARLY_NS = 1_500_000
 # A UInt8MultiArray without layout in CDR: the encapsulation, no dimension, no offset, the length.
 _HEAD = bytes((0, 1, 0, 0)) + bytes(8)
 _AT = len(_HEAD) + 4
@@ -57,7 +58,7 @@ class LinkNode(Node):
         except ValueError as error:
             raise ConfigurationError(f"parameter robot_name: {error}") from error
         spec = HandoffSpec(tuple(p["joints"]), p["control_period"])
-        self._side = Side(role, own, base, spec)
+        self._side = Side(role, own, base, spec, beat_ns=round(p["beat_interval"] * 1e9))
         self._lock = threading.Lock()
         self._ended = False
         self._period_ns = spec.period_ns
@@ -111,18 +112,24 @@ class LinkNode(Node):
         ask_for_realtime(self.executor_priority)
         source, pumped_s = self._side.source, 0.0
         while not self._ended:
-            time.sleep(self._pause_s())
+            self._pause()
             now_s = time.monotonic()
             if source.news or now_s - pumped_s >= _PUMP_S:
                 pumped_s = now_s
                 self._pump()
 
-    def _pause_s(self) -> float:
-        """Return how long nothing new is to be expected: a tick comes a period after the last."""
+    def _pause(self) -> None:
+        """Wait until something new may be there: a chunk wakes, a tick comes a period later."""
+        source = self._side.source
         if self._side.role is not ROBOT:
-            return _POLL_S
-        next_ns = self._side.source.found_ns + self._period_ns - _EARLY_NS
-        return min(max(_POLL_S, (next_ns - time.monotonic_ns()) * 1e-9), _PUMP_S)
+            source.wait(_PUMP_S)
+            return
+        # A cursor's writer wakes nobody, so it is looked for about when it is expected.
+        ahead_s = (source.found_ns + self._period_ns - time.monotonic_ns()) * 1e-9 - _OFTEN_S
+        if ahead_s > 0:
+            time.sleep(min(ahead_s, _PUMP_S))
+        else:
+            time.sleep(_OFTEN_S if ahead_s > -_LATE_S else _POLL_S)
 
     def _pump(self) -> None:
         """Send what is due, if anything is."""

@@ -22,6 +22,15 @@ LINK = (
         99,
     ),
     Parameter(
+        "beat_interval",
+        0.05,
+        "A message goes out at each tick, for each chunk, and at least so often. After 0.5 s "
+        "without one the other machine counts as gone.",
+        "s",
+        0.01,
+        0.2,
+    ),
+    Parameter(
         "cameras",
         [""],
         "Names of the cameras whose images the GPU machine gets, with camera.NAME.topic and "

@@ -23,6 +23,8 @@ from rtc_ros.link.peer import LEASE_NS, Identity, Peer
 BEAT_NS = 50_000_000
 _AGAIN_NS = 20_000_000
 """A slot that wasn't acknowledged is sent again after this and the round trip."""
+_COPY_NS = 4_000_000
+"""A chunk is sent once more after this: one that is lost would be missed for a round trip."""
 _TICK_NS = "tick_ns"
 _AGES = 500
 
@@ -51,6 +53,7 @@ class Side:
         own: this process.
         handoff: the beginning of the segments' names.
         spec: the joints and Δt of this machine's nodes; H may be 0.
+        beat_ns: a message goes out at least so often.
     """
 
     def __init__(
@@ -60,8 +63,9 @@ class Side:
         handoff: str,
         spec: HandoffSpec,
         directory: str | None = None,
+        beat_ns: int = BEAT_NS,
     ) -> None:
-        self.role, self.own = role, own
+        self.role, self.own, self._beat_ns = role, own, beat_ns
         self.peer = Peer(own, role.there)
         self.clock = ClockOffset()
         reads, writes = role.reads, role.writes
@@ -80,6 +84,7 @@ class Side:
         self._sent_ns = 0
         self._sent: tuple[int, int] = (0, 0)
         """The newest slot that was sent, and is to be sent until it is acknowledged."""
+        self._copied = False
         self._echo = (0, 0)
         self._boot = 0
         self._since_ns = 0
@@ -155,11 +160,14 @@ class Side:
         slot = bool(source.body) and not stale and not self._acknowledged(newest)
         new = slot and newest != self._sent
         again_ns = _AGAIN_NS + (self.clock.round_trip_ns if self.clock.known else 0)
+        if self.role is GPU and not self._copied:
+            again_ns = _COPY_NS
         silent_ns = now_ns - self._sent_ns
         again = slot and silent_ns >= again_ns
-        if not (new or again or self.urgent or silent_ns >= BEAT_NS):
+        if not (new or again or self.urgent or silent_ns >= self._beat_ns):
             return None
         if slot:
+            self._copied = not new
             self._sent = newest
         return self._envelope(source.body if slot else b"", now_ns, wall_ns()).pack()
 

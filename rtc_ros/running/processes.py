@@ -47,6 +47,7 @@ class Processes:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT if output else None,
+                    env={**os.environ, **node.environment},
                     start_new_session=True,
                 )
                 self._running[node.executable] = process

@@ -35,9 +35,9 @@ class FaultyPolicy:
     """Moves all joints up and down between ±0.5; fails when told to."""
 
     def __init__(self, action_dim: int) -> None:
-        self.spec = PolicySpec(
-            HORIZON, action_dim, action_dim, 1, {"observation.images.top": (48, 64)}, "faults"
-        )
+        cameras = os.environ.get("FAULT_CAMERAS", "top").split()
+        images = {f"observation.images.{name}": (48, 64) for name in cameras}
+        self.spec = PolicySpec(HORIZON, action_dim, action_dim, 1, images, "faults")
         self._direction = 1.0
         self._file = Path(os.environ["FAULT_FILE"])
 

@@ -21,6 +21,7 @@ def folder(tmp_path):
         yield Path(made)
 
 
+ROOM = 4_000_000
 FIGURES: list[tuple[str, str]] = []
 
 
@@ -43,14 +44,18 @@ def networked(machines):
     """Make namespaces for these machines and set what nodes need there, or skip."""
     from fault_system import TRANSPORT
 
+    from rtc_ros.bringup import PROFILES, config_file
     from rtc_ros.running.network import MachinesNetwork, obstacle
 
     if problem := obstacle():
         pytest.skip(f"two machines can't be made of this one: {problem}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(*TRANSPORT)
+        # Raw images of 640 × 480 come in one go: they need room, where the machine grants it.
+        patch.setenv(TRANSPORT[0], f"{TRANSPORT[1]}?sockets_size={ROOM}B")
         # As two computers would: over the network that they share.
         patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+        # As docs/remote.md has it for the driver, which is this process.
+        patch.setenv(PROFILES, config_file("fastdds_two_machines.xml"))
         with MachinesNetwork(machines) as network:
             yield network
 

@@ -1,5 +1,7 @@
 """What is started on each of two machines, from one parameter file."""
 
+from xml.etree import ElementTree
+
 import pytest
 
 from rtc_ros.bringup import config_file, launch_arguments, nodes_to_run
@@ -77,3 +79,36 @@ def test_both_links_are_told_the_robots_name_and_all_the_clock():
         assert node.parameters["use_sim_time"] is True
     names = {a.name for a in launch_arguments(simulated=True, machine="robot")}
     assert {"seed", "dry_run", "record"} <= names and "task" not in names
+
+
+@pytest.mark.parametrize(
+    ("distribution", "heartbeat"), [("kilted", "heartbeat_period"), ("jazzy", "heartbeatPeriod")]
+)
+def test_fast_dds_is_told_of_two_machines_unless_the_user_told_it_otherwise(
+    monkeypatch, distribution, heartbeat
+):
+    """Long leases for all four; a packet for each piece of an image, where images are sent."""
+    variable = "FASTDDS_DEFAULT_PROFILES_FILE"
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("ROS_DISTRO", distribution)
+    pieces = {}
+    nodes = {
+        **started("robot", "sim.yaml", namespace="/a/b"), **started("gpu", "sim.yaml")
+    }  # fmt: skip
+    for name, node in nodes.items():
+        root = ElementTree.parse(node.environment[variable]).getroot()
+        assert int(root.find(".//{*}leaseDuration/{*}sec").text) >= 600
+        assert root.find(".//{*}participant").get("is_default_profile") == "true"
+        pieces[name] = root.findtext(".//{*}property/{*}value")
+        if name == "rtc_link":
+            # The cursor, of which half would be nothing, goes in one.
+            whole = root.find(".//{*}data_writer[@profile_name='/a/b/rtc_link/to_gpu']")
+            assert whole is not None and len(whole) == 0
+            period = root.find(f".//{{*}}data_writer/{{*}}times/{{*}}{heartbeat}")
+            assert 0 < int(period.findtext("{*}nanosec")) <= 30_000_000
+    assert pieces.pop("rtc_link") == "1400"
+    assert set(pieces.values()) == {None}
+    alone = nodes_to_run({"params_file": config_file("sim.yaml")}, simulated=False)
+    assert [node.environment for node in alone] == [{}, {}]
+    monkeypatch.setenv(variable, "mine.xml")
+    assert {str(n.environment) for n in started("robot", "sim.yaml").values()} == {"{}"}

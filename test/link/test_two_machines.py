@@ -18,6 +18,9 @@ from two_machines import (
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
+from rtc_ros.link.envelope import unpack
+from rtc_ros.link.peer import Identity
+from rtc_ros.link.side import GPU, Side
 
 HOUR_S = 3600.0
 
@@ -179,6 +182,39 @@ def test_after_a_reboot_no_chunk_of_before_is_handed_over(folder):
     two.busy = None
     two.run(0.5)
     assert two.wrong == []
+
+
+def test_a_chunk_whose_first_message_is_lost_comes_a_tick_later_at_most(folder):
+    """Not a round trip later: the second is sent before anybody can know."""
+    runs, lost = [], [0]
+    for loses in (False, True):
+        seen = set()
+
+        def first_is_lost(whom, data, seen=seen, loses=loses):
+            message = unpack(data)
+            slot = (message.run, message.body)
+            if whom == "robot" and message.body and slot not in seen:
+                seen.add(slot)
+                lost[0] += loses
+                return data[:-1] if loses else data  # torn
+            return data
+
+        (folder / str(loses)).mkdir()
+        two = TwoMachines(folder / str(loses), Network(0.08), Network(0.08, seed=1))
+        two.outgoing.append(first_is_lost)
+        two.run(8.0)
+        exact(two)
+        runs.append(max(two.delays[2:]))
+    assert lost[0] > 10
+    assert runs[1] <= runs[0] + 1
+
+
+@pytest.mark.parametrize(("beat_s", "least", "most"), [(0.01, 90, 110), (0.2, 4, 8)])
+def test_without_news_a_message_goes_out_as_often_as_asked(folder, beat_s, least, most):
+    own = Identity("r1", "alone", 1, 1)
+    side = Side(GPU, own, "two", SPEC, str(folder), beat_ns=round(beat_s * 1e9))
+    times = [ms for ms in range(1, 1001) if side.message(ms * 10**6 + 10**12, no_wall)]
+    assert least <= len(times) <= most
 
 
 def test_a_torn_message_is_counted_and_said_and_changes_nothing(folder):
