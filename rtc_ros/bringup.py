@@ -404,6 +404,29 @@ def _linked(executable: str, file: Mapping[str, Any], namespace: str) -> dict[st
     return {name: value for name, value in told.items() if name not in own}
 
 
+def _cameras_recorded(
+    file: Mapping[str, Any], namespace: str, machine: str, told: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what names the policy's images to a recorder that is ``told`` to record them.
+
+    It could learn them from rtc_inference, but only once that is up: the first chunk may be made
+    of an image from before, and a replay would lack it.
+    """
+    below = f"/{namespace.strip('/')}".rstrip("/")
+    own = {**given_to(file, f"{below}/rtc_recorder"), **told}
+    seen = given_to(file, f"{below}/rtc_inference")
+    seen |= _linked("rtc_inference", file, namespace) if machine else {}
+    names, others = (
+        [each for each in given if each] if isinstance(given, list) else []
+        for given in (seen.get("cameras"), own.get("camera_topics"))
+    )
+    topics = [str(seen.get(f"camera.{name}.topic", "~")) for name in names]
+    # ~ is the node's own name, another one in the recorder.
+    if own.get("cameras") is not True or not topics or any(t.startswith("~") for t in topics):
+        return {}
+    return {"camera_topics": list(dict.fromkeys([*others, *topics])), "cameras": False}
+
+
 def nodes_to_run(
     values: Mapping[str, str], *, simulated: bool, machine: str = ""
 ) -> list[NodeToRun]:
@@ -460,6 +483,7 @@ def nodes_to_run(
         }
         if executable == "rtc_recorder":
             parameters["output"] = record
+            parameters |= _cameras_recorded(file, given["namespace"], machine, parameters)
         nodes.append(
             NodeToRun(
                 executable, given["namespace"], (params_file,), parameters, given["log_level"],

@@ -1,9 +1,9 @@
-"""Which known name a misspelt one was meant to be."""
+"""Names in sentences: which one was meant, and a few of many."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def nearest_name(name: str, known: Iterable[str], least: float = 0.6) -> str:
@@ -19,3 +19,9 @@ def nearest_name(name: str, known: Iterable[str], least: float = 0.6) -> str:
 def letters(name: str) -> str:
     """Return a name without what is told apart by spelling only: case, ``_`` and ``-``."""
     return name.lower().replace("_", "").replace("-", "")
+
+
+def few(names: Sequence[str], most: int = 4) -> str:
+    """Return the first names of many, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -9,12 +9,11 @@ none=5 # pytest's exit status where nothing of what was asked for is in a part
 worst=$none
 for part in together nodes alone network; do
   case $part in
-    together) workers=${TEST_WORKERS:-$(nproc)} ;;
-    nodes) workers=${TEST_WORKERS:-2} ;;
-    *) workers=1 ;;
+    together) beside=(-n "${TEST_WORKERS:-$(nproc)}") ;;
+    nodes) beside=(-n "${TEST_WORKERS:-2}") ;;
+    *) beside=() ;;
   esac
-  beside=()
-  [[ $workers == 1 ]] || beside=(-n "$workers" --dist=loadfile --no-loadscope-reorder)
+  [[ ${#beside[@]} == 0 ]] || beside+=(--dist=loadfile --no-loadscope-reorder)
   python -m pytest --part="$part" "${beside[@]}" "$@"
   status=$?
   # Interrupted, or asked wrongly: the other parts would be, too.

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from rtc_ros.ros.sources import Publishers
+
 STEP_S = 0.004
 """Of the arm's own clock: 250 Hz."""
 KEPT_S = 300.0
@@ -432,6 +434,8 @@ class ArmNode:
         self.node, self.arm, self._on_sent = node, arm, on_sent
         self.strangers: set[bytes] = set()
         """Publishers that aren't the controller's: nobody takes what they send."""
+        self.theirs: deque[Any] = deque(maxlen=100)
+        """What they sent, for where a message doesn't name its publisher (Jazzy)."""
         self.silent_joints: set[str] = set()
         self.frozen_stamp: Any = None
         self.forerunner: Callable[[Any], None] | None = None
@@ -469,9 +473,12 @@ class ArmNode:
             numbers = message.cmd if hasattr(message, "cmd") else message.values
             return np.atleast_1d(np.array(numbers, float))
 
+        publishers = Publishers()
+
         def take(message: Any, info: Any) -> None:
-            source = bytes(info["publisher_gid"]["data"])
-            if source in self.strangers:
+            source = publishers.of(info, time.monotonic_ns())
+            unnamed = "publisher_gid" not in info
+            if source in self.strangers or (unnamed and message in self.theirs):
                 return
             try:
                 what = read(message)

@@ -14,6 +14,7 @@ from rtc_ros.core.jerk import jerk_window, jerk_windows
 from rtc_ros.core.limits import BRAKE_ROWS, JointLimits
 from rtc_ros.core.urdf import MOST_RAD, MOST_RAD_S, StatedLimits, urdf_limits
 from rtc_ros.ros.parameters import ConfigurationError, per_joint
+from rtc_ros.spelling import few
 
 PARAMETERS = {
     "lower": "position_lower",
@@ -389,8 +390,7 @@ def _in_degrees(
         return None
 
     def named(which: Sequence[int], said: Callable[[int], str]) -> str:
-        more = f" and {len(which) - 3} more" if len(which) > 3 else ""
-        return ", ".join(f"{joints[i]} {said(i)}" for i in which[:3]) + more
+        return few([f"{joints[i]} {said(i)}" for i in which], 3)
 
     parts, first = [], (wide or fast)[0]
     if wide:

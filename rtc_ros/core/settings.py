@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -184,11 +185,11 @@ class RtcSettings:
 
 def beyond_training(delay: int, trained_delay: int) -> str:
     """Say why ``delay`` rows can't be given to a policy trained for ``trained_delay``, or ""."""
-    how = "`rtc_ros finetune CHECKPOINT DATASET --max-delay {}` trains one"
+    how = "`rtc_ros finetune CHECKPOINT DATASET --max-delay {}` trains a SmolVLA"
     if trained_delay == 0:
         return (
-            "rtc_trained is for a SmolVLA that was trained to go on from given rows, and this "
-            "policy says nothing of it (rtc_training_max_delay in config.json or "
+            "rtc_trained is for a SmolVLA or pi0.5 that was trained to go on from given rows, and "
+            "this policy says nothing of it (rtc_training_max_delay in config.json or "
             f"trained_with.json): choose rtc, or another policy: {how.format('D')}"
         )
     if delay > trained_delay:
@@ -198,3 +199,8 @@ def beyond_training(delay: int, trained_delay: int) -> str:
             f"policy: {how.format(delay)}"
         )
     return ""
+
+
+def task_mark(task: str) -> str:
+    """Return eight letters that tell a sentence from others, for a chunk's header."""
+    return f"{zlib.crc32(task.encode()):08x}"

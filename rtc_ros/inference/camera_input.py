@@ -18,7 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from rtc_ros.bags.images import ImageError, decode, form, plain
 from rtc_ros.inference.parameters import CAMERA
 from rtc_ros.ros.parameters import declare, require
-from rtc_ros.ros.sources import Sources, publisher_of
+from rtc_ros.ros.sources import Publishers, Sources
 
 
 class CameraInput:
@@ -39,7 +39,7 @@ class CameraInput:
         self._node, self._bridge = node, CvBridge()
         self._lock = threading.Lock()
         self._newest: tuple[Any, int] | None = None
-        self._sources, self._repeats = Sources(), False
+        self._publishers, self._sources, self._repeats = Publishers(), Sources(), False
         self._form = ""
         self._interval_ns = 0.0
         self.change = ""
@@ -64,7 +64,7 @@ class CameraInput:
         now = time.monotonic_ns()
         is_like = form(message)
         with self._lock:
-            news = self._sources.hear(publisher_of(info), _stamp_ns(message), now)
+            news = self._sources.hear(self._publishers.of(info, now), _stamp_ns(message), now)
             self._repeats = not news
             if not news:
                 return

@@ -236,9 +236,10 @@ class InferenceWorker:
             request.start_step,
             request.previous,
             cursor.velocity_scale,
-            cursor.points,
             settings,
             gathered.image_stamps,
             gathered.joint_stamps,
+            gathered.observation.task,
+            cursor.points,
         )
         self._on_chunk(chunk, request, source, self.limits)

@@ -190,9 +190,9 @@ def load_processors(
     """Return LeRobot's (preprocessor, postprocessor) of a checkpoint folder.
 
     The tokenizer comes from the backbone, where there is one, and tensors go to ``device``,
-    whatever the files say.
+    whatever the files say. What fails in a step raises RuntimeError, which names the step.
     """
-    return make_pre_post_processors(
+    pre, post = make_pre_post_processors(
         config,
         pretrained_path=str(folder),
         preprocessor_overrides={
@@ -201,3 +201,22 @@ def load_processors(
         },
         postprocessor_overrides={"device_processor": {"device": "cpu"}},
     )
+    _name_steps(pre, "preprocessor")
+    _name_steps(post, "postprocessor")
+    return pre, post
+
+
+def _name_steps(pipeline: Any, what: str) -> None:
+    """Let a pipeline of LeRobot's say in which of its steps something failed."""
+    forward, begun = pipeline._forward, [0]
+
+    def named(transition: Any) -> Any:
+        try:
+            return forward(transition)
+        except Exception as error:  # steps raise whatever they like
+            step = type(pipeline.steps[begun[0]]).__name__
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RuntimeError(f"the {what}'s step {step} failed: {words}") from error
+
+    pipeline.before_step_hooks.append(lambda at, _: begun.__setitem__(0, at))
+    pipeline._forward = named  # hides the method

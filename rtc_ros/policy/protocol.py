@@ -47,7 +47,7 @@ class PolicySpec:
         return (
             f"{strategy} takes the previous chunk into the denoising of the next one, and "
             f"{self.description or 'this policy'} makes a chunk in one pass, without a flow: "
-            f"choose {able}"
+            f"set strategy (strategy:=… in a launch) to one of {able}"
         )
 
     def without(self, images: Collection[str]) -> PolicySpec:

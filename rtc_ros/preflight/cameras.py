@@ -10,7 +10,7 @@ import numpy as np
 from rtc_ros.bags.images import ImageError, decode, form
 from rtc_ros.policy.protocol import PolicySpec
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
-from rtc_ros.preflight.joints import busy, silence, stamps
+from rtc_ros.preflight.joints import gap, silence, stamps
 from rtc_ros.preflight.probe import KEPT_IMAGES, Heard, Probe, full_name, news
 from rtc_ros.preflight.setup import Camera, Setup
 
@@ -35,13 +35,11 @@ def check_rates(setup: Setup, probe: Probe) -> Iterator[Finding]:
         gap_s, rate = probe.gap_s(times), len(heard) / probe.seconds
         if gap_s > timeout_s:
             repeats = " (images that repeat a stamp are no news)" * (len(times) < len(heard))
-            load = "" if repeats or not (load := busy()) else f"; {load}"
-            yield bad(
+            yield gap(
                 subject,
-                f"no image for {gap_s:.2f} s, and camera_timeout is {timeout_s:g} s{repeats}"
-                f"{load}",
-                "end what else runs here; " * bool(load)
-                + "a faster camera or link, or a larger camera_timeout",
+                f"no image for {gap_s:.2f} s, and camera_timeout is {timeout_s:g} s{repeats}",
+                "a faster camera or link, or a larger camera_timeout",
+                blames_load=not repeats,
             )
         elif rate < _LEAST_HZ:
             yield doubt(

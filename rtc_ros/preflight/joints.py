@@ -13,7 +13,7 @@ from rtc_ros.policy.state_spread import StateSpread
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.probe import Heard, Probe, full_name, news
 from rtc_ros.preflight.setup import Setup
-from rtc_ros.ros.joint_input import few
+from rtc_ros.spelling import few
 
 _FUTURE_S, _OLD_S = 0.1, 0.5
 _TYPE = "sensor_msgs/msg/JointState"
@@ -31,13 +31,11 @@ def check_topics(setup: Setup, probe: Probe) -> Iterator[Finding]:
         gap_s, rate = probe.gap_s(times), len(heard) / probe.seconds
         if gap_s > timeout_s:
             repeats = " (messages that repeat a stamp are no news)" * (len(times) < len(heard))
-            load = "" if repeats or not (load := busy()) else f"; {load}"
-            yield bad(
+            yield gap(
                 subject,
-                f"nothing for {gap_s:.2f} s, and joint_state_timeout is {timeout_s:g} s{repeats}"
-                f"{load}",
-                "end what else runs here; " * bool(load)
-                + "look at the driver and the network; or a larger joint_state_timeout",
+                f"nothing for {gap_s:.2f} s, and joint_state_timeout is {timeout_s:g} s{repeats}",
+                "look at the driver and the network; or a larger joint_state_timeout",
+                blames_load=not repeats,
             )
         elif rate < 1.0 / setup.period_s:
             yield doubt(
@@ -86,6 +84,13 @@ def stamps(subject: str, heard: list[Heard]) -> Iterator[Finding]:
         yield doubt(subject, "they go back in time: two sources, or a clock that jumps", fix)
     else:
         yield good(subject, f"{np.median(ages) * 1e3:.0f} ms old on arrival")
+
+
+def gap(subject: str, sentence: str, fix: str, *, blames_load: bool) -> Finding:
+    """Return a ✗ of messages that stayed out; a busy machine is named before them."""
+    if blames_load and (load := busy()):
+        sentence, fix = f"{sentence}; {load}", f"end what else runs here; {fix}"
+    return bad(subject, sentence, fix)
 
 
 def busy() -> str:

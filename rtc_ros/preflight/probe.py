@@ -26,7 +26,7 @@ from std_msgs.msg import String
 
 from rtc_ros.controller.robot_description import LATCHED
 from rtc_ros.preflight.setup import Setup
-from rtc_ros.ros.sources import Sources, publisher_of
+from rtc_ros.ros.sources import Publishers, Sources
 from rtc_ros.running.watch import call
 
 NODE_NAME = "rtc_preflight"
@@ -100,18 +100,20 @@ class Probe:
         self.clock_ticks.append(message.clock.sec * 10**9 + message.clock.nanosec)
 
     def _subscribe(self, kind: Any, topic: str, qos: QoSProfile) -> None:
+        publishers = Publishers()
+
         def take(message: Any, info: Mapping[str, Any]) -> None:
-            self._take(topic, message, info)
+            self._take(topic, message, publishers.of(info, time.monotonic_ns()))
 
         self.node.create_subscription(kind, topic, take, qos)
 
-    def _take(self, topic: str, message: Any, info: Mapping[str, Any]) -> None:
+    def _take(self, topic: str, message: Any, publisher: bytes) -> None:
         stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         age_s = (self.node.get_clock().now().nanoseconds - stamp) * 1e-9
         if hasattr(message, "data") and len(self.heard[topic]) >= KEPT_IMAGES:
             message.data = b""
         self.heard[topic].append(
-            Heard(time.monotonic_ns(), stamp, age_s, publisher_of(info), message)
+            Heard(time.monotonic_ns(), stamp, age_s, publisher, message)
         )
 
     def settle(self, topics: Iterable[str], patience_s: float) -> None:

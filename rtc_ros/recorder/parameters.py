@@ -49,7 +49,7 @@ RECORDER = (
         "cameras",
         False,
         "Also record the images that the policy sees, from the topics that its settings name: "
-        "for `rtc_ros replay`.",
+        "for `rtc_ros replay`. The launch files name them in `camera_topics` instead, at once.",
     ),
     Parameter(
         "compress", True, "Compress the bag's chunks with zstd: smaller, a little CPU time."

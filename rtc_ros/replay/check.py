@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from rtc_ros.core.limits import limit_rows, soft_start_scale
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import AVERAGE, CHOOSE, ENSEMBLE, GUIDE, STRATEGIES, TRAINED
 from rtc_ros.policy.protocol import Guidance, Policy
+from rtc_ros.replay.recorded_policy import loaded_otherwise
 from rtc_ros.replay.source import Recording
 
 _FIELDS = ("seed", "start_step", "previous", "velocity_scale", "beta", "images", "joints")
@@ -37,7 +38,8 @@ Made = tuple[np.ndarray | None, str]
 class Reproduction:
     """``same`` chunks came out to the bit, ``others`` didn't: the largest difference [rad].
 
-    ``impossible`` counts those that couldn't be made again, by the reason. ``by_strategy`` has
+    ``different`` has the difference of each by its name (EPOCH:SEQ). ``impossible`` counts those
+    that couldn't be made again, by the reason, and ``not_made`` names them. ``by_strategy`` has
     ``same``, ``others`` and ``impossible`` of each strategy.
     """
 
@@ -46,28 +48,38 @@ class Reproduction:
     largest: float = 0.0
     impossible: Mapping[str, int] = field(default_factory=dict)
     by_strategy: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    different: Mapping[str, float] = field(default_factory=dict)
+    not_made: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def reproduce(recording: Recording, policy: Policy, most: int | None = None) -> Reproduction:
-    """Make the recorded chunks again, the first ``most`` of them, and compare every bit."""
-    largest = 0.0
-    impossible: Counter[str] = Counter()
+def reproduce(
+    recording: Recording, policy: Policy, most: int | None = None, path: str | None = None
+) -> Reproduction:
+    """Make the recorded chunks again, the first ``most`` of them, and compare every bit.
+
+    ``path`` is that of the policy where it isn't the recorded one.
+    """
+    different: dict[str, float] = {}
+    not_made: dict[str, list[str]] = {}
     kinds: dict[str, list[int]] = {}
-    maker = ChunkMaker(recording, policy)
+    maker = ChunkMaker(recording, policy, path)
     for name, (chunk, header, time_ns) in list(recording.chunks.items())[:most]:
         made, problem = maker.make(name)
         counts = kinds.setdefault(_strategy(recording, header, time_ns), [0, 0, 0])
         if made is None:
-            impossible[problem] += 1
+            not_made.setdefault(problem, []).append("{}:{}".format(*name))
             counts[2] += 1
         elif np.array_equal(made, chunk.actions):
             counts[0] += 1
         else:
             counts[1] += 1
-            largest = max(largest, float(np.abs(made - chunk.actions).max()))
+            apart = float(np.abs(made - chunk.actions).max())
+            different["{}:{}".format(*name)] = apart
     same, others, _ = (sum(c[i] for c in kinds.values()) for i in range(3))
     by_strategy = {kind: (c[0], c[1], c[2]) for kind, c in kinds.items()}
-    return Reproduction(same, others, largest, dict(impossible), by_strategy)
+    largest = max(different.values(), default=0.0)
+    impossible = {reason: len(names) for reason, names in not_made.items()}
+    return Reproduction(same, others, largest, impossible, by_strategy, different, not_made)
 
 
 def _strategy(recording: Recording, header: Mapping[str, str], time_ns: int) -> str:
@@ -76,10 +88,13 @@ def _strategy(recording: Recording, header: Mapping[str, str], time_ns: int) -> 
 
 
 class ChunkMaker:
-    """Makes a recording's chunks again; what an average needs of earlier ones, too."""
+    """Makes a recording's chunks again; what an average needs of earlier ones, too.
 
-    def __init__(self, recording: Recording, policy: Policy) -> None:
-        self._recording, self._policy = recording, policy
+    ``path`` is that of the policy where it isn't the recorded one.
+    """
+
+    def __init__(self, recording: Recording, policy: Policy, path: str | None = None) -> None:
+        self._recording, self._policy, self._path = recording, policy, path
         self._unblended: OrderedDict[tuple[int, int], Made] = OrderedDict()
 
     def make(self, name: tuple[int, int]) -> Made:
@@ -107,14 +122,14 @@ class ChunkMaker:
             prev, problem = previous_rows(self._recording, chunk, header)
             if prev is None:
                 return None, problem
-            limits = self._recording.limits()
+            limits = self._recording.limits(time_ns)
             return average_with_previous(prev, made, float(header["average_new"]), limits), ""
         return made, ""
 
     def _ensembled(self, name: tuple[int, int], made: np.ndarray, decay: float) -> Made:
         """Average with the predictions of all earlier chunks that reach this one."""
         chunks = self._recording.chunks
-        chunk = chunks[name][0]
+        chunk, _, time_ns = chunks[name]
         predictions = [(chunk.origin_step, made)]
         for seq in range(chunk.seq - 1, 0, -1):
             known = chunks.get((chunk.epoch, seq))
@@ -128,7 +143,8 @@ class ChunkMaker:
             if before is None:
                 return None, f"of a chunk that is averaged into it: {problem}"
             predictions.append((earlier.origin_step, before))
-        return average_of_predictions(predictions[::-1], decay, self._recording.limits()), ""
+        limits = self._recording.limits(time_ns)
+        return average_of_predictions(predictions[::-1], decay, limits), ""
 
     def unblended(self, name: tuple[int, int]) -> Made:
         """Return the chunk as the policy made it, before any average."""
@@ -145,11 +161,16 @@ class ChunkMaker:
         absent = [f for f in needed if f not in header]
         if absent:
             return None, f"its header doesn't say {', '.join(absent)}"
+        if problem := loaded_otherwise(recording, time_ns, self._path):
+            return None, problem
         observation, problem = recording.observed(
-            _stamps(header["images"]), _stamps(header["joints"]), time_ns
+            _stamps(header["images"]), _stamps(header["joints"]), time_ns, header.get("task", "")
         )
         if observation is None:
             return None, problem
+        horizon = self._policy.spec.horizon
+        if chunk.horizon != horizon:
+            return None, f"it has H = {chunk.horizon} rows, and the policy makes {horizon}"
         guidance = None
         if chunk.guided:
             prev, problem = previous_rows(recording, chunk, header)
@@ -191,7 +212,7 @@ def previous_rows(recording: Recording, chunk: ActionChunk, header: Mapping[str,
         return None, "it continues no chunk"
     epoch, seq = (int(x) for x in header["previous"].split(":"))
     known = recording.chunks.get((epoch, seq))
-    limits = recording.limits()
+    limits = recording.limits(recording.chunks[chunk.name][2])
     if known is None:
         return None, "the chunk that it continues wasn't recorded"
     if limits is None:

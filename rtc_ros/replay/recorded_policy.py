@@ -11,6 +11,12 @@ from rtc_ros.core.settings import RtcSettings
 from rtc_ros.policy.protocol import Policy
 from rtc_ros.replay.source import Recording
 
+_LOADED_BY = (
+    *("policy_path", "weak_policy_path", "backbone_path", "device", "dtype", "torch_threads"),
+    *("fast", "left_out_images", "image_positions"),
+)
+"""The settings that tell how a policy was loaded: they may change within a recording."""
+
 
 def load_policy(recording: Recording, path: str | None) -> Policy:
     """Load the policy as the recorded node did, or the one at ``path``.
@@ -47,6 +53,25 @@ def load_policy(recording: Recording, path: str | None) -> Policy:
     # As the node does: it may find that the fast path isn't equal here.
     policy.warm_up()
     return policy
+
+
+def loaded_otherwise(recording: Recording, time_ns: int, path: str | None) -> str:
+    """Say how the node had loaded its policy otherwise at ``time_ns``; "" where it is this one.
+
+    ``path`` is as for ``load_policy``: a copy in another folder can't be told from another policy,
+    so with one only that counts.
+    """
+    then, used = recording.settings_at(time_ns), recording.settings
+    other = [n for n in _LOADED_BY if then.get(n) != used.get(n)]
+    if path is not None:
+        recorded = {said.get("policy_path") for _, said in recording.run.settings}
+        used = {"policy_path": path}
+        other = ["policy_path"] if path in recorded and then["policy_path"] != path else []
+    if not other:
+        return ""
+    remedy = f": --policy {then['policy_path']} makes it again" if "policy_path" in other else ""
+    words = " and ".join(f"{n} {then.get(n)!r}, not {used.get(n)!r}" for n in other)
+    return f"the node had loaded its policy with {words}{remedy}"
 
 
 def check_policy(recording: Recording, policy: Policy) -> None:

@@ -20,6 +20,7 @@ from rtc_ros.bags.topics import TopicNames, Topics
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.continuity.run_log import JointLog, RunLog
 from rtc_ros.core.limits import JointLimits
+from rtc_ros.core.settings import task_mark
 from rtc_ros.policy.protocol import Observation
 
 
@@ -139,14 +140,20 @@ class Recording:
         """See ``scale``."""
         return np.asarray(self.settings["joint_offset"], dtype=np.float64)
 
-    def limits(self) -> JointLimits | None:
-        """Return the controller's limits, None where no chunk was ever made."""
-        if "max_step" not in self.settings:
+    def limits(self, time_ns: int | None = None) -> JointLimits | None:
+        """Return the controller's limits at ``time_ns`` (None: the last ones).
+
+        None where no chunk was ever made.
+        """
+        known = self.settings if time_ns is None else self.settings_at(time_ns)
+        # They are said with the first chunk, by another topic than the chunk.
+        known = known if "max_step" in known else self.settings
+        if "max_step" not in known:
             return None
 
         def ends(name: str, none: float) -> np.ndarray:
             # Recordings of before there was such a limit don't have it.
-            recorded = self.settings.get(name, [none] * len(self.settings["max_step"]))
+            recorded = known.get(name, [none] * len(known["max_step"]))
             values = [none if x is None else x for x in recorded]
             return np.array(values, dtype=np.float64)
 
@@ -156,7 +163,7 @@ class Recording:
             max_step=ends("max_step", np.inf),
             max_bend=ends("max_bend", np.inf),
             turn=ends("turn", 0.0),
-            coherent=self.settings.get("limit_mode") == "path",
+            coherent=known.get("limit_mode") == "path",
         )
 
     def settings_at(self, time_ns: int) -> Mapping[str, Any]:
@@ -185,12 +192,17 @@ class Recording:
         return state * np.asarray(scale, np.float64) + np.asarray(offset, np.float64)
 
     def observed(
-        self, image_stamps: list[int], joint_stamps: list[int], time_ns: int
+        self, image_stamps: list[int], joint_stamps: list[int], time_ns: int, mark: str = ""
     ) -> tuple[Observation | None, str]:
-        """Return the observation with these headers' stamps, or None and what isn't there."""
+        """Return the observation with these headers' stamps, or None and what isn't there.
+
+        ``mark`` is of its task (``task_mark``); recordings of before there were marks have none.
+        """
         images = {}
         cameras = self.settings["cameras"]
         for (feature, topic), stamp in zip(cameras.items(), image_stamps, strict=True):
+            if stamp == 0:
+                return None, f"the images on {topic} have no stamps"
             image = self._images[topic].stamped(stamp)
             if image is None:
                 undecoded = self._images[topic].is_left_out(stamp)
@@ -210,7 +222,13 @@ class Recording:
             if not len(found):
                 return None, "its joint state wasn't recorded"
             state[j] = self._shown.position[found[-1], j]
-        task = str(self.settings_at(time_ns).get("task", ""))
+        # That of the chunk's time may be another: it may change while the inference runs.
+        tasks = {str(said.get("task", "")) for _, said in self.run.settings}
+        task = next((t for t in tasks if task_mark(t) == mark), None)
+        if not mark:
+            task = str(self.settings_at(time_ns).get("task", ""))
+        if task is None:
+            return None, "its task wasn't recorded"
         return Observation(self._to_policy(state), images, task), ""
 
 
@@ -235,10 +253,10 @@ class ImageTrack:
         stamp = message.header.stamp
         stamp_ns = stamp.sec * 10**9 + stamp.nanosec
         image = self._decoder(message)
+        # The policy takes the first of a stamp: the next ones are no news.
+        self._by_stamp.setdefault(stamp_ns, None if image is None else len(self.times))
         if image is None:
-            self._by_stamp.setdefault(stamp_ns, None)
             return
-        self._by_stamp[stamp_ns] = len(self.times)
         self._file.seek(0, 2)
         self._places.append((self._file.tell(), (image.shape[0], image.shape[1], 3)))
         self.times.append(time_ns)

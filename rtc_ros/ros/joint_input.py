@@ -6,6 +6,7 @@ import functools
 import math
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from sensor_msgs.msg import JointState
 
 from rtc_ros.bags.joint_positions import WHOLE, read_positions
 from rtc_ros.ros.parameters import ConfigurationError
-from rtc_ros.ros.sources import Sources, publisher_of
+from rtc_ros.ros.sources import Publishers, Sources
+from rtc_ros.spelling import few
 
 _DISTRUST_NS = 500_000_000
 """How long a jump is held against the joint states."""
@@ -71,6 +73,7 @@ class JointInput:
         """What was wrong with each joint's last position that was no news."""
         self._whole_fault, self._whole_fault_ns = "", 0
         self._sources = [Sources() for _ in self.joints]
+        self._publishers: defaultdict[str, Publishers] = defaultdict(Publishers)
         self._two_until_ns = 0
         self._largest_speed: np.ndarray | None = None
         self._jump = ""
@@ -105,7 +108,7 @@ class JointInput:
         read = read_positions([prefix + n for n in message.name], told[None])
         now = time.monotonic_ns()
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        source = publisher_of(info)
+        source = self._publishers[topic].of(info, now)
         with self._lock:
             if WHOLE in read.faults:
                 self._whole_fault = f"{read.faults[WHOLE]} on {topic}"
@@ -217,9 +220,3 @@ def prefixed(topics: Sequence[str], prefixes: Sequence[str]) -> list[tuple[str, 
             "joint_state_topics"
         )
     return list(zip(topics, prefixes or [""] * len(topics), strict=True))
-
-
-def few(names: Sequence[str], most: int = 4) -> str:
-    """Return the first names of many, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

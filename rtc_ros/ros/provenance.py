@@ -14,7 +14,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import Swap
 from rtc_ros.core.command import Command
-from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.settings import RtcSettings, task_mark
 from rtc_ros.ros.diagnostics import OK, Report, status
 
 FIELDS = (
@@ -113,21 +113,23 @@ def swap_message(swap: Swap, node_name: str) -> DiagnosticStatus:
 
 @dataclass(frozen=True)
 class ChunkSource:
-    """What a chunk was made of, beside the task: enough to make it again from a recording.
+    """What a chunk was made of: enough to make it again from a recording.
 
     ``start_step`` is the next step to execute when the inference began, ``previous`` the chunk
-    it continues. ``points`` is the controller's m. The stamps are those of the images (in the
-    order of the cameras) and of the joint states (of each joint) [ns].
+    it continues. The stamps are those of the images (in the order of the cameras) and of the
+    joint states (of each joint) [ns]. Of the task a mark is said; the sentence is in the settings.
+    ``points`` is the controller's m.
     """
 
     seed: int
     start_step: int
     previous: tuple[int, int] | None
     velocity_scale: float
-    points: int
     settings: RtcSettings
     image_stamps: tuple[int, ...]
     joint_stamps: tuple[int, ...]
+    task: str
+    points: int = 1
 
     def __str__(self) -> str:
         """Return it as key=value fields."""
@@ -140,7 +142,7 @@ class ChunkSource:
             "start_step": self.start_step,
             "previous": "none" if self.previous is None else "{}:{}".format(*self.previous),
             "velocity_scale": repr(float(self.velocity_scale)),
-            "points": self.points,
+            **({"points": self.points} if self.points > 1 else {}),
             "strategy": used.strategy,
             "schedule": used.mask_schedule,
             "beta": repr(float(used.beta)),
@@ -151,6 +153,7 @@ class ChunkSource:
             "average_new": repr(float(used.average_new)),
             "candidates": used.bid_candidates,
             "contrast": used.bid_contrast,
+            "task": task_mark(self.task),
             "images": ",".join(str(s) for s in self.image_stamps) or "none",
             "joints": ",".join(str(s) for s in stamps) or "none",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -61,6 +62,30 @@ class Sources:
         return now_ns < self.two_until_ns
 
 
-def publisher_of(info: Mapping[str, Any]) -> bytes:
-    """Return the publisher that a message's info (rclpy's MessageInfo) names, b"" for none."""
-    return bytes((info.get("publisher_gid") or {}).get("data", b""))
+class Publishers:
+    """Tells the publishers that one subscription hears apart.
+
+    A message's info (rclpy's MessageInfo) names its publisher; Jazzy's doesn't. There the
+    message's number does, which each publisher counts by itself: it is the publisher's whose last
+    number is the next smaller one.
+    """
+
+    _made = itertools.count(1)
+
+    def __init__(self) -> None:
+        self._last: dict[bytes, tuple[int, int]] = {}
+
+    def of(self, info: Mapping[str, Any], now_ns: int) -> bytes:
+        """Return who sent the message with ``info`` that came at ``now_ns``; b"": unknown."""
+        if gid := info.get("publisher_gid"):
+            return bytes(gid["data"])
+        number = info.get("publication_sequence_number")
+        if number is None:
+            return b""
+        since_ns = now_ns - _TOGETHER_NS
+        self._last = {who: last for who, last in self._last.items() if last[1] > since_ns}
+        before = [(*last, who) for who, last in self._last.items() if last[0] < number]
+        # Of two with the same number the one that sent last: the other may have been there before.
+        who = max(before)[2] if before else b"%d" % next(self._made)
+        self._last[who] = number, now_ns
+        return who

@@ -25,6 +25,7 @@ from rtc_ros.replay.shadow import Timing, recorded_timing
 from rtc_ros.replay.source import Recording
 from rtc_ros.replay.sweep import UNSEEN, Trial, combinations, draw_sweep, recommended, sweep
 from rtc_ros.report.examine import examined
+from rtc_ros.spelling import few
 
 DONE, DIFFERS, UNUSABLE = 0, 1, 2
 
@@ -49,7 +50,7 @@ def _replay(options: argparse.Namespace, recording: Recording, console: Console)
     check_policy(recording, policy)
     console.print(f"{policy.spec.description}, H = {policy.spec.horizon}", highlight=False)
     if options.reproduce:
-        found = reproduce(recording, policy, options.chunks)
+        found = reproduce(recording, policy, options.chunks, options.policy)
         _say_reproduction(found, console)
         _write_json(options.json, {"reproduction": asdict(found), "notes": recording.notes})
         if not found.same + found.others:
@@ -90,12 +91,19 @@ def _say_reproduction(found: Reproduction, console: Console) -> None:
     made = found.same + found.others
     console.print(f"{found.same} of {made} chunks made again are the same to the bit")
     if found.others:
-        console.print(f"[red]{found.others} differ, by up to {found.largest:.3g}[/red]")
+        which = _chunks(list(found.different))
+        console.print(f"[red]{found.others} differ, by up to {found.largest:.3g}: {which}[/red]")
     for strategy, (same, others, not_made) in found.by_strategy.items():
         parts = [f"{same} the same", f"{others} differ", f"{not_made} couldn't be made again"]
         console.print(f"  {strategy}: {', '.join(parts)}", highlight=False)
-    for reason, count in found.impossible.items():
-        console.print(f"  {count} couldn't be made again: {reason}", highlight=False)
+    for reason, names in found.not_made.items():
+        told = f"  {len(names)} couldn't be made again: {reason} ({_chunks(names)})"
+        console.print(told, highlight=False, markup=False)
+
+
+def _chunks(names: Sequence[str]) -> str:
+    """Return the first of the chunks' names; all of them are in the file of --json."""
+    return f"chunk {few(names)}"
 
 
 def _say_trials(

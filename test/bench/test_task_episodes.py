@@ -70,7 +70,7 @@ def test_the_same_seed_gives_the_same_episodes(run, strategy):
 
 
 def test_a_point_that_cannot_be_is_said(run):
-    with pytest.raises(ValueError, match="rtc_trained is for a SmolVLA that was trained"):
+    with pytest.raises(ValueError, match="rtc_trained is for a SmolVLA or pi0.5 that was trained"):
         run("rtc_trained", 2)
     with pytest.raises(ValueError, match="no step that is executed has two"):
         run("temporal_ensembling", 5)

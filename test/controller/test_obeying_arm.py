@@ -274,16 +274,22 @@ def test_a_stop_stops_an_arm_that_comes_with_its_driver():
     assert abs(robot.arm.pose[0] - arm) < told - arm + 0.05
 
 
-def test_a_driver_comes_to_where_motion_begins_within_the_jerk_limit():
-    """As the commands are: in one period the acceleration changes by max_jerk × Δt at the most."""
-    jerk = 100.0
-    robot = moving("joint_trajectory_chunk", max_jerk=[jerk] * 2)
+def pushed_and_started(robot, way):
+    """Stop, push the arm, start and give it a chunk; return when it was started [s]."""
     robot.controller.stop()
-    robot.arm.push(np.full(2, 0.25))
+    robot.arm.push(np.full(2, way))
     robot.run(60)
     robot.start()
     begun_s = robot.now_ns * 1e-9
     robot.give(np.full(60, robot.arm.pose[0]))
+    return begun_s
+
+
+def test_a_driver_comes_to_where_motion_begins_within_the_jerk_limit():
+    """As the commands are: in one period the acceleration changes by max_jerk × Δt at the most."""
+    jerk = 100.0
+    robot = moving("joint_trajectory_chunk", max_jerk=[jerk] * 2)
+    begun_s = pushed_and_started(robot, 0.25)
     robot.run(15)
     assert robot.group.comes_to_begin
     robot.controller.stop()
@@ -295,12 +301,7 @@ def test_a_driver_comes_to_where_motion_begins_within_the_jerk_limit():
 @pytest.mark.parametrize("slow", [1, 3, 10])
 def test_a_slow_simulator_s_driver_is_given_its_own_time_to_come(slow):
     robot = moving("joint_trajectory_chunk", lag_s=0.02, slow=slow)
-    robot.controller.stop()
-    robot.arm.push(np.full(2, 0.29))
-    robot.run(60)
-    robot.start()
-    begun_s = robot.now_ns * 1e-9
-    robot.give(np.full(60, robot.arm.pose[0]))
+    begun_s = pushed_and_started(robot, 0.29)
     robot.run(100)
     assert robot.state.player.step == 60
     speed, acceleration = robot.driven(begun_s)

@@ -262,7 +262,13 @@ class FaultSystem:
         # Before its first message: the watcher must not take it for the controller's.
         self.until(known, f"the second publisher of {topic}")
         self.states.strangers |= known()
-        node.create_timer(1 / hz, lambda: publisher.publish(make()))
+
+        def send() -> None:
+            message = make()
+            self.states.theirs.append(message)
+            publisher.publish(message)
+
+        node.create_timer(1 / hz, send)
         return node
 
     def remove(self, node: Node) -> None:

@@ -240,6 +240,8 @@ class Invariants:
         """The arm's error before the hold, as the controller may have seen it, [A]: before the
         disturbance, and as it was."""
         self._before_seen = np.zeros(size)
+        self._before_s = -np.inf
+        """When that was."""
         self._errors: deque[tuple[float, np.ndarray]] = deque(
             maxlen=400 * self.promises.points
         )
@@ -367,15 +369,15 @@ class Invariants:
         pose = self._pose(tick.at_s)
         error = np.abs(command - pose)
         # As the controller may see it: against any place of the last periods.
-        machine_s = self._machine_s(tick.at_s)
-        age_s = STATE_AGE * promises.period_s + machine_s
-        low, high = self._during(tick.at_s - age_s, tick.at_s)
+        low, high = self._during(tick.at_s - STATE_AGE * promises.period_s, tick.at_s)
         seen_error = np.maximum(command - low, high - command)
         heard = tick.at_s - news_s < 0.06 + promises.period_s
+        machine_s = self._machine_s(tick.at_s)
         if tick.executes:
             self._moved_s = np.inf
         elif was is not None and was.executes:
             self._before, self._before_seen = self._error_before(tick.at_s)
+            self._before_s = tick.at_s
         if tick.executes:
             self._begun = tick.epoch
             self._errors.append((tick.at_s, seen_error))  # drivers of chunks are told seldom
@@ -417,6 +419,7 @@ class Invariants:
         unheard = 0
         if between:
             unheard, twice = self._set_point(s, told, tick, twice), False
+        # A set point leaves as much later than its tick as sending it took.
         late_s = tick.sending_s if between and tick is not None else 0.0
         if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s + late_s:
             self.counts["messages of unknown ticks"] += 1
@@ -429,7 +432,7 @@ class Invariants:
         # where the machine takes it off the processor in between.
         told.decided = gap if tick is None else min(tick.at_s - told.at_s, gap)
         told.decisions = gap if tick is None else tick.at_s - told.decided_s
-        if between:
+        if between:  # each looks at the clock by itself, as long before as sending takes
             told.decided = gap - (0.0 if tick is None else tick.sending_s)
             told.decisions = gap + (0.0 if told.tick is None else told.tick.sending_s)
         told.tick = tick
@@ -471,16 +474,16 @@ class Invariants:
         if anew and tick is not None and tick.executes and tick.step > 0:
             # A publisher that was being discovered: the run's first messages weren't heard.
             self.counts["runs whose beginning wasn't heard"] += 1
-            told.row, told.unheard = None, True
-            if told.kind != CHUNK:
-                told.course = told.as_sent = Course.rest(s.at_s, s.row)
-                told.skip_until_s = s.at_s + 8 * promises.period_s
+            told.row = None
+            if between:
+                self._heard_from(s, told)
         elif unheard > 0 and told.kind != CHUNK:
             # The controller keeps few messages for a reader that a busy machine holds up.
             self.counts["messages not heard"] += unheard
-            told.row, told.step, told.unheard = s.row, None, True
-            told.course = told.as_sent = Course.rest(s.at_s, s.row)
+            told.row, told.step, told.course, told.unheard = s.row, None, None, True
             told.skip_until_s = s.at_s + 8 * promises.period_s
+            if between:
+                self._heard_from(s, told)
         else:
             displaced = self._distance(s, told, begins, anew, news_s)
             self._in_time(s, told, begins, gap, displaced)
@@ -490,6 +493,18 @@ class Invariants:
             told.held = 0
         told.at_s, told.source = s.at_s, s.source
         told.epoch = told.epoch if tick is None else tick.epoch
+
+    def _heard_from(self, s: Sent, told: Told) -> None:
+        """Follow a driver of set points from its first message that is heard again.
+
+        Where one row per period was lost, the step from rest to the first one that is heard is of
+        a soft start, and its course comes from where the arm is. Of set points tens may be lost:
+        nobody knows the step before, and the driver is at the row, which may be farther from the
+        arm than a point 1.5 set points away can be reached from.
+        """
+        told.unheard = True
+        told.course = told.as_sent = Course.rest(s.at_s, s.row)
+        told.skip_until_s = s.at_s + 8 * self.promises.period_s
 
     # (e)
     def _set_point(self, s: Sent, told: Told, tick: Ticked | None, again: bool) -> int:
@@ -562,7 +577,13 @@ class Invariants:
         off = np.maximum(stood - high, low - stood) > self._before[c] + tolerance
         displaced = reset or bool(off.any())
         blind = s.at_s - news_s > age_s
-        disturbed = any(b <= s.at_s and s.at_s < e + 2.0 for _, b, e in self.disturbances)
+        if begins and told.held == 0 and not anew:  # it wasn't held: its process stood still
+            self._before, self._before_seen = self._error_before(told.at_s)
+            self._before_s = told.at_s
+        # However long a hold was: the guard learned of the arm's lag in the motion before it, with
+        # what a disturbance had left there. With one row per period two seconds are all: stricter.
+        of_s = self._before_s if begins and promises.points > 1 else s.at_s
+        disturbed = any(b <= s.at_s and of_s < e + 2.0 for _, b, e in self.disturbances)
         # What the controller goes by where nobody hears of the arm: the last place heard of.
         unheard = velocity * (promises.timeout_s + age_s) + promises.brake_way[c]
         # A hand may go on while the guard looks and the arm is braked, or nobody hears of it.
@@ -572,8 +593,6 @@ class Invariants:
         not_followed = not_followed + velocity * age_s + hand_speed * (age_s + brake_s)
         if begins:
             soft = 1.0 / (promises.soft_ticks + 1) if anew else 1.0
-            if told.held == 0 and not anew:  # it wasn't held: its process stood still
-                self._before, self._before_seen = self._error_before(told.at_s)
             before = np.zeros(len(c)) if anew else self._before[c]
             first = np.minimum(step * soft, acceleration * point_s**2)
             if told.kind == CHUNK:
@@ -592,7 +611,8 @@ class Invariants:
                 f"{s.at_s - news_s:.3f} s ago, machine late by {self._machine_s(s.at_s):.3f}; "
                 f"own error {self._before[c]}, as seen {self._before_seen[c]}; row {row}; "
                 f"anew {anew}, held {told.held}, number {s.number}, told "
-                f"{s.at_s - told.at_s:.3f} s ago {told.row}"
+                f"{s.at_s - told.at_s:.3f} s ago {told.row}, which the double took "
+                f"{told.late_s[-2][1] if len(told.late_s) > 1 else 0.0:.3f} s later"
             )
             if (away <= bound).all() or anew or not disturbed:
                 self._note("a: motion begins", away, bound, s, told, how)
@@ -607,7 +627,9 @@ class Invariants:
         if (away <= bound).all() or not disturbed:
             self._note("a: undisturbed or seen", away, bound, s, told)
         elif blind:
-            self._allow(TIMEOUT, away, bound + unheard, s, told)
+            # Within the tolerance it may have been behind when it was last heard of.
+            behind = np.minimum(self._error_at(news_s)[c], promises.following[c])
+            self._allow(TIMEOUT, away, bound + unheard + behind, s, told)
         else:
             self._allow(TOLERANCE, away, bound + not_followed, s, told)
         # As the controller may see it: against any place of the last periods.
@@ -650,8 +672,9 @@ class Invariants:
             step = whole = row - told.row
             if begins:
                 # As far as it goes up to where the arm is, it moves no arm: that is (a)'s.
-                step = _beyond(step, self._pose(s.at_s)[c] - told.row)
+                step = _beyond(step, self._here(s)[c] - told.row)
             between = promises.points > 1
+            # Set points: known as well as a source stamp is near to when the clock was looked at.
             stood = begins or (between and told.decided > WAITS * period + 1e-4)
             last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend, rested = np.abs(step - last), np.abs(step)
@@ -684,7 +707,7 @@ class Invariants:
                         bend = other
                         break
             if begins:  # a run begins at the arm, and its driver at what it was told
-                here = self._pose(s.at_s)[c]
+                here = self._here(s)[c]
                 near = np.abs(row - here) < velocity
                 # It may have crept on since it was measured.
                 least, most = self._during(s.at_s - STATE_AGE * promises.period_s, s.at_s)
@@ -718,6 +741,7 @@ class Invariants:
                         (round((t.at_s - told.at_s) / period, 2), t.points, t.reason[:30])
                         for t in decided[:6]
                     ])  # fmt: skip
+                    # A tick that wasn't heard may have dropped set points, and the driver stood.
                     numbers = [t.number for t in decided]
                     all_heard = before_it and numbers[-1] - numbers[0] == len(numbers) - 1
                     in_time = in_time and all_heard and not any(t.unsent for t in decided[:-1])
@@ -864,6 +888,14 @@ class Invariants:
         i = int(np.searchsorted(self._times, at_s))
         return np.array(self._poses[min(i, len(self._poses) - 1)])
 
+    def _here(self, s: Sent) -> np.ndarray:
+        """Return where the arm was when a message was sent, [A].
+
+        Set points come so fast that a double takes some of them when those after them have been
+        sent, too: it stood elsewhere by then. One row per period it takes before the next.
+        """
+        return s.pose if self.promises.points == 1 else self._pose(s.at_s)
+
     def _during(self, begin_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and the greatest pose [A] in a stretch of time."""
         first = max(int(np.searchsorted(self._times, begin_s)) - 1, 0)
@@ -892,6 +924,12 @@ class Invariants:
             errors = [e for t, e in self._errors if until_s - 0.5 <= t <= until_s + 0.03]
             found.append(np.max([*errors, 0 * now], axis=0))
         return found[0], np.maximum(found[1], now)
+
+    def _error_at(self, at_s: float) -> np.ndarray:
+        """Return the arm's largest error [A] of the last few periods before ``at_s``."""
+        since_s = at_s - 3 * self.promises.period_s
+        errors = [e for t, e in self._errors if since_s <= t <= at_s]
+        return np.max([*errors, np.zeros(len(self.arm.joints))], axis=0)
 
     def _context(self, at_s: float) -> str:
         return self.contexts[bisect_right([t for t, _ in self.contexts], at_s) - 1][1]

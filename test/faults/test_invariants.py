@@ -221,12 +221,14 @@ def test_a_guard_that_doesnt_see_an_arm_that_doesnt_follow():
     assert bench.broken() >= {"a", "d"}
 
 
-def test_joint_states_that_stop_are_allowed_their_timeout_and_no_more():
+@pytest.mark.parametrize("behind", [0, 11])  # ticks: 0.22 where 0.3 may be
+def test_joint_states_that_stop_are_allowed_what_was_behind_their_timeout_and_no_more(behind):
     bench = Bench()
     bench.pass_(0.2)
     bench.go(20)
     bench.watcher.disturb("emergency stop", bench.now_s)
     bench.arm.torque_off()
+    bench.go(behind)
     bench.blind = True
     bench.go(round(CONTROLLER["joint_state_timeout"] / PERIOD_S))
     bench.brake()
@@ -328,6 +330,12 @@ class PointBench(Bench):
                 self.watcher.on_sent(taken)
         self.pass_(PERIOD_S)
 
+    def hold(self, ticks):
+        """Hold at rest: nothing is sent."""
+        for _ in range(ticks):
+            self.tick(None, "hold: starved", Mode.STARVED)
+            self.watcher._ticks_in[-1] = replace(self.watcher._ticks_in[-1], points=0)
+
     def stand(self):
         """Let the driver stand, where it was told last."""
         self.step = 0.0
@@ -403,3 +411,27 @@ def test_one_set_point_that_goes_too_far():
     bench.step = 1.5 * FINE_STEP
     bench.period()
     assert "b" in bench.broken()
+
+
+@pytest.mark.parametrize(("off", "letter"), [(0.035, ""), (0.12, "a")])
+def test_set_points_after_a_long_hold_begin_within_what_the_arm_was_behind_before_it(off, letter):
+    """Something pushed the arm 0.2 s before the hold; the guard learns of the arm's lag in motion
+    only, so that those 90 mrad are in it however long the hold is, and no more than they."""
+    bench = PointBench()
+    for _ in range(10):
+        bench.period(0.3)
+    hand = bench.watcher.disturb("a hand", bench.now_s)
+    for i in range(8):
+        bench.arm.push(np.array([0.09 * (i > 1), 0.0]))
+        bench.period(0.3)
+    hand[2] = bench.now_s
+    for _ in range(8):
+        bench.period(0.3)
+    for _ in range(4):
+        bench.period(0.0)
+    bench.hold(200)
+    # It still stands 90 mrad ahead of what it was told last, and motion goes on beside it.
+    bench.row = bench.arm.pose - [off, 0.0]
+    bench.watcher.disturb("it still pushes", bench.now_s + 1.5 * POINT_S)
+    bench.stand()
+    assert bench.broken() == set(letter), bench.watcher.problems

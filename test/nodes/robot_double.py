@@ -31,6 +31,8 @@ from rtc_ros.running.processes import Processes
 JOINTS = ["a", "b", "c"]
 PERIOD_S = 0.02
 HORIZON = 20
+PATIENCE_S = 45.0
+"""A node waits up to 25 s for the name of one that a test before has killed."""
 MOST_ROWS = 256
 """H of its ring: a chunk may have fewer rows that count."""
 
@@ -233,7 +235,9 @@ class RobotDouble:
         padded = np.concatenate([actions, np.repeat(actions[-1:], MOST_ROWS - len(actions), 0)])
         return self.ring.write(ActionChunk(padded, origin, **fields))
 
-    def until(self, condition: Callable[[], Any], what: str, patience_s: float = 20.0) -> None:
+    def until(
+        self, condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S
+    ) -> None:
         """Spin until ``condition()`` holds."""
         deadline = time.monotonic() + patience_s
         while not condition():

@@ -29,7 +29,8 @@ from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.inference.parameters import INFERENCE
 from rtc_ros.running.processes import Processes
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: loads a policy and waits for its chunks.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 HORIZON, TRAINED_DELAY = 32, 8
 

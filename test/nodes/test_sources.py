@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image, JointState
 
 from rtc_ros.inference.camera_input import CameraInput
 from rtc_ros.ros.joint_input import JointInput
-from rtc_ros.ros.sources import Sources
+from rtc_ros.ros.sources import Publishers, Sources
 
 pytestmark = pytest.mark.ros
 
@@ -82,6 +82,47 @@ def test_a_hand_over_between_two_that_stay_is_forgotten():
     other = [(b"b", 0, 1000 + 20 * k) for k in range(500)]
     back = (b"a", 0, 11_000)
     assert not heard(*early, *other, back)[0].two_at(START + 11_001 * MS), "10 s later"
+
+
+def told_apart(*numbers):
+    """Who sent each of these, of (number, ms) as Jazzy's rclpy tells of messages."""
+    publishers = Publishers()
+    return [
+        publishers.of({"publication_sequence_number": n}, START + round(ms * MS))
+        for n, ms in numbers
+    ]
+
+
+@given(
+    first=st.integers(1, 10**6),
+    second=st.integers(1, 10**6),
+    gaps=st.lists(st.integers(1, 3), min_size=20, max_size=60),
+    chance=st.randoms(use_true_random=False),
+)
+def test_two_publishers_are_two_by_their_messages_numbers_alone(first, second, gaps, chance):
+    """Whatever their numbers are, and though some are lost; one alone is never two."""
+    counts, heard_of, sources = {"a": first, "b": second}, [], Sources()
+    for k, gap in enumerate(gaps):
+        who = "ab"[k % 2] if chance.random() < 0.8 else "a"
+        counts[who] += gap
+        heard_of.append((counts[who], 20 * k))
+    for (_, ms), source in zip(heard_of, told_apart(*heard_of), strict=True):
+        sources.hear(source, 0, START + round(ms * MS))
+    assert sources.two_at(START + round(heard_of[-1][1] * MS) + 1)
+    alone = [(first + sum(gaps[:k]), 20 * k) for k in range(len(gaps))]
+    assert len(set(told_apart(*alone))) == 1
+
+
+def test_a_driver_that_begins_its_numbers_anew_is_another_one_and_not_a_second():
+    before = [(k, 20 * k) for k in range(400, 500)]
+    after = [(k, 10_000 + 4 * k) for k in range(1, 1500)]  # it passes the old one's last number
+    who = told_apart(*before, *after)
+    assert len(set(who[:100])) == len(set(who[100:])) == 1 and who[0] != who[100]
+
+
+def test_a_publisher_of_a_middleware_that_tells_nothing_is_one():
+    assert Publishers().of({"publication_sequence_number": None}, START) == b""
+    assert Publishers().of({"publisher_gid": {"data": [1, 2]}}, START) == b"\x01\x02"
 
 
 def joint_input(topics=("joint_states",), joints=("a", "b")):

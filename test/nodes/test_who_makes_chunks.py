@@ -22,7 +22,8 @@ def refusal(robot):
 
 def test_start_is_refused_while_nothing_could_make_a_chunk(robot):
     robot.start(makes_chunks=False)
-    robot.until(lambda: "no rtc_inference: there is no test.ring" in refusal(robot), "its absence")
+    absent = "no rtc_inference: there is no test.ring"
+    robot.until(lambda: absent in refusal(robot), "its absence")
     robot.ring = ChunkRing.create("test.ring", SPEC)
     robot.ring.say_ready(1)
     robot.until(lambda: "couldn't make a chunk yet" in refusal(robot), "a camera that is missing")
@@ -44,8 +45,9 @@ def test_an_inference_that_is_there_and_not_active_is_told_from_an_earlier_run(r
     with ChunkRing.create("test.ring", SPEC) as ring:
         ring.say_ready(time.monotonic_ns())
     robot.start(makes_chunks=False)
-    robot.until(lambda: "test.ring is of an earlier run" in refusal(robot), "what was left")
-    assert refusal(robot).startswith("no rtc_inference runs: ")
+    left = "no rtc_inference runs: "
+    robot.until(lambda: refusal(robot).startswith(left), "what was left")
+    assert "test.ring is of an earlier run" in refusal(robot)
     given = {"policy_path": "/nowhere", "cameras": ["top"], "camera.top.topic": "cam"}
     common = {k: v for k, v in PARAMETERS.items() if k in ("joints", "control_period")}
     parameters = {**common, "handoff_name": "test", **given}

@@ -38,7 +38,10 @@ class Norm(nn.Module):
         normed = x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + self.eps)
         if not hasattr(self, "dense"):
             return (normed * (1.0 + self.weight.float())).to(x.dtype), None
-        scale, shift, gate = self.dense(cond).unsqueeze(1).chunk(3, dim=-1)
+        modulation = self.dense(cond)
+        if x.ndim == 3:
+            modulation = modulation.unsqueeze(1)
+        scale, shift, gate = modulation.chunk(3, dim=-1)
         return (normed * (1.0 + scale.float()) + shift.float()).to(x.dtype), gate.to(x.dtype)
 
 

@@ -124,7 +124,8 @@ def test_strategies_that_need_a_prefix_are_refused_by_name_and_the_others_named(
     for name, why in refused.items():
         if why:
             assert why.startswith(f"{name} takes the previous chunk") and "ACT tiny" in why
-            assert set(why.rsplit("choose ", 1)[1].split(", ")) == ABLE
+            assert "set strategy (strategy:=… in a launch) to one of " in why
+            assert set(why.rsplit(" to one of ", 1)[1].split(", ")) == ABLE
     flow = PolicySpec(16, 6, 6, 10, {})
     assert not any(flow.cannot(name) for name in STRATEGIES)
 

@@ -444,6 +444,29 @@ def test_a_fault_in_the_preprocessor_is_named(broken, change, named):
     refused(broken, named)
 
 
+def test_a_step_that_fails_while_it_runs_is_named(folder):
+    """Every step of both processors, in turn."""
+    adapter = load_pi(folder)
+    observation = observe(adapter.spec)
+
+    def stumbles(*_: Any) -> None:
+        raise KeyError("no such\nkey")
+
+    for what, pipeline in (("preprocessor", adapter._pre), ("postprocessor", adapter._post)):
+        assert len(pipeline.steps) >= 2
+        for step in pipeline.steps:
+            kind = type(step)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(kind, "__call__", stumbles)
+                with pytest.raises(RuntimeError) as said:
+                    adapter.infer(observation, guide(adapter.spec), seed=1)
+            sentence = str(said.value)
+            first = "preprocessor" if kind in {type(s) for s in adapter._pre.steps} else what
+            assert sentence.startswith(f"the {first}'s step {kind.__name__} failed: KeyError")
+            assert "\n" not in sentence
+    adapter.infer(observation, None, seed=1)
+
+
 @pytest.mark.parametrize(
     ("names", "named"),
     [

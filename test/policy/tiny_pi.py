@@ -99,11 +99,11 @@ def tiny_config(
     )
 
 
-def processors(config: Any, stats: Any) -> tuple[Any, Any]:
+def processors(config: Any, stats: Any, tokenizer: Any = None) -> tuple[Any, Any]:
     """LeRobot's processors, which ask the hub for PaliGemma's tokenizer."""
     steps = importlib.import_module("lerobot.processor.tokenizer_processor")
     with mock.patch.object(
-        steps.AutoTokenizer, "from_pretrained", lambda name: _byte_tokenizer()
+        steps.AutoTokenizer, "from_pretrained", lambda name: tokenizer or _byte_tokenizer()
     ):
         return compat.make_processors(config, stats)
 

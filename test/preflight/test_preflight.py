@@ -26,7 +26,8 @@ from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.preflight.findings import Finding, Level, exit_code
 from rtc_ros.tools import preflight
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+# Alone: what it finds of a robot in its few seconds, it may not find of one that others hold up.
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
 INFERENCE, CONTROLLER = "/**/rtc_inference", "/**/rtc_controller"
 TRIES = 5

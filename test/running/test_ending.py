@@ -56,6 +56,7 @@ class Started(subprocess.Popen):
 class Node:
     executable, module = "slow_to_end", "slow_to_end"
     ros_arguments = staticmethod(list)
+    environment = {}
 
 processes.subprocess.Popen = Started
 try:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtc_ros.policy.families.family import TOKENIZER
 from rtc_ros.policy.families.pi import Pi
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rtc_ros.policy.kv_cache import Prefix
 
 _PADDED = 32
 """To how many joints LeRobot 0.4 fills the prompt up, whatever the config says."""
@@ -23,6 +29,7 @@ class Pi05(Pi):
 
     kind = "pi05"
     label = "pi0.5"
+    row_times = True
     policy_path = "lerobot.policies.pi05.modeling_pi05.PI05Policy"
     # In this order, or the prompt would name bins of a state that isn't normalised.
     steps = ("normalizer_processor", PROMPT, TOKENIZER)
@@ -51,3 +58,43 @@ class Pi05(Pi):
         from lerobot.policies.pi05.modeling_pi05 import PI05Policy
 
         return PI05Policy
+
+    def denoise(self, policy: Any, prefix: Prefix, actions: Tensor, time: Tensor) -> Tensor:
+        """Return LeRobot's velocity at its time [B], or [B, H]: one for each row."""
+        if time.ndim == 1:
+            return super().denoise(policy, prefix, actions, time)
+        with rows_at(policy.model, time):
+            return super().denoise(policy, prefix, actions, time[:, 0])
+
+
+@contextmanager
+def rows_at(model: Any, time: Tensor) -> Iterator[None]:
+    """Let LeRobot's model see each row of a chunk at its own time [B, H] within the block.
+
+    The time conditions the expert's norms, and up to LeRobot 0.6.1 all rows of a chunk share one
+    condition. Here a norm is given the rows as a batch [B · H, width], and a condition for each.
+    """
+    own = model.embed_suffix
+    expert = model.paligemma_with_expert.gemma_expert.model
+    norms = [each for each in expert.modules() if getattr(each, "dense", None) is not None]
+
+    def embed(actions: Tensor, _: Tensor) -> tuple[Tensor, ...]:
+        rows, present, attention, _ = own(actions, time[:, 0])
+        *_, conditions = own(actions.reshape(-1, 1, actions.shape[-1]), time.reshape(-1))
+        return rows, present, attention, conditions
+
+    def apart(_: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return given[0].flatten(0, 1), *given[1:]
+
+    def together(_: Any, __: Any, made: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        return tuple(each.unflatten(0, time.shape) for each in made)
+
+    hooks = [norm.register_forward_pre_hook(apart) for norm in norms]
+    hooks += [norm.register_forward_hook(together) for norm in norms]
+    model.embed_suffix = embed  # hides the method
+    try:
+        yield
+    finally:
+        del model.embed_suffix
+        for hook in hooks:
+            hook.remove()
