@@ -69,6 +69,10 @@ class _Ticker(ABC):
 
     ``on_tick`` is told how late it is [s], and how many deadlines before it were missed: those
     that are a whole period in the past are given up.
+
+    With ``points`` m > 1 a period is divided: set point i is due i + 1 m-ths of it after its tick,
+    so the last one is sent right before the next tick, and a decision has an m-th of a period.
+    ``on_point`` sends it, and returns whether to go on with this period's. It does nothing else.
     """
 
     def __init__(
@@ -76,11 +80,19 @@ class _Ticker(ABC):
         period_s: float,
         on_tick: Callable[[float, int], None],
         realtime: str,
+        *,
+        points: int = 1,
+        on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self.lateness = Lateness()
+        self.point_lateness = Lateness()
+        """Of the set points between the ticks."""
         self.realtime = realtime
         self._period_ns = round(period_s * 1e9)
         self._deadline_ns = 0
+        self._points = points
+        self._point_ns = self._period_ns // points
+        self._on_point = on_point
         self._on_tick = on_tick
         self._failures = 0
 
@@ -113,6 +125,10 @@ class _Ticker(ABC):
     def _now_ns(self) -> int:
         """Return what the clock says."""
 
+    def clock_s(self) -> float:
+        """Return what the clock says [s]."""
+        return self._now_ns() * 1e-9
+
     def late_s(self) -> float:
         """Return how long ago the present tick's deadline was [s]; to be called by the tick."""
         return max(0, self._now_ns() - self._deadline_ns) * 1e-9
@@ -137,9 +153,14 @@ class DeadlineTicker(_Ticker):
         period_s: float,
         on_tick: Callable[[float, int], None],
         priority: int = 0,
+        *,
+        points: int = 1,
+        on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        super().__init__(period_s, on_tick, "starting")
+        super().__init__(period_s, on_tick, "starting", points=points, on_point=on_point)
         self._priority = priority
+        self._sent_ns = 0
+        """When the last set point was sent."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control-tick", daemon=True)
 
@@ -165,14 +186,37 @@ class DeadlineTicker(_Ticker):
         self.realtime = ask_for_realtime(self._priority)
         self._deadline_ns = time.monotonic_ns() + self._period_ns
         while not self._stop.is_set():
-            wait_ns = self._deadline_ns - time.monotonic_ns()
-            if wait_ns > 0:
-                time.sleep(wait_ns * 1e-9)
-            late_ns = time.monotonic_ns() - self._deadline_ns
+            late_ns = self._wait_until(self._deadline_ns)
             self.lateness.add(late_ns * 1e-9)
             if not self._do(late_ns * 1e-9, self.lost()):
                 return
+            if self._points > 1:
+                self._send_points()
             self._deadline_ns += self._period_ns
+
+    def _wait_until(self, due_ns: int) -> int:
+        """Return how late it is then [ns]."""
+        wait_ns = due_ns - self._now_ns()
+        if wait_ns > 0:
+            time.sleep(wait_ns * 1e-9)
+        return self._now_ns() - due_ns
+
+    def _send_points(self) -> None:
+        """Send the period's set points, as far as there are any and they come in time."""
+        # One that begins motion late shifts the others: what was late isn't caught up with.
+        half_ns = self._point_ns // 2
+        due_ns, end_ns = self._deadline_ns, self._deadline_ns + self._period_ns + half_ns
+        for i in range(self._points):
+            due_ns = max(due_ns + self._point_ns, self._sent_ns + half_ns)
+            if due_ns > end_ns or self._stop.is_set():
+                return
+            late_ns = self._wait_until(due_ns)
+            if not self._on_point(i):
+                return
+            self._sent_ns = self._now_ns()  # the machine may have taken its time for that
+            self.point_lateness.add(late_ns * 1e-9)
+            if late_ns > half_ns:
+                due_ns += late_ns
 
 
 class TimerTicker(_Ticker):
@@ -184,16 +228,20 @@ class TimerTicker(_Ticker):
         period_s: float,
         on_tick: Callable[[float, int], None],
         priority: int = 0,
+        *,
+        points: int = 1,
+        on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
         unasked = "not asked for" if priority == 0 else "only with tick_source deadline"
-        super().__init__(period_s, on_tick, unasked)
+        super().__init__(period_s, on_tick, unasked, points=points, on_point=on_point)
+        self._next_point, self._point_due_ns = points, 0
         self._node = node
         simulated = node.get_parameter("use_sim_time").value
         # A system's clock that is set is no time that passed.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock = node.get_clock() if simulated else steady
         self._timer = node.create_timer(
-            period_s,
+            period_s / points,
             self._tick,
             MutuallyExclusiveCallbackGroup(),
             clock=self._clock,
@@ -218,14 +266,31 @@ class TimerTicker(_Ticker):
         self._timer.cancel()
 
     def _tick(self) -> None:
+        if self._next_point < self._points:
+            self._send_point()
         early_ns = self._deadline_ns - self._now_ns()
         if early_ns > 1.5 * self._period_ns:
             self._deadline_ns = self._now_ns()  # the clock was set back
-        elif early_ns > 0.5 * self._period_ns:
-            return  # this one was the last one's, which was late
+        elif early_ns > 0.5 * self._point_ns:
+            return  # a set point's; or the last one's, which was late
         missed = self.lost()
         late_s = self.late_s()
         self.lateness.add(late_s)
         if not self._do(late_s, missed):
             self._timer.cancel()
+        self._next_point, self._point_due_ns = 0, self._deadline_ns + self._point_ns
         self._deadline_ns += self._period_ns
+
+    def _send_point(self) -> None:
+        late_ns = self._now_ns() - self._point_due_ns
+        if late_ns < -self._point_ns // 2:
+            return
+        if not self._on_point(self._next_point):
+            self._next_point = self._points
+            return
+        self.point_lateness.add(late_ns * 1e-9)
+        self._next_point += 1
+        late_ns = late_ns if late_ns > self._point_ns // 2 else 0
+        self._point_due_ns += self._point_ns + late_ns
+        if self._point_due_ns > self._deadline_ns + self._point_ns // 2:
+            self._next_point = self._points

@@ -12,7 +12,7 @@ from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.horizons import Horizons
-from rtc_ros.core.limits import JointLimits, limit_rows, soft_start_scale
+from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import TRAINED
 
@@ -246,10 +246,7 @@ class InferenceLoop:
         An endless joint's rows are told in the turn in which the chunk has them.
         """
         steps = np.arange(origin, cursor.step)
-        wanted = current.actions[origin - current.origin_step : current.rows]
-        ahead = wanted[len(steps) :]
-        limits = cursor.limits
-        scales = soft_start_scale(cursor.step + np.arange(len(ahead)), cursor.soft_start_ticks)
-        ahead = limit_rows(ahead, cursor.command, limits, scales, cursor.last_step)
+        wanted = current.actions[: current.rows]
+        ahead = cursor.next_rows(wanted, cursor.step - current.origin_step)
         rows = np.concatenate([cursor.history[steps % HISTORY_ROWS], ahead])
-        return limits.nearest(rows, wanted)
+        return cursor.limits.nearest(rows, wanted[origin - current.origin_step :])

@@ -85,6 +85,15 @@ class RowMean:
         rows = np.concatenate([self.rows[1:], row[None]])
         return RowMean(rows), _mean(rows)
 
+    def push_all(self, rows: np.ndarray) -> tuple[RowMean, np.ndarray]:
+        """Take the next rows [R, A], one by one, and return the means that go out [R, A]."""
+        if len(self.rows) == 1:
+            return (RowMean(rows[-1:]) if len(rows) else self), rows
+        mean, means = self, np.empty_like(rows)
+        for i, row in enumerate(rows):
+            mean, means[i] = mean.push(row)
+        return mean, means
+
 
 def _mean(rows: np.ndarray) -> np.ndarray:
     """Return the mean [A] of ``rows`` [n, A], never beyond them by its rounding: rest is rest."""

@@ -240,5 +240,6 @@ class InferenceWorker:
             gathered.image_stamps,
             gathered.joint_stamps,
             gathered.observation.task,
+            cursor.points,
         )
         self._on_chunk(chunk, request, source, self.limits)

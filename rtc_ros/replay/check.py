@@ -217,6 +217,8 @@ def previous_rows(recording: Recording, chunk: ActionChunk, header: Mapping[str,
         return None, "the chunk that it continues wasn't recorded"
     if limits is None:
         return None, "the limits weren't recorded"
+    if int(header.get("points", 1)) > 1:
+        return None, "the set points before its start, from which it goes on, aren't recorded"
     previous, start = known[0], int(header["start_step"])
     log = recording.run.commands
     origin = log.provenance

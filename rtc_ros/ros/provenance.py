@@ -28,6 +28,9 @@ FIELDS = (
     "rtc/limited",
     "rtc/lateness_us",
     "rtc/mode",
+    "rtc/points",
+    "rtc/unsent",
+    "rtc/sending_us",
 )
 """What follows the joints in an ``executed`` message, as if they were joints: plotting tools show
 them beside the motion. -1 stands for "there is none"."""
@@ -40,9 +43,18 @@ def duration(seconds: float) -> Duration:
 
 
 def executed_message(
-    command: Command, joints: Sequence[str], step_epoch: int, late_s: float, stamp: Any
+    command: Command,
+    joints: Sequence[str],
+    step_epoch: int,
+    late_s: float,
+    stamp: Any,
+    unsent: int = 0,
+    sending_s: float = 0.0,
 ) -> JointState:
-    """Return one tick's command with where it came from (docs/interface.md, ``~/executed``)."""
+    """Return one tick's command with where it came from (docs/interface.md, ``~/executed``).
+
+    ``unsent``: of its set points; sending one of the others took up to ``sending_s``.
+    """
     played, chunk = command.played, command.played.chunk
     nothing = [float("nan")] * len(joints)
     row = nothing if command.row is None else command.row.tolist()
@@ -60,6 +72,9 @@ def executed_message(
         float(command.limited),
         late_s * 1e6,
         float(command.mode),
+        float(len(command.points) if command.sends and command.points is not None else 0),
+        float(unsent),
+        sending_s * 1e6,
     ]
     wanted = row if command.wanted is None else command.wanted.tolist()
     message.velocity = wanted + [0.0] * len(FIELDS)
@@ -103,6 +118,7 @@ class ChunkSource:
     ``start_step`` is the next step to execute when the inference began, ``previous`` the chunk
     it continues. The stamps are those of the images (in the order of the cameras) and of the
     joint states (of each joint) [ns]. Of the task a mark is said; the sentence is in the settings.
+    ``points`` is the controller's m.
     """
 
     seed: int
@@ -113,6 +129,7 @@ class ChunkSource:
     image_stamps: tuple[int, ...]
     joint_stamps: tuple[int, ...]
     task: str
+    points: int = 1
 
     def __str__(self) -> str:
         """Return it as key=value fields."""
@@ -125,6 +142,7 @@ class ChunkSource:
             "start_step": self.start_step,
             "previous": "none" if self.previous is None else "{}:{}".format(*self.previous),
             "velocity_scale": repr(float(self.velocity_scale)),
+            **({"points": self.points} if self.points > 1 else {}),
             "strategy": used.strategy,
             "schedule": used.mask_schedule,
             "beta": repr(float(used.beta)),
