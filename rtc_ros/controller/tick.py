@@ -42,8 +42,8 @@ single rows stands."""
 
 _BEHIND, _TOO_FAR_BEHIND = 2, 20
 """A period of which set points weren't sent in time counts so much, a whole one takes 1 away.
-Where it comes to that (ten in a row, or more than every third one for long) the arm moves in starts.
-"""
+Where it comes to that (ten in a row, or more than every third one for long) the arm moves in
+starts."""
 
 _STOP_WAITS_NS = 50_000_000
 """After the time in which news may be from before a stall a stop waits for news no longer."""
