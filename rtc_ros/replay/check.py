@@ -14,10 +14,12 @@ from rtc_ros.core.blending import (
     with_given_rows,
 )
 from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.inference_loop import frozen_rows
 from rtc_ros.core.limits import limit_rows, soft_start_scale
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import AVERAGE, CHOOSE, ENSEMBLE, GUIDE, STRATEGIES, TRAINED
 from rtc_ros.policy.protocol import Guidance, Policy
+from rtc_ros.policy.row_filter import filtered_rows
 from rtc_ros.replay.recorded_policy import loaded_otherwise
 from rtc_ros.replay.source import Recording
 
@@ -99,6 +101,25 @@ class ChunkMaker:
 
     def make(self, name: tuple[int, int]) -> Made:
         """Return the chunk of this name as it was handed over."""
+        chunk, header, time_ns = self._recording.chunks[name]
+        made, problem = self._blended(name)
+        cutoff_hz = float(header.get("filter_cutoff", 0.0))
+        if made is None or not cutoff_hz:
+            return made, problem
+        period_s = float(self._recording.settings_at(time_ns)["control_period"])
+        frozen = 0
+        if chunk.guided:
+            prev, problem = previous_rows(self._recording, chunk, header)
+            if prev is None:
+                return None, problem
+            strategy = _strategy(self._recording, header, time_ns)
+            frozen = frozen_rows(prev, self._weights(chunk, header, strategy, len(prev)))
+        return filtered_rows(
+            period_s, made, cutoff_hz, frozen, self._recording.limits(time_ns)
+        ), ""
+
+    def _blended(self, name: tuple[int, int]) -> Made:
+        """Return the chunk of this name before the filter."""
         chunk, header, time_ns = self._recording.chunks[name]
         strategy = _strategy(self._recording, header, time_ns)
         if strategy not in STRATEGIES:

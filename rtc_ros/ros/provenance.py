@@ -153,6 +153,7 @@ class ChunkSource:
             "average_new": repr(float(used.average_new)),
             "candidates": used.bid_candidates,
             "contrast": used.bid_contrast,
+            **({"filter_cutoff": repr(float(used.filter_cutoff))} if used.filter_cutoff else {}),
             "task": task_mark(self.task),
             "images": ",".join(str(s) for s in self.image_stamps) or "none",
             "joints": ",".join(str(s) for s in stamps) or "none",
