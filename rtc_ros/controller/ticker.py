@@ -20,6 +20,8 @@ from rtc_ros.ros.runner import ask_for_realtime, end_with_failure
 
 _KEPT = 3000
 """Ticks that the lateness figures cover: a minute at 50 Hz."""
+_LAST_PERIODS = 3
+"""How long the timer's last set points are waited for."""
 
 
 class Recent:
@@ -201,7 +203,10 @@ class DeadlineTicker(_Ticker):
         return time.monotonic_ns()
 
     def stop(self) -> None:
-        """Tick no more; returns once the last tick is over."""
+        """Tick no more; returns once the last tick is over and its set points are sent.
+
+        The arm is at rest at the end of its last period, not at its beginning.
+        """
         self._stop.set()
         with contextlib.suppress(RuntimeError):
             self._thread.join()
@@ -232,7 +237,7 @@ class DeadlineTicker(_Ticker):
         due_ns, end_ns = self._deadline_ns, self._deadline_ns + self._period_ns + half_ns
         for i in range(self._points):
             due_ns = max(due_ns + self._point_ns, self._sent_ns + half_ns)
-            if due_ns > end_ns or self._stop.is_set():
+            if due_ns > end_ns:
                 return
             late_ns = self._wait_until(due_ns)
             if not self._point(i, late_ns):
@@ -285,7 +290,10 @@ class TimerTicker(_Ticker):
         return int(self._clock.now().nanoseconds)
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Tick no more, once the set points of the last tick are sent; see ``DeadlineTicker``."""
+        end_s = time.monotonic() + _LAST_PERIODS * self._period_ns * 1e-9  # /clock may stand
+        while self._next_point < self._points and time.monotonic() < end_s:
+            time.sleep(0.001)
         self._timer.cancel()
 
     def _tick(self) -> None:

@@ -80,6 +80,19 @@ def test_the_driver_hears_each_row_as_the_last_of_its_set_points(robot):
     assert int(report["set points"]) > 100 and "set points not sent in time" in report
 
 
+@pytest.mark.parametrize("source", ["deadline", "timer"])
+def test_one_that_is_ended_brakes_the_arm_to_rest_set_point_by_set_point(robot, source):
+    moving(robot, 40, tick_source=source)
+    assert robot.processes.stop("rtc_controller") == {"rtc_controller": 0}
+    robot.spin(0.3)
+    rows, step, bend = judged(robot)
+    last = np.abs(np.diff(rows, axis=0))
+    assert last.max() > 5 * FINE.max_bend[0]  # it had a way to brake
+    assert (last[-1] <= FINE.max_bend + 1e-9).all(), f"stopped at once, from {last[-3:] / H} rad/s"
+    if source == "deadline":  # a timer's set points come when the executor has time
+        assert step <= 1 + 1e-9 and bend <= 1 + 1e-6
+
+
 def test_a_process_that_stood_still_within_a_period_goes_on_from_rest_where_it_was(robot):
     moving(robot)
     pid = robot.processes.pid("rtc_controller")
