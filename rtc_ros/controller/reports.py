@@ -237,6 +237,8 @@ def tick_report(
             "set points late p50 [ms]": points_p50,
             "set points late p99 [ms]": points_p99,
             "set points late max [ms]": points_top,
+            "cost per set point p50 [µs]": ticker.point_cost.percentiles_ms()[0] * 1e3,
+            "cost per set point p99 [µs]": ticker.point_cost.percentiles_ms()[1] * 1e3,
         }
     return Report(
         level,
@@ -248,6 +250,8 @@ def tick_report(
             "late p99 [ms]": p99,
             "late max [ms]": top,
             "worst ever [ms]": lateness.worst_s * 1e3,
+            "cost per tick p50 [µs]": ticker.cost.percentiles_ms()[0] * 1e3,
+            "cost per tick p99 [µs]": ticker.cost.percentiles_ms()[1] * 1e3,
             "missed": lateness.missed,
             "realtime": ticker.realtime or "SCHED_FIFO",
             **points,

@@ -24,12 +24,32 @@ _LAST_PERIODS = 3
 """How long the timer's last set points are waited for."""
 
 
-class Lateness:
-    """How late the last ticks were [s]; written by one thread, read by any."""
+class Recent:
+    """So many seconds of each of the last ticks; written by one thread, read by any."""
 
     def __init__(self) -> None:
         self._seconds = np.zeros(_KEPT)
         self.count = 0
+
+    def add(self, seconds: float) -> None:
+        """Note one tick's."""
+        self._seconds[self.count % _KEPT] = seconds
+        self.count += 1
+
+    def percentiles_ms(self) -> tuple[float, float, float]:
+        """Return (p50, p99, max) of the last ticks [ms]; zeros before the first."""
+        recent = self._seconds[: min(self.count, _KEPT)]
+        if not len(recent):
+            return (0.0, 0.0, 0.0)
+        p50, p99, top = np.percentile(recent, (50, 99, 100)) * 1e3
+        return (float(p50), float(p99), float(top))
+
+
+class Lateness(Recent):
+    """How late the last ticks were [s]."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.missed = 0
         self._missed_at = -_KEPT
         self._last = time.monotonic()
@@ -37,8 +57,7 @@ class Lateness:
 
     def add(self, seconds: float) -> None:
         """Note one tick's lateness."""
-        self._seconds[self.count % _KEPT] = seconds
-        self.count += 1
+        super().add(seconds)
         self._last = time.monotonic()
         self.worst_s = max(self.worst_s, seconds)
 
@@ -56,14 +75,6 @@ class Lateness:
     def silent_s(self) -> float:
         """How long ago the last tick was, on no matter which clock it goes [s]."""
         return time.monotonic() - self._last
-
-    def percentiles_ms(self) -> tuple[float, float, float]:
-        """Return (p50, p99, max) of the last ticks [ms]; zeros before the first."""
-        recent = self._seconds[: min(self.count, _KEPT)]
-        if not len(recent):
-            return (0.0, 0.0, 0.0)
-        p50, p99, top = np.percentile(recent, (50, 99, 100)) * 1e3
-        return (float(p50), float(p99), float(top))
 
 
 class _Ticker(ABC):
@@ -89,6 +100,8 @@ class _Ticker(ABC):
         self.lateness = Lateness()
         self.point_lateness = Lateness()
         """Of the set points between the ticks."""
+        self.cost, self.point_cost = Recent(), Recent()
+        """Processor time of the thread for a tick, and for sending a set point."""
         self.realtime = realtime
         self._period_ns = round(period_s * 1e9)
         self._deadline_ns = 0
@@ -104,8 +117,10 @@ class _Ticker(ABC):
         The first tick that fails lets the node close; the ticks after it brake the arm, and end
         where one of them fails, too.
         """
+        begun_ns = time.thread_time_ns()
         try:
             self._on_tick(late_s, missed)
+            self.cost.add((time.thread_time_ns() - begun_ns) * 1e-9)
         except Exception:  # noqa: BLE001 - a defect; a node that doesn't tick must not live on
             self._failures += 1
             with contextlib.suppress(OSError):  # the terminal may be gone
@@ -118,6 +133,15 @@ class _Ticker(ABC):
                 )
             end_with_failure()
         return not self._failed
+
+    def _point(self, index: int, late_ns: int) -> bool:
+        """Send a set point; return whether to go on with those after it."""
+        begun_ns = time.thread_time_ns()
+        if not self._on_point(index):
+            return False
+        self.point_cost.add((time.thread_time_ns() - begun_ns) * 1e-9)
+        self.point_lateness.add(late_ns * 1e-9)
+        return True
 
     @property
     def _failed(self) -> bool:
@@ -216,10 +240,9 @@ class DeadlineTicker(_Ticker):
             if due_ns > end_ns:
                 return
             late_ns = self._wait_until(due_ns)
-            if not self._on_point(i):
+            if not self._point(i, late_ns):
                 return
             self._sent_ns = self._now_ns()  # the machine may have taken its time for that
-            self.point_lateness.add(late_ns * 1e-9)
             if late_ns > half_ns:
                 due_ns += late_ns
 
@@ -293,10 +316,9 @@ class TimerTicker(_Ticker):
         late_ns = self._now_ns() - self._point_due_ns
         if late_ns < -self._point_ns // 2:
             return
-        if not self._on_point(self._next_point):
+        if not self._point(self._next_point, late_ns):
             self._next_point = self._points
             return
-        self.point_lateness.add(late_ns * 1e-9)
         self._next_point += 1
         late_ns = late_ns if late_ns > self._point_ns // 2 else 0
         self._point_due_ns += self._point_ns + late_ns

@@ -110,8 +110,12 @@ class CursorState:
         """
         scales = soft_start_scale(self.step + np.arange(len(rows) - index), self.soft_start_ticks)
         path = SetPoints(self.limits, self.points)
-        motion = Motion(self.command, self.last_step, self.last_bend)
-        return path.play_all(rows, index, motion, scales)[0]
+        return path.play_all(rows, index, self.motion, scales)[0]
+
+    @property
+    def motion(self) -> Motion:
+        """Where the next set points go on from."""
+        return Motion(self.command, self.last_step, self.last_bend)
 
     @property
     def velocity_scale(self) -> float:

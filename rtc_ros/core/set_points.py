@@ -15,6 +15,7 @@ same bits of it. With m = 1 there is nothing in between, and this is ``limit_row
 
 from __future__ import annotations
 
+import base64
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -55,6 +56,24 @@ class Motion(NamedTuple):
         before = points[-2] - (self.at if len(points) == 2 else points[-3])
         step = points[-1] - points[-2]
         return Motion(points[-1], step, step - before)
+
+
+def motion_text(motion: Motion) -> str:
+    """Return its step and bend as letters, to the bit; ``motion_of`` reads them."""
+    return base64.b64encode(np.array([motion.step, motion.bend], "<f8").tobytes()).decode()
+
+
+def motion_of(text: str, at: np.ndarray) -> Motion:
+    """Return the motion at ``at`` [A] that ``text`` is of.
+
+    Raises:
+        ValueError: it is of another number of joints, or damaged.
+    """
+    values = np.frombuffer(base64.b64decode(text, validate=True), "<f8")
+    if len(values) != 2 * len(at):
+        raise ValueError(f"{len(values)} numbers of {len(at)} joints' motion")
+    step, bend = values.reshape(2, -1).astype(np.float64)
+    return Motion(at, step, bend)
 
 
 class SetPoints:

@@ -241,5 +241,6 @@ class InferenceWorker:
             gathered.joint_stamps,
             gathered.observation.task,
             cursor.points,
+            cursor.motion,
         )
         self._on_chunk(chunk, request, source, self.limits)

@@ -14,6 +14,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import Swap
 from rtc_ros.core.command import Command
+from rtc_ros.core.set_points import Motion, motion_text
 from rtc_ros.core.settings import RtcSettings, task_mark
 from rtc_ros.ros.diagnostics import OK, Report, status
 
@@ -118,7 +119,8 @@ class ChunkSource:
     ``start_step`` is the next step to execute when the inference began, ``previous`` the chunk
     it continues. The stamps are those of the images (in the order of the cameras) and of the
     joint states (of each joint) [ns]. Of the task a mark is said; the sentence is in the settings.
-    ``points`` is the controller's m.
+    ``points`` is the controller's m, and ``motion``, where that is more than 1, where the motion
+    was then: what will be executed depends on it.
     """
 
     seed: int
@@ -130,6 +132,7 @@ class ChunkSource:
     joint_stamps: tuple[int, ...]
     task: str
     points: int = 1
+    motion: Motion | None = None
 
     def __str__(self) -> str:
         """Return it as key=value fields."""
@@ -142,7 +145,7 @@ class ChunkSource:
             "start_step": self.start_step,
             "previous": "none" if self.previous is None else "{}:{}".format(*self.previous),
             "velocity_scale": repr(float(self.velocity_scale)),
-            **({"points": self.points} if self.points > 1 else {}),
+            **self._between(),
             "strategy": used.strategy,
             "schedule": used.mask_schedule,
             "beta": repr(float(used.beta)),
@@ -153,11 +156,18 @@ class ChunkSource:
             "average_new": repr(float(used.average_new)),
             "candidates": used.bid_candidates,
             "contrast": used.bid_contrast,
+            **({"filter_cutoff": repr(float(used.filter_cutoff))} if used.filter_cutoff else {}),
             "task": task_mark(self.task),
             "images": ",".join(str(s) for s in self.image_stamps) or "none",
             "joints": ",".join(str(s) for s in stamps) or "none",
         }
         return " ".join(f"{key}={value}" for key, value in fields.items())
+
+    def _between(self) -> dict[str, object]:
+        """Return the fields about set points between the rows, none where there are none."""
+        if self.points == 1 or self.motion is None:
+            return {}
+        return {"points": self.points, "motion": motion_text(self.motion)}
 
 
 def chunk_message(

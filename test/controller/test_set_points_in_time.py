@@ -4,7 +4,10 @@ import random
 
 import numpy as np
 import pytest
-from builtin_interfaces.msg import Time
+from builtin_interfaces.msg import Duration, Time
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray, Header, MultiArrayLayout
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rtc_ros.controller import tick
 from rtc_ros.controller.command_output import CommandGroup
@@ -79,7 +82,10 @@ class Robot:
         class Publisher:
             def publish(self, message):
                 robot.messages.add(id(message))
-                values = message.position if hasattr(message, "position") else message.data
+                if isinstance(message, JointTrajectory):
+                    values = message.points[0].positions
+                else:
+                    values = message.position if hasattr(message, "position") else message.data
                 row = np.array(values)[[1, 2, 0]]
                 robot.sent.append((robot.now_ns * 1e-9, row))
 
@@ -148,6 +154,32 @@ def test_a_period_is_sent_as_m_messages_a_fifth_of_it_apart_made_once(kind):
 def for_ever(monkeypatch):
     """Let no gate close, however often set points are late."""
     monkeypatch.setattr(tick, "_TOO_FAR_BEHIND", float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes"),
+    [
+        ("joint_state", (JointState, Header)),
+        ("float64_multi_array", (Float64MultiArray, MultiArrayLayout)),
+        ("joint_trajectory", (JointTrajectory, JointTrajectoryPoint, Duration, Header)),
+    ],
+)
+def test_sending_a_set_point_makes_no_message(kind, classes, monkeypatch):
+    """Nor one of the messages in it: what a period is sent is made when the node begins."""
+    made = []
+    for each in classes:
+        begin = each.__init__
+
+        def counted(self, *args, _begin=begin, **values):
+            made.append(type(self))
+            _begin(self, *args, **values)
+
+        monkeypatch.setattr(each, "__init__", counted)
+    robot = Robot(kind=kind)
+    assert made, "those were counted"
+    made.clear()
+    robot.drive(60)
+    assert len(robot.sent) > 30 * M and made == []
 
 
 LATE = {
