@@ -211,8 +211,12 @@ class ControlTick:
         if too_late and self._gave_up < _GIVES_UP:
             self._give_up(as_sent, missed + 1 + lost, lost, chunk)
             return []
-        for group in self._groups:
-            group.publish(self._time_ns())
+        try:
+            for group in self._groups:
+                group.publish(self._time_ns())
+        except Exception:
+            self._give_up(as_sent, missed + 1 + lost, lost)
+            raise
         self._coming, self._kept, self._gave_up = coming, None, 0
         # After the decision's own deadline: those that were given up since then are owed.
         self._owed = self._owed_unseen = lost

@@ -9,6 +9,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -111,16 +112,19 @@ class _Ticker(ABC):
         self._on_tick = on_tick
         self._failures = 0
 
-    def _do(self, late_s: float, missed: int) -> bool:
-        """Tick once; return whether to go on.
-
-        The first tick that fails lets the node close; the ticks after it brake the arm, and end
-        where one of them fails, too.
-        """
+    def _ticked(self, late_s: float, missed: int) -> None:
         begun_ns = time.thread_time_ns()
+        self._on_tick(late_s, missed)
+        self.cost.add((time.thread_time_ns() - begun_ns) * 1e-9)
+
+    def _do(self, act: Callable[..., object], *what: Any) -> bool:
+        """Tick, or send set points; return whether to go on.
+
+        The first that fails lets the node close; the ticks after it brake the arm, and end where
+        one of them fails, too.
+        """
         try:
-            self._on_tick(late_s, missed)
-            self.cost.add((time.thread_time_ns() - begun_ns) * 1e-9)
+            act(*what)
         except Exception:  # noqa: BLE001 - a defect; a node that doesn't tick must not live on
             self._failures += 1
             with contextlib.suppress(OSError):  # the terminal may be gone
@@ -217,10 +221,10 @@ class DeadlineTicker(_Ticker):
         while not self._stop.is_set():
             late_ns = self._wait_until(self._deadline_ns)
             self.lateness.add(late_ns * 1e-9)
-            if not self._do(late_ns * 1e-9, self.lost()):
+            if not self._do(self._ticked, late_ns * 1e-9, self.lost()):
                 return
-            if self._points > 1:
-                self._send_points()
+            if self._points > 1 and not self._do(self._send_points):
+                return
             self._deadline_ns += self._period_ns
 
     def _wait_until(self, due_ns: int) -> int:
@@ -298,7 +302,11 @@ class TimerTicker(_Ticker):
 
     def _tick(self) -> None:
         if self._next_point < self._points:
-            self._send_point()
+            failures = self._failures
+            if not self._do(self._send_point):
+                self._timer.cancel()
+            if self._failures > failures:
+                self._next_point = self._points
         early_ns = self._deadline_ns - self._now_ns()
         if early_ns > 1.5 * self._period_ns:
             self._deadline_ns = self._now_ns()  # the clock was set back
@@ -307,7 +315,7 @@ class TimerTicker(_Ticker):
         missed = self.lost()
         late_s = self.late_s()
         self.lateness.add(late_s)
-        if not self._do(late_s, missed):
+        if not self._do(self._ticked, late_s, missed):
             self._timer.cancel()
         self._next_point, self._point_due_ns = 0, self._deadline_ns + self._point_ns
         self._deadline_ns += self._period_ns

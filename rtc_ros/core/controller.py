@@ -525,6 +525,9 @@ def _play(
         if joint := guards.unheard_of(arm, inputs.now_ns, ready_ns):
             state, command = _hold(settings, state, reason=f"until {joint} is heard of")
             return changed(state, ready_ns=ready_ns or inputs.now_ns), command
+        # It stood when ~/start was called. What it did since is no place to begin at.
+        if state.row is None and (moves := guards.may_begin(state.watched)):
+            return _hold(settings, state, reason=f"until the arm stands, to begin there: {moves}")
     if state.mode is not Mode.RUNNING and arm is not None:
         begin = _beginning(settings, state, arm)
         if begin is None:

@@ -273,13 +273,27 @@ class Guards:
                 f"the arm hasn't been seen standing still for {STANDS_S:g} s: the joint states "
                 f"of {late} tell of {span_s.min():.2g} s: try again"
             )
+        return self._seen_moving(watched)
+
+    def may_begin(self, watched: Watched) -> str:
+        """Say why no run can begin at the measured pose now; "" where nothing tells of motion.
+
+        It stood when ~/start was called; after a stall that has to be seen anew.
+        """
+        return self.moves(watched) if watched.distrust_before_ns else self._seen_moving(watched)
+
+    def _seen_moving(self, watched: Watched) -> str:
+        if not watched.seen:
+            return ""
+        last = watched.seen[-1]
         poses = [self.limits.nearest(arm.pose, last.pose) for arm in watched.seen]
         way = np.ptp(poses, axis=0)
         worst = int(np.argmax(way - self._stands))
         if way[worst] <= self._stands[worst]:
             return ""
+        span_s = (last.received_ns - watched.seen[0].received_ns)[worst] * 1e-9
         return (
-            f"{self.joints[worst]} still moves: {way[worst]:.3g} in the last {span_s[worst]:.2g} "
+            f"{self.joints[worst]} still moves: {way[worst]:.3g} in the last {span_s:.2g} "
             f"s, more than {self._stands[worst]:.3g}: wait until the arm stands"
         )
 

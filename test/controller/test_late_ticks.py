@@ -35,7 +35,7 @@ class Deadlines(_Ticker):
     def once(self, late):
         """Do what DeadlineTicker does in a period, ``late`` periods after the deadline."""
         self._robot.now_ns = max(self._robot.now_ns, self._deadline_ns + round(late * NS))
-        self._do(0.0, self.lost())
+        self._do(self._ticked, 0.0, self.lost())
         self._deadline_ns += NS
 
 

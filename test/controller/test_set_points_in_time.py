@@ -45,7 +45,7 @@ class Deadlines(DeadlineTicker):
     def period(self):
         """Do what the thread does in a period."""
         self._wait_until(self._deadline_ns)
-        self._do(0.0, self.lost())
+        self._do(self._ticked, 0.0, self.lost())
         self._send_points()
         self._deadline_ns += NS
 
@@ -302,7 +302,7 @@ def test_a_run_of_which_nothing_was_sent_begins_where_the_arm_then_is():
     assert not robot.sent and robot.controller.state.player.step == 1
     robot.control.send = send
     robot.pose = np.array([0.2, 0.0, -0.1])  # somebody moved it, within the tolerances
-    for _ in range(5):
+    for _ in range(12):  # until it has been seen at rest
         robot.ticker.period()
     _, row = robot.sent[0]
     assert np.abs(row - robot.pose).max() <= FINE.max_bend[0] * (1 + 1e-9)

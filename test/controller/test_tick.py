@@ -421,17 +421,20 @@ def test_that_a_joint_state_is_too_old_to_begin_beside_it_is_said():
     )
 
 
-def test_after_a_tick_that_failed_it_brakes_from_where_the_driver_was_told():
+@pytest.mark.parametrize("where", ["on_prepare", "publish"])
+def test_after_a_tick_that_failed_it_brakes_from_where_the_driver_was_told(where):
     bench = Bench()
     bench.give(ramp())
     bench.run(20)
     (driver,) = bench.groups
 
-    def fails():
-        driver.on_prepare = lambda: None
+    before = getattr(driver, where)
+
+    def fails(*_):
+        setattr(driver, where, before)
         raise RuntimeError("no such publisher")
 
-    driver.on_prepare = fails
+    setattr(driver, where, fails)
     last, step = driver.sent[-1], bench.state.player.step
     with pytest.raises(RuntimeError):
         bench.run(1)
@@ -543,6 +546,25 @@ def test_a_policy_that_stands_for_a_moment_keeps_no_driver_waiting():
     bench.give(np.concatenate([np.zeros((4, 1)), ramp(30)]), seq=2)
     bench.run(1)
     assert bench.state.player.step == 7 and len(driver.sent) == 2
+
+
+def test_no_run_begins_on_an_arm_that_moves():
+    """It stood at ~/start. Then somebody let it go, or a driver pulls it to where it was told."""
+    bench = Bench()
+    (driver,) = bench.groups
+    bench.limp = True
+    bench.run(10)
+    bench.pose = np.array([0.03, 0.0])
+    bench.run()
+    bench.give(ramp())
+    for i in range(12):
+        bench.pose = np.array([0.03 * (i + 2), 0.0])
+        (done,) = bench.run(1)
+        assert not driver.sent
+        assert "until the arm stands, to begin there: a still moves" in done.command.reason
+    assert bench.state.player.step == 0, "k waits"
+    bench.run(9)  # 0.1 s and more
+    assert (np.abs(driver.sent[0] - bench.pose) <= LIMITS.max_bend * (1 + 1e-9)).all()
 
 
 def test_what_comes_too_late_to_join_a_curve_is_decided_by_the_next_tick():

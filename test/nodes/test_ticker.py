@@ -41,6 +41,9 @@ run_node(Failing)
 """
 
 
+POINTS = "points=5, on_point=self.point"
+
+
 def test_a_failing_tick_ends_the_process():
     done = subprocess.run(
         [sys.executable, "-c", FAILING], capture_output=True, text=True, timeout=60, check=False
@@ -70,6 +73,31 @@ def test_the_ticks_after_a_failed_one_brake_unless_they_fail_too(source, always)
     assert (done.returncode, done.stdout) == (1, f"{not always}\n"), done.stderr
     last_words = "ending; the driver has the last command"
     assert done.stderr.count(last_words) == int(always)
+
+
+@pytest.mark.parametrize("source", ["DeadlineTicker(0.01,", "TimerTicker(self, 0.01,"])
+def test_the_ticks_after_a_set_point_that_failed_brake_too(source):
+    script = FAILING.replace("DeadlineTicker(0.01, self.tick)", f"{source} self.tick, {POINTS})")
+    script = script.replace("import DeadlineTicker", "import DeadlineTicker, TimerTicker")
+    script = script.replace("if self.ticks == 3:", "if self.ticks < 0:")
+    script = script.replace(
+        "    def close", "    def point(self, i):\n"
+        "        if self.ticks == 3: raise ZeroDivisionError('a defect')\n"
+        "        return True\n    def close",
+    )  # fmt: skip
+    script = script.replace(
+        "        self.ticker.stop()",
+        "        ticks, end = self.ticks, time.monotonic() + 5.0\n"
+        "        while self.ticks < ticks + 20 and time.monotonic() < end:\n"
+        "            time.sleep(0.01)\n"
+        "        print(self.ticks >= ticks + 20, flush=True)\n"
+        "        self.ticker.stop()",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import time" + script], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "True\n"), done.stderr
+    assert done.stderr.count("the control tick failed: ending; braking first") == 1
 
 
 def run(ticker, ticks, count):
