@@ -31,6 +31,8 @@ _SENTENCES = {
     Mode.LATCHED: "stopped and latched: call ~/clear when it is safe to move, then ~/start",
 }
 _SILENT_S = 1.0
+_UNSENT = 0.01
+"""The share of set points that may be late before it is a warning."""
 DRY_RUN = "dry run, nothing is sent to any driver"
 
 
@@ -224,11 +226,14 @@ def tick_report(
     elif refused or lateness.missed_lately:
         level, message = WARN, ticker.realtime if refused else message
     points: dict[str, object] = {}
-    if control.points_sent:
+    sent, unsent = control.points_sent, control.points_unsent
+    if level == OK and unsent > _UNSENT * (sent + unsent):
+        level, message = WARN, f"{unsent} of {sent + unsent} set points not sent in time"
+    if sent:
         points_p50, points_p99, points_top = ticker.point_lateness.percentiles_ms()
         points = {
-            "set points": control.points_sent,
-            "set points not sent in time": control.points_unsent,
+            "set points": sent,
+            "set points not sent in time": unsent,
             "set points late p50 [ms]": points_p50,
             "set points late p99 [ms]": points_p99,
             "set points late max [ms]": points_top,

@@ -40,6 +40,11 @@ _STANDS = 1.5
 """Periods, or m-ths of one where set points are sent, without a command after which a driver of
 single rows stands."""
 
+_BEHIND, _TOO_FAR_BEHIND = 2, 20
+"""A period of which set points weren't sent in time counts so much, a whole one takes 1 away.
+Where it comes to that (ten in a row, or more than every third one for long) the arm moves in
+starts."""
+
 _STOP_WAITS_NS = 50_000_000
 """After the time in which news may be from before a stall a stop waits for news no longer."""
 
@@ -150,6 +155,8 @@ class ControlTick:
         self.ended: Done | None = None
         """What the tick before the last one came to, where it had set points to send."""
         self.points_sent = self.points_unsent = 0
+        self._behind, self._took_ns = 0, 0
+        """How much was sent too late lately, and how long the last decision took."""
         self._coming: Coming | None = None
         self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
         self._row_columns = [c for g in groups if not g.plays_chunks for c in g.columns]
@@ -171,7 +178,7 @@ class ControlTick:
             self._owe(missed + 1, 0, chunk)
             return []
         for tries_left in reversed(range(_TRIES)):
-            late_s = self._late_s()
+            begun_ns, late_s = self._now_ns(), self._late_s()
             gap_s = self._gap_s(missed, late_s)
             stands = gap_s > _STANDS * self._point_s
             # Always from what the drivers were sent: only there they can have gone on.
@@ -211,6 +218,7 @@ class ControlTick:
         self._owed = self._owed_unseen = lost
         self._sent_late_s, self._sent_ns, self._news_ns = sent_late_s, sent_ns, 0
         if self._points > 1:
+            self._took_ns = self._now_ns() - begun_ns
             self._begin_period(command, as_sent)
         if command is not None:
             done.append(Done(command))
@@ -250,6 +258,15 @@ class ControlTick:
             as_sent, command = cut(controller.settings, state, command, self._count)
             if state.row is not None:  # else begun anew meanwhile, where the arm is
                 controller.state = as_sent if self._count else self._unsent(as_sent)
+        self._behind = max(0, self._behind + (_BEHIND if unsent else -1))
+        if self._behind >= _TOO_FAR_BEHIND:
+            self._behind = 0
+            controller.close(
+                f"the arm moved in starts: {unsent} of the last period's {self._points} set "
+                f"points, and some of most before it, would have come too late (its decision took "
+                f"{self._took_ns * 1e-6:.1f} ms, one is due every {self._point_s * 1e3:.3g} ms). "
+                "Give a lower command_rate, or the process its realtime_priority, and call ~/start"
+            )
         self.ended = Done(command, 0, unsent, self._took_s)
         self._count = 0
 

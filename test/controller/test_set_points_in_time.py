@@ -9,6 +9,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from rtc_ros.controller import tick
 from rtc_ros.controller.command_output import CommandGroup
 from rtc_ros.controller.group_parameters import GroupParameters
 from rtc_ros.controller.tick import ControlTick
@@ -149,6 +150,12 @@ def test_a_period_is_sent_as_m_messages_a_fifth_of_it_apart_made_once(kind):
     np.testing.assert_allclose(times[M - 1 :: M], ticks, atol=1e-9)  # reached at the next tick
 
 
+@pytest.fixture
+def for_ever(monkeypatch):
+    """Let no gate close, however often set points are late."""
+    monkeypatch.setattr(tick, "_TOO_FAR_BEHIND", float("inf"))
+
+
 @pytest.mark.parametrize(
     ("kind", "classes"),
     [
@@ -184,7 +191,9 @@ LATE = {
 
 @pytest.mark.parametrize("how", LATE)
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_is_late_the_driver_sees_no_step_or_bend_beyond_the_limits(how, seed):
+def test_whatever_is_late_the_driver_sees_no_step_or_bend_beyond_the_limits(
+    for_ever, how, seed
+):
     robot = Robot(seed)
     robot.late = lambda: LATE[how](robot.chance)
     robot.busy = lambda: robot.chance.choice((0.0005,) * 20 + (0.003, 0.007, 0.018, 0.05))
@@ -200,7 +209,7 @@ def test_whatever_is_late_the_driver_sees_no_step_or_bend_beyond_the_limits(how,
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_said_to_be_executed_is_what_was_sent_last(seed):
+def test_what_is_said_to_be_executed_is_what_was_sent_last(for_ever, seed):
     """Each ~/executed row, and A_prev's history, is where its driver was left."""
     robot = Robot(seed)
     robot.late = lambda: robot.chance.choice((0, 0, 0, 0, 0.7, 2)) * H
@@ -219,14 +228,29 @@ def test_what_is_said_to_be_executed_is_what_was_sent_last(seed):
     np.testing.assert_array_equal([c.row for c in robot.executed], rows[1:-1])
 
 
-def test_a_decision_that_takes_longer_than_a_set_point_begins_from_rest_each_time():
-    """It moves, slowly, in starts: safe, and the diagnostics say why."""
+def test_where_decisions_take_longer_than_set_points_the_gate_closes_and_says_the_numbers():
+    """It would move in starts for ever: 20 of them a second, each within the limits."""
     robot = Robot(1)
     robot.busy = lambda: 2 * H
-    robot.drive(200)
+    robot.drive(12)
+    state = robot.controller.state
+    assert state.mode is Mode.STOPPED and robot.control.points_unsent >= 10
+    for said in ("in starts", "decision took 8.0 ms", "due every 4 ms", "command_rate", "~/start"):
+        assert said in state.problem
+    robot.drive(20)
     step, bend, _ = robot.judged()
     assert step <= FINE.max_step[0] and bend <= FINE.max_bend[0] * (1 + 1e-9)
-    assert robot.control.points_unsent > 100 and len(robot.sent) > 200
+    sent = len(robot.sent)
+    robot.drive(20)
+    assert robot.controller.settled and len(robot.sent) == sent
+
+
+@pytest.mark.parametrize(("each", "closes"), [(2, True), (4, False)])
+def test_it_closes_where_it_is_so_in_more_than_every_third_period(each, closes):
+    robot, count = Robot(1), iter(range(10**6))
+    robot.busy = lambda: 0.0 if next(count) % each else 2 * H
+    robot.drive(200)
+    assert (robot.controller.state.mode is Mode.STOPPED) is closes
 
 
 def test_a_stop_brakes_by_set_points_and_sends_nothing_at_rest():
