@@ -200,6 +200,8 @@ class _Near:
 
     def add(self, stamp_ns: int, columns: Sequence[int], width: int, rows: np.ndarray) -> None:
         """Take a tick's set points [n, A'] of some of ``width`` joints."""
+        if not len(self._around):
+            return
         apart = (stamp_ns - self._around) / self._period_ns
         for i in np.flatnonzero(np.abs(apart) <= self._ticks + 0.5):
             for j, row in enumerate(rows):
