@@ -20,7 +20,8 @@ from rtc_ros.bags.columns import PREFIX
 from rtc_ros.bags.command_reader import COMMANDS, rows_of
 from rtc_ros.bags.reader import Bag, BagError
 from rtc_ros.bags.topics import STRING, TopicNames, Topics
-from rtc_ros.core.continuity.sent import SentFigures, SentSum
+from rtc_ros.core.continuity.evidence import AROUND
+from rtc_ros.core.continuity.sent import Curve, SentFigures, SentSum
 from rtc_ros.parameter_files import given_to, sections_of
 
 CHUNK = "joint_trajectory_chunk"
@@ -87,13 +88,28 @@ class Messages:
         self.times[0], self.rows[0] = self.times[0][count:], self.rows[0][count:]
 
 
-def read_sent(
-    path: str | Path, names: TopicNames | None = None
-) -> tuple[SentFigures | None, tuple[str, ...]]:
-    """Return what drivers of rows were sent, and sentences on what can't be told.
+@dataclass(frozen=True)
+class SentLog:
+    """What drivers of rows were sent, and sentences on what of that can't be told.
 
-    None, and nothing to say, where the recording is of before ``rtc/points``, has no parameters,
-    or no driver of rows.
+    ``curves`` is what was sent around the times that were asked for, in their order.
+    """
+
+    figures: SentFigures | None = None
+    unknown: tuple[str, ...] = ()
+    curves: tuple[Curve | None, ...] = ()
+
+
+def read_sent(
+    path: str | Path,
+    names: TopicNames | None = None,
+    around_ns: Sequence[int] = (),
+    ticks: int = AROUND,
+) -> SentLog:
+    """Return what drivers of rows were sent, and the curves ``ticks`` about each ``around_ns``.
+
+    Nothing where the recording is of before ``rtc/points``, has no parameters, or no driver of
+    rows.
 
     Raises:
         BagError: it can't be read.
@@ -101,30 +117,31 @@ def read_sent(
     with Bag(path) as bag:
         topics = Topics.in_bag(bag, names or TopicNames())
         if topics is None:
-            return None, ()
+            return SentLog()
         first = next((data[0] for _, _, data in bag.batches(topics.executed)), None)
         if first is None:
-            return None, ()
+            return SentLog()
         fields = next(iter(joint_states([first]))).names
         if f"{PREFIX}points" not in fields:
-            return None, ()
+            return SentLog()
         parameters = _controller_parameters(bag, topics.executed)
         if not parameters:
-            return None, ()
+            return SentLog()
         drivers, unknown = _drivers(bag, topics.executed, parameters, fields)
         if not drivers:
-            return None, unknown
+            return SentLog(unknown=unknown)
         period_s = float(parameters["control_period"])
         points = max(round(float(parameters.get("command_rate", 0.0)) * period_s), 1)
         mean = bool(np.isfinite(parameters.get("max_jerk") or np.inf).any())
-        reading = _Reading(drivers, SentSum(period_s, points), fields, mean)
+        near = _Near(around_ns, ticks, period_s, points)
+        reading = _Reading(drivers, SentSum(period_s, points), fields, mean, near)
         for topic, times, data in bag.batches(topics.executed, *(d.topic for d in drivers)):
             try:
                 reading.add(topic, times, data, bag.topics[topic], topics.executed)
             except CdrError as error:
                 raise BagError(f"{topic} can't be read: {error}") from error
         reading.look(final=True)
-        return reading.sum.figures(), unknown
+        return SentLog(reading.sum.figures(), unknown, near.curves())
 
 
 def _controller_parameters(bag: Bag, executed: str) -> Mapping[str, Any]:
@@ -171,11 +188,49 @@ def _drivers(
     return found, tuple(said)
 
 
+class _Near:
+    """Keeps the set points about some ticks."""
+
+    def __init__(
+        self, around_ns: Sequence[int], ticks: int, period_s: float, points: int
+    ) -> None:
+        self._around, self._ticks = np.array(around_ns, dtype=np.int64), ticks
+        self._period_ns, self._points = period_s * 1e9, points
+        self._found: list[dict[float, np.ndarray]] = [{} for _ in around_ns]
+
+    def add(self, stamp_ns: int, columns: Sequence[int], width: int, rows: np.ndarray) -> None:
+        """Take a tick's set points [n, A'] of some of ``width`` joints."""
+        if not len(self._around):
+            return
+        apart = (stamp_ns - self._around) / self._period_ns
+        for i in np.flatnonzero(np.abs(apart) <= self._ticks + 0.5):
+            for j, row in enumerate(rows):
+                # They lead to the row, which a picture has at its tick.
+                at = round(float(apart[i])) - 1 + (j + 1) / self._points
+                kept = self._found[i].setdefault(at, np.full(width, np.nan))
+                kept[list(columns)] = row
+
+    def curves(self) -> tuple[Curve | None, ...]:
+        """Return them; None where rows are all that was sent, or nothing was found."""
+        made: list[Curve | None] = []
+        for found in self._found:
+            offset = np.array(sorted(found))
+            few = self._points == 1 or not found
+            made.append(None if few else Curve(offset, np.array([found[x] for x in offset])))
+        return tuple(made)
+
+
 class _Reading:
     def __init__(
-        self, drivers: Sequence[Driver], total: SentSum, fields: Sequence[str], mean: bool
+        self,
+        drivers: Sequence[Driver],
+        total: SentSum,
+        fields: Sequence[str],
+        mean: bool,
+        near: _Near,
     ) -> None:
-        self.sum = total
+        self.sum, self._near = total, near
+        self._width = sum(not f.startswith(PREFIX) for f in fields)
         self._drivers, self._fields, self._mean = drivers, list(fields), mean
         self._messages = {d.topic: Messages() for d in drivers}
         self._ticks: Ticks | None = None
@@ -240,7 +295,7 @@ class _Reading:
             messages = self._messages[driver.topic]
             times, rows = messages.whole(len(driver.columns))
             found, done = self._found(ticks, times, rows, driver)
-            self._sum_up(ticks, rows, found)
+            self._sum_up(ticks, rows, found, driver)
             messages.drop(done)
 
     def _found(
@@ -298,7 +353,9 @@ class _Reading:
         late = times[ends[sent]] - ticks.stamp_ns[sent]
         return not len(late) or bool(np.abs(late - np.median(late)).max() < 1e9)
 
-    def _sum_up(self, ticks: Ticks, rows: np.ndarray, found: np.ndarray) -> None:
+    def _sum_up(
+        self, ticks: Ticks, rows: np.ndarray, found: np.ndarray, driver: Driver
+    ) -> None:
         """Put the messages of a driver on the times of set points, and sum them up."""
         unknown = np.full((1, rows.shape[1]), np.nan)
         points: list[np.ndarray] = [unknown]
@@ -323,6 +380,8 @@ class _Reading:
                 self.sum.lost += 1
             else:
                 put(rows[end - count + 1 : end + 1], True)
+                stamp_ns = int(ticks.stamp_ns[k])
+                self._near.add(stamp_ns, driver.columns, self._width, points[-1])
                 if count < m:  # nor does it go on meanwhile
                     put(np.repeat(points[-1][-1:], m - count, axis=0), False)
                 self.sum.messages += count

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from rclpy.node import Node
 
+from rtc_ros.controller.command_types import CHUNK
 from rtc_ros.controller.parameters import GROUP
+from rtc_ros.core.set_points import ratio
 from rtc_ros.ros.parameters import ConfigurationError, declare, named_once, repeated, require
 
 
@@ -68,6 +70,31 @@ def _read(node: Node, name: str, joints: Sequence[str]) -> GroupParameters:
         values["driver_group"],
         values["time_from_start"],
     )
+
+
+def set_points(
+    command_rate: float, control_period_s: float, groups: Sequence[GroupParameters]
+) -> tuple[int, str]:
+    """Return m, the set points in each period of drivers of rows, and what is to be said of it.
+
+    Raises:
+        ConfigurationError: the rate is no multiple of the rows'; some groups get whole chunks, and
+            others rows.
+    """
+    try:
+        points = ratio(command_rate, control_period_s)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    chunks = [group.name for group in groups if group.kind == CHUNK]
+    if points == 1 or not chunks:
+        return points, ""
+    if len(chunks) < len(groups):
+        raise ConfigurationError(
+            f"command_rate is {command_rate:g} Hz, and of the command groups "
+            f"{', '.join(chunks)} gets whole chunks while others get rows: give all of them a "
+            "type of rows, or leave command_rate out"
+        )
+    return 1, f"command_rate {command_rate:g} Hz changes nothing: each driver plays chunks"
 
 
 def bare_names(joints: Sequence[str], prefix: str, parameter: str) -> list[str]:

@@ -16,10 +16,9 @@ from rclpy.node import Node
 
 from rtc_ros.controller.chunk_input import ChunkInput
 from rtc_ros.controller.command_output import CommandGroup
-from rtc_ros.controller.command_types import CHUNK
 from rtc_ros.controller.command_watch import CommandWatch
 from rtc_ros.controller.gate import Gate
-from rtc_ros.controller.group_parameters import GroupParameters, read_groups
+from rtc_ros.controller.group_parameters import GroupParameters, read_groups, set_points
 from rtc_ros.controller.limit_sources import BRAKE_S, Doubt, joint_limits, slow_to_brake
 from rtc_ros.controller.reports import DRY_RUN, ExecutedReports, MotionReports, tick_report
 from rtc_ros.controller.robot_description import await_description
@@ -29,7 +28,7 @@ from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.guards import Arm, Guards
 from rtc_ros.core.limits import JointLimits
-from rtc_ros.core.set_points import SetPoints, ratio
+from rtc_ros.core.set_points import SetPoints
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.latch import LatchFile
@@ -156,24 +155,14 @@ class ControllerNode(Node):
         self, p: dict[str, Any], limits: JointLimits, groups: list[GroupParameters]
     ) -> int:
         """Return m, the set points in each period."""
+        points, said = set_points(p["command_rate"], self._period_s, groups)
         try:
-            points = ratio(p["command_rate"], self._period_s)
             SetPoints(limits, points)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
-        chunks = [group.name for group in groups if group.kind == CHUNK]
-        if points == 1 or not chunks:
-            return points
-        if len(chunks) < len(groups):
-            raise ConfigurationError(
-                f"command_rate is {p['command_rate']:g} Hz, and of the command groups "
-                f"{', '.join(chunks)} gets whole chunks while others get rows: give all of them a "
-                "type of rows, or leave command_rate out"
-            )
-        self.get_logger().info(
-            f"command_rate {p['command_rate']:g} Hz changes nothing: each driver plays chunks"
-        )
-        return 1
+        if said:
+            self.get_logger().info(said)
+        return points
 
     def _watching(self, p: dict[str, Any], limits: JointLimits) -> Guards:
         names = ("resume_tolerance", "following_tolerance")

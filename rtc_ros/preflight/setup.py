@@ -14,7 +14,7 @@ from rclpy.node import Node
 
 from rtc_ros.bringup import nodes_to_run
 from rtc_ros.controller.command_types import MESSAGE_TYPES
-from rtc_ros.controller.group_parameters import read_groups
+from rtc_ros.controller.group_parameters import read_groups, set_points
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.inference.parameters import CAMERA
 from rtc_ros.ros.joint_input import prefixed
@@ -206,8 +206,9 @@ def _controller(node: Node, words: Sequence[str]) -> dict[str, Any]:
     for name in ("resume_tolerance", "following_tolerance"):
         per_joint(values, name, values["joints"])
     description = values["robot_description_topic"]
-    groups = []
-    for group in read_groups(node, values["command_groups"], values["joints"]):
+    groups, read = [], read_groups(node, values["command_groups"], values["joints"])
+    set_points(values["command_rate"], values["control_period"], read)
+    for group in read:
         topic = node.resolve_topic_name(group.topic)
         reliable = declare_qos(node, topic, "publisher", "reliable") == "reliable"
         groups.append(Group(group.name, topic, group.kind, group.names, reliable))

@@ -60,7 +60,14 @@ def draw_closeup(
         _draw_plan(axis, chunk, joint, seam.step, colour, word)
     executed, offset = closeup.executed, closeup.offset
     value = closeup.command[:, joint]
-    axis.plot(offset, value, color=INK, lw=0.8, zorder=3)
+    if closeup.curve is None:
+        axis.plot(offset, value, color=INK, lw=0.8, zorder=3)
+    else:
+        curve = closeup.curve
+        axis.plot(
+            curve.offset, curve.value[:, joint], ".-", ms=3, color=INK, lw=0.8, label="set points",
+            zorder=3,
+        )  # fmt: skip
     axis.plot(
         offset[executed], value[executed], "o", ms=4.5, color=INK, label="commanded", zorder=4
     )

@@ -35,6 +35,15 @@ DRIVER = (
         3600.0,
     ),
     Parameter("state_rate_hz", 100.0, "Of /joint_states.", "Hz", 1.0, 500.0),
+    Parameter(
+        "step_rate_hz",
+        0.0,
+        "How often the physics goes on, with the newest commands: as often as joint states are "
+        "published, or more. Set it to command_rate.",
+        "Hz",
+        0.0,
+        500.0,
+    ),
     Parameter("publish_clock", False, "Publish /clock and stamp with simulated time."),
     Parameter(
         "cameras",

@@ -151,9 +151,11 @@ class SimDriver(Node):
 
     def _physics(self) -> None:
         factor = self._values["realtime_factor"]
-        period = 1.0 / self._values["state_rate_hz"]
+        state_hz: float = self._values["state_rate_hz"]
+        period = 1.0 / max(state_hz, self._values["step_rate_hz"])
         count = max(1, round(period * factor / _PHYSICS_STEP_S))
         period = count * _PHYSICS_STEP_S / factor
+        every = max(1, round(1.0 / (state_hz * period)))  # steps to a joint state
         origin, ticks, next_task = time.monotonic(), 0, 0.0
         while not self._stop.wait(max(0.0, origin + ticks * period - time.monotonic())):
             behind = time.monotonic() - (origin + ticks * period)
@@ -172,10 +174,12 @@ class SimDriver(Node):
                     self._robot.reset() if what == "reset" else self._robot.new_cube()
                     self._rule.restart(self._simulated_s)
                 positions, velocities = self._robot.positions(), self._robot.velocities()
-            ticks += due
+            stated, ticks = ticks // every, ticks + due
             stamp = self._stamp()
             if self._clock_publisher is not None:
                 self._clock_publisher.publish(Clock(clock=stamp))
+            if ticks // every == stated:
+                continue
             message = joint_state(self._names, positions, velocities, stamp)
             self._joint_states.publish(message)
             if self._simulated_s >= next_task:

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtc_ros.bags.reader import BagError
 from rtc_ros.bringup import NodeToRun, launch_arguments, nodes_to_run
+from rtc_ros.core.set_points import ratio
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.paths import a_path
 from rtc_ros.running.processes import Processes, own_handoff
@@ -32,6 +34,8 @@ from rtc_ros.sim.tasks import Turns
 from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
 
 EXECUTED = "rtc_controller/executed"
+PERIOD_S = 0.02
+"""Δt of config/sim.yaml."""
 _LOADING_S = 120.0
 _NEW_CUBE_AFTER_S = 8.0
 """Longer than it takes to put a cube back; a cube that got lost is replaced, too."""
@@ -46,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     # Where there is no terminal, nothing wraps at 80 columns.
     console = Console(width=None if sys.stdout.isatty() else 110)
+    try:
+        ratio(options.command_rate, PERIOD_S)
+    except ValueError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return _UNUSABLE
     out = options.out or Path(f"rtc_demo_{datetime.now():%Y%m%d_%H%M%S}")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         print(f"demo: {out} is there already; give another --out", file=sys.stderr)
@@ -83,8 +92,9 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
         for machine in NAMES if on else ("",):
             there = launch_arguments(simulated=True, machine=machine)
             values = {a.name: launch[a.name] for a in there if a.name in launch}
+            nodes = nodes_to_run(values, simulated=True, machine=machine)
             with on(machine) if on else contextlib.nullcontext():
-                processes.start(nodes_to_run(values, simulated=True, machine=machine))
+                processes.start(at_command_rate(nodes, options.command_rate))
         if on:
             stack.enter_context(on("robot"))
         with RobotClient(processes.check) as robot:
@@ -96,6 +106,17 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
             ]
         processes.finish()
     return phases
+
+
+def at_command_rate(nodes: Sequence[NodeToRun], rate_hz: float) -> list[NodeToRun]:
+    """Return the ``nodes`` with set points at this rate, and a robot that takes each; 0: rows."""
+    if not rate_hz:
+        return list(nodes)
+    more = {"rtc_controller": {"command_rate": rate_hz}, "rtc_sim": {"step_rate_hz": rate_hz}}
+    return [
+        replace(node, parameters={**node.parameters, **more.get(node.executable, {})})
+        for node in nodes
+    ]
 
 
 @contextlib.contextmanager
@@ -194,6 +215,13 @@ def _parser() -> argparse.ArgumentParser:
         "--remote",
         action="store_true",
         help="the inference on another machine (a network namespace), 30 ms away, 1 %% lost",
+    )
+    add(
+        "--command-rate",
+        type=float,
+        default=0.0,
+        metavar="HZ",
+        help="set points between the rows, so many a second; 250 for instance (default: none)",
     )
     add("--seed", type=int, default=0, help="of the cubes' places (%(default)d)")
     return parser

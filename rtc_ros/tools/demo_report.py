@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rtc_ros.bags.run_reader import read_run
-from rtc_ros.core.continuity import ContinuityReport, RunLog, evidence_of, judge
+from rtc_ros.core.continuity import ContinuityReport
+from rtc_ros.report.examine import JudgedBag, examine
 from rtc_ros.tools.continuity import as_json, print_table
 from rtc_ros.tools.film import write_film, write_strip
 
@@ -48,29 +48,31 @@ def write_reports(phases: Sequence[Phase], latency_ms: float, console: Console) 
     """
     from rtc_ros.report.comparison import draw_comparison
 
-    runs: list[tuple[str, ContinuityReport, RunLog]] = []
+    found: list[JudgedBag] = []
     for phase in phases:
         with console.status(f"judging {phase.strategy}, making its film"):
-            run = read_run(phase.bag)
-            report = judge(run)
-            _write(phase, report, run)
-            runs.append((f"{phase.strategy}, +{latency_ms:g} ms", report, run))
-    pictures = [(title, report, evidence_of(run)) for title, report, run in runs]
+            found.append(examine(phase.bag))
+            _write(phase, found[-1])
+    pictures = [
+        (f"{phase.strategy}, +{latency_ms:g} ms", judged.report, judged.evidence)
+        for phase, judged in zip(phases, found, strict=True)
+    ]
     draw_comparison(pictures, phases[0].folder / "comparison.png")
-    reports = [report for _, report, _ in runs]
+    reports = [judged.report for judged in found]
     print_table([(p.bag, r) for p, r in zip(phases, reports, strict=True)], console)
     _conclude(phases, reports, console)
     return bool(reports[0].verdict.passed) and phases[0].passes > 0
 
 
-def _write(phase: Phase, report: ContinuityReport, run: RunLog) -> None:
+def _write(phase: Phase, judged: JudgedBag) -> None:
     """Write one phase's JSON, picture, film and strip of frames."""
     from rtc_ros.report.figure import draw_report
 
     beside = phase.bag
-    text = json.dumps(as_json(phase.bag, report), indent=1, allow_nan=False)
+    text = json.dumps(as_json(phase.bag, judged.report), indent=1, allow_nan=False)
     beside.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
-    draw_report(report, run, phase.strategy, beside.with_suffix(".png"))
+    picture = beside.with_suffix(".png")
+    draw_report(judged.report, judged.evidence, phase.strategy, picture)
     write_film(phase.bag, beside.with_suffix(".mp4"), f"/{FILM_TOPIC}")
     write_strip(phase.bag, beside.with_name(f"{phase.strategy}_film.png"), f"/{FILM_TOPIC}")
 

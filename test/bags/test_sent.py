@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from bag_maker import TYPES, joint_state, write_bag
 
-from rtc_ros.bags.sent_reader import read_sent
+from rtc_ros.bags.sent_reader import SentLog, read_sent
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.controller import Controller, begin_at, cut
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.parameter_files import yaml_value
 from rtc_ros.report.examine import examine
 from rtc_ros.report.facts import facts
+from rtc_ros.report.figure import draw_report
 from rtc_ros.ros.provenance import FIELDS
 from rtc_ros.tools.continuity import main
 
@@ -29,9 +30,10 @@ def wave(ticks):
     return 0.3 - 0.3 * np.cos(np.pi * at_s) + np.random.default_rng(0).normal(0, 5e-3, (ticks, 3))
 
 
-def told(points=5, ticks=400, jerk=None, rests=range(0), cut_at=-1):
-    """Return each tick's command as the controller makes it; within ``rests`` it is stopped, and
-    at tick ``cut_at`` the machine sent three set points in time."""
+def told(points=5, ticks=400, jerk=None, rests=range(0), cut_at=-1, swap_at=-1):
+    """Return each tick's command as the controller makes it; within ``rests`` it is stopped, at
+    tick ``cut_at`` the machine sent three set points in time, and at ``swap_at`` another chunk
+    comes, 0.05 rad away."""
     jerks = None if jerk is None else [jerk] * 3
     limits = JointLimits.from_velocity([-9.0] * 3, [9.0] * 3, [4.0] * 3, DT, [8.0] * 3,
                                        max_jerk=jerks)  # fmt: skip
@@ -47,6 +49,9 @@ def told(points=5, ticks=400, jerk=None, rests=range(0), cut_at=-1):
             controller.start(2, pose)
             actions = pose + wave(ticks)
             controller.offer(ActionChunk(actions, 0, step_epoch=2, epoch=1, seq=2))
+        if tick == swap_at:
+            rows = wave(ticks)[tick:] + 0.05
+            controller.offer(ActionChunk(rows, tick, step_epoch=1, epoch=1, seq=2))
         command = controller.tick()
         if tick == cut_at:
             controller.state, command = cut(controller.settings, controller.state, command, 3)
@@ -76,7 +81,9 @@ def recorded(folder, made, points=5, lost=(), jerk=None, marked=True):
             continue
         sent = command.points if command.sends else ()
         played = command.played
-        source = [played.step, played.tick, played.row, 0, 1, 1, epoch, 0, 0.0, command.mode,
+        chunk = played.chunk
+        name = (0, 1, 1) if chunk is None else (chunk.origin_step, *chunk.name)
+        source = [played.step, played.tick, played.row, *name, epoch, 0, 0.0, command.mode,
                   len(sent), (points - len(sent)) % points, 50.0]  # fmt: skip
         position = [*command.row, *map(float, source[: len(fields)])]
         message = joint_state(at, [*JOINTS, *fields], position, position, command.reason)
@@ -103,8 +110,9 @@ def truth(made, points, order):
 @pytest.mark.parametrize("points", [1, 5, 10])
 def test_what_was_sent_is_as_smooth_as_the_controller_made_it(tmp_path, points, jerk):
     made = told(points, jerk=jerk)
-    sent, unknown = read_sent(recorded(tmp_path / "bag", made, points, jerk=jerk))
-    assert unknown == () and (sent.points, sent.lost, sent.unsent) == (points, 0, 0)
+    log = read_sent(recorded(tmp_path / "bag", made, points, jerk=jerk))
+    sent = log.figures
+    assert log.unknown == () and (sent.points, sent.lost, sent.unsent) == (points, 0, 0)
     assert sent.rate_hz == pytest.approx(points / DT)
     assert (sent.rows, sent.messages) == (2 * 400, 2 * 400 * points)
     assert sent.acceleration.max == pytest.approx(truth(made, points, 2))
@@ -120,7 +128,7 @@ def test_what_was_sent_is_as_smooth_as_the_controller_made_it(tmp_path, points, 
 def test_the_steps_of_one_message_per_row_lie_above_what_rows_can_say(tmp_path):
     """A staircase of steps v Δt has v Δt / √12 beside its line, all in multiples of 50 Hz."""
     made = told(1)
-    sent, _ = read_sent(recorded(tmp_path / "bag", made, 1))
+    sent = read_sent(recorded(tmp_path / "bag", made, 1)).figures
     steps = np.diff([command.row for _, command in made], axis=0)
     assert sent.above_rms == pytest.approx(np.sqrt((steps**2).mean() / 12), rel=0.25)
     hz = np.array(sent.spectrum.frequency_hz)
@@ -131,8 +139,8 @@ def test_the_steps_of_one_message_per_row_lie_above_what_rows_can_say(tmp_path):
 def test_messages_that_were_not_recorded_are_no_jump(tmp_path, jerk):
     made = told(jerk=jerk, rests=range(150, 200))
     lost = {*range(40, 43), 333, 700}
-    sent, _ = read_sent(recorded(tmp_path / "bag", made, lost=lost, jerk=jerk))
-    whole, _ = read_sent(recorded(tmp_path / "whole", made, jerk=jerk))
+    sent = read_sent(recorded(tmp_path / "bag", made, lost=lost, jerk=jerk)).figures
+    whole = read_sent(recorded(tmp_path / "whole", made, jerk=jerk)).figures
     assert whole.lost == 0 and whole.rows == sent.rows + sent.lost
     assert 3 <= sent.lost <= (8 if jerk is None else whole.rows / 2)
     assert sent.acceleration.max <= whole.acceleration.max * (1 + 1e-9)
@@ -143,17 +151,48 @@ def test_messages_that_were_not_recorded_are_no_jump(tmp_path, jerk):
 def test_a_driver_that_was_not_sent_the_rest_of_a_period_stood_meanwhile(tmp_path):
     """In time that is a stop at once: no set point is beyond a limit, what is in between is."""
     made = told(cut_at=100)
-    sent, _ = read_sent(recorded(tmp_path / "bag", made))
+    sent = read_sent(recorded(tmp_path / "bag", made)).figures
     assert (sent.unsent, sent.lost, sent.rows) == (2, 0, 800)
     step = np.abs(np.diff(made[100][1].points, axis=0)[-1]).max()
     assert sent.acceleration.max == pytest.approx(step * 250**2)
     assert step * 250**2 > 20, "of a limit of 8"
 
 
+def test_rows_and_the_curve_between_them_are_told_around_a_tick(tmp_path):
+    """The picture has each row at its tick; the set points before it lead there."""
+    made = told()
+    log = read_sent(recorded(tmp_path / "bag", made), around_ns=[BEGIN + 201 * NS], ticks=3)
+    (curve,) = log.curves  # around tick 200
+    np.testing.assert_allclose(np.diff(curve.offset), 0.2, atol=1e-9)
+    rows = np.array([made[tick][1].row for tick in range(197, 204)])
+    at = np.isclose(curve.offset % 1.0, 0.0) | np.isclose(curve.offset % 1.0, 1.0)
+    np.testing.assert_allclose(curve.offset[at], np.arange(-3, 4), atol=1e-9)
+    np.testing.assert_array_equal(curve.value[at], rows)
+    np.testing.assert_array_equal(
+        curve.value, np.concatenate([made[tick][1].points for tick in range(197, 204)])
+    )
+    rows_alone = recorded(tmp_path / "rows", told(1), 1)
+    assert read_sent(rows_alone, around_ns=[BEGIN + 201 * NS]).curves == (None,)
+
+
+def test_the_picture_of_a_seam_shows_rows_and_curve(tmp_path):
+    bag = recorded(tmp_path / "bag", told(swap_at=200))
+    judged = examine(bag)
+    (closeup,) = judged.evidence.closeups
+    assert closeup.seam.step == 200 and closeup.curve is not None
+    at_rows = np.isclose(closeup.curve.offset, np.round(closeup.curve.offset))
+    for offset, row in zip(closeup.offset, closeup.command, strict=True):
+        place = np.isclose(closeup.curve.offset, offset) & at_rows
+        np.testing.assert_array_equal(closeup.curve.value[place][0], row)
+    assert len(closeup.curve.offset) >= 5 * 2 * 11
+    draw_report(judged.report, judged.evidence, "a run", tmp_path / "seam.png")
+    assert (tmp_path / "seam.png").stat().st_size > 10_000
+
+
 def test_a_recording_of_before_says_nothing_of_it(tmp_path):
     made = told(1)
     bag = recorded(tmp_path / "old", made, 1, marked=False)
-    assert read_sent(bag) == (None, ())
+    assert read_sent(bag) == SentLog()
     report = examine(bag).report
     assert report.sent is None and not any("sent" in name for name, _, _ in facts(report))
 

@@ -16,11 +16,12 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rtc_ros.controller.command_output import PAST, CommandGroup
 from rtc_ros.controller.command_types import CHUNK
-from rtc_ros.controller.group_parameters import GroupParameters
+from rtc_ros.controller.group_parameters import GroupParameters, set_points
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.preflight.commands import _kind
 from rtc_ros.preflight.findings import Level
 from rtc_ros.preflight.setup import Group
+from rtc_ros.ros.parameters import ConfigurationError
 from rtc_ros.ros.provenance import duration
 
 DT = 0.02
@@ -123,6 +124,21 @@ def test_the_double_upsamples_what_has_positions_only():
     end = (6 * (rows[:-1] - rows[1:]) / h + 2 * speeds[:-1] + 4 * speeds[1:]) / h
     begin = (6 * (rows[1:] - rows[:-1]) / h - 4 * speeds[:-1] - 2 * speeds[1:]) / h
     np.testing.assert_allclose(end[:-1], begin[1:], atol=1e-9)
+
+
+def test_set_points_beside_chunks_are_refused_by_node_and_preflight_alike():
+    def group(name, kind):
+        return GroupParameters(name, name, kind, ("a",), ("a",), "", 0.0)
+
+    rows, chunks = group("hand", "float64_multi_array"), group("arm", CHUNK)
+    assert set_points(100.0, DT, [rows]) == (2, "")
+    assert set_points(0.0, DT, [rows, chunks]) == (1, "")
+    points, said = set_points(100.0, DT, [chunks])
+    assert points == 1 and "100 Hz changes nothing" in said
+    with pytest.raises(ConfigurationError, match="arm gets whole chunks while others get rows"):
+        set_points(100.0, DT, [rows, chunks])
+    with pytest.raises(ConfigurationError, match="no multiple of the 50 Hz"):
+        set_points(120.0, DT, [rows])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from rtc_ros.core.continuity.motion import Motion
 from rtc_ros.core.continuity.run_log import CommandLog
 from rtc_ros.core.continuity.seams import Seam
 from rtc_ros.core.continuity.sections import Part
+from rtc_ros.core.continuity.sent import Curve
 from rtc_ros.core.cursor import Mode
 
 AROUND = 12
@@ -29,7 +30,8 @@ class Closeup:
     """One seam with the M records around it: ``offset`` int[M] from the seam.
 
     ``command`` [M, A] as sent, ``executed`` bool[M] (else held). ``before`` and ``after`` are the
-    two chunks, None where the recording doesn't have them.
+    two chunks, None where the recording doesn't have them. ``curve`` is what drivers were sent
+    between the rows, where the recording tells.
     """
 
     seam: Seam
@@ -38,6 +40,7 @@ class Closeup:
     executed: np.ndarray
     before: ActionChunk | None
     after: ActionChunk | None
+    curve: Curve | None = None
 
 
 @dataclass(frozen=True, eq=False)

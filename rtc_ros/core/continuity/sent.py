@@ -35,6 +35,17 @@ class Spectrum:
     rows: tuple[float, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Set points around a tick: ``offset`` float64[N] in periods, the rows' at whole ones.
+
+    ``value`` [N, A]; NaN where it isn't known, and between drivers whose times differ.
+    """
+
+    offset: np.ndarray
+    value: np.ndarray
+
+
 @dataclass(frozen=True)
 class SentFigures:
     """Of what drivers of rows were sent, at ``rate_hz``, ``points`` messages for each row.
