@@ -152,6 +152,8 @@ class ControlTick:
         longest that it took."""
         self._before = controller.state
         """What was before them."""
+        self._decided_s, self._decided_ns = 0.0, 0
+        """When they were decided."""
         self.ended: Done | None = None
         """What the tick before the last one came to, where it had set points to send."""
         self.points_sent = self.points_unsent = 0
@@ -233,6 +235,8 @@ class ControlTick:
         begun_s = self._clock_s()
         if self._sending is None or self._too_late(self._sending, begun_s):
             return False
+        if not index and _begins(self._sending) and self._is_old(begun_s):
+            return False  # the arm may be elsewhere by now
         for group in self._groups:
             group.send(index)
         # As of before: what the machine took its time for may have been what comes after it.
@@ -245,6 +249,7 @@ class ControlTick:
     def _begin_period(self, command: Command | None, before: ControllerState) -> None:
         """Let ``send`` send what was decided."""
         self._count, self._took_s, self._before = 0, 0.0, before
+        self._decided_s, self._decided_ns = self._clock_s(), self._now_ns()
         if command is not None and command.sends:
             self._sending = command
         else:  # a driver that rests waits for nothing
@@ -289,6 +294,11 @@ class ControlTick:
         if not self._count and _begins(command):
             return False
         return self._waited_s(now_s) > _STANDS * self._point_s
+
+    def _is_old(self, now_s: float) -> bool:
+        """Tell whether a set point that is due one m-th of a period after its decision is late."""
+        pause_ns = self._now_ns() - self._decided_ns
+        return now_s - self._decided_s > _STANDS * self._point_s or pause_ns > _PAUSE_NS
 
     def _waited_s(self, now_s: float) -> float:
         """Return how long before ``now_s`` drivers were sent a set point."""

@@ -308,6 +308,26 @@ def test_a_run_of_which_nothing_was_sent_begins_where_the_arm_then_is():
     assert np.abs(row - robot.pose).max() <= FINE.max_bend[0] * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("stall_s", [0.03, 0.7])
+def test_a_run_whose_first_set_point_comes_late_begins_where_the_arm_then_is(stall_s):
+    """The process stood still between the two, and a hand moved the arm meanwhile."""
+    robot, place = Robot(6), np.array([0.5, 0.0, -0.3])
+    robot.give()
+
+    def late():
+        if robot.controller.state.player.step == 1 and not robot.sent and (robot.pose == 0).all():
+            robot.pose = place
+            return stall_s
+        return 0.0
+
+    robot.late = late
+    for _ in range(30):
+        robot.ticker.period()
+    assert (robot.pose == place).all(), "it stood still when it should"
+    assert np.abs(robot.sent[0][1] - place).max() <= FINE.max_bend[0] * (1 + 1e-9)
+    assert len(robot.sent) > 10 * M, "and it goes on"
+
+
 def test_so_does_one_that_goes_on_after_a_hold():
     """It gave way while it was held, and once more before the first set point could be sent."""
     robot = Robot(5)
