@@ -149,6 +149,8 @@ def _report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
         "",
     ]
     for sweep in SWEEPS:
+        if sweep in ("delay", "chosen") and any(r.sweep == sweep for r in rows):
+            parts.append(tables.brief(rows, sweep))
         if any(r.sweep == sweep for r in rows):
             parts.append(tables.markdown(rows, sweep))
         if sweep == "delay" and any(r.sweep == sweep for r in rows):

@@ -17,6 +17,9 @@ from rtc_ros.core.proportion import difference, wilson
 ALL = "all"
 """The task that stands for all tasks together."""
 
+BRIEF = ("rtc", "rtc_hard", "naive_async", "bid")
+"""What is compared in short."""
+
 _OVER = {"delay": "d", "stride": "s", "settings": "d", "chosen": "d"}
 _TITLES = {
     "delay": "by d, s = max(d, 1)",
@@ -176,6 +179,38 @@ _WHAT: dict[_Cells, str] = {
     _beside_the_first: "More done than {}, in percentage points,",
     _beside_the_defaults: "",
 }
+
+
+def brief(rows: Sequence[Measured], sweep: str) -> str:
+    """Return a line for each task: percent done by the methods of ``BRIEF``, as far as measured.
+
+    Bold is what did most, and what the pairs' 95 % interval doesn't tell from it.
+    """
+    mine = [r for r in rows if r.sweep == sweep and r.method in BRIEF]
+    places, tasks = sorted({place(r) for r in mine}), unique(r.task for r in mine)
+    methods = unique(r.method for r in mine)
+    lines = [
+        f"**In short, {_TITLES[sweep]}: {', '.join(methods)}; bold: the most, and what can't be "
+        "told from it**",
+        "",
+        "| | " + " | ".join(f"{_OVER[sweep]} = {x}" for x in places) + " |",
+        "|---|" + "---|" * len(places),
+    ]
+    for task in tasks:
+        cells = []
+        for x in places:
+            at = {r.method: r for r in mine if r.task == task and place(r) == x}
+            most = max(at.values(), key=lambda r: r.share, default=None)
+            cells.append(", ".join(_short(at.get(m), most) for m in methods))
+        lines.append(f"| `{task}` | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _short(one: Measured | None, most: Measured | None) -> str:
+    if one is None or most is None:
+        return "–"
+    level = difference(most.each, one.each)[1] <= 0.0
+    return f"**{100 * one.share:.0f}**" if level else f"{100 * one.share:.0f}"
 
 
 def motion(rows: Sequence[Measured]) -> str:
