@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rtc_ros.bench.tasks.catalogue import TASKS
-from rtc_ros.bench.tasks.points import METHODS
+from rtc_ros.bench.tasks.points import DEFAULTS, METHODS
 from rtc_ros.bench.tasks.results import Measured
 from rtc_ros.core.proportion import difference, wilson
 
@@ -88,22 +88,39 @@ def unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def chosen(rows: Sequence[Measured]) -> dict[str, str]:
-    """Return each method's variant with the most done over all tasks and delays.
+def chosen(rows: Sequence[Measured]) -> dict[tuple[str, str], str]:
+    """Return, for each task and method, the variant with the most done at all delays together.
 
     Of the rows of the sweep "settings", and of those that were measured wherever its defaults
     were; the defaults where nothing did more.
     """
-    mine = [r for r in rows if r.sweep == "settings"]
-    best: dict[str, str] = {}
-    for method in unique(r.method for r in mine):
-        lines = [
-            select(mine, "settings", ALL, line)
-            for line in unique(r.line for r in mine if r.method == method)
-        ]
-        whole = [x for x in lines if len(x) == len(lines[0])]
-        best[method] = max(whole, key=lambda line: sum(r.done for r in line))[0].variant
+    best: dict[tuple[str, str], str] = {}
+    lines: dict[tuple[str, str], dict[str, list[Measured]]] = {}
+    for r in rows:
+        if r.sweep == "settings":
+            lines.setdefault((r.task, r.method), {}).setdefault(r.variant, []).append(r)
+    for key, tried in lines.items():
+        whole = [v for v, x in tried.items() if len(x) == len(tried[DEFAULTS])]
+        best[key] = max(whole, key=lambda v: sum(r.done for r in tried[v]))
     return best
+
+
+def what_was_chosen(rows: Sequence[Measured]) -> str:
+    """Return a table of the settings with which each method was compared in each task."""
+    mine = [r for r in rows if r.sweep == "chosen"]
+    tasks = unique(r.task for r in mine)
+    variants = {(r.method, r.task): r.variant for r in mine}
+    return "\n".join(
+        [
+            f"**{_TITLES['settings']}: what was chosen**",
+            "",
+            "| | " + " | ".join(f"`{t}`" for t in tasks) + " |",
+            "|---|" + "---|" * len(tasks),
+            *(f"| {m} | " + " | ".join(variants.get((m, t), "–") for t in tasks) + " |"
+              for m in unique(r.method for r in mine)),
+            "",
+        ]
+    )  # fmt: skip
 
 
 def markdown(rows: Sequence[Measured], sweep: str) -> str:
