@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = _report(rows, conditions)
     tables.write_csv(rows, out / "strategies.csv")
     (out / "strategies.md").write_text(text, encoding="utf-8")
-    for sweep in ("delay", "stride"):
+    for sweep in ("delay", "stride", "chosen"):
         if any(r.sweep == sweep for r in rows):
             figures.draw(rows, sweep, out / f"strategies_{sweep}.png")
     print(text, end="")
