@@ -2,8 +2,8 @@
 
 Trains a small flow policy for each task (they are kept in the folder), then measures each method
 at each delay and stride on the same episodes. The sweep "settings" tries each method's own
-parameters on half as many other episodes, and "chosen" compares what did best there. What is in
-the folder is not measured again, so a sweep that was stopped goes on.
+parameters on half as many other episodes, and "chosen" compares what did best there in each task.
+What is in the folder is not measured again, so a sweep that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = _report(rows, conditions)
     tables.write_csv(rows, out / "strategies.csv")
     (out / "strategies.md").write_text(text, encoding="utf-8")
-    for sweep in ("delay", "stride"):
+    for sweep in ("delay", "stride", "chosen"):
         if any(r.sweep == sweep for r in rows):
             figures.draw(rows, sweep, out / f"strategies_{sweep}.png")
     print(text, end="")
@@ -149,9 +149,14 @@ def _report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
         "",
     ]
     for sweep in SWEEPS:
-        if any(r.sweep == sweep for r in rows):
-            parts.append(tables.markdown(rows, sweep))
-        if sweep == "delay" and any(r.sweep == sweep for r in rows):
+        if not any(r.sweep == sweep for r in rows):
+            continue
+        if sweep == "chosen":
+            parts.append(tables.what_was_chosen(rows))
+        if sweep in ("delay", "chosen"):
+            parts.append(tables.brief(rows, sweep))
+        parts.append(tables.markdown(rows, sweep))
+        if sweep == "delay":
             parts.append(tables.motion(rows))
     return "\n".join(parts)
 

@@ -8,10 +8,18 @@ import torch
 
 from rtc_ros.bench.tasks import learn
 from rtc_ros.bench.tasks.catalogue import TASKS
-from rtc_ros.bench.tasks.episodes import run_episodes
+from rtc_ros.bench.tasks.episodes import Outcome, run_episodes
 from rtc_ros.bench.tasks.points import METHODS, SETTINGS, Point, chosen_points, points
 from rtc_ros.bench.tasks.results import Results, measured
-from rtc_ros.bench.tasks.tables import apart, chosen, markdown, motion, pooled
+from rtc_ros.bench.tasks.tables import (
+    apart,
+    brief,
+    chosen,
+    markdown,
+    motion,
+    pooled,
+    what_was_chosen,
+)
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
 
@@ -100,20 +108,27 @@ def test_every_method_and_setting_can_be_run_at_each_of_its_points():
     )
 
 
-def test_the_setting_with_the_most_done_is_chosen_and_the_defaults_where_none_does_more(run):
+def test_each_task_s_setting_with_the_most_done_is_chosen_and_the_defaults_where_none_does_more(
+    run,
+):
     outcome = run("naive_async", 1)
     rows = []
     for point in points(("catch", "tray"), ("settings",), ("rtc", "bid")):
-        best = point.variant in ("β 2", "β 20") if point.method == "rtc" else True
-        outcome.done[:] = np.arange(EPISODES) < 3 + best + (point.variant == "β 20")
+        tried = point.variant if point.method == "rtc" else ""
+        more = {"β 2": 1, "β 20": 2, "β 1": 3 * (point.task == "tray")}.get(tried, 0)
+        outcome.done[:] = np.arange(EPISODES) < 3 + more
         rows.append(measured(point, outcome, TASK.steps, 0.1))
-    assert chosen(rows) == {"rtc": "β 20", "bid": "defaults"}
-    assert {p.line for p in chosen_points(("catch",), chosen(rows), ("rtc", "bid"))} == {
-        "rtc, β 20",
-        "bid",
-    }
+    best = {("catch", "rtc"): "β 20", ("tray", "rtc"): "β 1",
+            ("catch", "bid"): "defaults", ("tray", "bid"): "defaults"}  # fmt: skip
+    assert chosen(rows) == best
+    compared = chosen_points(("catch", "tray"), best, ("rtc", "bid"))
+    assert {(p.task, p.line, p.settings.beta) for p in compared} == {
+        ("catch", "rtc", 20.0), ("tray", "rtc", 1.0), ("catch", "bid", 5.0), ("tray", "bid", 5.0)
+    }  # fmt: skip
+    text = what_was_chosen([measured(p, outcome, TASK.steps, 0.1) for p in compared])
+    assert "| | `catch` | `tray` |" in text and "| rtc | β 20 | β 1 |" in text
     text = markdown(rows, "settings")
-    assert "| rtc | 25.0 " in text and "| bid | 33.3 " in text
+    assert "| rtc | 25.0 " in text and "| bid | 25.0 " in text
     assert "| rtc, β 2 | +8.3 (" in text and "| rtc, β 20 | +16.7 (" in text
     assert "| rtc, n 10 | the same | the same |" in text
 
@@ -137,6 +152,25 @@ def test_differences_are_of_the_same_episodes_and_surer_than_two_proportions(run
     assert "| rtc | the same |" in text and "| bid | +8.3 (" in text
     assert "by d: `tray`**" in motion(rows) and "tasks" not in text
     assert apart(rows[1:], rows[:1], 2) is None, "not of that many tasks"
+
+
+def test_in_short_what_the_pairs_do_not_tell_from_the_most_is_bold():
+    none, ones = np.zeros(400, bool), np.ones(400)
+    outcome = Outcome(none.copy(), none, np.full(400, 9), ones, ones)
+    # Of 400: 200; 190 of the same ones; 190, mostly others; 230.
+    done = {"rtc": (0, 200), "rtc_hard": (10, 200), "naive_async": (180, 370), "bid": (0, 230)}
+    rows = []
+    for point in points(("tray", "catch"), ("delay",), [*done, "synchronous"], (1, 2)):
+        if point.task == "catch" and point.method == "bid":
+            continue
+        outcome.done[:] = False
+        outcome.done[slice(*done.get(point.method, (0, 400)))] = True
+        rows.append(measured(point, outcome, TASK.steps, 0.1))
+    text = brief(rows, "delay")
+    assert "rtc, rtc_hard, naive_async, bid; bold" in text and "synchronous" not in text
+    # The same ones but for ten are told apart by their pairs, though not by their intervals.
+    assert "| `catch` | **50**, 48, **48**, – | **50**, 48, **48**, – |" in text
+    assert "| `tray` | 50, 48, 48, **57** |" in text
 
 
 def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):

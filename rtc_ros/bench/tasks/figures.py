@@ -27,6 +27,7 @@ STYLES = {
 _LABELS = {
     "delay": "inference delay d [steps], s = max(d, 1)",
     "stride": "stride s [steps], d = 1",
+    "chosen": "inference delay d [steps], s = max(d, 1)",
 }
 
 

@@ -56,7 +56,7 @@ is tried with, by name. ``synchronous`` has s alone, which the strides are a swe
 class Point:
     """One measurement: a task, a method with its settings, d and s. ``sweep`` names its table.
 
-    ``line`` is what it is called there: the method, and what was changed of its defaults.
+    ``line`` is what it is called there: the method, and what is tried in place of its defaults.
     """
 
     sweep: str
@@ -70,7 +70,7 @@ class Point:
     @property
     def line(self) -> str:
         """What it is called in its table."""
-        return self.method if self.variant == DEFAULTS else f"{self.method}, {self.variant}"
+        return told_as(self.sweep, self.method, self.variant)
 
     @property
     def choosing(self) -> bool:
@@ -84,6 +84,12 @@ class Point:
             k: v for k, v in asdict(self.settings).items() if v != getattr(RtcSettings(), k)
         }
         return f"{'choosing ' * self.choosing}{self.task} d={self.delay} {changed}"
+
+
+def told_as(sweep: str, method: str, variant: str) -> str:
+    """Return what a point is called in its table; what was chosen is in a table of its own."""
+    tried = sweep == "settings" and variant != DEFAULTS
+    return f"{method}, {variant}" if tried else method
 
 
 def points(
@@ -115,14 +121,14 @@ def points(
 
 def chosen_points(
     tasks: Iterable[str],
-    chosen: Mapping[str, str],
+    chosen: Mapping[tuple[str, str], str],
     methods: Iterable[str],
     delays: Sequence[int] = DELAYS,
 ) -> list[Point]:
-    """Return the points over d with each method's ``chosen`` variant."""
+    """Return the points over d with the variant ``chosen`` for each task and method."""
     methods = list(methods)
     return [
-        _point("chosen", task, m, d, max(d, 1), chosen.get(m, DEFAULTS))
+        _point("chosen", task, m, d, max(d, 1), chosen.get((task, m), DEFAULTS))
         for task in tasks
         for m in methods
         for d in delays

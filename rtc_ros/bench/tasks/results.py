@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rtc_ros.bench.tasks.episodes import Outcome
-from rtc_ros.bench.tasks.points import DEFAULTS, Point
+from rtc_ros.bench.tasks.points import Point, told_as
 from rtc_ros.core.proportion import wilson
 
 
@@ -49,7 +49,7 @@ class Measured:
     @property
     def line(self) -> str:
         """See ``Point``."""
-        return self.method if self.variant == DEFAULTS else f"{self.method}, {self.variant}"
+        return told_as(self.sweep, self.method, self.variant)
 
     @property
     def each(self) -> np.ndarray:

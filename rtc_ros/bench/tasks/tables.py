@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from rtc_ros.bench.tasks.catalogue import TASKS
-from rtc_ros.bench.tasks.points import METHODS
+from rtc_ros.bench.tasks.points import DEFAULTS, METHODS
 from rtc_ros.bench.tasks.results import Measured
 from rtc_ros.core.proportion import difference, wilson
 
 ALL = "all"
 """The task that stands for all tasks together."""
+
+BRIEF = ("rtc", "rtc_hard", "naive_async", "bid")
+"""What is compared in short."""
 
 _OVER = {"delay": "d", "stride": "s", "settings": "d", "chosen": "d"}
 _TITLES = {
@@ -85,22 +88,39 @@ def unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def chosen(rows: Sequence[Measured]) -> dict[str, str]:
-    """Return each method's variant with the most done over all tasks and delays.
+def chosen(rows: Sequence[Measured]) -> dict[tuple[str, str], str]:
+    """Return, for each task and method, the variant with the most done at all delays together.
 
     Of the rows of the sweep "settings", and of those that were measured wherever its defaults
     were; the defaults where nothing did more.
     """
-    mine = [r for r in rows if r.sweep == "settings"]
-    best: dict[str, str] = {}
-    for method in unique(r.method for r in mine):
-        lines = [
-            select(mine, "settings", ALL, line)
-            for line in unique(r.line for r in mine if r.method == method)
-        ]
-        whole = [x for x in lines if len(x) == len(lines[0])]
-        best[method] = max(whole, key=lambda line: sum(r.done for r in line))[0].variant
+    best: dict[tuple[str, str], str] = {}
+    lines: dict[tuple[str, str], dict[str, list[Measured]]] = {}
+    for r in rows:
+        if r.sweep == "settings":
+            lines.setdefault((r.task, r.method), {}).setdefault(r.variant, []).append(r)
+    for key, tried in lines.items():
+        whole = [v for v, x in tried.items() if len(x) == len(tried[DEFAULTS])]
+        best[key] = max(whole, key=lambda v: sum(r.done for r in tried[v]))
     return best
+
+
+def what_was_chosen(rows: Sequence[Measured]) -> str:
+    """Return a table of the settings with which each method was compared in each task."""
+    mine = [r for r in rows if r.sweep == "chosen"]
+    tasks = unique(r.task for r in mine)
+    variants = {(r.method, r.task): r.variant for r in mine}
+    return "\n".join(
+        [
+            f"**{_TITLES['settings']}: what was chosen**",
+            "",
+            "| | " + " | ".join(f"`{t}`" for t in tasks) + " |",
+            "|---|" + "---|" * len(tasks),
+            *(f"| {m} | " + " | ".join(variants.get((m, t), "–") for t in tasks) + " |"
+              for m in unique(r.method for r in mine)),
+            "",
+        ]
+    )  # fmt: skip
 
 
 def markdown(rows: Sequence[Measured], sweep: str) -> str:
@@ -176,6 +196,38 @@ _WHAT: dict[_Cells, str] = {
     _beside_the_first: "More done than {}, in percentage points,",
     _beside_the_defaults: "",
 }
+
+
+def brief(rows: Sequence[Measured], sweep: str) -> str:
+    """Return a line for each task: percent done by the methods of ``BRIEF``, as far as measured.
+
+    Bold is what did most, and what the pairs' 95 % interval doesn't tell from it.
+    """
+    mine = [r for r in rows if r.sweep == sweep and r.method in BRIEF]
+    places, tasks = sorted({place(r) for r in mine}), unique(r.task for r in mine)
+    methods = unique(r.method for r in mine)
+    lines = [
+        f"**In short, {_TITLES[sweep]}: {', '.join(methods)}; bold: the most, and what can't be "
+        "told from it**",
+        "",
+        "| | " + " | ".join(f"{_OVER[sweep]} = {x}" for x in places) + " |",
+        "|---|" + "---|" * len(places),
+    ]
+    for task in tasks:
+        cells = []
+        for x in places:
+            at = {r.method: r for r in mine if r.task == task and place(r) == x}
+            most = max(at.values(), key=lambda r: r.share, default=None)
+            cells.append(", ".join(_short(at.get(m), most) for m in methods))
+        lines.append(f"| `{task}` | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _short(one: Measured | None, most: Measured | None) -> str:
+    if one is None or most is None:
+        return "–"
+    level = difference(most.each, one.each)[1] <= 0.0
+    return f"**{100 * one.share:.0f}**" if level else f"{100 * one.share:.0f}"
 
 
 def motion(rows: Sequence[Measured]) -> str:
