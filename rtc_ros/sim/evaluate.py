@@ -32,7 +32,8 @@ from rtc_ros.core.controller import Controller
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 from rtc_ros.core.limits import JointLimits
-from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.settings import JACOBIANS, RtcSettings
+from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.paths import a_path, path_text
@@ -230,12 +231,19 @@ def _conditions(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _ordered(results: Sequence[Result]) -> tuple[list[Result], list[str]]:
-    """Return the results, the slowest cubes and least delays first, and what varies in them."""
+    """Return the results and what varies in them: slow cubes, least delays and rtc first."""
     names = ("cube_speed", "inject_latency_ms", "delay", "checkpoint", *(n for n, _, _ in _LISTS))
     varied = [n for n in names if len({r.settings.get(n) for r in results}) > 1]
     order = [n for n in names[:3] if n in varied]
     # With the nodes the delay is an observation.
-    results = sorted(results, key=lambda r: [r.settings.get(n) or 0 for n in order])
+    results = sorted(
+        results,
+        key=lambda r: (
+            *(r.settings.get(n) or 0 for n in order),
+            list(STRATEGIES).index(r.settings["strategy"]),
+            JACOBIANS.index(r.settings["jacobian"]),
+        ),
+    )
     return results, varied or ["strategy", "delay"]
 
 
