@@ -9,6 +9,7 @@ the double had it.
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 import time
@@ -83,41 +84,71 @@ class Course:
         """Return position, velocity and acceleration at ``times`` [T], [T, A] each."""
         times = np.atleast_1d(np.asarray(times, float))
         last = len(self.times) - 1
+        if len(times) == 1:
+            p, v, a = self.now(float(times[0]))
+            return p[None], v[None], a[None]
         inside = (times >= self.times[0]) & (times < self.times[last])
         i = np.clip(np.searchsorted(self.times, times, side="right") - 1, 0, max(last - 1, 0))
         if last == 0:
             p = np.repeat(self.positions, len(times), axis=0)
             return p, np.zeros_like(p), np.zeros_like(p)
-        t = self.times[i + 1] - self.times[i]
-        x = np.clip(times - self.times[i], 0.0, t)
-        p, v, a = self._between(i, x[:, None], t[:, None])
+        x = np.clip(times - self.times[i], 0.0, self.times[i + 1] - self.times[i])
+        p, v, a = _along(self._segments[:, i], x[:, None])
         ends = np.where((times < self.times[0])[:, None], self.positions[0], self.positions[last])
         outside = ~inside[:, None]
         return np.where(outside, ends, p), np.where(outside, 0.0, v), np.where(outside, 0.0, a)
 
-    def _between(self, i: np.ndarray, x: np.ndarray, t: np.ndarray) -> Any:
-        p, q = self.positions[i], self.positions[i + 1]
-        u, v = self.velocities[i], self.velocities[i + 1]
-        a, b = self.accelerations[i], self.accelerations[i + 1]
+    def now(self, at_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return position, velocity and acceleration at one time, [A] each."""
+        last = len(self.times) - 1
+        if last == 0 or not self.times[0] <= at_s < self.times[last]:
+            p = self.positions[0 if at_s < self.times[0] else last]
+            return p, np.zeros_like(p), np.zeros_like(p)
+        i = int(np.searchsorted(self.times, at_s, side="right")) - 1
+        return _along(self._segments[:, i], at_s - self.times[i])
+
+    @functools.cached_property
+    def _segments(self) -> np.ndarray:
+        """The polynomials between the points, [6, R - 1, A]."""
+        t = np.diff(self.times)[:, None]
+        p, q = self.positions[:-1], self.positions[1:]
+        u, v = self.velocities[:-1], self.velocities[1:]
+        a, b = self.accelerations[:-1], self.accelerations[1:]
         slope = (q - p) / t
         cubic = np.isfinite(u) & np.isfinite(v)
         quintic = cubic & np.isfinite(a) & np.isfinite(b)
-        u, v, a, b = (np.nan_to_num(s) for s in (u, v, a, b))
-        c2 = np.where(quintic, a / 2, (3 * slope - 2 * u - v) / t)
-        c3 = np.where(
-            quintic,
-            (20 * (q - p) - (8 * v + 12 * u) * t - (3 * a - b) * t**2) / (2 * t**3),
-            (u + v - 2 * slope) / t**2,
-        )
-        c4 = np.where(
-            quintic, (-30 * (q - p) + (14 * v + 16 * u) * t + (3 * a - 2 * b) * t**2) / 2, 0.0
-        ) / t**4
-        c5 = np.where(quintic, (12 * (q - p) - 6 * (v + u) * t - (a - b) * t**2) / 2, 0.0) / t**5
-        c1 = np.where(cubic, u, slope)
-        c2, c3 = (np.where(cubic, c, 0.0) for c in (c2, c3))
-        position = p + x * (c1 + x * (c2 + x * (c3 + x * (c4 + x * c5))))
-        velocity = c1 + x * (2 * c2 + x * (3 * c3 + x * (4 * c4 + 5 * x * c5)))
-        return position, velocity, 2 * c2 + x * (6 * c3 + x * (12 * c4 + 20 * x * c5))
+        zero = np.zeros_like(p)
+        if not cubic.any():
+            return np.array([p, slope, zero, zero, zero, zero])
+        u, v = np.nan_to_num(u), np.nan_to_num(v)
+        c1, c2, c3 = u, (3 * slope - 2 * u - v) / t, (u + v - 2 * slope) / t**2
+        c4, c5 = zero, zero
+        if quintic.any():
+            a, b = np.nan_to_num(a), np.nan_to_num(b)
+            c2 = np.where(quintic, a / 2, c2)
+            c3 = np.where(
+                quintic,
+                (20 * (q - p) - (8 * v + 12 * u) * t - (3 * a - b) * t**2) / (2 * t**3),
+                c3,
+            )
+            c4 = np.where(
+                quintic, (-30 * (q - p) + (14 * v + 16 * u) * t + (3 * a - 2 * b) * t**2) / 2, 0.0
+            ) / t**4
+            c5 = (
+                np.where(quintic, (12 * (q - p) - 6 * (v + u) * t - (a - b) * t**2) / 2, 0.0)
+                / t**5
+            )
+        if not cubic.all():
+            c1 = np.where(cubic, c1, slope)
+            c2, c3 = (np.where(cubic, c, 0.0) for c in (c2, c3))
+        return np.array([p, c1, c2, c3, c4, c5])
+
+
+def _along(c: np.ndarray, x: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return value, first and second derivative of polynomials ``c`` [6, ...] at ``x``."""
+    position = c[0] + x * (c[1] + x * (c[2] + x * (c[3] + x * (c[4] + x * c[5]))))
+    velocity = c[1] + x * (2 * c[2] + x * (3 * c[3] + x * (4 * c[4] + 5 * x * c[5])))
+    return position, velocity, 2 * c[2] + x * (6 * c[3] + x * (12 * c[4] + 20 * x * c[5]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +240,8 @@ class Sent:
     """``taken``, ``queued`` (the driver stands still) or ``dropped`` (its torque is off)."""
     taken_s: float
     """When the double had it: on a busy machine it is a slow driver."""
+    number: int = 0
+    """Which one of its publisher's; 0: not known."""
 
     @property
     def row(self) -> np.ndarray:
@@ -306,6 +339,7 @@ class Arm:
         what: np.ndarray | Trajectory,
         source: bytes,
         now_s: float | None = None,
+        number: int = 0,
     ) -> Sent:
         """Take a message that was sent at ``at_s`` [s]; the arm goes by it from ``now_s`` on."""
         driver = self.drivers[group]
@@ -321,7 +355,7 @@ class Arm:
                 done = "dropped"
             else:
                 driver.take(now_s, what, self.pose[driver.columns])
-            sent = Sent(at_s, group, what, source, self.pose, done, now_s)
+            sent = Sent(at_s, group, what, source, self.pose, done, now_s, number)
         return sent
 
     # -- what may happen to it ----------------------------------------------------------------
@@ -455,7 +489,8 @@ class ArmNode:
                 driver.refused.append(str(error))
                 return
             at_s = info["source_timestamp"] * 1e-9
-            sent = self.arm.take(driver.name, at_s, what, source, time.time())
+            number = info["publication_sequence_number"] or 0
+            sent = self.arm.take(driver.name, at_s, what, source, time.time(), number)
             if self._on_sent is not None:
                 self._on_sent(sent)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,8 @@ from rtc_ros.core.continuity.infer import LEAST_SHARE, with_origins
 from rtc_ros.core.continuity.run_log import CommandLog, RunLog
 
 ARRAY = "std_msgs/msg/Float64MultiArray"
-COMMANDS = (ARRAY, "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory")
+TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
+COMMANDS = (ARRAY, "sensor_msgs/msg/JointState", TRAJECTORY)
 """Types of commands that can be read: of a trajectory, its first point."""
 
 
@@ -99,19 +100,12 @@ class _Commands:
 
     def add(self, times_ns: Sequence[int], data: Sequence[bytes]) -> None:
         times = np.asarray(times_ns, dtype=np.int64)
-        if self._type == ARRAY:
-            rows = [_array_data(message) for message in data]
-            for row in rows:
-                self._called(tuple(f"{self._topic}[{i}]" for i in range(len(row))))
-            self._keep(times, np.array(rows))
-        elif self._type == COMMANDS[1]:
-            for part in joint_states(data):
-                self._keep(times[part.index], self._by_name(part.names, part.position))
-        else:
-            for time_ns, message in zip(times, data, strict=True):
-                found = trajectory(message)
-                if len(found.positions):
-                    self._keep(time_ns[None], self._by_name(found.names, found.positions[:1]))
+        for index, names, rows in rows_of(self._type, data):
+            if self._type == ARRAY:
+                self._called(tuple(f"{self._topic}[{i}]" for i in range(rows.shape[1])))
+            else:
+                rows = self._by_name(names, rows)
+            self._keep(times[index], rows)
 
     def _by_name(self, names: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
         """Return ``rows`` with their columns in the order of the first message's names."""
@@ -146,6 +140,29 @@ class _Commands:
         times, rows = np.concatenate(self._times), np.concatenate(self._rows)
         order = np.argsort(times, kind="stable")
         return times[order], rows[order]
+
+
+def rows_of(
+    msgtype: str, data: Sequence[bytes]
+) -> Iterator[tuple[np.ndarray, tuple[str, ...], np.ndarray]]:
+    """Yield the commands of serialized messages: their places, joints and rows [n, A].
+
+    Names are () where messages of that type have none. Raises CdrError: one is damaged.
+    """
+    if msgtype == ARRAY:
+        arrays = [_array_data(message) for message in data]
+        sizes = np.array([len(row) for row in arrays])
+        for size in dict.fromkeys(sizes.tolist()):
+            index = np.flatnonzero(sizes == size)
+            yield index, (), np.array([arrays[i] for i in index])
+    elif msgtype == TRAJECTORY:
+        for i, message in enumerate(data):
+            found = trajectory(message)
+            if len(found.positions):
+                yield np.array([i]), found.names, found.positions[:1]
+    else:
+        for part in joint_states(data):
+            yield part.index, part.names, part.position
 
 
 def _array_data(message: bytes) -> np.ndarray:

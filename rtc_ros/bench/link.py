@@ -15,8 +15,10 @@ import contextlib
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,6 +50,7 @@ NAME = "bench_link"
 ONE_WAY_MS = (0, 10, 30, 80)
 LOSSES = (0.0, 0.01, 0.05)
 _SETTLE_S = 4.0
+_PINGS = 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,12 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(_line("", rows[0]), flush=True)
     with own_handoff(), two_machines() as (on, _, network):
         assert network is not None
+        wire_ms = _wire_ms(options, on, network)
         for one_way_ms in options.one_way_ms:
             for loss in options.loss:
                 row = _linked(options, on, network, one_way_ms, loss)
                 rows.append(row)
                 print(_line("", row), flush=True)
     table = "\n".join([*_head(bool(options.cameras)), *(_line("|", row) for row in rows), ""])
+    table += _cost(rows, wire_ms)
     print(table)
     if options.markdown:
         options.markdown.write_text(table, encoding="utf-8")
@@ -123,6 +128,53 @@ def _linked(
             figures = _run(options, inference, pids, network.pid)
     what = f"+{one_way_ms:g} ms, ± {jitter_ms:g} ms, {loss:.0%} lost"
     return {"what": what, "round trip": 2 * one_way_ms, **figures}
+
+
+def _wire_ms(options: argparse.Namespace, on: ON, network: MachinesNetwork) -> float:
+    """Return how long a kilobyte takes to the other machine and back without the link [ms]."""
+    network.set(delay_s=0.0, jitter_s=0.0, loss=0.0, mbit_s=options.mbit_s)
+    with on("robot"):
+        robot = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with on("gpu"):
+        gpu = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with robot, gpu:
+        gpu.bind((network.addresses["gpu"], 0))
+        robot.settimeout(2.0)
+        end = b"end"
+
+        def echo() -> None:
+            while (got := gpu.recvfrom(2048))[0] != end:
+                gpu.sendto(*got)
+
+        thread = threading.Thread(target=echo, daemon=True)
+        thread.start()
+        for pid in (os.getpid(), network.pid):
+            if pid is not None:
+                _hurry(pid, options.priority)
+        took = []
+        for _ in range(_PINGS):
+            begun_s = time.monotonic()
+            robot.sendto(bytes(1024), gpu.getsockname())
+            robot.recv(2048)
+            took.append(time.monotonic() - begun_s)
+            time.sleep(PERIOD_S)
+        robot.sendto(end, gpu.getsockname())
+        thread.join(timeout=2.0)
+    return float(np.median(took)) * 1e3
+
+
+def _cost(rows: list[dict[str, Any]], wire_ms: float) -> str:
+    """Say what the link itself adds to a round trip, "" where no row is without delay."""
+    local = rows[0]["cursor_ms"] + rows[0]["chunk_ms"]
+    for row in rows[1:]:
+        if not row["round trip"]:
+            more = row["cursor_ms"] + row["chunk_ms"] - local
+            return (
+                f"\n{row['what']}: {more:.2f} ms more of a round trip than the local run's "
+                f"{local:.2f} ms; {wire_ms:.2f} ms of it is the network's, which has nothing to "
+                f"do with the link: {more - wire_ms:.2f} ms are the link's own.\n"
+            )
+    return ""
 
 
 @contextlib.contextmanager

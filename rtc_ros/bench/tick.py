@@ -4,7 +4,9 @@ The simulated robot with its cameras and the inference node run all the time, be
 keep every core busy. Each variant of the real controller node gets turns between them, moves the
 arms and reports its own lateness in /diagnostics: how long after a tick was due it began. `bare`
 is the deadline loop in a process without ROS and without work: what the machine itself allows. The
-order of the variants changes from round to round. All runs in a namespace of its own.
+order of the variants changes from round to round. With --command-rate the drivers are sent set
+points between the rows, and how late those were is reported, too. The cost is the processor time
+that the tick's thread took. All runs in a namespace of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.controller.ticker import DeadlineTicker
+from rtc_ros.core.set_points import ratio
 from rtc_ros.paths import a_path
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
@@ -40,6 +43,9 @@ VARIANTS = (
 """Tick source, and SCHED_FIFO priority of the controller (0: none)."""
 
 LATE = ("late p50 [ms]", "late p99 [ms]", "late max [ms]")
+POINTS = tuple(f"set points {name}" for name in LATE)
+COST = tuple(f"cost per {what} {p} [µs]" for what in ("tick", "set point") for p in ("p50", "p99"))
+UNSENT = "set points not sent in time"
 
 _NAMESPACE = f"rtc_ros_bench_tick_{os.getpid()}"
 _PERIOD_S = 0.02
@@ -54,15 +60,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=4, help="turns of each variant")
     parser.add_argument("--busy", type=int, default=os.cpu_count() or 1, help="processes that "
                         "only compute (default: one for each core)")  # fmt: skip
+    parser.add_argument("--command-rate", type=float, default=0.0, metavar="HZ",
+                        help="set points between the rows, so many a second")  # fmt: skip
     parser.add_argument("--json", type=a_path, help="write the figures of every turn here")
     parser.add_argument("--check", action="store_true", help="exit with 1 if the deadline loop's "
-                        f"p99 is above {GOAL_MS} ms\nunder SCHED_FIFO")  # fmt: skip
+                        f"p99 is above {GOAL_MS} ms\nunder SCHED_FIFO, or that of its set "
+                        "points")  # fmt: skip
     options = parser.parse_args(argv)
+    try:
+        ratio(options.command_rate, _PERIOD_S)
+    except ValueError as error:
+        print(f"bench tick: {error}", file=sys.stderr)
+        return 2
     # Nobody else's robot: the namespace keeps topics apart, and this keeps off the network.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     with own_handoff(), TemporaryDirectory() as logs:
         try:
-            turns = measure(options.rounds, options.ticks, options.busy, Path(logs))
+            turns = measure(options.rounds, options.ticks, options.busy, Path(logs),
+                            options.command_rate)  # fmt: skip
         except RobotError as error:
             print(f"bench tick: {error}", file=sys.stderr)
             return 2
@@ -72,11 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{platform.machine()}, {os.cpu_count()} cores, beside the simulated robot, inference "
           f"and {options.busy} busy processes, {options.rounds} turns each:", "",
           markdown(rows), sep="\n")  # fmt: skip
-    met = rows[0]["realtime"] == "SCHED_FIFO" and rows[0]["p99"] <= GOAL_MS
+    late_ms = max(rows[0]["p99"], rows[0].get("points", {}).get("p99", 0.0))
+    met = rows[0]["realtime"] == "SCHED_FIFO" and late_ms <= GOAL_MS
     return int(options.check and not met)
 
 
-def measure(rounds: int, ticks: int, busy: int, logs: Path) -> list[dict[str, Any]]:
+def measure(
+    rounds: int, ticks: int, busy: int, logs: Path, command_rate: float = 0.0
+) -> list[dict[str, Any]]:
     """Return the figures of each turn; raises RobotError where a node ends or says nothing."""
     robot, inference, controller = nodes_to_run({"namespace": _NAMESPACE}, simulated=True)
     chance, turns = random.Random(0), []
@@ -86,32 +104,40 @@ def measure(rounds: int, ticks: int, busy: int, logs: Path) -> list[dict[str, An
         for _ in range(rounds):
             for source, priority in chance.sample(VARIANTS, len(VARIANTS)):
                 wanted = {"tick_source": source, "realtime_priority": priority}
-                variant = dataclasses.replace(
-                    controller, parameters={**controller.parameters, **wanted}
-                )
+                given = {**controller.parameters, **wanted, "command_rate": command_rate}
+                variant = dataclasses.replace(controller, parameters=given)
                 turn = (
-                    _bare(priority, ticks) if source == BARE else _turn(processes, variant, ticks)
+                    _bare(priority, ticks, ratio(command_rate, _PERIOD_S))
+                    if source == BARE
+                    else _turn(processes, variant, ticks)
                 )
                 turns.append({**wanted, **turn})
     return turns
 
 
-def _bare(priority: int, ticks: int) -> dict[str, Any]:
+def _bare(priority: int, ticks: int, points: int) -> dict[str, Any]:
     """Return the same figures of a deadline loop that does nothing, in a process of its own."""
     context = multiprocessing.get_context("spawn")
     used = _cpu_time()
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        figures = pool.submit(_tick_idly, priority, ticks).result()
+        figures = pool.submit(_tick_idly, priority, ticks, points).result()
     return {**figures, "steps": 0, "cores busy [%]": _busy_since(used)}
 
 
-def _tick_idly(priority: int, ticks: int) -> dict[str, Any]:
-    ticker = DeadlineTicker(_PERIOD_S, lambda late_s, missed: None, priority)
+def _tick_idly(priority: int, ticks: int, points: int) -> dict[str, Any]:
+    ticker = DeadlineTicker(
+        _PERIOD_S, lambda late_s, missed: None, priority, points=points, on_point=lambda _: True
+    )
     ticker.start()
     time.sleep(_PERIOD_S * ticks)
     ticker.stop()
     late = dict(zip(LATE, ticker.lateness.percentiles_ms(), strict=True))
-    seen = {"ticks": ticker.lateness.count, "missed": ticker.lateness.missed}
+    costs = [total.percentiles_ms()[:2] for total in (ticker.cost, ticker.point_cost)]
+    late |= zip(COST, [1e3 * ms for pair in costs for ms in pair], strict=True)
+    seen: dict[str, Any] = {"ticks": ticker.lateness.count, "missed": ticker.lateness.missed}
+    if points > 1:
+        seen |= zip(POINTS, ticker.point_lateness.percentiles_ms(), strict=True)
+        seen |= {"set points": ticker.point_lateness.count, UNSENT: 0}
     return {**late, **seen, "realtime": ticker.realtime or "SCHED_FIFO"}
 
 
@@ -139,7 +165,11 @@ def _turn(processes: Processes, controller: NodeToRun, ticks: int) -> dict[str, 
             "realtime": said("tick", "realtime"),
             "steps": int(said("motion", "step")),
             "cores busy [%]": _busy_since(used),
+            **{name: float(said("tick", name)) for name in COST},
         }
+        if int(said("tick", "set points")):
+            figures |= {name: float(said("tick", name)) for name in POINTS}
+            figures |= {name: int(said("tick", name)) for name in ("set points", UNSENT)}
     processes.stop(controller.executable)
     return figures
 
@@ -192,8 +222,17 @@ def summary(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "max": max(t[LATE[2]] for t in mine),
                 **{key: sum(t[key] for t in mine) for key in ("missed", "ticks", "steps")},
                 "cores busy [%]": statistics.median(t["cores busy [%]"] for t in mine),
+                "cost": [statistics.median(t[name] for t in mine) for name in COST],
             }
         )
+        if all("set points" in t for t in mine):
+            rows[-1]["points"] = {
+                "p50": statistics.median(t[POINTS[0]] for t in mine),
+                "p99": statistics.median(t[POINTS[1]] for t in mine),
+                "max": max(t[POINTS[2]] for t in mine),
+                "sent": sum(t["set points"] for t in mine),
+                "unsent": sum(t[UNSENT] for t in mine),
+            }
     return rows
 
 
@@ -201,9 +240,14 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a table of lateness in milliseconds."""
     lines = [
         "| tick source | SCHED_FIFO | p50 ms | p99 ms (of each turn) | max ms | missed | ticks "
-        "| steps | cores busy |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| steps | cores busy | cost of a tick p50, p99 µs |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
+    with_points = any("points" in row for row in rows)
+    if with_points:
+        lines[0] += " set points p50 ms | p99 ms | max ms | sent | not in time "
+        lines[0] += "| cost p50, p99 µs |"
+        lines[1] += "---|---|---|---|---|---|"
     for row in rows:
         asked, refused = row["realtime_priority"], row["realtime"].startswith("SCHED_FIFO ")
         fifo = f"{asked}{' refused' if refused else ''}" if asked else "no"
@@ -211,8 +255,16 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(
             f"| {row['tick_source']} | {fifo} | {row['p50']:.3f} | {row['p99']:.3f} ({each}) | "
             f"{row['max']:.2f} | {row['missed']} | {row['ticks']} | {row['steps']} | "
-            f"{row['cores busy [%]']:.0f} % |"
+            f"{row['cores busy [%]']:.0f} % | {row['cost'][0]:.0f}, {row['cost'][1]:.0f} |"
         )
+        if "points" in row:
+            p, (_, _, p50, p99) = row["points"], row["cost"]
+            lines[-1] += (
+                f" {p['p50']:.3f} | {p['p99']:.3f} | {p['max']:.2f} | {p['sent']} | "
+                f"{p['unsent']} | {p50:.0f}, {p99:.0f} |"
+            )
+        elif with_points:
+            lines[-1] += " – |" * 6
     return "\n".join(lines)
 
 

@@ -7,13 +7,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import serialize_message
 from trajectory_msgs.msg import JointTrajectory
 
-from rtc_ros.controller.command_types import CHUNK, message_class, row_maker, set_due, trajectory
+from rtc_ros.controller.command_types import (
+    CHUNK,
+    message_class,
+    row_filler,
+    row_maker,
+    set_due,
+    trajectory,
+)
 from rtc_ros.controller.group_parameters import GroupParameters
 from rtc_ros.core.command import Command
 from rtc_ros.core.controller import CONTROL_POINTS
@@ -42,7 +50,8 @@ _MOST = float(np.finfo(np.float32).max)
 class CommandGroup:
     """One driver: its topic, its message type, and its joints in its own order.
 
-    With ``dry_run`` nothing is published: there isn't even a publisher.
+    With ``dry_run`` nothing is published: there isn't even a publisher. With ``points`` m > 1 a
+    driver of rows is sent so many set points in each period, by ``send``.
     """
 
     def __init__(
@@ -53,10 +62,12 @@ class CommandGroup:
         period_s: float,
         limits: JointLimits,
         dry_run: bool = False,
+        points: int = 1,
     ) -> None:
         self.columns = [list(joints).index(j) for j in group.joints]
         self.plays_chunks = group.kind == CHUNK
         """Whether the driver was sent what goes on without us."""
+        self._points = 1 if self.plays_chunks else points
         self._names = group.names
         self._period_s = period_s
         # Where nothing limits the acceleration, lines between the rows keep all that is limited.
@@ -64,6 +75,8 @@ class CommandGroup:
             np.isfinite(limits.max_bend[self.columns]).any()
         )
         periods = _KNOT_DUE if self._curved else _ROW_DUE
+        if not self.plays_chunks:
+            periods /= points
         self._due_s = group.time_from_start_s or periods * period_s
         due = self._due_s / period_s
         if self._curved and not _JOINS_FROM - 1e-6 <= due <= _KNOT_DUE + 1e-6:
@@ -81,9 +94,18 @@ class CommandGroup:
         self._publisher = (
             None
             if dry_run
-            else node.create_publisher(message, group.topic, 10, qos_overriding_options=overrides)
+            else node.create_publisher(
+                message, group.topic, 10 * self._points, qos_overriding_options=overrides
+            )
         )
         self._make = row_maker(group.kind, message, self._names, group.driver_group, self._due_s)
+        made = [
+            self._make(np.zeros(len(self.columns)), Time())
+            for _ in range(self._points if self._points > 1 else 0)
+        ]
+        self._set_points = [(message, row_filler(group.kind, message)) for message in made]
+        """Made once: a period's, and what writes into each of them."""
+        self._ready = False
         self.playing = False
         """Whether the driver goes on along a chunk that it was sent, and not to rest."""
         self.comes = False
@@ -115,10 +137,18 @@ class CommandGroup:
         ``way`` whatever it was sent before. Raises ArithmeticError if that isn't finite.
         """
         self._prepared = None
-        if not self.plays_chunks:
+        if self._set_points:
+            self._ready = False
             if command is not None and command.sends:
-                assert command.target is not None, "only what was commanded is sent"
-                self._prepared = self._make(self._finite(command.target[self.columns]), stamp)
+                assert command.points is not None, "only what was commanded is sent"
+                rows = self._finite(command.points[:, self.columns])
+                for (_, fill), row in zip(self._set_points, rows, strict=True):
+                    fill(row, stamp)
+                self._ready = True
+        elif not self.plays_chunks and command is not None and command.sends:
+            assert command.target is not None, "only what was commanded is sent"
+            self._prepared = self._make(self._finite(command.target[self.columns]), stamp)
+        if not self.plays_chunks:
             return
         executes = command is not None and command.executes
         swaps = command is not None and command.played.swap is not None
@@ -152,6 +182,11 @@ class CommandGroup:
             self.playing, rests_s, self._told, self._path = self._with_it
             self._sent_ns, self._rests_ns = now_ns, now_ns + round(rests_s * 1e9)
             self.comes, self._outdated = rests_s > 0.0, False
+
+    def send(self, index: int) -> None:
+        """Send a set point of those that were prepared, if any were."""
+        if self._ready and self._publisher is not None:
+            self._publisher.publish(self._set_points[index][0])
 
     def forget(self) -> None:
         """Send the driver nothing more of this motion: its arm isn't where it goes."""

@@ -83,6 +83,35 @@ def row_maker(
     return makers.get(kind, point)
 
 
+def row_filler(kind: str, message: Any) -> Callable[[np.ndarray, Any], None]:
+    """Return what writes another row [robot units], and a stamp, into a kind's ``message``.
+
+    Into the same memory: nothing is made anew.
+    """
+    if kind == "joint_single_command":
+
+        def single(row: np.ndarray, _: Any) -> None:
+            message.cmd = float(row[0])
+
+        return single
+    if kind == "joint_state":
+        values = message.position
+    elif kind == "joint_group_command":
+        values = message.cmd
+    elif kind == "float64_multi_array":
+        values = message.data
+    else:
+        values = message.points[0].positions
+    places = np.frombuffer(values, dtype=values.typecode)
+
+    def fill(row: np.ndarray, stamp: Any) -> None:
+        places[:] = row
+        if kind == "joint_state":
+            message.header.stamp = stamp
+
+    return fill
+
+
 def trajectory(
     names: Sequence[str], rows: np.ndarray, velocities: np.ndarray | None, *, rests: bool
 ) -> JointTrajectory:

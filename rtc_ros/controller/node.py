@@ -16,9 +16,10 @@ from rclpy.node import Node
 
 from rtc_ros.controller.chunk_input import ChunkInput
 from rtc_ros.controller.command_output import CommandGroup
+from rtc_ros.controller.command_types import CHUNK
 from rtc_ros.controller.command_watch import CommandWatch
 from rtc_ros.controller.gate import Gate
-from rtc_ros.controller.group_parameters import read_groups
+from rtc_ros.controller.group_parameters import GroupParameters, read_groups
 from rtc_ros.controller.limit_sources import BRAKE_S, Doubt, joint_limits, slow_to_brake
 from rtc_ros.controller.reports import DRY_RUN, ExecutedReports, MotionReports, tick_report
 from rtc_ros.controller.robot_description import await_description
@@ -28,6 +29,7 @@ from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.guards import Arm, Guards
 from rtc_ros.core.limits import JointLimits
+from rtc_ros.core.set_points import SetPoints, ratio
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.latch import LatchFile
@@ -36,6 +38,7 @@ from rtc_ros.ros.diagnostics import Diagnostics, Report, logged
 from rtc_ros.ros.joint_input import JointInput
 from rtc_ros.ros.parameter_record import announce_parameters
 from rtc_ros.ros.parameters import (
+    ConfigurationError,
     declare_all,
     declare_qos,
     handoff_base,
@@ -64,20 +67,25 @@ class ControllerNode(Node):
         self._decided = self.get_clock().now()
 
         limits = self._limits(p)
-        soft_start_ticks = round(p["soft_start"] / self._period_s)
         groups = read_groups(self, p["command_groups"], self._joints)
+        self._points = self._set_points(p, limits, groups)
         self._groups = [
-            CommandGroup(self, group, self._joints, self._period_s, limits, self._dry_run)
+            CommandGroup(
+                self, group, self._joints, self._period_s, limits, self._dry_run, self._points
+            )
             for group in groups
         ]
-        self._controller = Controller(limits, soft_start_ticks, self._watching(p, limits))
+        soft_start_ticks = round(p["soft_start"] / self._period_s)
+        self._controller = Controller(
+            limits, soft_start_ticks, self._watching(p, limits), self._points
+        )
         self._hear_the_arm(p, limits)
         if self._dry_run:  # what is for publishers that there are otherwise has its place
             for group in groups:
                 declare_qos(self, self.resolve_topic_name(group.topic), "publisher", "reliable")
         self.executor_priority = max(0, p["realtime_priority"] - 1)
         self._executed = ExecutedReports(
-            self, self._joints, self._period_s, self.executor_priority
+            self, self._joints, self._period_s, self.executor_priority, self._points
         )
         announce_parameters(self)
 
@@ -106,6 +114,7 @@ class ControllerNode(Node):
             look=self._look_at_the_arm,
             lost=self._ticker.lost,
             late_s=self._ticker.late_s,
+            clock_s=self._ticker.clock_s,
             stamp=self._stamp,
             now_ns=time.monotonic_ns,
             period_s=self._period_s,
@@ -142,6 +151,29 @@ class ControllerNode(Node):
         if slow := slow_to_brake(limits, self._period_s):
             self.get_logger().warning(f"{slow}: call ~/stop first")
         return limits
+
+    def _set_points(
+        self, p: dict[str, Any], limits: JointLimits, groups: list[GroupParameters]
+    ) -> int:
+        """Return m, the set points in each period."""
+        try:
+            points = ratio(p["command_rate"], self._period_s)
+            SetPoints(limits, points)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+        chunks = [group.name for group in groups if group.kind == CHUNK]
+        if points == 1 or not chunks:
+            return points
+        if len(chunks) < len(groups):
+            raise ConfigurationError(
+                f"command_rate is {p['command_rate']:g} Hz, and of the command groups "
+                f"{', '.join(chunks)} gets whole chunks while others get rows: give all of them a "
+                "type of rows, or leave command_rate out"
+            )
+        self.get_logger().info(
+            f"command_rate {p['command_rate']:g} Hz changes nothing: each driver plays chunks"
+        )
+        return 1
 
     def _watching(self, p: dict[str, Any], limits: JointLimits) -> Guards:
         names = ("resume_tolerance", "following_tolerance")
@@ -184,9 +216,13 @@ class ControllerNode(Node):
         by_timer = p["tick_source"] == "timer" or self.get_parameter("use_sim_time").value
         priority: int = p["realtime_priority"]
         self._tick_source = "timer" if by_timer else "deadline"
+        options: dict[str, Any] = {
+            "points": self._points,
+            "on_point": lambda index: self._control.send(index),
+        }
         if by_timer:
-            return TimerTicker(self, self._period_s, self._tick, priority)
-        return DeadlineTicker(self._period_s, self._tick, priority)
+            return TimerTicker(self, self._period_s, self._tick, priority, **options)
+        return DeadlineTicker(self._period_s, self._tick, priority, **options)
 
     # --------------------------------------------------------------------------- life
 
@@ -195,6 +231,7 @@ class ControllerNode(Node):
         self._ticker.start()
         self.get_logger().info(
             f"ready: {len(self._joints)} joints, one action every {self._period_s * 1e3:g} ms, "
+            + (f"{self._points} set points in each, " if self._points > 1 else "")
             + ("starts by itself" if self._gate.when_ready else "waiting for ~/start")
         )
         if self._dry_run:
@@ -230,7 +267,8 @@ class ControllerNode(Node):
                 self._gate.give_up(f"a tick failed ({type(error).__name__}: {error})")
             epoch = self._controller.state.player.epoch
             self._cursor.write(self._controller.cursor(time.monotonic_ns()))
-            self._executed.put(done, epoch, late_s, self._decided.nanoseconds)
+            now_ns = self._decided.nanoseconds
+            self._executed.put(done, epoch, late_s, now_ns, self._control.ended)
 
     def _stamp(self) -> Any:
         """Return the time of a decision, as a message has it; the last one is what was sent."""
@@ -259,7 +297,7 @@ class ControllerNode(Node):
 
     def _report_tick(self) -> Report:
         simulated = self.get_parameter("use_sim_time").value
-        return tick_report(self._ticker, self._tick_source, simulated=simulated)
+        return tick_report(self._ticker, self._control, self._tick_source, simulated=simulated)
 
 
 def main() -> None:

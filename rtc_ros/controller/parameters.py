@@ -162,6 +162,18 @@ CONTROLLER = (
         "would have been executed.",
     ),
     Parameter(
+        "command_rate",
+        0.0,
+        "Commands per second to drivers of rows, a multiple of 1/control_period: between two "
+        "executed rows they get set points on a curve that is continuous in acceleration, within "
+        "all limits. The row of a tick is reached at the next one. 0: one command per period. A "
+        "driver of joint_trajectory_chunk makes its own points in between; beside drivers of rows "
+        "it is refused.",
+        "Hz",
+        0.0,
+        1000.0,
+    ),
+    Parameter(
         "tick_source",
         "deadline",
         "What times the tick: a loop on absolute deadlines in a thread of its own, or an rclpy "

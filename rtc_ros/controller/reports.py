@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 from sensor_msgs.msg import JointState
 
-from rtc_ros.controller.tick import Done
+from rtc_ros.controller.tick import ControlTick, Done
 from rtc_ros.controller.ticker import DeadlineTicker, TimerTicker
 from rtc_ros.core.controller import Controller, ControllerSettings, ControllerState, settled
 from rtc_ros.core.cursor import Mode
@@ -31,6 +31,8 @@ _SENTENCES = {
     Mode.LATCHED: "stopped and latched: call ~/clear when it is safe to move, then ~/start",
 }
 _SILENT_S = 1.0
+_UNSENT = 0.01
+"""The share of set points that may be late before it is a warning."""
 DRY_RUN = "dry run, nothing is sent to any driver"
 
 
@@ -131,11 +133,17 @@ class ExecutedReports:
 
     A tick only puts what it did into a queue: nothing that is only said can make a command late,
     or end a motion. The thread has a ``priority`` below the tick's (SCHED_FIFO; 0: none): without
-    one, taken off the processor while it holds Python's lock, it would keep the tick waiting.
+    one, taken off the processor while it holds Python's lock, it would keep the tick waiting. With
+    ``points`` m > 1 a tick is told when its set points have been sent.
     """
 
     def __init__(
-        self, node: Node, joints: Sequence[str], period_s: float, priority: int = 0
+        self,
+        node: Node,
+        joints: Sequence[str],
+        period_s: float,
+        priority: int = 0,
+        points: int = 1,
     ) -> None:
         self._joints = joints
         self._period_ns = round(period_s * 1e9)
@@ -144,17 +152,36 @@ class ExecutedReports:
         self._swap = node.create_publisher(DiagnosticStatus, "~/swap", 10)
         self._queue: SimpleQueue[tuple[list[Done], int, float, int] | None] = SimpleQueue()
         self._failed = False
+        self._holds_back = points > 1
+        self._held: tuple[list[Done], int, float, int] | None = None
         self._priority = priority
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
         self._thread.start()
 
-    def put(self, done: list[Done], step_epoch: int, late_s: float, now_ns: int) -> None:
-        """Take what a tick did at ``now_ns`` of the node's clock, ``late_s`` after its time."""
-        if done:
-            self._queue.put((done, step_epoch, late_s, now_ns))
+    def put(
+        self,
+        done: list[Done],
+        step_epoch: int,
+        late_s: float,
+        now_ns: int,
+        ended: Done | None = None,
+    ) -> None:
+        """Take what a tick did at ``now_ns`` of the node's clock, ``late_s`` after its time.
+
+        ``ended``: what the tick before it came to, where it had set points to send.
+        """
+        item: tuple[list[Done], int, float, int] | None = (done, step_epoch, late_s, now_ns)
+        if self._holds_back:
+            if ended is not None and self._held is not None and self._held[0]:
+                self._held[0][-1] = ended
+            item, self._held = self._held, item
+        if item is not None and item[0]:
+            self._queue.put(item)
 
     def close(self, seconds: float) -> None:
         """Publish what is left, within so many ``seconds``, and end."""
+        if self._held is not None and self._held[0]:
+            self._queue.put(self._held)
         self._queue.put(None)
         self._thread.join(seconds)
 
@@ -173,14 +200,20 @@ class ExecutedReports:
             # On simulated time the first ticks may be older than time itself.
             at_ns = max(0, now_ns - each.ago * self._period_ns)
             stamp = Time(nanoseconds=at_ns).to_msg()
-            message = executed_message(each.command, self._joints, step_epoch, late_s, stamp)
+            message = executed_message(
+                each.command, self._joints, step_epoch, late_s, stamp, each.unsent, each.sending_s
+            )
             self._executed.publish(message)
             if each.command.played.swap is not None:
                 self._swap.publish(swap_message(each.command.played.swap, self._name))
 
 
 def tick_report(
-    ticker: DeadlineTicker | TimerTicker, source: str, *, simulated: bool = False
+    ticker: DeadlineTicker | TimerTicker,
+    control: ControlTick,
+    source: str,
+    *,
+    simulated: bool = False,
 ) -> Report:
     """Say how late the ticks were, and on ``simulated`` time whether it stands still."""
     lateness = ticker.lateness
@@ -192,6 +225,21 @@ def tick_report(
         level, message = ERROR, f"no tick for {lateness.silent_s:.1f} s: {why}"
     elif refused or lateness.missed_lately:
         level, message = WARN, ticker.realtime if refused else message
+    points: dict[str, object] = {}
+    sent, unsent = control.points_sent, control.points_unsent
+    if level == OK and unsent > _UNSENT * (sent + unsent):
+        level, message = WARN, f"{unsent} of {sent + unsent} set points not sent in time"
+    if sent:
+        points_p50, points_p99, points_top = ticker.point_lateness.percentiles_ms()
+        points = {
+            "set points": sent,
+            "set points not sent in time": unsent,
+            "set points late p50 [ms]": points_p50,
+            "set points late p99 [ms]": points_p99,
+            "set points late max [ms]": points_top,
+            "cost per set point p50 [µs]": ticker.point_cost.percentiles_ms()[0] * 1e3,
+            "cost per set point p99 [µs]": ticker.point_cost.percentiles_ms()[1] * 1e3,
+        }
     return Report(
         level,
         message,
@@ -202,7 +250,10 @@ def tick_report(
             "late p99 [ms]": p99,
             "late max [ms]": top,
             "worst ever [ms]": lateness.worst_s * 1e3,
+            "cost per tick p50 [µs]": ticker.cost.percentiles_ms()[0] * 1e3,
+            "cost per tick p99 [µs]": ticker.cost.percentiles_ms()[1] * 1e3,
             "missed": lateness.missed,
             "realtime": ticker.realtime or "SCHED_FIFO",
+            **points,
         },
     )

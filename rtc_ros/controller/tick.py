@@ -18,10 +18,12 @@ from rtc_ros.core.controller import (
     Inputs,
     ahead,
     begin_at,
+    cut,
     follow,
     settled,
     untold,
 )
+from rtc_ros.core.cursor import Mode
 from rtc_ros.core.frozen import changed
 from rtc_ros.core.guards import FOLLOWS_WITHIN_S, STALL_S, Arm
 
@@ -35,7 +37,13 @@ _PAUSE_NS = 500_000_000
 """Time that passed although the ticks' own clock stood still, as a simulator's does: a real driver
 stood meanwhile."""
 _STANDS = 1.5
-"""Periods without a command after which a driver of single rows stands."""
+"""Periods, or m-ths of one where set points are sent, without a command after which a driver of
+single rows stands."""
+
+_BEHIND, _TOO_FAR_BEHIND = 2, 20
+"""A period of which set points weren't sent in time counts so much, a whole one takes 1 away.
+Where it comes to that (ten in a row, or more than every third one for long) the arm moves in
+starts."""
 
 _STOP_WAITS_NS = 50_000_000
 """After the time in which news may be from before a stall a stop waits for news no longer."""
@@ -45,10 +53,16 @@ _COMING = "until the driver has come to where motion begins"
 
 @dataclass(frozen=True)
 class Done:
-    """A command, and how many periods before its tick it was due (0: the tick's own)."""
+    """A command, and how many periods before its tick it was due (0: the tick's own).
+
+    ``unsent`` of its set points were not sent in time, and sending one of the others took up to
+    ``sending_s``: a driver had it that much later.
+    """
 
     command: Command
     ago: int = 0
+    unsent: int = 0
+    sending_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +76,12 @@ class Coming:
     until_ns: int
 
 
+def _begins(command: Command) -> bool:
+    """Tell whether its set points begin at rest, so that the first of them can't be late."""
+    motion, mean = command.motion, command.mean
+    return motion is not None and mean is not None and not motion.step.any() and mean.settled
+
+
 class ControlTick:
     """Plays one step per tick, and sends it.
 
@@ -72,6 +92,10 @@ class ControlTick:
     nothing goes out that is half a period old. What would come too late to join the curve that a
     driver is on isn't sent either: the next tick decides.
 
+    With m set points in a period (and no driver of chunks) ``run`` only decides, and ``send``
+    sends them one by one. One that would come to a driver that stands by then isn't sent, nor are
+    those after it: the next tick goes on from the last one that was, from rest.
+
     Args:
         controller: what is stepped; its state is touched under the node's lock only.
         groups: the drivers.
@@ -79,6 +103,7 @@ class ControlTick:
         look: returns the arm; told how many ticks were missed since it last did.
         lost: gives up the deadlines missed since it was last asked, and returns how many.
         late_s: how late the last deadline's tick is by now [s].
+        clock_s: what the clock of the deadlines says [s]; only set points need it.
         stamp: the node's time, as a message has it.
         now_ns: CLOCK_MONOTONIC [ns].
         period_s: Δt.
@@ -93,6 +118,7 @@ class ControlTick:
         look: Callable[[int], Arm],
         lost: Callable[[], int],
         late_s: Callable[[], float],
+        clock_s: Callable[[], float] = lambda: 0.0,
         stamp: Callable[[], Any],
         now_ns: Callable[[], int],
         period_s: float,
@@ -103,6 +129,7 @@ class ControlTick:
         self._look = look
         self._lost = lost
         self._late_s = late_s
+        self._clock_s = clock_s
         self._stamp = stamp
         self._now_ns = now_ns
         self._period_s = period_s
@@ -116,6 +143,20 @@ class ControlTick:
         self._gave_up = 0
         self._kept: ActionChunk | None = None
         """What a decision that was given up had taken."""
+        self._points = controller.settings.points
+        self._point_s = period_s / self._points
+        self._sending: Command | None = None
+        """Whose set points are being sent."""
+        self._count, self._told_s, self._took_s = 0, 0.0, 0.0
+        """How many of them were, when the last one was, or a driver was known to rest, and the
+        longest that it took."""
+        self._before = controller.state
+        """What was before them."""
+        self.ended: Done | None = None
+        """What the tick before the last one came to, where it had set points to send."""
+        self.points_sent = self.points_unsent = 0
+        self._behind, self._took_ns = 0, 0
+        """How much was sent too late lately, and how long the last decision took."""
         self._coming: Coming | None = None
         self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
         self._row_columns = [c for g in groups if not g.plays_chunks for c in g.columns]
@@ -125,7 +166,9 @@ class ControlTick:
 
         ``missed`` ticks since the last one, as far as a driver played them, come first.
         """
-        controller, as_sent = self._controller, self._controller.state
+        controller = self._controller
+        self._end_period()
+        as_sent = controller.state
         kept = self._kept
         chunk = kept if kept and kept.step_epoch == as_sent.player.epoch else None
         missed += self._lost()  # while it waited for the lock
@@ -135,9 +178,9 @@ class ControlTick:
             self._owe(missed + 1, 0, chunk)
             return []
         for tries_left in reversed(range(_TRIES)):
-            late_s = self._late_s()
+            begun_ns, late_s = self._now_ns(), self._late_s()
             gap_s = self._gap_s(missed, late_s)
-            stands = gap_s > _STANDS * self._period_s
+            stands = gap_s > _STANDS * self._point_s
             # Always from what the drivers were sent: only there they can have gone on.
             controller.state = as_sent
             done = self._follow(missed, stands)
@@ -148,7 +191,7 @@ class ControlTick:
                 arm = self._look(unseen)
                 if self._news_ns:
                     self._close_if_elsewhere(arm)
-                idle_s = gap_s - self._period_s if stands else 0.0
+                idle_s = gap_s - self._point_s if stands else 0.0
                 command, coming = self._decide(self._inputs(chunk, arm, idle_s))
                 self._prepare(command, coming, arm)
             except Exception:
@@ -157,7 +200,8 @@ class ControlTick:
             lost = self._lost()
             self._pass(lost)
             old_s = lost * self._period_s + self._late_s() - late_s
-            old = old_s > _OLD * self._period_s or (lost and self._chunk_columns)
+            old = old_s > _OLD * self._period_s or bool(lost and self._chunk_columns)
+            old |= self._too_late(command, self._clock_s())
             if not (tries_left and old):
                 break
             missed, unseen = missed + lost, lost
@@ -173,9 +217,83 @@ class ControlTick:
         # After the decision's own deadline: those that were given up since then are owed.
         self._owed = self._owed_unseen = lost
         self._sent_late_s, self._sent_ns, self._news_ns = sent_late_s, sent_ns, 0
+        if self._points > 1:
+            self._took_ns = self._now_ns() - begun_ns
+            self._begin_period(command, as_sent)
         if command is not None:
             done.append(Done(command))
         return done
+
+    def send(self, index: int) -> bool:
+        """Send a set point of the last decision; return whether to go on with those after it."""
+        begun_s = self._clock_s()
+        if self._sending is None or self._too_late(self._sending, begun_s):
+            return False
+        for group in self._groups:
+            group.send(index)
+        # As of before: what the machine took its time for may have been what comes after it.
+        self._told_s, self._sent_ns = begun_s, self._now_ns()
+        self._took_s = max(self._took_s, self._clock_s() - begun_s)
+        self._count = index + 1
+        self.points_sent += 1
+        return True
+
+    def _begin_period(self, command: Command | None, before: ControllerState) -> None:
+        """Let ``send`` send what was decided."""
+        self._count, self._took_s, self._before = 0, 0.0, before
+        if command is not None and command.sends:
+            self._sending = command
+        else:  # a driver that rests waits for nothing
+            self._told_s = self._clock_s() - self._late_s() + self._period_s
+
+    def _end_period(self) -> None:
+        """Take back what wasn't sent of the last period."""
+        command, self._sending, self.ended = self._sending, None, None
+        if command is None:
+            return
+        unsent = self._points - self._count
+        self.points_unsent += unsent
+        controller, state = self._controller, self._controller.state
+        if unsent:
+            as_sent, command = cut(controller.settings, state, command, self._count)
+            if state.row is not None:  # else begun anew meanwhile, where the arm is
+                controller.state = as_sent if self._count else self._unsent(as_sent)
+        self._behind = max(0, self._behind + (_BEHIND if unsent else -1))
+        if self._behind >= _TOO_FAR_BEHIND:
+            self._behind = 0
+            controller.close(
+                f"the arm moved in starts: {unsent} of the last period's {self._points} set "
+                f"points, and some of most before it, would have come too late (its decision took "
+                f"{self._took_ns * 1e-6:.1f} ms, one is due every {self._point_s * 1e3:.3g} ms). "
+                "Give a lower command_rate, or the process its realtime_priority, and call ~/start"
+            )
+        self.ended = Done(command, 0, unsent, self._took_s)
+        self._count = 0
+
+    def _unsent(self, state: ControllerState) -> ControllerState:
+        """Return ``state`` where nobody was told that motion began: it begins anew."""
+        names = ("pose", "row", "last_step", "last_bend", "mean", "targets", "rest_ns")
+        before = {name: getattr(self._before, name) for name in names}
+        if state.mode is Mode.RUNNING:
+            before["mode"] = self._before.mode
+        return changed(state, **before)
+
+    def _too_late(self, command: Command | None, now_s: float) -> bool:
+        """Tell whether a set point of ``command`` comes to a driver that stands by ``now_s``."""
+        if self._points == 1 or command is None or not command.sends:
+            return False
+        if not self._count and _begins(command):
+            return False
+        return self._waited_s(now_s) > _STANDS * self._point_s
+
+    def _waited_s(self, now_s: float) -> float:
+        """Return how long before ``now_s`` drivers were sent a set point."""
+        if not self._sent_ns:
+            return 0.0
+        waited_s, pause_ns = now_s - self._told_s, self._now_ns() - self._sent_ns
+        if waited_s < -self._period_s:  # the clock was set back
+            waited_s = self._period_s
+        return max(waited_s, pause_ns * 1e-9) if pause_ns > _PAUSE_NS else waited_s
 
     def _give_up(
         self, as_sent: ControllerState, owed: int, unseen: int, chunk: ActionChunk | None = None
@@ -197,7 +315,9 @@ class ControlTick:
         return self._ticked_ns + round(self._late_s() * 1e9)
 
     def _gap_s(self, missed: int, late_s: float) -> float:
-        """Return how long ago it is that drivers were told something."""
+        """Return how long drivers were told nothing when they are told something next."""
+        if self._points > 1:  # that is one m-th of a period after the tick
+            return self._waited_s(self._clock_s()) + max(0.0, self._point_s - late_s)
         gap_s = (1 + missed) * self._period_s + late_s - self._sent_late_s
         if self._sent_ns and self._now_ns() - self._sent_ns > _PAUSE_NS:
             gap_s = max(gap_s, (self._now_ns() - self._sent_ns) * 1e-9)

@@ -20,14 +20,36 @@ from rtc_ros.ros.runner import ask_for_realtime, end_with_failure
 
 _KEPT = 3000
 """Ticks that the lateness figures cover: a minute at 50 Hz."""
+_LAST_PERIODS = 3
+"""How long the timer's last set points are waited for."""
 
 
-class Lateness:
-    """How late the last ticks were [s]; written by one thread, read by any."""
+class Recent:
+    """So many seconds of each of the last ticks; written by one thread, read by any."""
 
     def __init__(self) -> None:
         self._seconds = np.zeros(_KEPT)
         self.count = 0
+
+    def add(self, seconds: float) -> None:
+        """Note one tick's."""
+        self._seconds[self.count % _KEPT] = seconds
+        self.count += 1
+
+    def percentiles_ms(self) -> tuple[float, float, float]:
+        """Return (p50, p99, max) of the last ticks [ms]; zeros before the first."""
+        recent = self._seconds[: min(self.count, _KEPT)]
+        if not len(recent):
+            return (0.0, 0.0, 0.0)
+        p50, p99, top = np.percentile(recent, (50, 99, 100)) * 1e3
+        return (float(p50), float(p99), float(top))
+
+
+class Lateness(Recent):
+    """How late the last ticks were [s]."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.missed = 0
         self._missed_at = -_KEPT
         self._last = time.monotonic()
@@ -35,8 +57,7 @@ class Lateness:
 
     def add(self, seconds: float) -> None:
         """Note one tick's lateness."""
-        self._seconds[self.count % _KEPT] = seconds
-        self.count += 1
+        super().add(seconds)
         self._last = time.monotonic()
         self.worst_s = max(self.worst_s, seconds)
 
@@ -55,20 +76,16 @@ class Lateness:
         """How long ago the last tick was, on no matter which clock it goes [s]."""
         return time.monotonic() - self._last
 
-    def percentiles_ms(self) -> tuple[float, float, float]:
-        """Return (p50, p99, max) of the last ticks [ms]; zeros before the first."""
-        recent = self._seconds[: min(self.count, _KEPT)]
-        if not len(recent):
-            return (0.0, 0.0, 0.0)
-        p50, p99, top = np.percentile(recent, (50, 99, 100)) * 1e3
-        return (float(p50), float(p99), float(top))
-
 
 class _Ticker(ABC):
     """Deadlines a period apart, on some clock.
 
     ``on_tick`` is told how late it is [s], and how many deadlines before it were missed: those
     that are a whole period in the past are given up.
+
+    With ``points`` m > 1 a period is divided: set point i is due i + 1 m-ths of it after its tick,
+    so the last one is sent right before the next tick, and a decision has an m-th of a period.
+    ``on_point`` sends it, and returns whether to go on with this period's. It does nothing else.
     """
 
     def __init__(
@@ -76,11 +93,21 @@ class _Ticker(ABC):
         period_s: float,
         on_tick: Callable[[float, int], None],
         realtime: str,
+        *,
+        points: int = 1,
+        on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self.lateness = Lateness()
+        self.point_lateness = Lateness()
+        """Of the set points between the ticks."""
+        self.cost, self.point_cost = Recent(), Recent()
+        """Processor time of the thread for a tick, and for sending a set point."""
         self.realtime = realtime
         self._period_ns = round(period_s * 1e9)
         self._deadline_ns = 0
+        self._points = points
+        self._point_ns = self._period_ns // points
+        self._on_point = on_point
         self._on_tick = on_tick
         self._failures = 0
 
@@ -90,8 +117,10 @@ class _Ticker(ABC):
         The first tick that fails lets the node close; the ticks after it brake the arm, and end
         where one of them fails, too.
         """
+        begun_ns = time.thread_time_ns()
         try:
             self._on_tick(late_s, missed)
+            self.cost.add((time.thread_time_ns() - begun_ns) * 1e-9)
         except Exception:  # noqa: BLE001 - a defect; a node that doesn't tick must not live on
             self._failures += 1
             with contextlib.suppress(OSError):  # the terminal may be gone
@@ -105,6 +134,15 @@ class _Ticker(ABC):
             end_with_failure()
         return not self._failed
 
+    def _point(self, index: int, late_ns: int) -> bool:
+        """Send a set point; return whether to go on with those after it."""
+        begun_ns = time.thread_time_ns()
+        if not self._on_point(index):
+            return False
+        self.point_cost.add((time.thread_time_ns() - begun_ns) * 1e-9)
+        self.point_lateness.add(late_ns * 1e-9)
+        return True
+
     @property
     def _failed(self) -> bool:
         return self._failures > 1
@@ -112,6 +150,10 @@ class _Ticker(ABC):
     @abstractmethod
     def _now_ns(self) -> int:
         """Return what the clock says."""
+
+    def clock_s(self) -> float:
+        """Return what the clock says [s]."""
+        return self._now_ns() * 1e-9
 
     def late_s(self) -> float:
         """Return how long ago the present tick's deadline was [s]; to be called by the tick."""
@@ -137,9 +179,14 @@ class DeadlineTicker(_Ticker):
         period_s: float,
         on_tick: Callable[[float, int], None],
         priority: int = 0,
+        *,
+        points: int = 1,
+        on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        super().__init__(period_s, on_tick, "starting")
+        super().__init__(period_s, on_tick, "starting", points=points, on_point=on_point)
         self._priority = priority
+        self._sent_ns = 0
+        """When the last set point was sent."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control-tick", daemon=True)
 
@@ -156,7 +203,10 @@ class DeadlineTicker(_Ticker):
         return time.monotonic_ns()
 
     def stop(self) -> None:
-        """Tick no more; returns once the last tick is over."""
+        """Tick no more; returns once the last tick is over and its set points are sent.
+
+        The arm is at rest at the end of its last period, not at its beginning.
+        """
         self._stop.set()
         with contextlib.suppress(RuntimeError):
             self._thread.join()
@@ -165,14 +215,36 @@ class DeadlineTicker(_Ticker):
         self.realtime = ask_for_realtime(self._priority)
         self._deadline_ns = time.monotonic_ns() + self._period_ns
         while not self._stop.is_set():
-            wait_ns = self._deadline_ns - time.monotonic_ns()
-            if wait_ns > 0:
-                time.sleep(wait_ns * 1e-9)
-            late_ns = time.monotonic_ns() - self._deadline_ns
+            late_ns = self._wait_until(self._deadline_ns)
             self.lateness.add(late_ns * 1e-9)
             if not self._do(late_ns * 1e-9, self.lost()):
                 return
+            if self._points > 1:
+                self._send_points()
             self._deadline_ns += self._period_ns
+
+    def _wait_until(self, due_ns: int) -> int:
+        """Return how late it is then [ns]."""
+        wait_ns = due_ns - self._now_ns()
+        if wait_ns > 0:
+            time.sleep(wait_ns * 1e-9)
+        return self._now_ns() - due_ns
+
+    def _send_points(self) -> None:
+        """Send the period's set points, as far as there are any and they come in time."""
+        # One that begins motion late shifts the others: what was late isn't caught up with.
+        half_ns = self._point_ns // 2
+        due_ns, end_ns = self._deadline_ns, self._deadline_ns + self._period_ns + half_ns
+        for i in range(self._points):
+            due_ns = max(due_ns + self._point_ns, self._sent_ns + half_ns)
+            if due_ns > end_ns:
+                return
+            late_ns = self._wait_until(due_ns)
+            if not self._point(i, late_ns):
+                return
+            self._sent_ns = self._now_ns()  # the machine may have taken its time for that
+            if late_ns > half_ns:
+                due_ns += late_ns
 
 
 class TimerTicker(_Ticker):
@@ -184,16 +256,20 @@ class TimerTicker(_Ticker):
         period_s: float,
         on_tick: Callable[[float, int], None],
         priority: int = 0,
+        *,
+        points: int = 1,
+        on_point: Callable[[int], bool] = lambda _: False,
     ) -> None:
         unasked = "not asked for" if priority == 0 else "only with tick_source deadline"
-        super().__init__(period_s, on_tick, unasked)
+        super().__init__(period_s, on_tick, unasked, points=points, on_point=on_point)
+        self._next_point, self._point_due_ns = points, 0
         self._node = node
         simulated = node.get_parameter("use_sim_time").value
         # A system's clock that is set is no time that passed.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock = node.get_clock() if simulated else steady
         self._timer = node.create_timer(
-            period_s,
+            period_s / points,
             self._tick,
             MutuallyExclusiveCallbackGroup(),
             clock=self._clock,
@@ -214,18 +290,37 @@ class TimerTicker(_Ticker):
         return int(self._clock.now().nanoseconds)
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Tick no more, once the set points of the last tick are sent; see ``DeadlineTicker``."""
+        end_s = time.monotonic() + _LAST_PERIODS * self._period_ns * 1e-9  # /clock may stand
+        while self._next_point < self._points and time.monotonic() < end_s:
+            time.sleep(0.001)
         self._timer.cancel()
 
     def _tick(self) -> None:
+        if self._next_point < self._points:
+            self._send_point()
         early_ns = self._deadline_ns - self._now_ns()
         if early_ns > 1.5 * self._period_ns:
             self._deadline_ns = self._now_ns()  # the clock was set back
-        elif early_ns > 0.5 * self._period_ns:
-            return  # this one was the last one's, which was late
+        elif early_ns > 0.5 * self._point_ns:
+            return  # a set point's; or the last one's, which was late
         missed = self.lost()
         late_s = self.late_s()
         self.lateness.add(late_s)
         if not self._do(late_s, missed):
             self._timer.cancel()
+        self._next_point, self._point_due_ns = 0, self._deadline_ns + self._point_ns
         self._deadline_ns += self._period_ns
+
+    def _send_point(self) -> None:
+        late_ns = self._now_ns() - self._point_due_ns
+        if late_ns < -self._point_ns // 2:
+            return
+        if not self._point(self._next_point, late_ns):
+            self._next_point = self._points
+            return
+        self._next_point += 1
+        late_ns = late_ns if late_ns > self._point_ns // 2 else 0
+        self._point_due_ns += self._point_ns + late_ns
+        if self._point_due_ns > self._deadline_ns + self._point_ns // 2:
+            self._next_point = self._points

@@ -13,7 +13,7 @@ States are frozen: taking a decision back is dropping the new state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,8 @@ from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.frozen import changed
 from rtc_ros.core.guards import GOOD, Arm, Guards, Verdict, Watched
 from rtc_ros.core.jerk import RowMean, jerk_window
-from rtc_ros.core.limits import (
-    JointLimits,
-    at_rest,
-    brake_row,
-    brake_rows,
-    limit_row,
-    limit_rows,
-    soft_start_scale,
-)
+from rtc_ros.core.limits import BRAKE_ROWS, JointLimits, soft_start_scale
+from rtc_ros.core.set_points import Motion, SetPoints
 
 CONTROL_POINTS = 4
 """Targets that a state keeps: the curve that a trajectory driver is on depends on so many."""
@@ -44,20 +37,24 @@ class ControllerSettings:
     """What doesn't change while a controller lives.
 
     ``soft_start_ticks``: until the full velocity limit holds, 0 for at once. ``guards``: None
-    where there is no arm that could be elsewhere (a simulation in this process).
+    where there is no arm that could be elsewhere (a simulation in this process). ``points``: m,
+    the set points of a period.
 
     Raises:
-        ValueError: a jerk limit without acceleration or velocity limit.
+        ValueError: a jerk limit without acceleration or velocity limit; no such ``points``.
     """
 
     limits: JointLimits
     soft_start_ticks: int = 0
     guards: Guards | None = None
+    points: int = 1
+    path: SetPoints = field(init=False)
     window: int = field(init=False)
-    """Rows in each command: the jerk limit's mean."""
+    """Set points in each command: the jerk limit's mean."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "window", jerk_window(self.limits))
+        object.__setattr__(self, "path", SetPoints(self.limits, self.points))
+        object.__setattr__(self, "window", jerk_window(self.path.limits))
 
     @property
     def action_dim(self) -> int:
@@ -70,9 +67,10 @@ class ControllerState:
     """All that a tick changes; arrays are never written to.
 
     ``pose`` [A] is where the run begins as long as nothing was commanded (``row`` None).
-    ``row`` [A] is the last executed or braking row, ``last_step`` [A] the change that led to it,
-    ``mean`` what the jerk limit makes of the last ones, ``targets`` [CONTROL_POINTS, A] what went
-    out last, the newest last. ``history`` is the cursor's. ``problem`` says why motion is held or
+    ``row`` [A] is the last executed or braking row, ``last_step`` [A] the change from the set
+    point before it, ``last_bend`` [A] the change of that, ``mean`` what the jerk limit makes of
+    the last set points, ``targets`` [CONTROL_POINTS, A] what went out at the end of the last
+    periods, the newest last. ``history`` is the cursor's. ``problem`` says why motion is held or
     why a guard closed the gate. ``rest_ns`` is when a hold had braked the arm to rest, 0 while
     there is motion. ``ready_ns`` is since when motion only waits for news of the arm, 0 while it
     doesn't.
@@ -82,6 +80,7 @@ class ControllerState:
     player: ChunkPlayer
     pose: np.ndarray
     last_step: np.ndarray
+    last_bend: np.ndarray
     mean: RowMean
     targets: np.ndarray
     history: np.ndarray
@@ -97,6 +96,12 @@ class ControllerState:
     def stopped(self) -> bool:
         """Whether the gate is closed."""
         return self.mode in (Mode.STOPPED, Mode.LATCHED)
+
+    @property
+    def motion(self) -> Motion:
+        """Where the next set points go on from."""
+        at = self.pose if self.row is None else self.row
+        return Motion(at, self.last_step, self.last_bend)
 
     @property
     def target(self) -> np.ndarray | None:
@@ -136,8 +141,8 @@ def stopped(settings: ControllerSettings) -> ControllerState:
     nowhere = np.zeros(settings.action_dim)
     return _resting(
         ControllerState(
-            Mode.STOPPED, ChunkPlayer(0, len(nowhere)), nowhere, nowhere, RowMean(nowhere[None]),
-            nowhere[None], np.zeros((HISTORY_ROWS, len(nowhere))),
+            Mode.STOPPED, ChunkPlayer(0, len(nowhere)), nowhere, nowhere, nowhere,
+            RowMean(nowhere[None]), nowhere[None], np.zeros((HISTORY_ROWS, len(nowhere))),
         ),
         settings,
         nowhere,
@@ -192,11 +197,10 @@ def follow(
             # Its curve depends on how long it was there.
             rest = np.tile(state.targets[-1], (min(ticks - i, CONTROL_POINTS), 1))
             targets = np.concatenate([state.targets, rest])[-CONTROL_POINTS:]
-            state = changed(state, last_step=np.zeros(settings.action_dim), targets=targets)
+            zero = np.zeros(settings.action_dim)
+            state = changed(state, last_step=zero, last_bend=zero, targets=targets)
             break
-        state, command = (
-            _play(settings, state, swaps=False) if playing else _hold(settings, state)
-        )
+        state, command = _play(settings, state, swaps=False) if playing else _hold(settings, state)
         commands.append(command)
     if gate in (Mode.STOPPED, Mode.LATCHED):
         state = changed(state, mode=gate)
@@ -211,19 +215,25 @@ def ahead(
     That target first: the rest of the chunk if it ``plays`` on, then down to rest.
     """
     assert state.row is not None, "nothing was commanded yet, so nothing goes on"
-    rows, chunk, k = state.row[None], state.player.current, state.player.step
+    path, chunk, k = settings.path, state.player.current, state.player.step
+    motion, points = state.motion, [np.empty((0, settings.action_dim))]
     if plays and state.mode is Mode.RUNNING and chunk is not None and not state.starved:
-        wanted = chunk.actions[k - chunk.origin_step : chunk.rows]
-        scales = soft_start_scale(k + np.arange(len(wanted)), settings.soft_start_ticks)
-        onward = limit_rows(wanted, state.row, settings.limits, scales, state.last_step)
-        rows = np.concatenate([rows, onward])
-    last_step = state.last_step if len(rows) == 1 else rows[-1] - rows[-2]
-    rows = np.concatenate([rows, brake_rows(rows[-1], last_step, settings.limits)])
-    mean, targets = state.mean, [state.targets[-1]]
-    for row in (*rows[1:], *rows[-1:].repeat(settings.window - 1, axis=0)):
-        mean, target = mean.push(row)
-        targets.append(target)
-    return np.array(targets)
+        first = k - chunk.origin_step
+        for i in range(first, chunk.rows):
+            scale = float(soft_start_scale(k + i - first, settings.soft_start_ticks))
+            points.append(path.play(chunk.actions[: chunk.rows], i, motion, scale))
+            motion = motion.after(points[-1])
+    for _ in range(BRAKE_ROWS):
+        if path.rests(motion.step):
+            break
+        points.append(path.brake(motion))
+        motion = motion.after(points[-1])
+    # Whole periods, in which what the mean is late by comes to its end.
+    more = -(-(settings.window - 1) // settings.points) * settings.points
+    points.append(np.tile(motion.at, (more, 1)))
+    _, targets = state.mean.push_all(np.concatenate(points))
+    ends = targets[settings.points - 1 :: settings.points]
+    return np.concatenate([state.targets[-1:], ends])
 
 
 def offer(state: ControllerState, chunk: ActionChunk) -> tuple[ControllerState, Offer]:
@@ -277,9 +287,7 @@ def clear(state: ControllerState) -> ControllerState:
 
 def settled(settings: ControllerSettings, state: ControllerState) -> bool:
     """Tell whether nothing has to be commanded for the arm to stand still."""
-    return state.row is None or (
-        at_rest(state.last_step, settings.limits) and state.mean.settled
-    )
+    return state.row is None or (settings.path.rests(state.last_step) and state.mean.settled)
 
 
 def begin_at(
@@ -297,7 +305,7 @@ def untold(
     Their rows go on from the last one, within the limits; from rest where the arm ``rests`` there.
     """
     changes = {}
-    for name in ("row", "last_step", "targets"):
+    for name in ("row", "last_step", "last_bend", "targets"):
         changes[name] = np.array(getattr(state, name))
         changes[name][..., joints] = getattr(before, name)[..., joints]
     at, history = before.targets[-1], np.array(state.history)
@@ -308,9 +316,40 @@ def untold(
     mean = state.mean.taking(joints, before.mean)
     if rests:
         changes["row"][joints] = changes["targets"][:, joints] = at[joints]
-        changes["last_step"][joints] = 0.0
+        changes["last_step"][joints] = changes["last_bend"][joints] = 0.0
         mean = mean.standing(joints, at)
     return changed(state, history=history, mean=mean, **changes)
+
+
+def cut(
+    settings: ControllerSettings,
+    state: ControllerState,
+    command: Command,
+    sent: int,
+) -> tuple[ControllerState, Command]:
+    """Take back all but the first ``sent`` set points of the last ``command``.
+
+    Nobody was told them: the row that was executed is the last one that was sent. Returns the
+    command as it was then, too.
+    """
+    assert command.path is not None, "nothing was sent"
+    assert command.motion is not None and command.mean is not None, "they are set with it"
+    path = command.path[:sent]
+    motion = command.motion.after(path)
+    mean, points = command.mean.push_all(path)
+    before = state.targets[-2] if len(state.targets) > 1 else motion.at
+    target = points[-1] if sent else before
+    row = motion.at
+    history = state.history
+    if command.executes:
+        history = history.copy()
+        history[command.played.step % HISTORY_ROWS] = row
+    state = _counted(
+        state, "periods cut short",
+        row=row, last_step=motion.step, last_bend=motion.bend, mean=mean, history=history,
+        targets=np.concatenate([state.targets[:-1], target[None]]),
+    )  # fmt: skip
+    return state, replace(command, target=target, row=row, points=points, path=path)
 
 
 def cursor(settings: ControllerSettings, state: ControllerState, tick_ns: int) -> CursorState:
@@ -332,6 +371,8 @@ def cursor(settings: ControllerSettings, state: ControllerState, tick_ns: int) -
             "max_bend": limits.max_bend,
             "turn": limits.turn,
             "last_step": state.last_step,
+            "last_bend": state.last_bend,
+            "points": settings.points,
             "coherent": limits.coherent,
             "soft_start_ticks": settings.soft_start_ticks,
             "chunk_epoch": NO_STEP if chunk is None else chunk.epoch,
@@ -357,8 +398,9 @@ class Controller:
         limits: JointLimits,
         soft_start_ticks: int = 0,
         guards: Guards | None = None,
+        points: int = 1,
     ) -> None:
-        self.settings = ControllerSettings(limits, soft_start_ticks, guards)
+        self.settings = ControllerSettings(limits, soft_start_ticks, guards, points)
         self.state = stopped(self.settings)
 
     def start(self, epoch: int, measured: np.ndarray) -> None:
@@ -453,6 +495,7 @@ def _resting(
         state,
         pose=pose,
         last_step=np.zeros(len(pose)),
+        last_bend=np.zeros(len(pose)),
         mean=RowMean.resting(pose, settings.window),
         targets=np.tile(pose, (CONTROL_POINTS, 1)),
     )
@@ -466,7 +509,7 @@ def _play(
     inputs: Inputs = NOTHING,
 ) -> tuple[ControllerState, Command]:
     """Execute the next row within the limits, or brake where there is none."""
-    limits, guards, arm = settings.limits, settings.guards, inputs.arm
+    guards, arm = settings.guards, inputs.arm
     scale = float(soft_start_scale(state.player.step, settings.soft_start_ticks))
     player, played = state.player.tick(swaps=swaps)
     before = state
@@ -487,27 +530,31 @@ def _play(
         if begin is None:
             return _hold(settings, state, reason="until the arm is seen at rest, to begin there")
         state = begin
-    previous = state.pose if state.row is None else state.row
-    chunk = played.chunk
+    motion, chunk = state.motion, played.chunk
     assert chunk is not None, "there is a row to play"
-    following = chunk.actions[min(played.row + 1, chunk.rows - 1)]
-    row = limit_row(played.action, previous, limits, scale, state.last_step, following)
-    limited = int((row != limits.nearest(played.action, previous)).sum())
+    path = settings.path.play(chunk.actions[: chunk.rows], played.row, motion, scale)
+    row = path[-1]
+    limited = int((row != settings.limits.nearest(played.action, motion.at)).sum())
     history = state.history.copy()
     history[played.step % HISTORY_ROWS] = row
     names = ("steps", "steps limited") if limited else ("steps",)
-    mean, target = state.mean.push(row)
-    if not np.isfinite(target).all():
+    mean, points = state.mean.push_all(path)
+    target = points[-1]
+    if not np.isfinite(points).all():
         problem = f"the limits made {target} of row {played.row} of chunk {chunk.seq}"
         return _hold(settings, _closed(before, problem))
+    after = motion.after(path)
+    began, reason = state.mean, REASONS[Mode.RUNNING]
     state = _counted(
         state, *names,
-        mode=Mode.RUNNING, player=player, row=row, last_step=row - previous, history=history,
-        rest_ns=0, ready_ns=0, mean=mean,
+        mode=Mode.RUNNING, player=player, row=row, last_step=after.step, last_bend=after.bend,
+        history=history, rest_ns=0, ready_ns=0, mean=mean,
         targets=np.concatenate([state.targets[1:], target[None]]),
     )  # fmt: skip
-    reason = REASONS[Mode.RUNNING]
-    return state, Command(target, row, played.action, limited, state.mode, played, reason, True)
+    return state, Command(
+        target, row, played.action, limited, state.mode, played, reason, True,
+        points, path, motion, began,
+    )  # fmt: skip
 
 
 def _beginning(
@@ -547,13 +594,17 @@ def _hold(
     state = changed(state, ready_ns=0)
     if state.row is None:
         return state, Command(None, None, None, 0, state.mode, played, reason, False)
-    row = brake_row(state.row, state.last_step, settings.limits) if sends else state.row
-    mean, target = state.mean.push(row)
+    motion, began = state.motion, state.mean
+    path = settings.path.brake(motion) if sends else np.tile(state.row, (settings.points, 1))
+    mean, points = state.mean.push_all(path)
+    row, target, after = path[-1], points[-1], motion.after(path)
     state = changed(
-        state, row=row, last_step=row - state.row, mean=mean,
+        state, row=row, last_step=after.step, last_bend=after.bend, mean=mean,
         targets=np.concatenate([state.targets[1:], target[None]]),
     )  # fmt: skip
-    return state, Command(target, row, None, 0, state.mode, played, reason, sends)
+    return state, Command(
+        target, row, None, 0, state.mode, played, reason, sends, points, path, motion, began
+    )
 
 
 def _counted(state: ControllerState, *names: str, **fields: Any) -> ControllerState:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP
 from rtc_ros.core.limits import JointLimits, soft_start_scale
+from rtc_ros.core.set_points import Motion, SetPoints
 
 HISTORY_ROWS = 64
 """Executed rows that a cursor carries: 1.3 s at 50 Hz, far more than an image is ever late."""
@@ -43,7 +44,8 @@ class CursorState:
     ``tick`` counts the ticks since then in which motion was wanted, executed or held; it is what
     an inference's duration is counted in. ``chunk_*`` name the chunk in use and ``seen_*`` the
     newest one looked at, used or not; both are ``NO_STEP`` where there is none. ``command`` is the
-    last commanded row [A] and ``last_step`` [A] the change that led to it.
+    last commanded row [A], ``last_step`` [A] the change from the set point before it, and
+    ``last_bend`` [A] the change of that. ``points`` is m, the set points of a period.
     ``lower`` … ``turn`` [A] and ``coherent`` are the ``JointLimits``, ``soft_start_ticks`` the
     steps within which the velocity limit rises. ``history`` [HISTORY_ROWS, A] holds the rows
     commanded for the last steps as they went out, after the limits; step j is in row
@@ -63,7 +65,9 @@ class CursorState:
     max_bend: np.ndarray = field(default_factory=lambda: _NOTHING)
     turn: np.ndarray = field(default_factory=lambda: _NOTHING)
     last_step: np.ndarray = field(default_factory=lambda: _NOTHING)
+    last_bend: np.ndarray = field(default_factory=lambda: _NOTHING)
     coherent: bool = False
+    points: int = 1
     soft_start_ticks: int = 0
     chunk_epoch: int = NO_STEP
     chunk_seq: int = NO_STEP
@@ -75,7 +79,8 @@ class CursorState:
     swaps: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in (("max_bend", np.inf), ("turn", 0.0), ("last_step", 0.0)):
+        zeros = (("turn", 0.0), ("last_step", 0.0), ("last_bend", 0.0))
+        for name, value in (("max_bend", np.inf), *zeros):
             if getattr(self, name) is _NOTHING:
                 object.__setattr__(self, name, np.full(np.shape(self.command), value))
 
@@ -97,6 +102,20 @@ class CursorState:
         return JointLimits(
             self.lower, self.upper, self.max_step, self.max_bend, self.turn, self.coherent
         )
+
+    def next_rows(self, rows: np.ndarray, index: int) -> np.ndarray:
+        """Return what the controller will execute for ``rows`` [R, A] from ``index`` on.
+
+        That is from the next step on, [R − index, A].
+        """
+        scales = soft_start_scale(self.step + np.arange(len(rows) - index), self.soft_start_ticks)
+        path = SetPoints(self.limits, self.points)
+        return path.play_all(rows, index, self.motion, scales)[0]
+
+    @property
+    def motion(self) -> Motion:
+        """Where the next set points go on from."""
+        return Motion(self.command, self.last_step, self.last_bend)
 
     @property
     def velocity_scale(self) -> float:

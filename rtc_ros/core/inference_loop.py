@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,12 @@ from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.horizons import Horizons
-from rtc_ros.core.limits import JointLimits, limit_rows, soft_start_scale
+from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import TRAINED
+
+RowFilter = Callable[[np.ndarray, float, int, JointLimits | None], np.ndarray]
+"""filter(rows [H, A], cutoff [Hz], how many of the first stay, limits) -> rows [H, A]."""
 
 _MOVING = (Mode.WAITING, Mode.RUNNING, Mode.STARVED)
 _CHUNKS_KEPT = 8
@@ -55,9 +59,22 @@ class InferenceRequest:
         return self.settings.rows_cut(self.horizons.frozen, trained_delay)
 
     @property
+    def frozen(self) -> int:
+        """How many of the first rows are A_prev's: they stay as they are."""
+        return frozen_rows(self.prev, self.weights)
+
+    @property
     def continues(self) -> bool:
         """Whether there is a chunk to go on from."""
         return self.prev is not None
+
+
+def frozen_rows(prev: np.ndarray | None, weights: np.ndarray | None) -> int:
+    """Return how many of the first rows the mask holds to ``prev`` [R, A] entirely."""
+    if prev is None or weights is None:
+        return 0
+    free = np.flatnonzero(weights[: len(prev)] < 1.0)
+    return int(free[0]) if len(free) else min(len(prev), len(weights))
 
 
 class InferenceLoop:
@@ -73,6 +90,7 @@ class InferenceLoop:
         settings: the settings of the next request; replace them at any time.
         known: a chunk of an earlier run of this process that the controller may be executing.
         trained_delay: d up to which the policy was trained to go on from given rows; None: any.
+        row_filter: what ``filter_cutoff`` asks for; None: it can't be asked for.
     """
 
     def __init__(
@@ -82,8 +100,10 @@ class InferenceLoop:
         settings: RtcSettings,
         known: ActionChunk | None = None,
         trained_delay: int | None = None,
+        row_filter: RowFilter | None = None,
     ) -> None:
         self.horizon = horizon
+        self.row_filter = row_filter
         self.estimator = estimator
         self.settings = settings
         self.refused_chunks = 0
@@ -131,12 +151,13 @@ class InferenceLoop:
         """Return the rows [H, A] to hand over for what the policy made (robot units).
 
         To be called with each chunk once, in order; most strategies leave it as it is. Given rows
-        become A_prev to the bit, whatever units and scales they went through.
+        become A_prev to the bit, whatever units and scales they went through. Raises ValueError
+        where the settings ask for a filter that this loop hasn't got.
         """
         settings = request.settings
         if settings.plan.prefix == TRAINED:
             actions = with_given_rows(actions, request.prev, request.weights)
-        return self._blender.blend(
+        made = self._blender.blend(
             settings.plan.blend,
             actions,
             request.origin_step,
@@ -146,6 +167,11 @@ class InferenceLoop:
             settings.average_new,
             request.limits,
         )
+        if not settings.filter_cutoff:
+            return made
+        if self.row_filter is None:
+            raise ValueError(f"filter_cutoff is {settings.filter_cutoff:g} Hz: no filter here")
+        return self.row_filter(made, settings.filter_cutoff, request.frozen, request.limits)
 
     def wrote(self, chunk: ActionChunk, request: InferenceRequest) -> None:
         """Note that ``chunk`` (as named by the ring) is on its way to the controller."""
@@ -246,10 +272,7 @@ class InferenceLoop:
         An endless joint's rows are told in the turn in which the chunk has them.
         """
         steps = np.arange(origin, cursor.step)
-        wanted = current.actions[origin - current.origin_step : current.rows]
-        ahead = wanted[len(steps) :]
-        limits = cursor.limits
-        scales = soft_start_scale(cursor.step + np.arange(len(ahead)), cursor.soft_start_ticks)
-        ahead = limit_rows(ahead, cursor.command, limits, scales, cursor.last_step)
+        wanted = current.actions[: current.rows]
+        ahead = cursor.next_rows(wanted, cursor.step - current.origin_step)
         rows = np.concatenate([cursor.history[steps % HISTORY_ROWS], ahead])
-        return limits.nearest(rows, wanted)
+        return cursor.limits.nearest(rows, wanted[origin - current.origin_step :])

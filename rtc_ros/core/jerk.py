@@ -15,6 +15,9 @@ import numpy as np
 
 from rtc_ros.core.limits import JointLimits
 
+_SMALL = 1 << 18
+"""Numbers [8 bytes] of a sum that are made at once."""
+
 
 def jerk_windows(limits: JointLimits) -> np.ndarray:
     """Return n for each joint, float64[A]: the rows whose mean keeps its ``max_twist``.
@@ -83,10 +86,29 @@ class RowMean:
         if len(self.rows) == 1:
             return RowMean(row[None]), row
         rows = np.concatenate([self.rows[1:], row[None]])
-        return RowMean(rows), _mean(rows)
+        return RowMean(rows), _mean(rows.T)
+
+    def push_all(self, rows: np.ndarray) -> tuple[RowMean, np.ndarray]:
+        """Take the next rows [R, A], one by one, and return the means that go out [R, A]."""
+        if len(self.rows) == 1:
+            return (RowMean(rows[-1:]) if len(rows) else self), rows
+        if len(rows) == 1:
+            mean, row = self.push(rows[0])
+            return mean, row[None]
+        n = len(self.rows)
+        whole = np.concatenate([self.rows, rows])
+        # [R, A, n] without a copy, for as many rows at once as stay small.
+        windows = np.lib.stride_tricks.sliding_window_view(whole[1:], n, axis=0)
+        at_once = max(1, _SMALL // (n * rows.shape[1]))
+        means = [_mean(windows[i : i + at_once]) for i in range(0, len(rows), at_once)]
+        return RowMean(whole[len(whole) - n :]), np.concatenate([rows[:0], *means])
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:
-    """Return the mean [A] of ``rows`` [n, A], never beyond them by its rounding: rest is rest."""
-    total = np.add.accumulate(rows)[-1]
-    return np.minimum(np.maximum(total / len(rows), rows.min(axis=0)), rows.max(axis=0))
+    """Return the mean [...] of ``rows`` [..., n], never beyond them by its rounding: rest is rest.
+
+    Summed one after the other, whatever is done at once: two processes make the same bits.
+    """
+    total = np.add.accumulate(rows, axis=-1)[..., -1]
+    mean = total / rows.shape[-1]
+    return np.minimum(np.maximum(mean, rows.min(axis=-1)), rows.max(axis=-1))

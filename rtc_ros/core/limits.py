@@ -141,6 +141,24 @@ class JointLimits:
         far = np.abs(turns) > _TURNS
         return np.where(far, to, wanted + np.where(far, 0.0, turns) * self.turn)
 
+    def per_point(self, count: int) -> JointLimits:
+        """Return the same limits for steps of a ``count``-th of the time."""
+        if count == 1:
+            return self
+        return JointLimits(
+            self.lower,
+            self.upper,
+            self.max_step / count,
+            self.max_bend / count**2,
+            self.turn,
+            self.coherent,
+            self.max_twist / count**3,
+        )
+
+    def clipped(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``rows`` [..., A] within the position limits."""
+        return _within(rows, self._least, self._most)
+
     def bounded_speed(self, control_period_s: float) -> np.ndarray:
         """Return the velocity limits [A] per s; infinite for a joint that turns on and on.
 

@@ -23,7 +23,8 @@ class RtcSettings:
 
     ``s_min`` [steps], ``beta`` (β), ``sigma_d`` (σ_d), ``num_steps`` (n, 0 = the
     checkpoint's), ``inject_latency_ms`` [ms]; of single strategies: ``ensemble_decay`` (m),
-    ``average_new`` (the new chunk's share), ``bid_candidates`` (N), ``bid_contrast`` (K).
+    ``average_new`` (the new chunk's share), ``bid_candidates`` (N), ``bid_contrast`` (K);
+    ``filter_cutoff`` [Hz], 0: none.
     """
 
     s_min: int = 10
@@ -40,6 +41,7 @@ class RtcSettings:
     average_new: float = 0.7
     bid_candidates: int = 16
     bid_contrast: int = 3
+    filter_cutoff: float = 0.0
 
     def problems(
         self,
@@ -77,6 +79,8 @@ class RtcSettings:
             found.append(f"ensemble_decay is {self.ensemble_decay:g}; it must be a finite number")
         if not 0.0 <= self.average_new <= 1.0:
             found.append(f"average_new is {self.average_new:g}; it must be within 0 and 1")
+        if not (math.isfinite(self.filter_cutoff) and self.filter_cutoff >= 0):
+            found.append(f"filter_cutoff is {self.filter_cutoff:g}; it must be 0 or a frequency")
         if self.bid_candidates < 1:
             found.append(f"bid_candidates is {self.bid_candidates}; at least one chunk is made")
         elif not 0 <= self.bid_contrast <= self.bid_candidates:
@@ -181,6 +185,17 @@ class RtcSettings:
     def changed(self, **changes: object) -> RtcSettings:
         """Return a copy with some values changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def beyond_rows(cutoff_hz: float, control_period_s: float) -> str:
+    """Say why rows so far apart can't be filtered at ``cutoff_hz``, or ""."""
+    most_hz = 0.5 / control_period_s
+    if cutoff_hz < most_hz:
+        return ""
+    return (
+        f"filter_cutoff is {cutoff_hz:g} Hz, and {1 / control_period_s:g} rows a second hold "
+        f"nothing from {most_hz:g} Hz up: give less, or 0 for no filter"
+    )
 
 
 def beyond_training(delay: int, trained_delay: int) -> str:

@@ -14,8 +14,9 @@ from std_msgs.msg import String
 
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop
-from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.settings import RtcSettings, beyond_rows
 from rtc_ros.inference.parameters import INFERENCE
+from rtc_ros.policy.row_filter import load_filters, row_filter
 from rtc_ros.ros.parameters import ConfigurationError, check_words, taken
 
 if TYPE_CHECKING:
@@ -79,11 +80,19 @@ class LiveSettings:
             problems.append(reader.problem(self.task))
         if cannot := spec.cannot(self.settings.strategy):
             problems.append(cannot)
+        if beyond := beyond_rows(self.settings.filter_cutoff, self._period_s):
+            problems.append(beyond)
+        if self.settings.filter_cutoff:
+            load_filters()
         if problems:
             raise ConfigurationError("; ".join(problems))
         self._spec, self._reader = spec, reader
         self.loop = InferenceLoop(
-            spec.horizon, estimator, self.settings, trained_delay=spec.trained_delay
+            spec.horizon,
+            estimator,
+            self.settings,
+            trained_delay=spec.trained_delay,
+            row_filter=row_filter(self._period_s),
         )
 
     def _forecast(self, settings: RtcSettings) -> int:
@@ -113,6 +122,10 @@ class LiveSettings:
                     taken(known, value)
                 except ValueError as error:
                     problem = f"parameter {name}: {error}"
+            if name == "filter_cutoff" and not problem:
+                problem = beyond_rows(value, self._period_s)
+                if value and not problem:
+                    load_filters()
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
         changes = {k: v for k, v in values.items() if k in _SETTINGS}

@@ -159,6 +159,7 @@ class InferenceNode(LifecycleNode):
             live.settings,
             self._ring.inherited,
             live.loop.trained_delay,
+            live.loop.row_filter,
         )
         live.loop.settings = live.settings  # they may have changed meanwhile
         source = ObservationSource(

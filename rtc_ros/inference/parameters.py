@@ -276,6 +276,17 @@ INFERENCE = (
         1024,
         live=True,
     ),
+    Parameter(
+        "filter_cutoff",
+        _RTC.filter_cutoff,
+        "Low-pass along each chunk for what the policy itself shakes: half the amplitude is left "
+        "at this frequency, and no phase is added. Frozen rows stay as they are, and A_prev has "
+        "what is left. 0: none.",
+        "Hz",
+        0.0,
+        500.0,
+        live=True,
+    ),
     Parameter("task", "", "The task sentence that the policy is given.", live=True),
 )
 

@@ -240,5 +240,7 @@ class InferenceWorker:
             gathered.image_stamps,
             gathered.joint_stamps,
             gathered.observation.task,
+            cursor.points,
+            cursor.motion,
         )
         self._on_chunk(chunk, request, source, self.limits)

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 
-from rtc_ros.controller.command_types import message_class
+from rtc_ros.controller.command_types import CHUNK, message_class
 from rtc_ros.controller.command_watch import commands_an_arm
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.probe import COMMAND_QOS, RELIABLE_QOS, STATE_QOS, Probe, full_name
@@ -16,6 +17,7 @@ from rtc_ros.preflight.setup import Group, Setup
 from rtc_ros.ros.parameters import ConfigurationError
 
 _DESIRED = "interpolate_from_desired_state"
+_UPSAMPLES = "positions_upsampling.enable"
 
 
 def check_listeners(setup: Setup, probe: Probe) -> Iterator[Finding]:
@@ -57,11 +59,17 @@ def check_listeners(setup: Setup, probe: Probe) -> Iterator[Finding]:
                     "let the driver subscribe with reliable or best effort, volatile",
                 )
             else:
-                yield from _kind(group, name, probe.parameters(name))
+                curved = bool(np.isfinite(setup.controller["max_acceleration"]).any())
+                yield from _kind(group, name, probe.parameters(name), curved)
 
 
-def _kind(group: Group, name: str, parameters: Mapping[str, Any] | None) -> Iterator[Finding]:
-    """Report what the listener's own parameters say of it."""
+def _kind(
+    group: Group, name: str, parameters: Mapping[str, Any] | None, curved: bool = True
+) -> Iterator[Finding]:
+    """Report what the listener's own parameters say of it.
+
+    ``curved``: whether what it is sent of a chunk carries velocities.
+    """
     subject = f"listener on {group.topic}"
     if parameters is None:
         yield doubt(
@@ -115,6 +123,8 @@ def _kind(group: Group, name: str, parameters: Mapping[str, Any] | None) -> Iter
             )
         else:
             yield good(subject, f"{name}: a joint_trajectory_controller with {_DESIRED}")
+        if parameters.get(_UPSAMPLES) and parameters.get("interpolation_method") != "none":
+            yield _upsampled(subject, group, name, curved)
     elif theirs:
         if theirs != list(group.joints) and group.kind == "float64_multi_array":
             yield bad(
@@ -135,6 +145,29 @@ def _kind(group: Group, name: str, parameters: Mapping[str, Any] | None) -> Iter
             yield good(subject, f"{name}: takes {joints} in our order")
     else:
         yield good(subject, f"{name} listens (it isn't a ros2_control controller)")
+
+
+def _upsampled(subject: str, group: Group, name: str, curved: bool) -> Finding:
+    """Say what a joint_trajectory_controller that upsamples positions makes of our messages."""
+    its = f"{name} has {_UPSAMPLES}: it makes a spline of its own of messages without velocities"
+    off = f"{_UPSAMPLES}: false there (read-only: load it anew)"
+    if group.kind != CHUNK:
+        return doubt(
+            subject,
+            f"{its}, which ends at rest, and group {group.name} sends a message per point "
+            f"({group.kind}): where it begins each at the state it last commanded, it slows down "
+            "towards every single point",
+            f"{off}, or group.{group.name}.type: {CHUNK} with max_acceleration, whose velocities "
+            "it leaves alone",
+        )
+    if not curved:
+        return doubt(
+            subject,
+            f"{its}, and without max_acceleration {CHUNK} has one at its last point only: neither "
+            "it nor rtc_controller smooths the lines between the others",
+            "set max_acceleration",
+        )
+    return good(subject, f"{name} has {_UPSAMPLES}: it leaves {CHUNK} alone, which has velocities")
 
 
 def _names(value: Any) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from rtc_ros.core.settings import beyond_rows
 from rtc_ros.inference.policy_loading import left_out_images
 from rtc_ros.policy.checkpoint_files import checkpoint_path
 from rtc_ros.policy.protocol import Guidance, Observation, PolicySpec
@@ -65,6 +66,8 @@ def check_latency(setup: Setup, spec: PolicySpec, latency_s: float | None) -> It
     extra_s = setup.settings.inject_latency_ms * 1e-3
     delay = 0 if latency_s is None else math.ceil((latency_s + extra_s) / period_s) + 1
     problems = setup.settings.problems(horizon, delay, trained_delay=spec.trained_delay)
+    if beyond := beyond_rows(setup.settings.filter_cutoff, period_s):
+        problems.append(beyond)
     chunk = "" if latency_s is None else f"{latency_s * 1e3:.0f} ms a guided chunk is d = {delay}"
     faster = _faster(setup)
     if problems:

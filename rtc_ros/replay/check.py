@@ -14,10 +14,13 @@ from rtc_ros.core.blending import (
     with_given_rows,
 )
 from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.inference_loop import frozen_rows
 from rtc_ros.core.limits import limit_rows, soft_start_scale
+from rtc_ros.core.set_points import SetPoints, motion_of
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import AVERAGE, CHOOSE, ENSEMBLE, GUIDE, STRATEGIES, TRAINED
 from rtc_ros.policy.protocol import Guidance, Policy
+from rtc_ros.policy.row_filter import filtered_rows
 from rtc_ros.replay.recorded_policy import loaded_otherwise
 from rtc_ros.replay.source import Recording
 
@@ -99,6 +102,25 @@ class ChunkMaker:
 
     def make(self, name: tuple[int, int]) -> Made:
         """Return the chunk of this name as it was handed over."""
+        chunk, header, time_ns = self._recording.chunks[name]
+        made, problem = self._blended(name)
+        cutoff_hz = float(header.get("filter_cutoff", 0.0))
+        if made is None or not cutoff_hz:
+            return made, problem
+        period_s = float(self._recording.settings_at(time_ns)["control_period"])
+        frozen = 0
+        if chunk.guided:
+            prev, problem = previous_rows(self._recording, chunk, header)
+            if prev is None:
+                return None, problem
+            strategy = _strategy(self._recording, header, time_ns)
+            frozen = frozen_rows(prev, self._weights(chunk, header, strategy, len(prev)))
+        return filtered_rows(
+            period_s, made, cutoff_hz, frozen, self._recording.limits(time_ns)
+        ), ""
+
+    def _blended(self, name: tuple[int, int]) -> Made:
+        """Return the chunk of this name before the filter."""
         chunk, header, time_ns = self._recording.chunks[name]
         strategy = _strategy(self._recording, header, time_ns)
         if strategy not in STRATEGIES:
@@ -230,7 +252,7 @@ def previous_rows(recording: Recording, chunk: ActionChunk, header: Mapping[str,
         executed.append(log.command[found[-1]])
     here = int(found[-1])  # of the last step before the inference
     last_step = log.command[here] - log.command[here - 1] if here else np.nan * log.command[here]
-    if limits.bends and not np.isfinite(last_step).all():
+    if limits.bends and "motion" not in header and not np.isfinite(last_step).all():
         return None, "the command before its start wasn't recorded"
     wanted = previous.actions[chunk.origin_step - previous.origin_step : previous.rows]
     ahead = wanted[start - chunk.origin_step :]
@@ -238,7 +260,17 @@ def previous_rows(recording: Recording, chunk: ActionChunk, header: Mapping[str,
     # 1/(n + 1) of the velocity limit at step 0, all of it from step n on.
     ticks = round((start + 1) / scale) - 1 if scale < 1 else 0
     scales = soft_start_scale(start + np.arange(len(ahead)), ticks)
-    ahead = limit_rows(ahead, executed[-1], limits, scales, last_step)
+    points = int(header.get("points", 1))
+    if points > 1:
+        if "motion" not in header:
+            return None, "the set points before its start, from which it goes on, aren't recorded"
+        motion = motion_of(header["motion"], executed[-1])
+        # The rows around each of them say how the motion passes through it.
+        index = start - previous.origin_step
+        path = SetPoints(limits, points)
+        ahead = path.play_all(previous.actions[: previous.rows], index, motion, scales)[0]
+    else:
+        ahead = limit_rows(ahead, executed[-1], limits, scales, last_step)
     history = executed[len(executed) - (start - chunk.origin_step) :]
     rows = np.concatenate([np.array(history).reshape(-1, ahead.shape[1]), ahead])
     return limits.nearest(rows, wanted), ""

@@ -17,6 +17,7 @@ from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.policy.protocol import Guidance, Policy
+from rtc_ros.policy.row_filter import row_filter
 from rtc_ros.replay.source import Recording
 
 DELAY_WINDOW = 10
@@ -136,7 +137,13 @@ def shadow(
     estimator, spec = DelayEstimator(DELAY_WINDOW, timing.delays[0] + 1), policy.spec
     run = VirtualRun(
         Controller(limits),
-        InferenceLoop(spec.horizon, estimator, settings, trained_delay=spec.trained_delay),
+        InferenceLoop(
+            spec.horizon,
+            estimator,
+            settings,
+            trained_delay=spec.trained_delay,
+            row_filter=row_filter(timing.period_ns * 1e-9),
+        ),
         infer,
         lambda seq: timing.delays[(seq - 1) % len(timing.delays)],
         timing.period_ns,

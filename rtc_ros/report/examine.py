@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from rtc_ros.bags.run_reader import judge_stream
+from rtc_ros.bags.sent_reader import read_sent
 from rtc_ros.bags.topics import TopicNames
 from rtc_ros.core.continuity import ContinuityReport, Judge, RunLog, Thresholds
 from rtc_ros.core.continuity.evidence import Evidence
+from rtc_ros.core.continuity.sent import SentFigures
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,8 @@ def examine(
     # Damaged numbers are as large as they are: figures that can't be had are null.
     with np.errstate(all="ignore"):
         run = judge_stream(path, judging, names)
-        return _judged(Path(path).name or str(path), judging, run)
+        sent, unknown = read_sent(path, names)
+        return _judged(Path(path).name or str(path), judging, run, sent, unknown)
 
 
 def examined(name: str, run: RunLog, thresholds: Thresholds | None = None) -> JudgedBag:
@@ -45,7 +48,13 @@ def examined(name: str, run: RunLog, thresholds: Thresholds | None = None) -> Ju
     return _judged(name, judging, run)
 
 
-def _judged(name: str, judging: Judge, run: RunLog) -> JudgedBag:
+def _judged(
+    name: str,
+    judging: Judge,
+    run: RunLog,
+    sent: SentFigures | None = None,
+    unknown: tuple[str, ...] = (),
+) -> JudgedBag:
     begin = judging.begin_ns or 0
     settings = tuple(((at - begin) * 1e-9, dict(values)) for at, values in run.settings)
-    return JudgedBag(name, judging.report(run), judging.evidence(), settings)
+    return JudgedBag(name, judging.report(run, sent, unknown), judging.evidence(), settings)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rtc_ros.core.continuity import ContinuityReport
 from rtc_ros.core.continuity.spread import Spread
 
 
-def facts(report: ContinuityReport) -> list[tuple[str, str, bool]]:
-    """Return (name, value, is past its threshold); two values are median / worst."""
+def alike(reports: Sequence[ContinuityReport]) -> list[list[tuple[str, str, bool]]]:
+    """Return the ``facts`` of several reports: the same lines of each."""
+    sent = any(report.sent for report in reports)
+    return [facts(report, sent=sent) for report in reports]
+
+
+def facts(
+    report: ContinuityReport, *, sent: bool | None = None
+) -> list[tuple[str, str, bool]]:
+    """Return (name, value, is past its threshold); two values are median / worst.
+
+    With lines about what was ``sent``: by default where the report knows it.
+    """
     limits = report.thresholds
 
     def past(value: float | None, limit: float) -> bool:
@@ -72,4 +85,42 @@ def facts(report: ContinuityReport) -> list[tuple[str, str, bool]]:
             past(None if late is None else late.p99 * 1e-6, limits.max_lateness_s),
         ),
     ]
+    if report.sent is not None if sent is None else sent:
+        lines += _sent(report)
     return lines
+
+
+def _sent(report: ContinuityReport) -> list[tuple[str, str, bool]]:
+    """Return the lines about what drivers of rows were sent."""
+    sent, limits = report.sent, report.thresholds
+    names = (
+        "messages sent [Hz], per row, not in time",
+        "acceleration sent [rad/s²], of rows alone",
+        "jerk sent [rad/s³], of rows alone",
+        "sent beyond the rows' rate [mrad], of rows alone",
+    )
+    if sent is None:
+        return [(name, "unknown", False) for name in names]
+
+    def spread(values: Spread | None, rows: Spread | None) -> str:
+        if values is None:
+            return "unknown"
+        alone = "" if rows is None else f", {rows.max:.3g}"
+        return f"{values.median:.3g} / {values.max:.3g}{alone}"
+
+    def past(values: Spread | None, limit: float) -> bool:
+        return values is not None and 0 <= limit < values.max
+
+    above = "unknown"
+    if sent.above_rms is not None and sent.rows_above_rms:
+        above = f"{sent.above_rms * 1e3:.3g}, {sent.rows_above_rms * 1e3:.3g}"
+    values = (
+        (f"{sent.rate_hz:g}, {sent.points}, {sent.unsent}", False),
+        (
+            spread(sent.acceleration, sent.rows_acceleration),
+            past(sent.acceleration, limits.max_sent_acceleration),
+        ),
+        (spread(sent.jerk, sent.rows_jerk), past(sent.jerk, limits.max_sent_jerk)),
+        (above, False),
+    )
+    return [(name, *value) for name, value in zip(names, values, strict=True)]

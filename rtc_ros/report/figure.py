@@ -20,6 +20,7 @@ from rtc_ros.report.panels import (
     WAITING,
     draw_facts,
     draw_sizes,
+    draw_spectrum,
     draw_worst_seam,
 )
 from rtc_ros.report.timeline import MAX_JOINTS, draw_delays, draw_motion, draw_seams
@@ -43,10 +44,14 @@ def draw_report(
         wspace=0.11,
     )
     draw_timeline(figure, grid[0], report, evidence)
-    side = grid[1].subgridspec(3, 1, height_ratios=(1.1, 0.85, 1.45), hspace=0.3)
+    if report.sent is None:
+        side = grid[1].subgridspec(3, 1, height_ratios=(1.1, 0.85, 1.45), hspace=0.3)
+    else:
+        side = grid[1].subgridspec(4, 1, height_ratios=(0.65, 0.5, 0.55, 1.9), hspace=0.45)
+        draw_spectrum(figure.add_subplot(side[2]), report.sent)
     draw_worst_seam(figure.add_subplot(side[0]), evidence)
     draw_sizes(figure.add_subplot(side[1]), report)
-    draw_facts(figure.add_subplot(side[2]), report)
+    draw_facts(figure.add_subplot(side[-1]), report)
     _draw_title(figure, report, title)
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)

@@ -10,8 +10,8 @@ from pathlib import Path
 from rtc_ros.core.continuity.evidence import Closeup
 from rtc_ros.core.continuity.spread import Spread
 from rtc_ros.report.examine import JudgedBag
-from rtc_ros.report.facts import facts
-from rtc_ros.report.svg import closeup, delay_histogram, sizes, timeline
+from rtc_ros.report.facts import alike
+from rtc_ros.report.svg import closeup, delay_histogram, sizes, spectrum, timeline
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; margin: 24px auto; padding: 0 16px; }
@@ -57,6 +57,7 @@ def html_page(bags: Sequence[JudgedBag]) -> str:
             bags,
             lambda b: f"<div class=pair>{delay_histogram(b.report)}{sizes(b.report)}</div>",
         ),
+        *_sent(bags),
         "<h2>Joints</h2>",
         _columns(bags, _joints),
         "<h2>The worst seams</h2>",
@@ -92,10 +93,22 @@ def _verdict(bag: JudgedBag) -> str:
 
 def _overview(bags: Sequence[JudgedBag]) -> str:
     rows = []
-    for lines in zip(*(facts(b.report) for b in bags), strict=True):
+    for lines in zip(*alike([b.report for b in bags]), strict=True):
         cells = [_bad(escape(value), bad) for _, value, bad in lines]
         rows.append([escape(lines[0][0]), *cells])
     return _table(["median / worst", *(escape(b.name) for b in bags)], rows)
+
+
+def _sent(bags: Sequence[JudgedBag]) -> list[str]:
+    if not any(b.report.sent for b in bags):
+        return []
+    return [
+        "<h2>What drivers were sent</h2>",
+        _columns(bags, lambda b: "" if b.report.sent is None else spectrum(b.report.sent)),
+        "<p class=small>A driver stands where it was told last: what it is told is a staircase in "
+        "time. Beyond half the rows' rate (dotted) a policy can say nothing: what lies there is "
+        "the steps themselves.</p>",
+    ]
 
 
 def _joints(bag: JudgedBag) -> str:
@@ -178,7 +191,8 @@ def _settings(bag: JudgedBag) -> str:
         f"<p>Thresholds: starved {limits.max_starved}, misplaced {limits.max_misplaced}, seam's "
         f"excess {limits.max_seam_excess:g}, excess at seams ÷ ordinary p95 "
         f"{limits.max_seam_p95_ratio:g}, median {limits.max_seam_median_ratio:g}, lateness p99 "
-        f"{limits.max_lateness_s * 1e3:g} ms "
+        f"{limits.max_lateness_s * 1e3:g} ms, largest acceleration sent "
+        f"{limits.max_sent_acceleration:g} rad/s², jerk {limits.max_sent_jerk:g} rad/s³ "
         "(negative: not judged).</p>"
     ]
     if not bag.settings:

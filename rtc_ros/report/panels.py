@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.continuity import ContinuityReport
 from rtc_ros.core.continuity.evidence import AROUND, Closeup, Evidence
+from rtc_ros.core.continuity.sent import SentFigures
 from rtc_ros.report.facts import facts
 
 INK = "#222222"
@@ -118,12 +119,36 @@ def draw_sizes(axis: Axes, report: ContinuityReport) -> None:
     axis.set_axisbelow(True)
 
 
+def draw_spectrum(axis: Axes, sent: SentFigures) -> None:
+    """Draw the spectrum of what drivers of rows were sent, and of the rows alone."""
+    axis.set_title("spectrum of what was sent [rad/√Hz]", loc="left", fontsize=11)
+    if sent.spectrum is None:
+        nothing(axis, "no motion long enough")
+        axis.set_xticks([])
+        return
+    hz = sent.spectrum.frequency_hz
+    if sent.points > 1:
+        axis.plot(hz, sent.spectrum.rows, color=ORDINARY, lw=1.2, label="the rows alone")
+    axis.plot(hz, sent.spectrum.sent, color=GUIDED, lw=1.4, label=f"at {sent.rate_hz:g} Hz")
+    axis.axvline(sent.rate_hz / sent.points / 2, color=STARVED, lw=1, ls=":")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    top = max(max(sent.spectrum.sent), max(sent.spectrum.rows))
+    axis.set_ylim(max(top * 1e-7, 1e-12), max(top * 2, 1e-11))
+    axis.set_xlabel("[Hz]")
+    axis.legend(fontsize=9, frameon=False)
+    axis.grid(color=FAINT)
+    axis.set_axisbelow(True)
+
+
 def draw_facts(axis: Axes, report: ContinuityReport) -> None:
     """Write the figures that have no panel, and what can't be told."""
     axis.axis("off")
     lines = [("median / worst", "", False), *facts(report)]
+    said = (*report.notes, *report.unknown)
+    pitch = min(0.046, 1.06 / (len(lines) + len(said))) if report.sent else 0.046
     for i, (name, value, bad) in enumerate(lines):
-        y = 1.0 - i * 0.046
+        y = 1.0 - i * pitch
         axis.text(0.0, y, name, fontsize=9.5, color=INK, va="top", transform=axis.transAxes)
         axis.text(
             1.0,
@@ -136,10 +161,10 @@ def draw_facts(axis: Axes, report: ContinuityReport) -> None:
             fontweight="bold" if bad else "normal",
             transform=axis.transAxes,
         )
-    for i, text in enumerate((*report.notes, *report.unknown)):
+    for i, text in enumerate(said):
         axis.text(
             0.0,
-            0.98 - (len(lines) + i) * 0.046,
+            0.98 - (len(lines) + i) * pitch,
             f"· {text if len(text) < 95 else text[:92] + '…'}",
             fontsize=8,
             color=FAULT,

@@ -13,8 +13,17 @@ from matplotlib.figure import Figure
 
 from rtc_ros.core.continuity import ContinuityReport
 from rtc_ros.core.continuity.evidence import Closeup, Evidence
+from rtc_ros.core.continuity.sent import SentFigures
 from rtc_ros.report.figure import draw_timeline, joint_groups
-from rtc_ros.report.panels import GUIDED, INK, STARVED, draw_closeup, draw_sizes, nothing
+from rtc_ros.report.panels import (
+    GUIDED,
+    INK,
+    STARVED,
+    draw_closeup,
+    draw_sizes,
+    draw_spectrum,
+    nothing,
+)
 
 JOINTS_SHOWN = 3
 """Joints of a seam that its close-up shows: the ones with the largest jumps."""
@@ -67,6 +76,13 @@ def sizes(report: ContinuityReport) -> str:
     """Return the sizes of steps at seams and elsewhere as SVG."""
     figure = _figure(6.2, 2.9)
     draw_sizes(figure.add_axes((0.04, 0.17, 0.93, 0.74)), report)
+    return _svg(figure)
+
+
+def spectrum(sent: SentFigures) -> str:
+    """Return the spectrum of what drivers of rows were sent as SVG."""
+    figure = _figure(13, 2.9)
+    draw_spectrum(figure.add_axes((0.06, 0.17, 0.93, 0.74)), sent)
     return _svg(figure)
 
 

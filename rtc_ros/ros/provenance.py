@@ -14,6 +14,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import Swap
 from rtc_ros.core.command import Command
+from rtc_ros.core.set_points import Motion, motion_text
 from rtc_ros.core.settings import RtcSettings, task_mark
 from rtc_ros.ros.diagnostics import OK, Report, status
 
@@ -28,6 +29,9 @@ FIELDS = (
     "rtc/limited",
     "rtc/lateness_us",
     "rtc/mode",
+    "rtc/points",
+    "rtc/unsent",
+    "rtc/sending_us",
 )
 """What follows the joints in an ``executed`` message, as if they were joints: plotting tools show
 them beside the motion. -1 stands for "there is none"."""
@@ -40,9 +44,18 @@ def duration(seconds: float) -> Duration:
 
 
 def executed_message(
-    command: Command, joints: Sequence[str], step_epoch: int, late_s: float, stamp: Any
+    command: Command,
+    joints: Sequence[str],
+    step_epoch: int,
+    late_s: float,
+    stamp: Any,
+    unsent: int = 0,
+    sending_s: float = 0.0,
 ) -> JointState:
-    """Return one tick's command with where it came from (docs/interface.md, ``~/executed``)."""
+    """Return one tick's command with where it came from (docs/interface.md, ``~/executed``).
+
+    ``unsent``: of its set points; sending one of the others took up to ``sending_s``.
+    """
     played, chunk = command.played, command.played.chunk
     nothing = [float("nan")] * len(joints)
     row = nothing if command.row is None else command.row.tolist()
@@ -60,6 +73,9 @@ def executed_message(
         float(command.limited),
         late_s * 1e6,
         float(command.mode),
+        float(len(command.points) if command.sends and command.points is not None else 0),
+        float(unsent),
+        sending_s * 1e6,
     ]
     wanted = row if command.wanted is None else command.wanted.tolist()
     message.velocity = wanted + [0.0] * len(FIELDS)
@@ -103,6 +119,8 @@ class ChunkSource:
     ``start_step`` is the next step to execute when the inference began, ``previous`` the chunk
     it continues. The stamps are those of the images (in the order of the cameras) and of the
     joint states (of each joint) [ns]. Of the task a mark is said; the sentence is in the settings.
+    ``points`` is the controller's m, and ``motion``, where that is more than 1, where the motion
+    was then: what will be executed depends on it.
     """
 
     seed: int
@@ -113,6 +131,8 @@ class ChunkSource:
     image_stamps: tuple[int, ...]
     joint_stamps: tuple[int, ...]
     task: str
+    points: int = 1
+    motion: Motion | None = None
 
     def __str__(self) -> str:
         """Return it as key=value fields."""
@@ -125,6 +145,7 @@ class ChunkSource:
             "start_step": self.start_step,
             "previous": "none" if self.previous is None else "{}:{}".format(*self.previous),
             "velocity_scale": repr(float(self.velocity_scale)),
+            **self._between(),
             "strategy": used.strategy,
             "schedule": used.mask_schedule,
             "beta": repr(float(used.beta)),
@@ -135,11 +156,18 @@ class ChunkSource:
             "average_new": repr(float(used.average_new)),
             "candidates": used.bid_candidates,
             "contrast": used.bid_contrast,
+            **({"filter_cutoff": repr(float(used.filter_cutoff))} if used.filter_cutoff else {}),
             "task": task_mark(self.task),
             "images": ",".join(str(s) for s in self.image_stamps) or "none",
             "joints": ",".join(str(s) for s in stamps) or "none",
         }
         return " ".join(f"{key}={value}" for key, value in fields.items())
+
+    def _between(self) -> dict[str, object]:
+        """Return the fields about set points between the rows, none where there are none."""
+        if self.points == 1 or self.motion is None:
+            return {}
+        return {"points": self.points, "motion": motion_text(self.motion)}
 
 
 def chunk_message(

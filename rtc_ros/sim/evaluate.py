@@ -39,6 +39,7 @@ from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.checkpoint_files import WEIGHTS
 from rtc_ros.policy.protocol import Guidance, Observation, Policy
+from rtc_ros.policy.row_filter import row_filter
 from rtc_ros.sim.evaluation import Result, markdown, summarise
 
 PERIOD_S = 0.02
@@ -129,7 +130,11 @@ def begin_episode(
     robot.reset()
     spec = policy.spec
     loop = InferenceLoop(
-        spec.horizon, DelayEstimator(10, delay), settings, trained_delay=spec.trained_delay
+        spec.horizon,
+        DelayEstimator(10, delay),
+        settings,
+        trained_delay=spec.trained_delay,
+        row_filter=row_filter(PERIOD_S),
     )
     period_ns, pose = round(PERIOD_S * 1e9), robot.positions()
     return VirtualRun(

@@ -194,6 +194,14 @@ class AlohaCube:
             row[index] /= FINGER_OPEN_M - FINGER_CLOSED_M
         return row
 
+    def accelerations(self) -> np.ndarray:
+        """Return the 14 joint accelerations of the last step, rad/s² (fingers: m/s²)."""
+        return self.data.qacc[self._qvel].copy()
+
+    def torques(self) -> np.ndarray:
+        """Return what the actuators put on the 14 joints in the last step, Nm (fingers: N)."""
+        return self.data.qfrc_actuator[self._qvel].copy()
+
     def targets(self) -> np.ndarray:
         """Return the 14 joint targets in force."""
         return self._target.copy()

@@ -62,6 +62,10 @@ COMMANDS = {
         "rtc_ros.bench.robot",
         "every strategy on the simulated robot through the real nodes, with latencies",
     ),
+    ("bench", "smooth"): (
+        "rtc_ros.bench.smooth",
+        "the simulated arms' jerk and torque with set points between rows, and without",
+    ),
     ("bench", "link"): (
         "rtc_ros.bench.link",
         "robot and GPU machine with a network between them: steps, delays, cost",

@@ -22,7 +22,7 @@ from rtc_ros.bags.topics import TopicNames
 from rtc_ros.core.continuity import ContinuityReport, Thresholds
 from rtc_ros.paths import a_path
 from rtc_ros.report.examine import JudgedBag, examine
-from rtc_ros.report.facts import facts
+from rtc_ros.report.facts import alike
 
 PASSED, FAILED, UNUSABLE = 0, 1, 2
 FORMAT = 1
@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         max_lateness_s=arguments.max_lateness_ms * 1e-3,
         max_seam_p95_ratio=arguments.max_seam_p95_ratio,
         max_seam_median_ratio=arguments.max_seam_median_ratio,
+        max_sent_acceleration=arguments.max_sent_acceleration,
+        max_sent_jerk=arguments.max_sent_jerk,
     )
     names = TopicNames(
         executed=arguments.executed,
@@ -99,7 +101,7 @@ def print_table(reports: Sequence[tuple[Path, ContinuityReport]], console: Conso
     table.add_column("median / worst", no_wrap=True)
     for bag, _ in reports:
         table.add_column(escape(bag.name or str(bag)), justify="right", no_wrap=True)
-    columns = [facts(report) for _, report in reports]
+    columns = alike([report for _, report in reports])
     for lines in zip(*columns, strict=True):
         values = [f"[red]{value}[/red]" if bad else value for _, value, bad in lines]
         table.add_row(escape(lines[0][0]), *values)
@@ -202,6 +204,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MS",
         help="p99 of the control tick's lateness (default %(default)s)",
     )
+    for what, unit in (("acceleration", "rad/s²"), ("jerk", "rad/s³")):
+        add(
+            f"--max-sent-{what}",
+            type=float,
+            default=-1.0,
+            metavar="LIMIT",
+            help=f"largest {what} in time of what drivers of rows were sent [{unit}] (default: "
+            "not judged)",
+        )
     for topic, what in (
         ("executed", "executed actions with provenance"),
         ("swap", "swap events"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from algorithm import Bench
 from arms import guards_of, seen
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -40,6 +40,7 @@ limits = st.builds(
     st.lists(twists, min_size=A, max_size=A),
 )
 rows = arrays(float, st.tuples(st.integers(1, 25), st.just(A)), elements=st.floats(-4, 4))
+counts = st.sampled_from([1, 1, 2, 3, 5, 10])
 events = st.lists(
     st.one_of(
         st.tuples(st.just("tick"), st.integers(1, 12)),
@@ -63,12 +64,18 @@ def within(limits, before, last_step, last_bend, row, scale=1.0):
     return step, bend
 
 
-@settings(max_examples=120, deadline=None)
-@given(limits, events, st.integers(0, 10))
+def has_jerk_alone(limits):
+    return (np.isfinite(limits.max_twist) & np.isinf(limits.max_bend)).any()
+
+
+@settings(max_examples=200, deadline=None)
+@given(limits, events, st.integers(0, 10), counts)
 def test_no_sequence_of_chunks_losses_faults_stops_and_starts_breaks_a_limit(
-    limits, sequence, soft
+    limits, sequence, soft, count
 ):
-    controller = Controller(limits, soft, guards_of(limits))
+    assume(count == 1 or not has_jerk_alone(limits))
+    controller = Controller(limits, soft, guards_of(limits), count)
+    limits = limits.per_point(count)
     epoch, seq, fault = 1, 0, ""
     pose, step, bend = np.zeros(A), np.zeros(A), np.zeros(A)
     controller.start(epoch, pose)
@@ -82,8 +89,10 @@ def test_no_sequence_of_chunks_losses_faults_stops_and_starts_breaks_a_limit(
             # Nothing is sent, so the arm must be able to stand still.
             step, bend = within(limits, pose, step, bend, pose)
             return
-        step, bend = within(limits, pose, step, bend, command.target, scale)
-        pose = command.target
+        for point in command.points:
+            step, bend = within(limits, pose, step, bend, point, scale)
+            pose = point
+        assert (command.target == pose).all() and (command.row == command.path[-1]).all()
         assert controller.state.player.step == k + (command.wanted is not None)
 
     for event in sequence:
@@ -107,7 +116,7 @@ def test_no_sequence_of_chunks_losses_faults_stops_and_starts_breaks_a_limit(
             controller.stop(latch=event[0] == "latch")
     # Braking always ends, in the time that the slowest joint needs.
     slowest = np.abs(controller.state.last_step) / np.minimum(limits.max_bend, 1e9)
-    longest = int(np.ceil(np.max(slowest))) + 1 + controller.settings.window
+    longest = int(np.ceil((np.max(slowest) + controller.settings.window) / count)) + 1
     controller.stop()
     for _ in range(longest):
         tick()
@@ -115,10 +124,13 @@ def test_no_sequence_of_chunks_losses_faults_stops_and_starts_breaks_a_limit(
 
 
 @settings(max_examples=80, deadline=None)
-@given(limits, st.lists(rows, min_size=2, max_size=4), st.integers(0, 12), st.integers(0, 6))
-def test_a_prev_is_what_the_controller_lets_out_row_by_row(limits, chunks, soft, before):
+@given(
+    limits, st.lists(rows, min_size=2, max_size=4), st.integers(0, 12), st.integers(0, 6), counts
+)
+def test_a_prev_is_what_the_controller_lets_out_row_by_row(limits, chunks, soft, before, count):
     """At every tick, the look-ahead from the cursor and the ticks that follow are the same."""
-    controller = Controller(limits, soft)
+    assume(count == 1 or not has_jerk_alone(limits))
+    controller = Controller(limits, soft, points=count)
     controller.start(1, np.array([0.1, 0.0, 5.0]))
     for seq, actions in enumerate(chunks, 1):
         origin = controller.state.player.step

@@ -52,7 +52,9 @@ LIFE = 12
 PATIENCE_S = 30.0
 
 
-def draw_parameters(chance: random.Random, kinds: Sequence[str] = KINDS) -> dict[str, Any]:
+def draw_parameters(
+    chance: random.Random, kinds: Sequence[str] = KINDS, command_rate: float = 0.0
+) -> dict[str, Any]:
     """Return a controller's parameters: groups, limits and tolerances, within reason."""
     groups: dict[str, tuple[str, list[str]]] = {}
     joints: list[str] = []
@@ -83,6 +85,8 @@ def draw_parameters(chance: random.Random, kinds: Sequence[str] = KINDS) -> dict
         "realtime_priority": 50,
         "command_groups": list(groups),
     }
+    if command_rate and all(kind != "joint_trajectory_chunk" for kind, _ in groups.values()):
+        made["command_rate"] = command_rate
     if chance.random() < 0.4:
         made["max_jerk"] = [2 * acceleration / (chance.uniform(1.5, 7.0) * period_s)]
     for name, (kind, own) in groups.items():
@@ -142,11 +146,12 @@ class Life:
 
     @classmethod
     def drawn(
-        cls, name: str, chance: random.Random, farm: Farm, folder: Path, types: Sequence[str]
-    ) -> Life:
+        cls, name: str, chance: random.Random, farm: Farm, folder: Path, types: Sequence[str],
+        command_rate: float = 0.0,
+    ) -> Life:  # fmt: skip
         """Return one as chance has it."""
         order = Order(
-            name, draw_parameters(chance, types), "",
+            name, draw_parameters(chance, types, command_rate), "",
             chance.uniform(0.2, 0.8), chance.choice((120.0, 200.0, 400.0)),
         )  # fmt: skip
         lag_s, speed = chance.choice((0.0, 0.02, 0.05)), chance.uniform(3.0, 8.0)
@@ -205,7 +210,7 @@ class Life:
             now = time.monotonic()
             if now - begun > PATIENCE_S:
                 self.stuck.append(
-                    f"{self.context}: no motion in {PATIENCE_S} s: "
+                    f"{self.context}: no motion in {PATIENCE_S} s: ~/start says {self.answered}, "
                     f"{self.system.diagnostics}, {json.dumps(self.order.parameters)}"
                 )
                 print(self.stuck[-1], flush=True)
@@ -219,8 +224,10 @@ class Life:
         """Wait until ``condition()`` holds."""
         self.system.until(condition, what, patience_s)
 
+    answered: Any = None
+
     def _start(self) -> None:
-        answer = self.call("start")
+        answer = self.answered = self.call("start")
         self.starts += answer is not None and answer.success
         last = self.system.watcher.ticks[-1].reason if self.system.watcher.ticks else ""
         refused = answer is not None and "already started" in answer.message
@@ -447,8 +454,9 @@ class Figures:
 
 
 def robot(
-    number: int, count: int, seed: int, folder: Path, types: Sequence[str] = KINDS
-) -> Figures:
+    number: int, count: int, seed: int, folder: Path, types: Sequence[str] = KINDS,
+    command_rate: float = 0.0,
+) -> Figures:  # fmt: skip
     """Let one robot live again and again, until ``count`` disturbances are done."""
     figures = Figures(seed)
     farm = Farm(folder)
@@ -458,7 +466,7 @@ def robot(
             name = f"r{number}_{lives}"
             lives += 1
             chance = random.Random(f"{seed} {name}")
-            life = Life.drawn(name, chance, farm, folder / name, types)
+            life = Life.drawn(name, chance, farm, folder / name, types, command_rate)
             try:
                 life.context = f"seed {seed}, {name}, start"
                 life.invariants.contexts.append((0.0, life.context))
@@ -472,23 +480,32 @@ def robot(
                 figures.done += bool(life.stuck)
             finally:
                 life.end()
+                told = len(figures.problems)
                 figures.add(life)
-            print(f"robot {number}: {figures.done} disturbances", flush=True)
+            for problem in figures.problems[told:]:
+                print(problem, flush=True)
+            counts = figures.counts
+            print(
+                f"robot {number}: {figures.done} disturbances, {counts['messages']} messages, "
+                f"{counts['messages not heard']} not heard",
+                flush=True,
+            )
     finally:
         farm.close()
     return figures
 
 
 def disturb(
-    count: int, seed: int, folder: Path, robots: int = 4, types: Sequence[str] = KINDS
-) -> Figures:
+    count: int, seed: int, folder: Path, robots: int = 4, types: Sequence[str] = KINDS,
+    command_rate: float = 0.0,
+) -> Figures:  # fmt: skip
     """Run a campaign: each robot with a process of its own, so that none waits for another."""
     folders = [folder / f"robot{r}" for r in range(robots)]
     for made in folders:
         made.mkdir()
     with ProcessPoolExecutor(robots, multiprocessing.get_context("spawn")) as pool:
         jobs = [
-            pool.submit(robot, r, -(-count // robots), seed, made, types)
+            pool.submit(robot, r, -(-count // robots), seed, made, types, command_rate)
             for r, made in enumerate(folders)
         ]
         figures = [job.result() for job in jobs]
@@ -503,13 +520,15 @@ def main() -> int:
     parser.add_argument("--robots", type=int, default=4, help="how many live at a time")
     parser.add_argument("--show", type=int, default=40, help="how many violations to print")
     parser.add_argument("--types", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--command-rate", type=float, default=0.0, help="set points [Hz]")
     options = parser.parse_args()
     faulthandler.register(signal.SIGUSR1)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rtc_ros_disturbances_", dir="/dev/shm") as folder:
         os.environ["RTC_ROS_SHM_DIR"] = folder
         os.environ.update([TRANSPORT])
-        made = disturb(options.count, options.seed, Path(folder), options.robots, options.types)
+        made = disturb(options.count, options.seed, Path(folder), options.robots, options.types,
+                       options.command_rate)  # fmt: skip
     for problem in (made.stuck + made.problems)[: options.show]:
         print(problem)
     print(made)

@@ -124,7 +124,10 @@ class FaultSystem:
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self.parameters = {**CONTROLLER, **(controller or {})}
         joints = self.parameters["joints"]
-        self.watcher = Watcher(joints, rows)
+        points = round(
+            self.parameters.get("command_rate", 0.0) * self.parameters["control_period"]
+        )
+        self.watcher = Watcher(joints, rows, points)
         self.arm = arm_of(self.parameters, time.time(), **(arm or {}))
         self.diagnostics: dict[str, tuple[bytes, str]] = {}
         self.values: dict[str, dict[str, str]] = {}
@@ -171,9 +174,10 @@ class FaultSystem:
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos)
 
     def _on_executed(self, message: JointState, info: Any) -> None:
-        self.watcher.on_executed(message)
+        number = info["publication_sequence_number"] or 0
+        self.watcher.on_executed(message, number)
         sent_s = None if self.watcher.by_stamp else info["source_timestamp"] * 1e-9
-        self.invariants.on_executed(message, sent_s)
+        self.invariants.on_executed(message, sent_s, number)
 
     def _on_sent(self, sent: Sent) -> None:
         names = [self.arm.joints[c] for c in self.arm.drivers[sent.group].columns]

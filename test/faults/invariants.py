@@ -18,11 +18,12 @@ and how far what was sent went beyond a limit is a figure.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,9 +40,14 @@ STATE_AGE = 3
 its way, and the tick's."""
 JOIN_S = 1e-3
 """How well two messages of chunks must be in time with each other to say what joins them."""
+STANDS = 2.05
+"""[periods] After a longer time its driver stood."""
 LATE = 1.05
 """[periods] Messages that are farther apart than this may or may not be of deadlines that follow
 each other, so the driver may have stood: a step is seen from the last one, and from rest."""
+WAITS = 1.5
+"""[set points] A driver that was told nothing for longer stands. What looks at the clock right
+before it sends each of them knows that, as well as sending one takes."""
 FOLLOWS_S = 0.2
 COMING = "until the driver has come"
 TIMEOUT = "within the allowance of joint_state_timeout"
@@ -63,6 +69,8 @@ class Promises:
     resume: np.ndarray
     timeout_s: float
     soft_ticks: int = 0
+    points: int = 1
+    """Messages of a period to drivers of rows."""
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], size: int) -> Promises:
@@ -83,25 +91,31 @@ class Promises:
             each("resume_tolerance", 0.3),
             parameters["joint_state_timeout"],
             round(parameters.get("soft_start", 1.0) / period_s),
+            round(parameters.get("command_rate", 0.0) * period_s) or 1,
         )
 
     @property
+    def point_s(self) -> float:
+        """Between two messages to a driver of rows [s]."""
+        return self.period_s / self.points
+
+    @functools.cached_property
     def mean_rows(self) -> int:
-        """Of how many rows each command is the mean, with a jerk limit."""
-        bend = np.minimum(self.acceleration, 2 * self.velocity / self.period_s)
-        needed = np.ceil(2 * bend / (self.jerk * self.period_s) * (1 - 1e-9))
+        """Of how many set points each command is the mean, with a jerk limit."""
+        bend = np.minimum(self.acceleration, 2 * self.velocity / self.point_s)
+        needed = np.ceil(2 * bend / (self.jerk * self.point_s) * (1 - 1e-9))
         return int(np.max(np.maximum(needed, 1.0)))
 
     @property
     def brake_ticks(self) -> int:
         """The longest way to rest [ticks]."""
         ticks = np.max(self.velocity / (self.acceleration * self.period_s))
-        return int(np.ceil(ticks)) + self.mean_rows
+        return int(np.ceil(ticks)) + -(-self.mean_rows // self.points)
 
     @property
     def brake_way(self) -> np.ndarray:
         """The longest way to rest [A]."""
-        late_s = (self.mean_rows - 1) / 2 * self.period_s
+        late_s = (self.mean_rows - 1) / 2 * self.point_s
         return self.velocity * (self.velocity / self.acceleration / 2 + late_s)
 
 
@@ -115,6 +129,13 @@ class Ticked:
     epoch: int
     step: int
     late_us: float = 0.0
+    row: np.ndarray | None = None
+    points: int = 1
+    """Messages to a driver of rows that lead to ``row``."""
+    unsent: int = 0
+    sending_s: float = 0.0
+    number: int = 0
+    """Which one of its publisher's; 0: not known."""
 
     def stands_for(self, later: Ticked, period_s: float) -> bool:
         """Tell whether this is what a driver did by itself before the tick ``later``."""
@@ -126,6 +147,9 @@ class Ticked:
     @property
     def executes(self) -> bool:
         return self.reason == "execute"
+
+
+_NEVER = Ticked(-np.inf, "", 0, 0, 0)
 
 
 @dataclass
@@ -165,6 +189,11 @@ class Told:
     """How far its arm stood from what it was told when motion began."""
     held: int = 0
     """Messages of this hold."""
+    tick: Ticked | None = None
+    number: int = 0
+    """Which one of its publisher's the last message was."""
+    since: int = 0
+    """Its publisher's messages since, and with, the first one of that tick."""
     comes: bool = False
     """Whether the message sends it to where motion begins."""
     came_s: float = -np.inf
@@ -211,7 +240,11 @@ class Invariants:
         """The arm's error before the hold, as the controller may have seen it, [A]: before the
         disturbance, and as it was."""
         self._before_seen = np.zeros(size)
-        self._errors: deque[tuple[float, np.ndarray]] = deque(maxlen=400)
+        self._before_s = -np.inf
+        """When that was."""
+        self._errors: deque[tuple[float, np.ndarray]] = deque(
+            maxlen=400 * self.promises.points
+        )
         self._closed: dict[int, str] = {}
         self._lost_s = self._moved_s = np.inf
         self._idle = 0
@@ -230,7 +263,9 @@ class Invariants:
             self.waiting.append(sent)
             self.came_s = sent.taken_s
 
-    def on_executed(self, message: JointState, sent_s: float | None = None) -> None:
+    def on_executed(
+        self, message: JointState, sent_s: float | None = None, number: int = 0
+    ) -> None:
         """Note a tick, by its stamp, or by when its message was sent where ROS time isn't ours."""
         fields = dict(zip(message.name, message.position, strict=True))
         stamp = message.header.stamp
@@ -241,6 +276,11 @@ class Invariants:
             int(fields["rtc/step_epoch"]),
             int(fields["rtc/step"]),
             fields["rtc/lateness_us"],
+            np.array([fields.get(j, np.nan) for j in self.arm.joints]),
+            int(fields.get("rtc/points", 1)),
+            int(fields.get("rtc/unsent", 0)),
+            fields.get("rtc/sending_us", 0.0) * 1e-6,
+            number,
         )
         with self._lock:
             self._ticks_in.append(tick)
@@ -268,6 +308,10 @@ class Invariants:
             new = sorted(self._ticks_in, key=lambda t: t.at_s)
             self.waiting.clear()
             self._ticks_in.clear()
+            if self.promises.points > 1:  # a tick is told when its set points were sent
+                last_s = max(t.at_s for t in [*self._ticks[-1:], *new, _NEVER])
+                self.waiting.extend(s for s in sent if s.at_s >= last_s)
+                sent = [s for s in sent if s.at_s < last_s]
         period_s = self.promises.period_s
         real = [t for t, u in zip(new, new[1:], strict=False) if not t.stands_for(u, period_s)]
         real += new[-1:]
@@ -280,8 +324,9 @@ class Invariants:
         self._times = np.array([at_s for at_s, _ in past])
         self._poses = np.array([pose for _, pose in past])
         events: list[tuple[float, int, Any]] = [(t.at_s, 0, t) for t in new]
-        # A tick's messages follow its stamp.
-        events += [(s.at_s + 0.0005, 1, s) for s in sent]
+        # A tick's messages follow its stamp; of set points also those right before the next one.
+        after_s = 0.0005 if self.promises.points == 1 else 0.0
+        events += [(s.at_s + after_s, 1, s) for s in sent]
         events.sort(key=lambda e: e[:2])
         for _, what, event in events:
             i = bisect_right(published, event.at_s - self.promises.period_s) - 1
@@ -289,7 +334,7 @@ class Invariants:
             if what == 0:
                 self._on_tick(event, news_s)
             else:
-                i = bisect_right(stamps, event.at_s + 0.0005) - 1
+                i = bisect_right(stamps, event.at_s + after_s) - 1
                 self._on_message(event, self._ticks[i] if i >= 0 else None, news_s)
 
     def _late_s(self, s: Sent, told: Told) -> float:
@@ -307,6 +352,8 @@ class Invariants:
 
     def _on_tick(self, tick: Ticked, news_s: float) -> None:
         promises, was = self.promises, self._was
+        if promises.points > 1:
+            self.counts["set points not sent in time"] += tick.unsent
         if was is not None and was.epoch != tick.epoch:
             self._lost_s = self._moved_s = np.inf
         if tick.executes and tick.epoch in self._closed:
@@ -330,6 +377,7 @@ class Invariants:
             self._moved_s = np.inf
         elif was is not None and was.executes:
             self._before, self._before_seen = self._error_before(tick.at_s)
+            self._before_s = tick.at_s
         if tick.executes:
             self._begun = tick.epoch
             self._errors.append((tick.at_s, seen_error))  # drivers of chunks are told seldom
@@ -365,8 +413,15 @@ class Invariants:
     def _on_message(self, s: Sent, tick: Ticked | None, news_s: float) -> None:
         told, promises = self._told[s.group], self.promises
         gap = s.at_s - told.at_s
+        period = promises.period_s if told.kind == CHUNK else promises.point_s
+        between = promises.points > 1 and told.kind != CHUNK
         twice = tick is not None and tick.at_s == told.decided_s and s.source == told.source
-        if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s:
+        unheard = 0
+        if between:
+            unheard, twice = self._set_point(s, told, tick, twice), False
+        # A set point leaves as much later than its tick as sending it took.
+        late_s = tick.sending_s if between and tick is not None else 0.0
+        if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s + late_s:
             self.counts["messages of unknown ticks"] += 1
             tick, told.step, told.unheard = None, None, True
         self.counts["messages"] += 1
@@ -377,17 +432,21 @@ class Invariants:
         # where the machine takes it off the processor in between.
         told.decided = gap if tick is None else min(tick.at_s - told.at_s, gap)
         told.decisions = gap if tick is None else tick.at_s - told.decided_s
+        if between:  # each looks at the clock by itself, as long before as sending takes
+            told.decided = gap - (0.0 if tick is None else tick.sending_s)
+            told.decisions = gap + (0.0 if told.tick is None else told.tick.sending_s)
+        told.tick = tick
         told.decided_s = s.at_s if tick is None else tick.at_s
         rested = told.course is None or s.at_s >= told.course.times[-1]
         begins = (
             s.source != told.source
             or (told.kind == CHUNK and rested and tick is not None and tick.executes)
             or other_run
-            or told.decided > 2.05 * promises.period_s
+            or told.decided > STANDS * promises.period_s
             and told.kind != CHUNK
             or (
                 told.held > 0
-                and gap > 1.4 * promises.period_s
+                and gap > (WAITS if between else 1.4) * period
                 # One of chunks that still brakes goes on from where it is.
                 and (told.kind != CHUNK or rested)
                 and tick is not None
@@ -406,9 +465,9 @@ class Invariants:
         elif tick is not None and not tick.executes:
             self._hold(s, told, tick)
         anew = other_run or s.source != told.source
-        unheard = 0
         if tick is not None and tick.executes:
-            unheard = 0 if anew or told.step_k is None else tick.step - told.step_k - 1
+            if not (between or anew or told.step_k is None):
+                unheard = tick.step - told.step_k - 1
             told.step_k = tick.step
         elif anew:
             told.step_k = None
@@ -416,11 +475,15 @@ class Invariants:
             # A publisher that was being discovered: the run's first messages weren't heard.
             self.counts["runs whose beginning wasn't heard"] += 1
             told.row = None
+            if between:
+                self._heard_from(s, told)
         elif unheard > 0 and told.kind != CHUNK:
             # The controller keeps few messages for a reader that a busy machine holds up.
             self.counts["messages not heard"] += unheard
             told.row, told.step, told.course, told.unheard = s.row, None, None, True
             told.skip_until_s = s.at_s + 8 * promises.period_s
+            if between:
+                self._heard_from(s, told)
         else:
             displaced = self._distance(s, told, begins, anew, news_s)
             self._in_time(s, told, begins, gap, displaced)
@@ -430,6 +493,53 @@ class Invariants:
             told.held = 0
         told.at_s, told.source = s.at_s, s.source
         told.epoch = told.epoch if tick is None else tick.epoch
+
+    def _heard_from(self, s: Sent, told: Told) -> None:
+        """Follow a driver of set points from its first message that is heard again.
+
+        Where one row per period was lost, the step from rest to the first one that is heard is of
+        a soft start, and its course comes from where the arm is. Of set points tens may be lost:
+        nobody knows the step before, and the driver is at the row, which may be farther from the
+        arm than a point 1.5 set points away can be reached from.
+        """
+        told.unheard = True
+        told.course = told.as_sent = Course.rest(s.at_s, s.row)
+        told.skip_until_s = s.at_s + 8 * self.promises.period_s
+
+    # (e)
+    def _set_point(self, s: Sent, told: Told, tick: Ticked | None, again: bool) -> int:
+        """Check that a tick sends what it says, down to its row; return how many weren't heard."""
+        number, told.number = told.number, s.number
+        if s.source != told.source or not number:
+            told.since = 0  # whether it is the tick's first one isn't known
+            return 0
+        unheard = s.number - number - 1
+        if again:
+            told.since += s.number - number if told.since else 0
+            return unheard
+        before, since, told.since = told.tick, told.since, 0 if unheard else 1
+        if before is None or tick is None or not since:
+            return unheard
+        between = [t for t in self._ticks if before.number < t.number < tick.number]
+        if tick.number - before.number - 1 != len(between):
+            self.counts["periods between ticks that weren't heard: not checked"] += 1
+            return unheard
+        said = before.points + sum(t.points for t in between)
+        # Of those that weren't heard the first may be of the tick before.
+        off = max(said - since - unheard, since - said, 0)
+        how = f"{since} of the tick before, {unheard} not heard; the ticks say {before.points} "
+        how += f"and {[t.points for t in between]}"
+        self._note("e: as many set points as the tick says", np.array([float(off)]),
+                   np.array([0.5]), s, told, how)  # fmt: skip
+        told.since = 1 + max(since + unheard - said, 0)
+        if unheard == 0 and self.promises.mean_rows == 1 and told.row is not None:
+            self.counts["rows reached by set points"] += 1
+            assert before.row is not None
+            off = np.abs(told.row - before.row[told.columns])
+            slack = 3e-7 * (1 + np.abs(told.row)) if told.kind in FLOAT32 else 0.0
+            bound = 1e-12 + slack + 0 * off
+            self._note("e: the last set point is the row", off, bound, s, told)
+        return unheard
 
     # (a)
     def _distance(
@@ -448,10 +558,11 @@ class Invariants:
         away = np.maximum(np.maximum(row - high, low - row), 0.0)
         velocity, acceleration = promises.velocity[c], promises.acceleration[c]
         steps = 1.0
+        point_s = period if told.kind == CHUNK else promises.point_s
         if isinstance(s.what, Trajectory) and not told.comes:
-            steps = max(s.what.times[0] / period, 1.0)
-        step = velocity * period
-        ahead_s = 1.5 * period if told.kind in TRAJECTORIES else 0.0
+            steps = max(s.what.times[0] / point_s, 1.0)
+        step = velocity * point_s
+        ahead_s = 1.5 * point_s if told.kind in TRAJECTORIES else 0.0
         # A driver that has a message late is a slow one.
         told.late_s.append((s.at_s, s.taken_s - s.at_s))
         late_s = max(late for at_s, late in told.late_s if at_s > s.at_s - 0.5)
@@ -466,7 +577,13 @@ class Invariants:
         off = np.maximum(stood - high, low - stood) > self._before[c] + tolerance
         displaced = reset or bool(off.any())
         blind = s.at_s - news_s > age_s
-        disturbed = any(b <= s.at_s and s.at_s < e + 2.0 for _, b, e in self.disturbances)
+        if begins and told.held == 0 and not anew:  # it wasn't held: its process stood still
+            self._before, self._before_seen = self._error_before(told.at_s)
+            self._before_s = told.at_s
+        # However long a hold was: the guard learned of the arm's lag in the motion before it, with
+        # what a disturbance had left there. With one row per period two seconds are all: stricter.
+        of_s = self._before_s if begins and promises.points > 1 else s.at_s
+        disturbed = any(b <= s.at_s and of_s < e + 2.0 for _, b, e in self.disturbances)
         # What the controller goes by where nobody hears of the arm: the last place heard of.
         unheard = velocity * (promises.timeout_s + age_s) + promises.brake_way[c]
         # A hand may go on while the guard looks and the arm is braked, or nobody hears of it.
@@ -476,10 +593,8 @@ class Invariants:
         not_followed = not_followed + velocity * age_s + hand_speed * (age_s + brake_s)
         if begins:
             soft = 1.0 / (promises.soft_ticks + 1) if anew else 1.0
-            if told.held == 0 and not anew:  # it wasn't held: its process stood still
-                self._before, self._before_seen = self._error_before(told.at_s)
             before = np.zeros(len(c)) if anew else self._before[c]
-            first = np.minimum(step * soft, acceleration * period**2)
+            first = np.minimum(step * soft, acceleration * point_s**2)
             if told.kind == CHUNK:
                 first = np.minimum(step * soft, acceleration * period**2 * steps) * steps
             # A command that is led to where the arm is throws nothing.
@@ -494,7 +609,10 @@ class Invariants:
             how = (
                 f"from an arm at {low} to {high} in {s.at_s - since_s:.3f} s, heard "
                 f"{s.at_s - news_s:.3f} s ago, machine late by {self._machine_s(s.at_s):.3f}; "
-                f"own error {self._before[c]}, as seen {self._before_seen[c]}; row {row}"
+                f"own error {self._before[c]}, as seen {self._before_seen[c]}; row {row}; "
+                f"anew {anew}, held {told.held}, number {s.number}, told "
+                f"{s.at_s - told.at_s:.3f} s ago {told.row}, which the double took "
+                f"{told.late_s[-2][1] if len(told.late_s) > 1 else 0.0:.3f} s later"
             )
             if (away <= bound).all() or anew or not disturbed:
                 self._note("a: motion begins", away, bound, s, told, how)
@@ -529,7 +647,7 @@ class Invariants:
     # (b)
     def _in_time(self, s: Sent, told: Told, begins: bool, gap: float, displaced: bool) -> None:
         promises, c = self.promises, told.columns
-        period = promises.period_s
+        period = promises.point_s
         if told.kind in TRAJECTORIES:
             self._course(s, told, begins, gap, displaced)
         if told.kind == CHUNK:
@@ -554,12 +672,14 @@ class Invariants:
             step = whole = row - told.row
             if begins:
                 # As far as it goes up to where the arm is, it moves no arm: that is (a)'s.
-                step = _beyond(step, s.pose[c] - told.row)
-            stood = begins
+                step = _beyond(step, self._here(s)[c] - told.row)
+            between = promises.points > 1
+            # Set points: known as well as a source stamp is near to when the clock was looked at.
+            stood = begins or (between and told.decided > WAITS * period + 1e-4)
             last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend, rested = np.abs(step - last), np.abs(step)
             if begins:  # or up to where it was seen
-                for seen in self._during(s.at_s - STATE_AGE * period, s.at_s):
+                for seen in self._during(s.at_s - STATE_AGE * promises.period_s, s.at_s):
                     bend = np.minimum(bend, np.abs(_beyond(step, seen[c] - told.row)))
             if told.whole is not None and not stood:
                 # What of the step before went up to the arm moved none, but the next goes on.
@@ -568,14 +688,15 @@ class Invariants:
                 # Of two steps; or of none that is known.
                 bend = 0.0 * bend if told.unheard else bend / 2
             told.unheard = False
-            if not stood and gap > LATE * period:  # a late tick, or a deadline that was missed
+            late = told.decisions > WAITS * period - 1e-4 if between else gap > LATE * period
+            if not stood and late:  # a late tick, or a deadline that was missed
                 self.counts["late ticks"] += 1
                 bend = np.minimum(bend, rested)
             limit = acceleration + rounding
-            if not begins and told.step is not None and (bend > limit).any():
+            if not begins and not between and told.step is not None and (bend > limit).any():
                 # Taken off the processor between decision and sending, now or the last time.
                 seen = [rested] if told.decisions > LATE * period else []
-                if told.decided < 2.05 * period or told.decisions < 2.05 * period:
+                if told.decided < STANDS * period or told.decisions < STANDS * period:
                     seen.append(np.abs(step - told.step))
                 for other in seen:
                     if (other <= limit).all():
@@ -586,25 +707,47 @@ class Invariants:
                         bend = other
                         break
             if begins:  # a run begins at the arm, and its driver at what it was told
-                near = np.abs(row - s.pose[c]) < velocity
+                here = self._here(s)[c]
+                near = np.abs(row - here) < velocity
                 # It may have crept on since it was measured.
-                least, most = self._during(s.at_s - STATE_AGE * period, s.at_s)
-                told.slack = (1.2 * np.abs(told.row - s.pose[c]) + (most - least)[c]) * near
+                least, most = self._during(s.at_s - STATE_AGE * promises.period_s, s.at_s)
+                told.slack = (1.2 * np.abs(told.row - here) + (most - least)[c]) * near
             bend = np.maximum(bend - told.slack, 0.0)
             if not begins:
                 told.slack = 0.0 * told.slack
-            self._note("b: speed", np.abs(step), velocity + rounding, s, told)
-            how = f"step {step}, before it {told.step}, {gap / period:.2f} periods later"
-            how += f" (decided {told.decided / period:.2f}, {told.decisions / period:.2f})"
+            before = told.step
+
+            def how() -> str:
+                return (
+                    f"step {step}, before it {before}, {gap / period:.2f} periods later "
+                    f"(decided {told.decided / period:.2f}, {told.decisions / period:.2f})"
+                )
+
+            self._note("b: speed", np.abs(step), velocity + rounding, s, told, how)
             self._note("b: acceleration", bend, acceleration + rounding, s, told, how)
-            if stood and told.step is not None and gap > 2.05 * period:
+            if stood and told.step is not None and gap > STANDS * period:
                 ticks = [t.at_s for t in self._ticks if told.at_s < t.at_s < s.at_s - period / 2]
                 # Else the process stood still, and its driver with it.
                 in_time = ticks and ticks[0] < told.at_s + 1.4 * period
+                then = ""
+                if between:  # what wasn't sent in time, was dropped
+                    since_s = told.at_s - 1.5 * promises.period_s
+                    decided = [t for t in self._ticks if since_s < t.at_s < s.at_s]
+                    # As the process reckons, from when it began to send.
+                    before_it = [t.sending_s for t in decided if t.at_s < told.at_s]
+                    sending_s = max(before_it, default=0.0)
+                    in_time = in_time and ticks[0] < told.at_s + 1.4 * period - sending_s
+                    then = f"{sending_s=:.4f}, then " + str([
+                        (round((t.at_s - told.at_s) / period, 2), t.points, t.reason[:30])
+                        for t in decided[:6]
+                    ])  # fmt: skip
+                    # A tick that wasn't heard may have dropped set points, and the driver stood.
+                    numbers = [t.number for t in decided]
+                    all_heard = before_it and numbers[-1] - numbers[0] == len(numbers) - 1
+                    in_time = in_time and all_heard and not any(t.unsent for t in decided[:-1])
                 if len(ticks) >= 2 and in_time and s.source == told.source:
-                    self._note(
-                        "b: braked to rest", np.abs(told.step), acceleration + rounding, s, told
-                    )
+                    bound = acceleration + rounding
+                    self._note("b: braked to rest", np.abs(told.step), bound, s, told, then)
             told.step, told.whole = step, whole if begins else None
             for at_s, past in told.recent:
                 n = np.ceil((s.at_s - at_s) / period - 1e-3) + 1
@@ -619,7 +762,7 @@ class Invariants:
     def _course(self, s: Sent, told: Told, begins: bool, gap: float, displaced: bool) -> None:
         assert isinstance(s.what, Trajectory)
         promises, c = self.promises, told.columns
-        period = promises.period_s
+        period = promises.period_s if told.kind == CHUNK else promises.point_s
         late_s = self._late_s(s, told) if told.kind == CHUNK else 0.0
         at_s = s.at_s - late_s
         resets = self.arm.resets
@@ -710,7 +853,9 @@ class Invariants:
     # (c)
     def _hold(self, s: Sent, told: Told, tick: Ticked) -> None:
         told.held += 1
-        most = self.promises.brake_ticks + 2
+        most = (self.promises.brake_ticks + 2) * (
+            1 if told.kind == CHUNK else self.promises.points
+        )
         self._note("c: messages of a hold", np.array([float(told.held)]), np.array([float(most)]),
                    s, told, f"{tick.reason[:70]!r}")  # fmt: skip
         moving = [t for t in self._told.values() if t.course is not None and t.kind == CHUNK]
@@ -742,6 +887,14 @@ class Invariants:
     def _pose(self, at_s: float) -> np.ndarray:
         i = int(np.searchsorted(self._times, at_s))
         return np.array(self._poses[min(i, len(self._poses) - 1)])
+
+    def _here(self, s: Sent) -> np.ndarray:
+        """Return where the arm was when a message was sent, [A].
+
+        Set points come so fast that a double takes some of them when those after them have been
+        sent, too: it stood elsewhere by then. One row per period it takes before the next.
+        """
+        return s.pose if self.promises.points == 1 else self._pose(s.at_s)
 
     def _during(self, begin_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and the greatest pose [A] in a stretch of time."""
@@ -786,8 +939,9 @@ class Invariants:
             self.worst[name] = (value, f"{self._context(s.at_s)} {told.kind}")
 
     def _note(
-        self, name: str, value: np.ndarray, bound: np.ndarray, s: Sent, told: Told, more: str = ""
-    ) -> None:
+        self, name: str, value: np.ndarray, bound: np.ndarray, s: Sent, told: Told,
+        more: str | Callable[[], str] = "",
+    ) -> None:  # fmt: skip
         with np.errstate(invalid="ignore"):
             ratio = np.where(np.isfinite(bound), value / bound, 0.0)
         j = int(np.argmax(ratio))
@@ -797,7 +951,7 @@ class Invariants:
             self._wrong(
                 name, s.at_s,
                 f"{told.kind} {s.group}, {joint}: {value[j]:.5f}, allowed {bound[j]:.5f} "
-                f"({ratio[j]:.3g} times; {s.done}) {more}",
+                f"({ratio[j]:.3g} times; {s.done}) {more if isinstance(more, str) else more()}",
             )  # fmt: skip
 
     def _wrong(self, name: str, at_s: float, what: str) -> None:

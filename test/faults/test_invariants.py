@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -60,7 +61,7 @@ class Bench:
         at_s = self.now_s + late_s
         message.header.stamp.sec = int(at_s)
         message.header.stamp.nanosec = round(at_s % 1 * 1e9)
-        self.watcher.on_executed(message)
+        self.watcher.on_executed(message, number=self.ticks)
         if what is not None:
             self.arm.advance(at_s)
             self.watcher.on_sent(self.arm.take("g", at_s + 0.001, what, b"ours"))
@@ -279,3 +280,158 @@ def test_what_joins_two_chunks(shift):
         bench.tick()
     bench.tick(spline([bench.arm.pose] * 5, PERIOD_S))
     assert bench.broken() == ({"b"} if shift else set()), bench.watcher.problems
+
+
+# ------------------------------------------------------------------------- set points
+
+POINTS = 5
+POINT_S = PERIOD_S / POINTS
+FINE_STEP, FINE_BEND = SPEED * POINT_S, ACCELERATION * POINT_S**2
+
+
+class PointBench(Bench):
+    """A controller that sends five set points in each period, the last one right before the next
+    tick."""
+
+    def __init__(self):
+        super().__init__()
+        self.watcher = Invariants(
+            self.node, Promises.of({**PARAMETERS, "command_rate": 1 / POINT_S}, 2)
+        )
+        self.number = self.step = 0
+        self.pass_(0.2)
+
+    def period(self, speed=SPEED, *, sent=POINTS, row=None, lost=(), waits_s=0.0, sending_s=0.0):
+        """Send as many set points; the third one waits ``waits_s`` longer, and those that are
+        ``lost`` aren't heard of. The tick calls the last one the row, or ``row``."""
+        at_s, messages = self.now_s, []
+        for i in range(sent):
+            self.step = np.clip(speed * POINT_S, self.step - FINE_BEND, self.step + FINE_BEND)
+            self.row = self.row + [self.step, 0.0]
+            late_s = waits_s if i == 2 else 0.0
+            messages.append((at_s + (i + 1) * POINT_S - 1e-4 + late_s, self.row))
+        told = {
+            "a": self.row[0] if row is None else row, "b": self.row[1],
+            "rtc/mode": Mode.RUNNING, "rtc/step_epoch": 1, "rtc/step": self.k,
+            "rtc/lateness_us": self.k, "rtc/points": sent, "rtc/unsent": POINTS - sent,
+            "rtc/sending_us": sending_s * 1e6,
+        }  # fmt: skip
+        message = JointState(name=list(told), position=[float(v) for v in told.values()])
+        message.header.frame_id = "execute"
+        message.header.stamp.sec = int(at_s)
+        message.header.stamp.nanosec = round(at_s % 1 * 1e9)
+        self.k, self.ticks = self.k + 1, self.ticks + 1
+        self.watcher.on_executed(message, number=self.ticks)
+        for i, (sent_s, what) in enumerate(messages):
+            self.arm.advance(sent_s)
+            self.number += 1
+            if i not in lost:
+                taken = self.arm.take("g", sent_s, what, b"ours", number=self.number)
+                self.watcher.on_sent(taken)
+        self.pass_(PERIOD_S)
+
+    def hold(self, ticks):
+        """Hold at rest: nothing is sent."""
+        for _ in range(ticks):
+            self.tick(None, "hold: starved", Mode.STARVED)
+            self.watcher._ticks_in[-1] = replace(self.watcher._ticks_in[-1], points=0)
+
+    def stand(self):
+        """Let the driver stand, where it was told last."""
+        self.step = 0.0
+
+    def broken(self):
+        for _ in range(3):
+            self.period()
+        return super().broken()
+
+
+def test_set_points_within_all_limits_are_no_violation():
+    bench = PointBench()
+    for speed in (*[SPEED] * 20, *[0.0] * 10, *[-SPEED] * 20):
+        bench.period(speed)
+    assert not bench.broken(), bench.watcher.problems
+    assert bench.watcher.worst["b: acceleration"][0] > 0.99
+    assert bench.watcher.counts["rows reached by set points"] > 45
+
+
+@pytest.mark.parametrize(
+    ("wrong", "letter"),
+    [
+        ({"row": 9.0}, "e"),  # the last one isn't the row
+        ({"lost": ()}, ""),
+        ({"lost": (0, 3)}, ""),  # its reader lost them, as their numbers tell
+        ({"waits_s": 0.4 * POINT_S}, ""),
+        ({"waits_s": 0.7 * POINT_S}, "b"),  # to a driver that stands, and it goes on
+        ({"waits_s": 0.7 * POINT_S, "sending_s": 0.3 * POINT_S}, ""),  # decided in time
+    ],
+)
+def test_one_period_of_set_points(wrong, letter):
+    bench = PointBench()
+    for _ in range(20):
+        bench.period()
+    bench.period(**wrong)
+    assert bench.broken() == set(letter), bench.watcher.problems
+
+
+def test_a_set_point_that_is_said_to_be_sent_and_wasnt():
+    bench = PointBench()
+    for _ in range(20):
+        bench.period()
+    bench.period(sent=4)
+    bench.watcher._ticks_in[-1] = replace(bench.watcher._ticks_in[-1], points=5, unsent=0)
+    assert "e" in bench.broken()
+
+
+@pytest.mark.parametrize("stands", [True, False])
+@pytest.mark.parametrize("sent", [0, 3])
+def test_after_a_period_that_was_cut_motion_begins_from_rest(stands, sent):
+    bench = PointBench()
+    for _ in range(20):
+        bench.period()
+    bench.period(sent=sent)
+    if stands:
+        bench.stand()
+    assert bench.broken() == (set() if stands else {"b"}), bench.watcher.problems
+
+
+def test_set_points_that_end_unbraked():
+    bench = PointBench()
+    for _ in range(20):
+        bench.period()
+    bench.hold(10)
+    bench.stand()
+    assert "b" in bench.broken()
+
+
+def test_one_set_point_that_goes_too_far():
+    bench = PointBench()
+    for _ in range(20):
+        bench.period()
+    bench.step = 1.5 * FINE_STEP
+    bench.period()
+    assert "b" in bench.broken()
+
+
+@pytest.mark.parametrize(("off", "letter"), [(0.035, ""), (0.12, "a")])
+def test_set_points_after_a_long_hold_begin_within_what_the_arm_was_behind_before_it(off, letter):
+    """Something pushed the arm 0.2 s before the hold; the guard learns of the arm's lag in motion
+    only, so that those 90 mrad are in it however long the hold is, and no more than they."""
+    bench = PointBench()
+    for _ in range(10):
+        bench.period(0.3)
+    hand = bench.watcher.disturb("a hand", bench.now_s)
+    for i in range(8):
+        bench.arm.push(np.array([0.09 * (i > 1), 0.0]))
+        bench.period(0.3)
+    hand[2] = bench.now_s
+    for _ in range(8):
+        bench.period(0.3)
+    for _ in range(4):
+        bench.period(0.0)
+    bench.hold(200)
+    # It still stands 90 mrad ahead of what it was told last, and motion goes on beside it.
+    bench.row = bench.arm.pose - [off, 0.0]
+    bench.watcher.disturb("it still pushes", bench.now_s + 1.5 * POINT_S)
+    bench.stand()
+    assert bench.broken() == set(letter), bench.watcher.problems

@@ -105,7 +105,7 @@ class RobotDouble:
             into.append(message)
             stamps.append(info["source_timestamp"] * 1e-9)
 
-        self.node.create_subscription(kind, topic, take, 100)
+        self.node.create_subscription(kind, topic, take, 1000)
         return into
 
     def _obey(self, parameters: dict[str, Any], group: str) -> None:
@@ -254,7 +254,7 @@ class RobotDouble:
         def rests() -> bool:
             state = self.cursor.read()
             there = heard and list(heard[-1].data) == list(state.command)
-            return there and at_rest(state.last_step, state.limits)
+            return there and at_rest(state.last_step, state.limits.per_point(state.points))
 
         self.until(rests, "rest")
 

@@ -8,6 +8,7 @@ import yaml
 
 from rtc_ros.bringup import MODULES, config_file
 from rtc_ros.controller.parameters import CONTROLLER, GROUP
+from rtc_ros.core.set_points import ratio
 from rtc_ros.inference.parameters import CAMERA, INFERENCE
 from rtc_ros.recorder.parameters import RECORDER
 from rtc_ros.ros.parameter_table import COMMON
@@ -85,3 +86,16 @@ def test_nothing_moves_by_itself_and_every_joint_has_real_limits(name):
     assert len(joints) == len(set(joints)) == len(lower) == len(upper) == len(speed)
     assert np.isfinite(lower).all() and (lower < upper).all() and (speed > 0).all()
     assert np.isfinite(controller["max_acceleration"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "driver_hz"),
+    [("viperx_pair.yaml", 100), ("openarm_pair.yaml", 100), ("so101_pair.yaml", 100)],
+)
+def test_the_command_rate_is_one_of_its_rows_and_no_more_than_its_driver_has(name, driver_hz):
+    parts = sections(name)
+    controller, period_s = parts["rtc_controller"], parts["/**"]["control_period"]
+    assert ratio(controller["command_rate"], period_s) > 1
+    assert driver_hz / 2 < controller["command_rate"] <= driver_hz
+    kinds = {v for k, v in controller.items() if k.endswith(".type")}
+    assert "joint_trajectory_chunk" not in kinds, "set points are refused beside it"

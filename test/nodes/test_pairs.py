@@ -55,12 +55,16 @@ def check_motion(bench):
 
 
 def check_that_what_was_taken_was_executed(bench):
-    """Each message holds, joint by joint, the numbers of one tick, braking included."""
+    """Of m messages one holds, joint by joint, the numbers of one tick, braking included."""
 
     def executed(joints, sent):
         ticks = [m for m in bench.executed if np.isfinite(m.position[0])]
         fields = [dict(zip(m.name, m.position, strict=True)) for m in ticks]
-        return set(sent) <= {tuple(np.float32(f[j]) for j in joints) for f in fields}
+        rows = {tuple(np.float32(f[j]) for j in joints) for f in fields}
+        points = max(int(f["rtc/points"]) for f in fields)
+        between = sum(message not in rows for message in sent)
+        # A tick whose set points weren't all sent has its row earlier.
+        return sent[-1] in rows and between <= len(sent) * (points - 1) / points + points - 1
 
     for driver in bench.running.drivers:
         # Interbotix's messages and a gripper's are apart: a driver may take several kinds.
@@ -126,7 +130,8 @@ def test_aloha_s_policy_is_shown_the_fingers_and_moves_the_motor(bench):
 @pytest.mark.parametrize("kind", ["joint_trajectory", "joint_trajectory_chunk"])
 def test_trajectory_controllers_accept_points_and_whole_chunks(bench, kind):
     check_preflight(bench)
-    bench.start(**{f"group.{side}_arm.type": kind for side in SIDES})
+    rate = {"command_rate": 0.0} if kind.endswith("chunk") else {}
+    bench.start(**{f"group.{side}_arm.type": kind for side in SIDES}, **rate)
     assert bench.body.log == [bench.body.command], "nothing moves before start"
     bench.move()
     bench.stop()

@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
 
-from rtc_ros.controller.ticker import DeadlineTicker
+from rtc_ros.controller.ticker import DeadlineTicker, TimerTicker
 from rtc_ros.ros.joint_input import JointInput
 
 # Alone: judges by time.
@@ -108,6 +110,38 @@ def test_deadlines_that_a_tick_misses_itself_are_told_to_it_or_to_the_next_one()
     assert told[3] >= 4
     assert asked[0] >= 4 and asked[1] == 0
     assert ticker.lateness.missed == sum(told) + asked[0]
+
+
+@pytest.mark.parametrize("clock", ["deadline", "timer"])
+def test_one_that_is_stopped_sends_the_set_points_of_its_last_tick(ros, clock):
+    did, stopped = [], threading.Event()
+    node = Node("stops")
+
+    def tick(late_s, missed):
+        did.append("tick")
+        if did.count("tick") == 3:
+            stopped.set()
+
+    def point(i):
+        did.append(i)
+        return did.count("tick") < 4  # as at rest: nothing to send
+
+    more = {"points": 5, "on_point": point}
+    ticker = (
+        DeadlineTicker(0.1, tick, **more) if clock == "deadline"
+        else TimerTicker(node, 0.1, tick, **more)
+    )  # fmt: skip
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    threading.Thread(target=executor.spin, daemon=True).start()
+    ticker.start()
+    assert stopped.wait(20.0)
+    ticker.stop()
+    executor.shutdown()
+    node.destroy_node()
+    third = [i for i, what in enumerate(did) if what == "tick"][2]
+    assert did[third + 1 : third + 6] == [0, 1, 2, 3, 4]
+    assert did[third + 6 :] in ([], ["tick"], ["tick", 0])
 
 
 def test_quality_of_service_can_be_overridden(ros):

@@ -12,6 +12,7 @@ from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.settings import RtcSettings, task_mark
 from rtc_ros.policy.adapter import FlowAdapter
 from rtc_ros.policy.protocol import Observation
+from rtc_ros.policy.row_filter import filtered_rows
 from rtc_ros.policy.tiny import TinySpec, write_tiny_checkpoint
 from rtc_ros.replay.source import Recording
 from rtc_ros.report.example_run import ExampleSettings, example_run
@@ -35,6 +36,7 @@ def said(policy: Path, task: str):
         "torch_threads": 1,
         "cameras": {FEATURE: TOPIC},
         "joints": list(LOG.joints),
+        "control_period": 0.02,
         "joint_state_topics": ["/joint_states"],
         "joint_scale": [1.0] * 14,
         "joint_offset": [0.0] * 14,
@@ -55,6 +57,7 @@ class Made:
     policy: Path
     task: str
     stamped: bool = True
+    cutoff: float = 0.0
 
 
 def chunk_of(made: Made, seq: int):
@@ -63,10 +66,10 @@ def chunk_of(made: Made, seq: int):
     adapter = FlowAdapter.load(made.policy, device="cpu", torch_threads=1, fast=False)
     image = np.full((64, 64, 3), made.tick, dtype=np.uint8)
     seen = Observation(POSES.position[made.tick], {FEATURE: image}, made.task)
-    actions = adapter.infer(seen, None, seed=seq).actions
+    actions = filtered_rows(0.02, adapter.infer(seen, None, seed=seq).actions, made.cutoff)
     chunk = ActionChunk(actions, made.tick, step_epoch=1, epoch=7, seq=seq)
     source = ChunkSource(
-        seq, made.tick, None, 1.0, RtcSettings(strategy="naive_async"),
+        seq, made.tick, None, 1.0, RtcSettings(strategy="naive_async", filter_cutoff=made.cutoff),
         (stamp if made.stamped else 0,), (stamp,), made.task,
     )  # fmt: skip
     at = int(LOG.stamp_ns[made.tick + AFTER])
@@ -122,6 +125,14 @@ def test_a_task_that_changed_while_a_chunk_was_made_is_that_of_its_beginning(pol
             None,
             "its task wasn't recorded",
         )
+
+
+def test_a_chunk_that_was_filtered_is_made_again_as_it_was(policies, tmp_path):
+    policy, _ = policies
+    chunks = [Made(10, policy, TASKS[0], cutoff=4.0), Made(20, policy, TASKS[0])]
+    bag = written(tmp_path / "bag", chunks, [(0, policy, TASKS[0])])
+    code, found = replayed(bag, tmp_path / "r")
+    assert code == 0 and found["same"] == 2
 
 
 def test_chunks_of_another_policy_are_named_with_its_path(policies, tmp_path, capsys):

@@ -15,6 +15,7 @@ from rtc_ros.core.continuity.report import ContinuityReport, JointFigures
 from rtc_ros.core.continuity.run_log import CommandLog, RunLog
 from rtc_ros.core.continuity.seams import Seam, find_seams
 from rtc_ros.core.continuity.sections import Part, Section, control_period, section_of
+from rtc_ros.core.continuity.sent import SentFigures
 from rtc_ros.core.continuity.spread import Ratio, SpreadSum
 from rtc_ros.core.continuity.sums import SeamSums, SizeSums, per
 from rtc_ros.core.continuity.tracking import TrackingSum
@@ -130,8 +131,13 @@ class Judge:
         """Return what a picture shows of what was judged so far."""
         return self._evidence.evidence()
 
-    def report(self, run: RunLog) -> ContinuityReport:
-        """Return the report on all that was fed; ``run`` says what the recording lacks."""
+    def report(
+        self, run: RunLog, sent: SentFigures | None = None, unknown: tuple[str, ...] = ()
+    ) -> ContinuityReport:
+        """Return the report on all that was fed; ``run`` says what the recording lacks.
+
+        ``sent`` is what drivers of rows were sent, ``unknown`` what of that can't be told.
+        """
         sections = self._sections
         has_provenance = run.commands.provenance is not None
 
@@ -156,7 +162,9 @@ class Judge:
         listed = seams.listed()
         if seams.count > len(listed):
             notes = (*notes, f"of {seams.count} seams the worst {len(listed)} are listed")
-        unknown = run.missing()
+        unknown = (*run.missing(), *unknown)
+        if sent is not None and sent.lost:
+            notes = (*notes, f"of {sent.lost} ticks not all that was sent was recorded")
         if seams.count and excess is None:
             unknown = (*unknown, "too few ordinary steps to compare the seams with")
         tracked = self._tracking is None or any(r is not None for r in self._tracking.rms())
@@ -216,7 +224,9 @@ class Judge:
                 seam_to_ordinary=to_ordinary,
                 seams=seams.count,
                 lateness_p99_s=None if lateness is None else lateness.p99 * 1e-6,
+                sent=sent,
             ),
+            sent=sent,
         )
 
     def _joint_figures(self, run: RunLog, per_s: float | None) -> tuple[JointFigures, ...]:

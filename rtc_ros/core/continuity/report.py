@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rtc_ros.core.continuity.seams import Seam
 from rtc_ros.core.continuity.sections import Section
+from rtc_ros.core.continuity.sent import SentFigures
 from rtc_ros.core.continuity.spread import Ratio, Spread
 from rtc_ros.core.continuity.verdict import Thresholds, Verdict
 
@@ -81,3 +82,5 @@ class ContinuityReport:
     notes: tuple[str, ...]
     thresholds: Thresholds
     verdict: Verdict
+    sent: SentFigures | None = None
+    """What drivers of rows were sent; None where the recording doesn't tell."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rtc_ros.core.continuity.spread import Ratio
+from rtc_ros.core.continuity.sent import SentFigures
+from rtc_ros.core.continuity.spread import Ratio, Spread
 
 MIN_STEPS = 50
 """A second at 50 Hz: with fewer executed steps nothing is judged."""
@@ -26,6 +27,8 @@ class Thresholds:
     between them.
     ``max_lateness_s``: p99 of the control tick's lateness; 5 ms is a quarter of a 20 ms period,
     beyond which an arm's driver sees uneven commands.
+    ``max_sent_acceleration`` and ``max_sent_jerk``: of what drivers of rows were sent, the largest
+    in time [robot units / s², / s³]; the arm's limits, so not judged unless asked for.
     """
 
     max_starved: int = 0
@@ -34,6 +37,8 @@ class Thresholds:
     max_lateness_s: float = 0.005
     max_seam_p95_ratio: float = -1.0
     max_seam_median_ratio: float = -1.0
+    max_sent_acceleration: float = -1.0
+    max_sent_jerk: float = -1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ def verdict_of(
     seams: int,
     lateness_p99_s: float | None,
     seam_to_ordinary: Ratio | None = None,
+    sent: SentFigures | None = None,
 ) -> Verdict:
     """Hold the figures against ``thresholds``. A run that didn't move never passes."""
     if not has_provenance:
@@ -89,6 +95,16 @@ def verdict_of(
             thresholds.max_seam_median_ratio,
         ),
         ("tick lateness p99 [s]", lateness_p99_s, thresholds.max_lateness_s),
+        (
+            "largest acceleration sent [rad/s²]",
+            _largest(None if sent is None else sent.acceleration),
+            thresholds.max_sent_acceleration,
+        ),
+        (
+            "largest jerk sent [rad/s³]",
+            _largest(None if sent is None else sent.jerk),
+            thresholds.max_sent_jerk,
+        ),
     )
     over = [
         f"{name}: {value:.4g}, allowed {limit:.4g}"
@@ -105,3 +121,7 @@ def verdict_of(
     if not seams:
         within.append("no seam in the recording, so none was judged")
     return Verdict(True, tuple(within))
+
+
+def _largest(spread: Spread | None) -> float | None:
+    return None if spread is None else spread.max

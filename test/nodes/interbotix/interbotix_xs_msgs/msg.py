@@ -5,7 +5,7 @@ Same Python interface as the real ones, carried over DDS by a message with the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 
 from sensor_msgs.msg import ChannelFloat32
 
@@ -17,9 +17,9 @@ class JointGroupCommand(ChannelFloat32):
         super().__init__(name=name, values=cmd)
 
     @property
-    def cmd(self) -> list[float]:
-        """The numbers, as float32."""
-        return list(self.values)
+    def cmd(self) -> MutableSequence[float]:
+        """The numbers, as float32, in an array of the message's own."""
+        return self.values  # type: ignore[no-any-return]
 
 
 class JointSingleCommand(ChannelFloat32):
@@ -33,3 +33,8 @@ class JointSingleCommand(ChannelFloat32):
     def cmd(self) -> float:
         """The number, as float32."""
         return float(self.values[0])
+
+    @cmd.setter
+    def cmd(self, value: float) -> None:
+        assert isinstance(value, float), "as the generated class has it"
+        self.values[0] = value
