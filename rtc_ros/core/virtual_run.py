@@ -20,8 +20,6 @@ from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 Infer = Callable[[InferenceRequest, int], np.ndarray]
 """infer(request, seq) -> float64[H, A] in robot units, from an observation of this moment."""
 
-_EPOCH = 1
-
 
 class VirtualRun:
     """One run of a controller and an inference loop.
@@ -37,6 +35,8 @@ class VirtualRun:
         delay: ticks that inference number ``seq`` takes, from ``seq`` (1, 2, …).
         period_ns: Δt.
         joints: names, for the log.
+        epoch: the number of this run of the step count, and of the chunks' maker.
+        logger: takes the log of this run behind those of others; their epochs differ.
     """
 
     def __init__(
@@ -48,6 +48,9 @@ class VirtualRun:
         period_ns: int,
         joints: tuple[str, ...],
         pose: np.ndarray,
+        *,
+        epoch: int = 1,
+        logger: RunLogger | None = None,
     ) -> None:
         self.controller = controller
         self.loop = loop
@@ -55,11 +58,12 @@ class VirtualRun:
         self._infer = infer
         self._delay = delay
         self._period_ns = period_ns
-        self._logger = RunLogger(joints)
+        self._epoch = epoch
+        self._logger = RunLogger(joints) if logger is None else logger
         self._seq = 0
         self._running: tuple[int, ActionChunk, InferenceRequest] | None = None
         self._written: ActionChunk | None = None
-        controller.start(_EPOCH, pose)
+        controller.start(epoch, pose)
 
     def tick(self) -> Command:
         """Do what happens in one period; return the command for the arm."""
@@ -68,7 +72,7 @@ class VirtualRun:
         command = self.controller.tick(Inputs(self._written))
         self._written = None
         assert command is not None, "the gate was opened by start()"
-        self._logger.add(command, _EPOCH, self.ticks * self._period_ns)
+        self._logger.add(command, self._epoch, self.ticks * self._period_ns)
         self.ticks += 1
         return command
 
@@ -95,7 +99,7 @@ class VirtualRun:
             self.loop.blended(self._infer(request, self._seq), request),
             request.origin_step,
             step_epoch=request.step_epoch,
-            epoch=_EPOCH,
+            epoch=self._epoch,
             seq=self._seq,
             rows=request.rows,
             delay=request.horizons.delay,

@@ -3,35 +3,41 @@
 Without ROS the inference loop and the controller of the nodes run on a virtual clock, with a given
 delay, as fast as the machine can. With ``--nodes`` the driver and both nodes run as processes, in
 real time; the delay is then what this machine gives. Lists of settings are combined, with the
-same cubes for each and, without ROS, the same noise.
+same cubes for each and, without ROS, the same noise. With ``--results`` lines are kept in a folder
+as they come: what is there isn't measured again, and the table is of all that is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
+from rtc_ros.bench.tasks.results import Results
 from rtc_ros.bringup import config_file
-from rtc_ros.core.continuity import ContinuityReport, judge
+from rtc_ros.core.continuity import judge
+from rtc_ros.core.continuity.run_logger import RunLogger
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 from rtc_ros.core.limits import JointLimits
-from rtc_ros.core.settings import RtcSettings
+from rtc_ros.core.settings import JACOBIANS, RtcSettings
+from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.paths import a_path, path_text
+from rtc_ros.policy.checkpoint_files import WEIGHTS
 from rtc_ros.policy.protocol import Guidance, Observation, Policy
 from rtc_ros.policy.row_filter import row_filter
 from rtc_ros.sim.evaluation import Result, markdown, summarise
@@ -48,24 +54,29 @@ def evaluate(
     seed: int,
     steps: int = 350,
     cube_speed: float = 0.0,
+    until_done: bool = False,
 ) -> Result:
-    """Run ``episodes`` episodes of ``steps`` control periods with d = ``delay`` ticks."""
+    """Run ``episodes`` episodes of ``steps`` control periods with d = ``delay`` ticks.
+
+    With ``until_done`` an episode ends when the cube is passed.
+    """
     from rtc_ros.sim.cameras import Cameras, choose_gl
 
     choose_gl()
     from rtc_ros.sim.demonstrations import POLICY_IMAGE
-    from rtc_ros.sim.robot import AlohaCube
+    from rtc_ros.sim.robot import JOINT_NAMES, AlohaCube
 
     robot = AlohaCube(seed=seed, cube_speed=cube_speed)
     done_at: list[float | None] = []
-    reports = []
+    # One recording of all, as the nodes' is: its figures are over all episodes.
+    logger = RunLogger(JOINT_NAMES)
     with Cameras(robot.model, {"top": POLICY_IMAGE}) as cameras:
         for episode in range(episodes):
-            noise = 1_000_000 * (seed + episode)
-            report, passed_at = _episode(policy, settings, delay, robot, cameras, steps, noise)
-            reports.append(report)
-            done_at.append(passed_at)
-    return summarise({"delay": delay, **asdict(settings)}, reports, done_at)
+            noise, epoch = 1_000_000 * (seed + episode), episode + 1
+            run = begin_episode(policy, settings, delay, robot, cameras, noise, logger, epoch)
+            done_at.append(play(run, robot, steps, until_done))
+    log = logger.log()
+    return summarise({"delay": delay, **asdict(settings)}, log, judge(log), done_at)
 
 
 def evaluate_nodes(
@@ -83,24 +94,26 @@ def evaluate_nodes(
     """
     from rtc_ros.sim.evaluate_nodes import run_episodes
 
-    report, done_at = run_episodes(
+    run, done_at = run_episodes(
         checkpoint, settings, folder, episodes=episodes, cube_speed=cube_speed, **options
     )
+    report = judge(run)
     delays = [s.delay_observed for s in report.seams if s.delay_observed is not None]
     delay = round(float(np.median(delays))) if delays else None
-    return summarise({"delay": delay, **asdict(settings)}, [report], done_at)
+    return summarise({"delay": delay, **asdict(settings)}, run, report, done_at)
 
 
-def _episode(
+def begin_episode(
     policy: Policy,
     settings: RtcSettings,
     delay: int,
     robot: Any,
     cameras: Any,
-    steps: int,
     noise: int,
-) -> tuple[ContinuityReport, float | None]:
-    """Return the continuity of one episode, and when the cube was passed [s]."""
+    logger: RunLogger,
+    epoch: int,
+) -> VirtualRun:
+    """Lay a new cube and return the run of the episode with it."""
     from rtc_ros.sim.robot import JOINT_NAMES
     from rtc_ros.sim.tasks import PASS
 
@@ -124,7 +137,21 @@ def _episode(
         row_filter=row_filter(PERIOD_S),
     )
     period_ns, pose = round(PERIOD_S * 1e9), robot.positions()
-    run = VirtualRun(controller(), loop, infer, lambda _: delay, period_ns, JOINT_NAMES, pose)
+    return VirtualRun(
+        controller(),
+        loop,
+        infer,
+        lambda _: delay,
+        period_ns,
+        JOINT_NAMES,
+        pose,
+        epoch=epoch,
+        logger=logger,
+    )
+
+
+def play(run: VirtualRun, robot: Any, steps: int, until_done: bool) -> float | None:
+    """Move the robot; return when the cube was passed [s], None where it wasn't."""
     passed_at = None
     for tick in range(steps):
         command = run.tick()
@@ -133,7 +160,9 @@ def _episode(
         robot.step()
         if passed_at is None and robot.task_state().done:
             passed_at = (tick + 1) * PERIOD_S
-    return judge(run.log()), passed_at
+            if until_done:
+                break
+    return passed_at
 
 
 def controller() -> Controller:
@@ -160,10 +189,13 @@ _QUICK_STEPS = 75
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate and print a table; 0, or 2 where an option can't be used or a node fails."""
     options = _parser().parse_args(argv)
-    lists = {name: getattr(options, name) for name, _, _ in _LISTS}
     # With the nodes the delay is what the machine gives, and the latency on top of it.
     timing = "inject_latency_ms" if options.nodes else "delay"
-    lists = {timing: options.latency_ms if options.nodes else options.delay, **lists}
+    lists = {
+        "cube_speed": options.cube_speed,
+        timing: options.latency_ms if options.nodes else options.delay,
+        **{name: getattr(options, name) for name, _, _ in _LISTS},
+    }
     combinations = [dict(zip(lists, v, strict=True)) for v in itertools.product(*lists.values())]
 
     from rtc_ros.policy.adapter import FlowAdapter
@@ -174,45 +206,100 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint = checkpoint_path(options.checkpoint)
         policy = FlowAdapter.load(checkpoint, torch_threads=1)
         for values in combinations:
-            settings = RtcSettings(**{k: v for k, v in values.items() if k != "delay"})
-            spec, delay = policy.spec, values.get("delay", 0)
+            settings, spec = _settings(values), policy.spec
+            delay = values.get("delay", 0)
             problems = settings.problems(spec.horizon, delay, trained_delay=spec.trained_delay)
             problems += filter(None, [spec.cannot(settings.strategy)])
             if problems:
                 raise ValueError("; ".join(problems))
-        results = list(_results(policy, checkpoint, combinations, options))
+        kept = None if options.results is None else Results(options.results, _conditions(options))
+        results = list(_results(policy, checkpoint, combinations, kept, options))
+        if kept is not None:
+            results = [Result(**row["result"]) for row in kept.rows.values()]  # type: ignore[arg-type]
     except (OSError, ValueError, RobotError) as error:
         print(f"sim eval: {error}", file=sys.stderr)
         return 2
-    varied = [name for name, values in lists.items() if len(values) > 1] or ["strategy", "delay"]
-    print(markdown(results, varied), end="")
+    print(markdown(*_ordered(results)), end="")
     if options.json:
         options.json.write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
     return 0
 
 
+def _settings(values: Mapping[str, Any]) -> RtcSettings:
+    return RtcSettings(**{k: v for k, v in values.items() if k not in ("delay", "cube_speed")})
+
+
+def _conditions(options: argparse.Namespace) -> dict[str, object]:
+    """Return what lines in one folder have in common: the cubes, and how they are met."""
+    names = ("seed", "episodes", "steps", "until_done", "nodes", "quick")
+    return {name: getattr(options, name) for name in names}
+
+
+def _ordered(results: Sequence[Result]) -> tuple[list[Result], list[str]]:
+    """Return the results and what varies in them: slow cubes, least delays and rtc first."""
+    names = ("cube_speed", "inject_latency_ms", "delay", "checkpoint", *(n for n, _, _ in _LISTS))
+    varied = [n for n in names if len({r.settings.get(n) for r in results}) > 1]
+    order = [n for n in names[:3] if n in varied]
+    # With the nodes the delay is an observation.
+    results = sorted(
+        results,
+        key=lambda r: (
+            *(r.settings.get(n) or 0 for n in order),
+            list(STRATEGIES).index(r.settings["strategy"]),
+            JACOBIANS.index(r.settings["jacobian"]),
+        ),
+    )
+    return results, varied or ["strategy", "delay"]
+
+
 def _results(
-    policy: Policy, checkpoint: Path, combinations: Sequence[dict[str, Any]], options: Any
+    policy: Policy,
+    checkpoint: Path,
+    combinations: Sequence[dict[str, Any]],
+    kept: Results | None,
+    options: Any,
 ) -> Iterator[Result]:
-    """Evaluate each combination."""
-    same = {"episodes": 1 if options.quick else options.episodes, "seed": options.seed,
-            "cube_speed": options.cube_speed}  # fmt: skip
+    """Evaluate each combination that isn't in ``kept`` yet."""
+    same = {"episodes": 1 if options.quick else options.episodes, "seed": options.seed}
+    weights = hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()[:8]
     with contextlib.ExitStack() as stack:
         status = stack.enter_context(Console(stderr=True).status(""))
         out = options.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for number, values in enumerate(combinations, 1):
+            key = json.dumps({"weights": weights, **values})
+            if kept is not None and key in kept.rows:
+                continue
             what = ", ".join(f"{k} {v}" for k, v in values.items())
             status.update(f"{number} of {len(combinations)}: {what}")
             steps = _QUICK_STEPS if options.quick else options.steps
-            settings = RtcSettings(**{k: v for k, v in values.items() if k != "delay"})
+            settings, speed = _settings(values), values["cube_speed"]
             if options.nodes:
                 folder = out / str(number)
                 seconds = steps * PERIOD_S
-                yield evaluate_nodes(
-                    checkpoint, settings, folder, seconds=seconds, say=status.update, **same
+                found = evaluate_nodes(
+                    checkpoint,
+                    settings,
+                    folder,
+                    cube_speed=speed,
+                    seconds=seconds,
+                    say=status.update,
+                    **same,
                 )
             else:
-                yield evaluate(policy, settings, values["delay"], steps=steps, **same)
+                found = evaluate(
+                    policy,
+                    settings,
+                    values["delay"],
+                    steps=steps,
+                    cube_speed=speed,
+                    until_done=options.until_done,
+                    **same,
+                )
+            told = {"checkpoint": f"{checkpoint.name} {weights}", "cube_speed": speed}
+            found = replace(found, settings={**found.settings, **told})
+            if kept is not None:
+                kept.keep(key, {"key": key, "result": asdict(found)})
+            yield found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -228,8 +315,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--episodes", type=int, default=20)
     add("--steps", type=int, default=350, help="control periods of 20 ms that an episode may take")
     add("--seed", type=int, default=9000, help="of the cubes' places")
-    add("--cube-speed", type=float, default=0.0, help="m/s")
+    add("--cube-speed", nargs="+", type=float, default=[0.0], help="m/s")
+    add("--until-done", action="store_true", help="without --nodes: end when the cube is passed")
     add("--json", type=a_path, help="write the results here, too")
+    add("--results", type=a_path, help="keep lines in this folder, and go on from what is there")
     add("--out", type=a_path, help="with --nodes: keep bags and logs in this folder")
     add("--quick", action="store_true", help="one episode of 1.5 s, to see that it works")
     return parser

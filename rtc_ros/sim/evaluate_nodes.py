@@ -9,7 +9,7 @@ from typing import Any
 
 from rtc_ros.bags.run_reader import read_run
 from rtc_ros.bringup import NodeToRun, nodes_to_run
-from rtc_ros.core.continuity import ContinuityReport, judge
+from rtc_ros.core.continuity import RunLog
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient
@@ -55,8 +55,8 @@ def run_episodes(
     seconds: float = 7.0,
     cube_speed: float = 0.0,
     say: Callable[[str], None] = lambda text: None,
-) -> tuple[ContinuityReport, list[float | None]]:
-    """Run ``episodes`` episodes; return their continuity and when each cube was passed [s].
+) -> tuple[RunLog, list[float | None]]:
+    """Run ``episodes`` episodes; return their recording and when each cube was passed [s].
 
     The cubes are those of ``evaluate`` in its process with the same ``seed``. ``folder`` gets the
     bag (``bag``, with the policy's camera) and the nodes' ``logs``. Raises RobotError with a
@@ -76,7 +76,7 @@ def run_episodes(
                 )
                 done_at.append(_episode(robot, seconds))
         processes.finish()
-    return judge(read_run(bag)), done_at
+    return read_run(bag), done_at
 
 
 def _episode(robot: RobotClient, seconds: float) -> float | None:

@@ -26,7 +26,7 @@ from rtc_ros.bags.reader import BagError
 from rtc_ros.bringup import NodeToRun, launch_arguments, nodes_to_run
 from rtc_ros.core.set_points import ratio
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.paths import a_path
+from rtc_ros.paths import a_path, path_text
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
 from rtc_ros.running.two_machines import NAMES, ON, two_machines
@@ -84,6 +84,7 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
         "start_when_ready": "false",
         "seed": str(options.seed),
         "new_cube_after_s": str(_NEW_CUBE_AFTER_S),
+        **({} if options.policy is None else {"policy_path": options.policy}),
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_handoff())
@@ -210,6 +211,12 @@ def _parser() -> argparse.ArgumentParser:
         default=["rtc", "naive_async"],
         metavar="NAME",
         help=f"of {', '.join(STRATEGIES)} (default: rtc naive_async); the first one is judged",
+    )
+    add(
+        "--policy",
+        type=path_text,
+        metavar="CHECKPOINT",
+        help="another than config/sim.yaml's, as package:aloha_cube_prefix for rtc_trained",
     )
     add(
         "--remote",

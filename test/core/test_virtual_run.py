@@ -5,6 +5,7 @@ import pytest
 from algorithm import Bench
 
 from rtc_ros.core.continuity import judge
+from rtc_ros.core.continuity.run_logger import RunLogger
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop
@@ -16,7 +17,7 @@ JOINTS = ("a", "b")
 PERIOD_NS = 20_000_000
 
 
-def run(settings, delay, ticks=400, horizon=20, initial=3):
+def run(settings, delay, ticks=400, horizon=20, initial=3, **options):
     """Follow a sine: row i of a chunk is the sine at its step, whatever was observed."""
     wide = np.full(2, 1e3)
     controller = Controller(JointLimits(-wide, wide, wide))
@@ -28,7 +29,9 @@ def run(settings, delay, ticks=400, horizon=20, initial=3):
         return np.stack([np.sin(0.1 * steps), np.cos(0.1 * steps)], axis=1)
 
     requests = []
-    virtual = VirtualRun(controller, loop, infer, delay, PERIOD_NS, JOINTS, np.array([0.0, 1.0]))
+    virtual = VirtualRun(
+        controller, loop, infer, delay, PERIOD_NS, JOINTS, np.array([0.0, 1.0]), **options
+    )
     commands = [virtual.tick() for _ in range(ticks)]
     return virtual, commands, requests
 
@@ -45,6 +48,24 @@ def test_the_observed_delay_is_the_given_one_and_every_step_is_in_its_place():
         np.testing.assert_allclose(c.wanted[0], np.sin(0.1 * c.played.step))
     # The first chunk took five ticks, too.
     assert len(moved) == 400 - 5
+
+
+def test_runs_logged_one_behind_the_other_are_judged_as_one_recording():
+    logger, alone = RunLogger(JOINTS), []
+    for epoch, delay in ((1, 5), (2, 3)):
+        options = {"ticks": 200, "epoch": epoch}
+        run(RtcSettings(s_min=6), lambda seq, d=delay: d, logger=logger, **options)
+        virtual, _, _ = run(RtcSettings(s_min=6), lambda seq, d=delay: d, **options)
+        alone.append(judge(virtual.log()))
+    report = judge(logger.log())
+    assert report.misplaced_steps == report.starved_ticks == 0
+    assert report.steps == sum(r.steps for r in alone) == 400 - 5 - 3
+    assert [s.excess_ratio for s in report.seams] == [
+        s.excess_ratio for r in alone for s in r.seams
+    ]
+    assert [s.delay_observed for s in report.seams[:1] + report.seams[-1:]] == [5, 3]
+    counts = [r.ordinary_excess_ratio.count for r in (report, *alone)]
+    assert counts[0] == sum(counts[1:])
 
 
 @pytest.mark.parametrize("count_from", ["inference_start", "swap"])

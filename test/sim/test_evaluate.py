@@ -7,6 +7,7 @@ import pytest
 
 from rtc_ros.core.proportion import difference, wilson
 from rtc_ros.core.settings import RtcSettings
+from rtc_ros.sim import evaluate as evaluation
 from rtc_ros.sim.evaluate import evaluate, main
 
 
@@ -48,6 +49,18 @@ def test_the_same_seed_gives_the_same_figures_and_rtc_has_the_smaller_seams(poli
     assert results[0] == results[2] != results[1]
     assert all(r.starved == r.misplaced == 0 and r.seams > 5 for r in results)
     assert results[1].seam_rad[1] > results[0].seam_rad[1]
+    assert results[1].seam_to_ordinary[1] > results[0].seam_to_ordinary[1] > 0
+    assert results[1].stops > results[0].stops and results[1].stopped_episodes == 1
+
+
+def test_an_episode_ends_with_the_pass_when_asked_to_and_is_the_same_until_then(policy):
+    options = {"episodes": 1, "seed": 3, "steps": 260}
+    whole, cut = (
+        evaluate(policy, RtcSettings(s_min=15), 12, until_done=until, **options)
+        for until in (False, True)
+    )
+    assert whole.done_at == cut.done_at == (whole.done_s,)
+    assert cut.seams < whole.seams
 
 
 def test_a_quick_evaluation_prints_a_table_and_writes_the_figures(tmp_path, capsys):
@@ -59,6 +72,23 @@ def test_a_quick_evaluation_prints_a_table_and_writes_the_figures(tmp_path, caps
     figures = json.loads(path.read_text())
     assert [f["settings"]["delay"] for f in figures] == [0, 12]
     assert all(f["episodes"] == 1 and f["seams"] > 2 for f in figures)
+
+
+def test_kept_lines_are_not_measured_again_and_join_one_table(tmp_path, capsys, monkeypatch):
+    words = ["--quick", "--results", str(tmp_path)]
+    assert main([*words, "--delay", "12"]) == 0
+    assert main([*words, "--delay", "0", "12", "--strategy", "rtc", "naive_async"]) == 0
+    table = capsys.readouterr().out
+    lines = table[table.rindex("| delay |") :].splitlines()
+    assert lines[0].startswith("| delay | strategy | passed | 95 % | more than the first |")
+    assert [line.split("|")[1:3] for line in lines[2:]] == [
+        [f" {delay} ", f" {strategy} "] for delay in (0, 12) for strategy in ("rtc", "naive_async")
+    ]
+    monkeypatch.setattr(evaluation, "evaluate", None)
+    assert main([*words, "--delay", "12"]) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+    assert main([*words, "--seed", "1"]) == 2
+    assert "was made with seed 9000 (now 1)" in capsys.readouterr().err
 
 
 def test_settings_that_cannot_work_are_refused(capsys):
