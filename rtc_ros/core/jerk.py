@@ -90,8 +90,10 @@ class RowMean:
 
     def push_all(self, rows: np.ndarray) -> tuple[RowMean, np.ndarray]:
         """Take the next rows [R, A], one by one, and return the means that go out [R, A]."""
+        if not len(rows):
+            return self, rows
         if len(self.rows) == 1:
-            return (RowMean(rows[-1:]) if len(rows) else self), rows
+            return RowMean(rows[-1:]), rows
         if len(rows) == 1:
             mean, row = self.push(rows[0])
             return mean, row[None]
@@ -101,7 +103,7 @@ class RowMean:
         windows = np.lib.stride_tricks.sliding_window_view(whole[1:], n, axis=0)
         at_once = max(1, _SMALL // (n * rows.shape[1]))
         means = [_mean(windows[i : i + at_once]) for i in range(0, len(rows), at_once)]
-        return RowMean(whole[len(whole) - n :]), np.concatenate([rows[:0], *means])
+        return RowMean(whole[len(whole) - n :]), np.concatenate(means)
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:

@@ -24,6 +24,9 @@ DT, NS, A, M = 0.02, 20_000_000, 3, 5
 H = DT / M
 V, ACC = 1.0, 8.0
 LIMITS = JointLimits.from_velocity([-9.0] * A, [9.0] * A, [V] * A, DT, [ACC] * A)
+SMOOTH = JointLimits.from_velocity(
+    [-9.0] * A, [9.0] * A, [V] * A, DT, [ACC] * A, max_jerk=[ACC / DT] * A
+)
 FINE = LIMITS.per_point(M)
 
 
@@ -191,10 +194,11 @@ LATE = {
 
 @pytest.mark.parametrize("how", LATE)
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("limits", [LIMITS, SMOOTH], ids=["", "jerk limit"])
 def test_whatever_is_late_the_driver_sees_no_step_or_bend_beyond_the_limits(
-    for_ever, how, seed
+    for_ever, how, seed, limits
 ):
-    robot = Robot(seed)
+    robot = Robot(seed, limits=limits)
     robot.late = lambda: LATE[how](robot.chance)
     robot.busy = lambda: robot.chance.choice((0.0005,) * 20 + (0.003, 0.007, 0.018, 0.05))
     robot.drive(600)

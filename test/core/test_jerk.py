@@ -128,3 +128,17 @@ def test_a_stop_is_over_when_the_mean_rests():
     np.testing.assert_array_equal(controller.state.target, out[-1].target)
     controller.start(2, controller.state.target)
     assert controller.settled and controller.state.target is None
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 400])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
+def test_many_rows_at_once_are_the_same_to_the_bit_as_one_by_one(window, count):
+    chance = np.random.default_rng(window)
+    mean = RowMean(chance.normal(size=(window, 14)))
+    rows = chance.normal(size=(count, 14))
+    after, means = mean.push_all(rows)
+    assert means.shape == rows.shape
+    for row, made in zip(rows, means, strict=True):
+        mean, out = mean.push(row)
+        np.testing.assert_array_equal(made, out)
+    np.testing.assert_array_equal(after.rows, mean.rows)
