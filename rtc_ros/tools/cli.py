@@ -58,6 +58,10 @@ COMMANDS = {
         "rtc_ros.bench.strategies",
         "every strategy by delay and stride, on tasks that are trained in minutes",
     ),
+    ("bench", "kinetix"): (
+        "rtc_ros.bench.kinetix.command",
+        "the paper's simulated study in its own environment; `train LEVEL` trains its policies",
+    ),
     ("bench", "robot"): (
         "rtc_ros.bench.robot",
         "every strategy on the simulated robot through the real nodes, with latencies",

@@ -7,12 +7,13 @@ so what is executed at each step is decided by the code that moves an arm, not b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from rtc_ros.bench.tasks.flow_policy import FlowPolicy
-from rtc_ros.bench.tasks.world import FORCE_LIMIT, PERIOD_S, World
+from rtc_ros.bench.tasks.world import PERIOD_S
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
@@ -20,6 +21,46 @@ from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.policy.protocol import Guidance
+
+
+class Episodes(Protocol):
+    """B episodes of one task, stepped together; see ``World``."""
+
+    step_count: int
+    done: np.ndarray
+    failed: np.ndarray
+    done_step: np.ndarray
+
+    @property
+    def ended(self) -> np.ndarray:
+        """Which of them need no more actions, bool[B]."""
+        ...
+
+    def observe(self) -> np.ndarray:
+        """Return float[B, O]."""
+        ...
+
+    def step(self, action: np.ndarray) -> None:
+        """Apply actions [B, A] for one period."""
+        ...
+
+
+class Task(Protocol):
+    """Makes episodes of ``steps`` steps, with actions within ±``limit``."""
+
+    @property
+    def steps(self) -> int:
+        """Length of an episode."""
+        ...
+
+    @property
+    def limit(self) -> float:
+        """Largest action along one dimension."""
+        ...
+
+    def __call__(self, n: int, seed: int) -> Episodes:
+        """Return ``n`` episodes; the same seed gives the same ones."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +80,7 @@ class Outcome:
 
 
 def run_episodes(
-    task: type[World],
+    task: Task,
     policy: FlowPolicy,
     settings: RtcSettings,
     delay: int,
@@ -66,11 +107,13 @@ def run_episodes(
         guidance = Guidance.of(settings, prev, request.weights)
         # One noise per moment, not per inference: methods that infer at the same step share it.
         noise = torch.Generator().manual_seed(1_000_003 * seed + world.step_count)
-        chunk = policy.infer(world.observe(), guidance, noise, settings.num_steps or None)
+        chunk = policy.infer(
+            world.observe(), guidance, noise, settings.num_steps or None, ~world.ended
+        )
         return chunk.swapaxes(0, 1).reshape(horizon, episodes * joints)
 
     size = episodes * joints
-    most = np.full(size, FORCE_LIMIT)
+    most = np.full(size, task.limit)
     limits = JointLimits(-most, most, np.full(size, np.inf))
     run = VirtualRun(
         Controller(limits),
@@ -83,6 +126,8 @@ def run_episodes(
     )
     changes, seams, last = [], [], None
     for _ in range(task.steps):
+        if world.ended.all():
+            break
         command = run.tick()
         assert command.target is not None, "the first chunk is there at once"
         force = command.target.reshape(episodes, joints)

@@ -51,7 +51,8 @@ def draw(rows: Sequence[Measured], sweep: str, path: Path) -> None:
                 method,
                 len(tasks) if task == ALL else 1,
             )
-        name = shown_as(ALL, tasks) if task == ALL else TASKS[task].title
+        title = TASKS[task].title if task in TASKS else task
+        name = shown_as(ALL, tasks) if task == ALL else title
         axis.set_title(name, fontsize=11)
         axis.set_xlabel(_LABELS[sweep], fontsize=9)
         axis.set_xticks(sorted({place(r) for r in mine}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -74,18 +74,32 @@ class FlowPolicy:
         guidance: Guidance | None,
         noise: torch.Generator,
         num_steps: int | None = None,
+        wanted: np.ndarray | None = None,
     ) -> np.ndarray:
         """Make a chunk for each of B robots: float64[B, H, A].
 
-        ``observed`` is [B, O]; ``guidance.prev`` has the robots in front, [B, R, A].
+        ``observed`` is [B, O]; ``guidance.prev`` has the robots in front, [B, R, A]. Only the
+        ``wanted`` ones' (bool[B], None: all) are made, the others are zeros; each has the noise
+        that it has whichever are wanted.
         """
         steps = num_steps or self.num_steps
-        velocity = self._velocity(observed)
+        robots = len(observed)
+        rows = np.arange(robots) if wanted is None else np.flatnonzero(wanted)
+        if guidance is not None:
+            guidance = replace(guidance, prev=guidance.prev[rows])
+        observed = observed[rows]
         if guidance is not None and guidance.method == CHOOSE:
-            return self._chosen(observed, guidance, noise, steps)
-        start = self._noise(len(observed), noise)
-        target = None if guidance is None else self._target(guidance)
-        return self._to_forces(sample(velocity, start, guidance, target, steps))
+            count = guidance.candidates
+            draws = torch.cat([self._noise(robots, noise)[rows] for _ in range(count)])
+            made = self._chosen(observed, guidance, draws, steps)
+        else:
+            start = self._noise(robots, noise)[rows]
+            target = None if guidance is None else self._target(guidance)
+            velocity = self._velocity(observed)
+            made = self._to_forces(sample(velocity, start, guidance, target, steps))
+        chunks = np.zeros((robots, *made.shape[1:]))
+        chunks[rows] = made
+        return chunks
 
     def _velocity(self, observed: np.ndarray) -> Velocity:
         mean, std = self.observation_scale
@@ -112,10 +126,9 @@ class FlowPolicy:
         return actions.numpy().astype(np.float64) * std + mean
 
     def _chosen(
-        self, observed: np.ndarray, guidance: Guidance, noise: torch.Generator, steps: int
+        self, observed: np.ndarray, guidance: Guidance, draws: Tensor, steps: int
     ) -> np.ndarray:
         count, robots = guidance.candidates, len(observed)
-        draws = torch.cat([self._noise(robots, noise) for _ in range(count)])
         repeated = np.tile(observed, (count, 1))
 
         def candidates(policy: FlowPolicy) -> np.ndarray:

@@ -60,18 +60,30 @@ def train(
     episodes: int = DEMONSTRATIONS,
     told: Callable[[int], None] = lambda done: None,
 ) -> tuple[FlowPolicy, FlowPolicy]:
+    """Return the policy and a weaker one, from demonstrations of ``task``; see ``fit``."""
+    return fit(*demonstrate(task, episodes, seed), seed, updates, told)
+
+
+def fit(
+    observed: np.ndarray,
+    chunks: np.ndarray,
+    seed: int,
+    updates: int = UPDATES,
+    told: Callable[[int], None] = lambda done: None,
+) -> tuple[FlowPolicy, FlowPolicy]:
     """Return the policy and a weaker one, an early checkpoint of the same training.
 
-    ``told`` hears how many updates are done. The same seed gives the same policy on one machine.
+    ``chunks`` [N, H, A] begin at ``observed`` [N, O]. ``told`` hears how many updates are done.
+    The same seed gives the same policy on one machine.
     """
-    observed, chunks = demonstrate(task, episodes, seed)
+    horizon = chunks.shape[1]
     o_scale = (observed.mean(axis=0), observed.std(axis=0) + 1e-6)
     a_scale = (chunks.mean(axis=(0, 1)), chunks.std(axis=(0, 1)) + 1e-6)
     o = torch.as_tensor((observed - o_scale[0]) / o_scale[1], dtype=torch.float32)
     a = torch.as_tensor((chunks - a_scale[0]) / a_scale[1], dtype=torch.float32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = FlowNetwork(o.shape[1], a.shape[2])
+        network = FlowNetwork(o.shape[1], a.shape[2], horizon)
     source = torch.Generator().manual_seed(seed)
     average = {k: v.clone() for k, v in network.state_dict().items()}
     weak = average
@@ -98,7 +110,7 @@ def train(
         told(update + 1)
     made = []
     for weights in (average, weak):
-        each = FlowNetwork(o.shape[1], a.shape[2])
+        each = FlowNetwork(o.shape[1], a.shape[2], horizon)
         each.load_state_dict(weights)
         made.append(FlowPolicy(each.eval().requires_grad_(False), o_scale, a_scale))
     return made[0], made[1]
@@ -124,7 +136,8 @@ def load(path: Path) -> tuple[FlowPolicy, FlowPolicy]:
     a_mean, a_std = (x.numpy() for x in kept["action"])
     made = []
     for weights in kept["weights"]:
-        network = FlowNetwork(len(o_mean), len(a_mean))
+        horizon = weights["out.bias"].numel() // len(a_mean)
+        network = FlowNetwork(len(o_mean), len(a_mean), horizon)
         network.load_state_dict(weights)
         network.eval().requires_grad_(False)
         made.append(FlowPolicy(network, (o_mean, o_std), (a_mean, a_std)))

@@ -39,6 +39,8 @@ class World:
     force_noise: ClassVar[float] = 1.0
     """Standard deviation of the force noise on each hand and axis [N], constant for a step."""
 
+    limit: ClassVar[float] = FORCE_LIMIT
+
     def __init__(self, n: int, seed: int, rough: float = 1.0) -> None:
         self.n, self.rough = n, rough
         self.step_count = 0
@@ -82,6 +84,11 @@ class World:
         raise NotImplementedError
 
     # -- what all tasks do -------------------------------------------------------------------
+
+    @property
+    def ended(self) -> np.ndarray:
+        """Which episodes need no more actions, bool[n]: none, each is watched to its last step."""
+        return np.zeros(self.n, bool)
 
     def observe(self) -> np.ndarray:
         """Return float[n, O]: positions, velocities and the task's own."""

@@ -1,0 +1,83 @@
+"""A Kinetix level behind the seam of the other tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from rtc_ros.bench.kinetix.process import EngineProcess
+
+ACTION_NOISE = 0.1
+"""Standard deviation of what is added to each action, as in the paper; actions are in [-1, 1]."""
+
+
+class LevelWorld:
+    """``n`` episodes of a level; all that is random in them is the noise on actions.
+
+    As in ``tasks.world.World``: ``done`` is solved, ``failed`` ended otherwise (red was touched,
+    or time is over), bool[n]; ``done_step`` int[n]. What has ended is stepped no further.
+    """
+
+    def __init__(
+        self, process: EngineProcess, n: int, seed: int, steps: int, actions: int
+    ) -> None:
+        self.n, self.step_count = n, 0
+        self.done, self.failed = np.zeros(n, bool), np.zeros(n, bool)
+        self.done_step = np.full(n, -1)
+        self._process = process
+        shape = (steps, n, actions)
+        self._noise = ACTION_NOISE * np.random.default_rng(seed).normal(size=shape)
+        self._seen = process.ask({"do": "begin", "n": n})[1][0]
+
+    @property
+    def ended(self) -> np.ndarray:
+        """Which episodes have ended, bool[n]."""
+        return np.asarray(self.done | self.failed)
+
+    def observe(self) -> np.ndarray:
+        """Return float[n, O]: of each body that can move x, y, their rates, ω, sin, cos."""
+        return self._seen
+
+    def step(self, action: np.ndarray) -> None:
+        """Apply actions [n, A] in [-1, 1], and noise, for one period of 1/30 s."""
+        noisy = np.clip(action, -1.0, 1.0) + self._noise[self.step_count]
+        told = np.clip(noisy, -1.0, 1.0).astype(np.float32)
+        seen, ends, solved = self._process.ask({"do": "step"}, told)[1]
+        self.step_count += 1
+        going = ~self.ended
+        self.done |= going & solved
+        self.failed |= going & ends & ~solved
+        self.done_step[going & solved] = self.step_count
+        # What happens after an end is nobody's business, and may not be finite.
+        known = going[:, None] & np.isfinite(seen)
+        self._seen = np.where(known, seen, self._seen)
+
+
+class Level:
+    """A level in a process of its own; called, it begins episodes. Ends with the block."""
+
+    limit = 1.0
+
+    def __init__(self, python: Path, level: str, arguments: Sequence[str] = ()) -> None:
+        self._process = EngineProcess(python, "serve", level, *arguments)
+        told = self._process.hello
+        self.steps, self.action_dim = int(told["steps"]), int(told["actions"])
+        self.observation_dim = int(told["seen"])
+
+    def __call__(self, n: int, seed: int) -> LevelWorld:
+        """Begin ``n`` episodes; the ones before have ended with that."""
+        return LevelWorld(self._process, n, seed, self.steps, self.action_dim)
+
+    def __enter__(self) -> Level:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.__exit__(kind, error, trace)
