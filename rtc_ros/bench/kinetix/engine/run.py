@@ -39,6 +39,8 @@ def main(argv: list[str], speak: BinaryIO) -> int:
     parser.add_argument("--stock", action="store_true")
     options = parser.parse_args(argv)
     if options.cache:
+        # XLA's own caches would make the folder's path part of what is looked up.
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
         jax.config.update("jax_compilation_cache_dir", options.cache)
     if not Path(options.level).exists() and options.level.endswith(".json"):
         wire.send(speak, {"error": f"there is no file {options.level}"})
