@@ -95,25 +95,30 @@ def markdown(results: Sequence[Result], varied: Sequence[str]) -> str:
         first.setdefault(_same(r), r)
     compared = len(first) < len(results)
     head = [*varied, "passed", "95 %", *(["more than the first"] if compared else []), "time [s]",
-            "starved", "stops, in episodes", "seam [rad]: median, p95, max",
+            "starved", "stops", "in episodes", "seam [rad]: median, p95, max",
             "seam [ordinary steps]: median, p95, max",
             "seams ÷ ordinary steps: median, p95"]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for r in results:
-        low, high = (100 * x for x in r.interval)
         cells = [str(r.settings.get(name, "–")) for name in varied]
-        cells += [f"{r.passed}/{r.episodes}", f"{low:.0f}–{high:.0f} %"]
+        cells += [f"{r.passed}/{r.episodes}", _percent(r.interval)]
         cells += [_more(r, first[_same(r)])] if compared else []
         cells += [
             "–" if r.done_s is None else f"{r.done_s:.1f}",
             str(r.starved),
-            f"{r.stops}, {r.stopped_episodes}",
+            str(r.stops),
+            f"{r.stopped_episodes} ({_percent(wilson(r.stopped_episodes, r.episodes))})",
             ", ".join(f"{x:.3f}" for x in r.seam_rad),
             ", ".join(f"{x:.2f}" for x in r.seam_ratio),
             ", ".join(f"{x:.2f}" for x in r.seam_to_ordinary),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _percent(interval: tuple[float, float]) -> str:
+    low, high = (100 * x for x in interval)
+    return f"{low:.0f}–{high:.0f} %"
 
 
 def _same(result: Result) -> tuple[Any, ...]:
