@@ -33,7 +33,8 @@ from rtc_ros.running.two_machines import NAMES, ON, two_machines
 from rtc_ros.sim.tasks import Turns
 from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
 
-EXECUTED = "rtc_controller/executed"
+RECORDED = ("rtc_controller/executed", "rtc_inference/chunk", FILM_TOPIC)
+"""Topics of which nothing may be missing in a recording."""
 PERIOD_S = 0.02
 """Δt of config/sim.yaml."""
 _LOADING_S = 120.0
@@ -148,8 +149,8 @@ def _phase(
         "camera_topics": [FILM_TOPIC],
         "record_with": "rtc_recorder",  # the same everywhere
     }
+    already = {topic: robot.subscribers(topic) for topic in RECORDED}
     processes.start([NodeToRun("rtc_recorder", parameters=parameters)])
-    already = {topic: robot.subscribers(topic) for topic in (EXECUTED, FILM_TOPIC)}
     robot.until(
         lambda: all(robot.subscribers(t) > n for t, n in already.items()), "the recorder", 30.0
     )
