@@ -335,6 +335,7 @@ def test_on_a_busy_cpu_the_threads_of_torch_are_named():
     setup = setup_of(False)
     setup.settings = SimpleNamespace(
         inject_latency_ms=0.0,
+        filter_cutoff=0.0,
         problems=lambda horizon, delay, trained_delay: [f"no s_min works for {delay}"],
     )
     (finding,) = timing.check_latency(setup, SPEC, 3.44)
