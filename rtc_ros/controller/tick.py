@@ -48,8 +48,6 @@ starts."""
 _STOP_WAITS_NS = 50_000_000
 """After the time in which news may be from before a stall a stop waits for news no longer."""
 
-_AT_ONCE = 0.3
-"""The share of resume_tolerance that an arm may be from where its driver was first sent to."""
 _COMING = "until the driver has come to where motion begins"
 
 
@@ -71,12 +69,11 @@ class Done:
 class Coming:
     """Where drivers of chunks are sent before motion begins there, [A], and until when k waits.
 
-    ``until_ns`` is of the ticks' time; ``again``: the arm wasn't there the first time.
+    ``until_ns`` is of the ticks' time.
     """
 
     begin: np.ndarray
     until_ns: int
-    again: bool = False
 
 
 def _begins(command: Command) -> bool:
@@ -397,7 +394,7 @@ class ControlTick:
             # A fault broke that off: the driver goes on, and rests where it was sent.
             return controller.tick(replace(inputs, hold=_COMING)), None
         if self._coming is not None and inputs.arm is not None:
-            controller.state = self._come(controller.state, self._coming, inputs.arm)
+            controller.state = self._come(controller.state, self._coming.begin, inputs.arm)
         before = controller.state
         command = controller.tick(inputs)
         if not self._chunk_columns or command is None or not command.executes:
@@ -412,17 +409,15 @@ class ControlTick:
         command = controller.tick(replace(inputs, hold=_COMING))
         # At the least as long as an arm may take to come to its command.
         until_ns = now_ns + round(max(*coming_s, FOLLOWS_WITHIN_S) * 1e9)
-        return command, Coming(begin, until_ns, self._coming is not None)
+        return command, Coming(begin, until_ns)
 
-    def _come(self, state: ControllerState, coming: Coming, arm: Arm) -> ControllerState:
+    def _come(self, state: ControllerState, begin: np.ndarray, arm: Arm) -> ControllerState:
         """Begin where drivers of chunks were sent to, unless their arm was moved meanwhile.
 
-        How far an arm then is from there is its own lag; one that is far is sent to where it
-        stands, once: it may sag as much. Drivers of rows weren't told anything.
+        How far an arm then is from there is its own lag. Drivers of rows weren't told anything.
         """
-        settings, told, begin = self._controller.settings, self._chunk_columns, coming.begin
-        share = 1.0 if coming.again else _AT_ONCE
-        if settings.guards is not None and not settings.guards.is_at(arm, begin, told, share):
+        settings, told = self._controller.settings, self._chunk_columns
+        if settings.guards is not None and not settings.guards.is_at(arm, begin, told):
             return state
         place = np.array(arm.pose if state.row is None else state.targets[-1])
         place[told] = begin[told]

@@ -257,12 +257,9 @@ class Guards:
         before = np.zeros_like(lag) if watched.lags is None else watched.lags[0]
         return changed(watched, lag=lag, lags=(before, lag))
 
-    def is_at(
-        self, arm: Arm, place: np.ndarray, joints: Sequence[int], share: float = 1.0
-    ) -> bool:
-        """Return whether ``joints`` are at ``place`` [A], within a share of resume_tolerance."""
-        near = self._away(arm, place) <= share * self.resume_tolerance
-        return bool(near[list(joints)].all())
+    def is_at(self, arm: Arm, place: np.ndarray, joints: Sequence[int]) -> bool:
+        """Return whether these ``joints`` are at ``place`` [A], within ``resume_tolerance``."""
+        return bool((self._away(arm, place) <= self.resume_tolerance)[list(joints)].all())
 
     def moves(self, watched: Watched) -> str:
         """Say that the arm isn't known to stand still; "" where it is."""

@@ -496,8 +496,7 @@ def test_rows_beside_a_driver_that_came_begin_where_their_arm_then_is():
     assert np.abs(rows.sent[0] - bench.pose[1]).max() <= ACC * DT**2 + 1e-12
 
 
-@pytest.mark.parametrize("way", [0.2, 0.07])
-def test_an_arm_that_is_moved_while_k_waits_begins_where_it_then_is(way):
+def test_an_arm_that_is_moved_while_k_waits_begins_where_it_then_is():
     driver = Driver([0, 1], plays_chunks=True)
     bench = Bench(driver, resume=0.1, following=0.1)
     bench.give(ramp(20))
@@ -509,7 +508,7 @@ def test_an_arm_that_is_moved_while_k_waits_begins_where_it_then_is(way):
     driver.sent.clear()
     bench.chunk = ActionChunk(bench.pose + np.zeros((30, A)), 0, step_epoch=2, epoch=2, seq=1)
     bench.run(2)
-    bench.pose = bench.pose + way  # by a hand
+    bench.pose = bench.pose + 0.2  # by a hand
     bench.run(15)
     assert len(driver.sent) == 1, "nothing while it isn't where it was told"
     for _ in range(200):
@@ -519,28 +518,6 @@ def test_an_arm_that_is_moved_while_k_waits_begins_where_it_then_is(way):
     assert len(driver.sent) == 3
     for message in driver.sent[1:]:
         assert (np.abs(message[0] - bench.pose) <= ACC * DT**2 + 1e-12).all()
-
-
-def test_an_arm_that_sags_as_much_is_followed_down_once():
-    driver = Driver([0, 1], plays_chunks=True)
-    bench = Bench(driver, resume=0.1, following=0.3)
-    bench.give(ramp(20))
-    bench.run(60)
-    bench.controller.stop()
-    bench.limp, bench.pose = True, bench.pose + 0.04
-    bench.run(10)
-    bench.controller.start(2, bench.pose)
-    driver.sent.clear()
-    begun = np.array(bench.pose)
-    bench.chunk = ActionChunk(bench.pose + np.zeros((30, A)), 0, step_epoch=2, epoch=2, seq=1)
-    for _ in range(200):
-        bench.run(1)
-        if driver.sent:
-            bench.pose = driver.sent[-1][-1] - 0.06
-        if bench.state.mode is Mode.RUNNING:
-            break
-    assert bench.state.mode is Mode.RUNNING and len(driver.sent) == 3
-    assert (np.abs(driver.sent[2][0] - (begun - 0.06)) <= ACC * DT**2 + 1e-12).all()
 
 
 def test_a_driver_is_sent_to_where_motion_begins_seldom():
