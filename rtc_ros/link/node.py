@@ -17,7 +17,6 @@ from rtc_ros.link.peer import Identity
 from rtc_ros.link.reports import LinkReport
 from rtc_ros.link.side import GPU, ROBOT, Role, Side
 from rtc_ros.ros.diagnostics import Diagnostics, logged
-from rtc_ros.ros.listener import Listener
 from rtc_ros.ros.parameters import ConfigurationError, declare_all, handoff_base, require
 from rtc_ros.ros.runner import ask_for_realtime, run_node
 from rtc_ros.running.entry import leave_after
@@ -77,10 +76,9 @@ class LinkNode(Node):
         )
         # Several at once are no older ones: of two senders both are to be heard.
         several = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._listener = Listener(
-            self, UInt8MultiArray, TO_ROBOT if robot else TO_GPU, self._receive, several,
-            begun=self._hurry,
-        )  # fmt: skip
+        self.create_subscription(
+            UInt8MultiArray, TO_ROBOT if robot else TO_GPU, self._receive, several, raw=True
+        )
         self._report = LinkReport(self._side, self._traffic, self._images.cameras)
         self._diagnostics = Diagnostics(self, {"link": logged(self, self._reported, lambda: True)})
 
@@ -110,11 +108,8 @@ class LinkNode(Node):
     def _wall_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
 
-    def _hurry(self) -> None:
-        ask_for_realtime(self.executor_priority)
-
     def _run(self) -> None:
-        self._hurry()
+        ask_for_realtime(self.executor_priority)
         source, pumped_s = self._side.source, 0.0
         while not self._ended:
             self._pause()
@@ -161,7 +156,6 @@ class LinkNode(Node):
     def run(self) -> None:
         """Begin to mirror."""
         self._thread.start()
-        self._listener.start()
         self._images.start()
         side = self._side
         self.get_logger().info(
@@ -171,7 +165,6 @@ class LinkNode(Node):
     def close(self) -> None:
         """End; the nodes on this machine see that the other has left."""
         self._ended = True
-        self._listener.close()
         if self._thread.is_alive():
             self._thread.join(timeout=1.0)
         self._images.close()
