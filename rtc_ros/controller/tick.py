@@ -235,8 +235,10 @@ class ControlTick:
         begun_s = self._clock_s()
         if self._sending is None or self._too_late(self._sending, begun_s):
             return False
-        if not index and _begins(self._sending) and self._is_old(begun_s):
-            return False  # the arm may be elsewhere by now
+        if not index and _begins(self._sending):
+            old_s = self._since_s(self._decided_s, self._decided_ns, begun_s)
+            if old_s > _STANDS * self._point_s:
+                return False  # the arm may be elsewhere by now
         for group in self._groups:
             group.send(index)
         # As of before: what the machine took its time for may have been what comes after it.
@@ -295,19 +297,16 @@ class ControlTick:
             return False
         return self._waited_s(now_s) > _STANDS * self._point_s
 
-    def _is_old(self, now_s: float) -> bool:
-        """Tell whether a set point that is due one m-th of a period after its decision is late."""
-        pause_ns = self._now_ns() - self._decided_ns
-        return now_s - self._decided_s > _STANDS * self._point_s or pause_ns > _PAUSE_NS
-
     def _waited_s(self, now_s: float) -> float:
         """Return how long before ``now_s`` drivers were sent a set point."""
-        if not self._sent_ns:
-            return 0.0
-        waited_s, pause_ns = now_s - self._told_s, self._now_ns() - self._sent_ns
-        if waited_s < -self._period_s:  # the clock was set back
-            waited_s = self._period_s
-        return max(waited_s, pause_ns * 1e-9) if pause_ns > _PAUSE_NS else waited_s
+        return self._since_s(self._told_s, self._sent_ns, now_s) if self._sent_ns else 0.0
+
+    def _since_s(self, then_s: float, then_ns: int, now_s: float) -> float:
+        """Return the time since ``then_s`` of the ticks' clock, or since that of this process."""
+        since_s, pause_ns = now_s - then_s, self._now_ns() - then_ns
+        if since_s < -self._period_s:  # the clock was set back
+            since_s = self._period_s
+        return max(since_s, pause_ns * 1e-9) if pause_ns > _PAUSE_NS else since_s
 
     def _give_up(
         self, as_sent: ControllerState, owed: int, unseen: int, chunk: ActionChunk | None = None

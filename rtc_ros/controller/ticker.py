@@ -301,12 +301,8 @@ class TimerTicker(_Ticker):
         self._timer.cancel()
 
     def _tick(self) -> None:
-        if self._next_point < self._points:
-            failures = self._failures
-            if not self._do(self._send_point):
-                self._timer.cancel()
-            if self._failures > failures:
-                self._next_point = self._points
+        if self._next_point < self._points and not self._do(self._send_point):
+            self._timer.cancel()
         early_ns = self._deadline_ns - self._now_ns()
         if early_ns > 1.5 * self._period_ns:
             self._deadline_ns = self._now_ns()  # the clock was set back
@@ -324,10 +320,11 @@ class TimerTicker(_Ticker):
         late_ns = self._now_ns() - self._point_due_ns
         if late_ns < -self._point_ns // 2:
             return
-        if not self._point(self._next_point, late_ns):
-            self._next_point = self._points
+        # None of this period's comes after one that isn't sent, or fails.
+        index, self._next_point = self._next_point, self._points
+        if not self._point(index, late_ns):
             return
-        self._next_point += 1
+        self._next_point = index + 1
         late_ns = late_ns if late_ns > self._point_ns // 2 else 0
         self._point_due_ns += self._point_ns + late_ns
         if self._point_due_ns > self._deadline_ns + self._point_ns // 2:

@@ -332,6 +332,14 @@ def test_a_run_whose_first_set_point_comes_late_begins_where_the_arm_then_is(sta
     assert len(robot.sent) > 10 * M, "and it goes on"
 
 
+def test_set_points_far_apart_are_no_pause(monkeypatch):
+    """Of a slow policy they may be farther apart than what counts as a pause of the machine."""
+    monkeypatch.setattr(tick, "_PAUSE_NS", round(0.5 * H * 1e9))
+    robot = Robot(7)
+    robot.drive(30)
+    assert len(robot.sent) == 30 * M and robot.control.points_unsent == 0
+
+
 def test_so_does_one_that_goes_on_after_a_hold():
     """It gave way while it was held, and once more before the first set point could be sent."""
     robot = Robot(5)
