@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -56,28 +55,17 @@ class LevelWorld:
         self._seen = np.where(known, seen, self._seen)
 
 
-class Level:
+class Level(EngineProcess):
     """A level in a process of its own; called, it begins episodes. Ends with the block."""
 
     limit = 1.0
 
     def __init__(self, python: Path, level: str, arguments: Sequence[str] = ()) -> None:
-        self._process = EngineProcess(python, "serve", level, *arguments)
-        told = self._process.hello
+        super().__init__(python, "serve", level, *arguments)
+        told = self.hello
         self.steps, self.action_dim = int(told["steps"]), int(told["actions"])
         self.observation_dim = int(told["seen"])
 
     def __call__(self, n: int, seed: int) -> LevelWorld:
         """Begin ``n`` episodes; the ones before have ended with that."""
-        return LevelWorld(self._process, n, seed, self.steps, self.action_dim)
-
-    def __enter__(self) -> Level:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.__exit__(kind, error, trace)
+        return LevelWorld(self, n, seed, self.steps, self.action_dim)

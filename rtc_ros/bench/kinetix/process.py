@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 
@@ -14,6 +13,9 @@ from rtc_ros.bench.kinetix.engine import wire
 
 _FOLDER = Path(__file__).parent / "engine"
 INSTALL = "python -m venv FOLDER; FOLDER/bin/pip install kinetix-env==3.0.2 'jax[cpu]==0.9.0'"
+
+
+P = TypeVar("P", bound="EngineProcess")
 
 
 class EngineError(Exception):
@@ -64,15 +66,10 @@ class EngineProcess:
     def _ended(self) -> str:
         return f"the process with Kinetix has ended (exit code {self._process.wait()})"
 
-    def __enter__(self) -> EngineProcess:
+    def __enter__(self: P) -> P:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
