@@ -174,9 +174,10 @@ def _drivers(
         joints = list(parameters.get(f"{given}joints", ()))
         if kind == CHUNK or not topic or not set(joints) <= set(fields):
             continue
-        topic = topic if topic.startswith("/") else f"{space}/{topic}"
         if topic.startswith("~"):
             topic = node + topic[1:]
+        elif not topic.startswith("/"):
+            topic = f"{space}/{topic}"
         prefix = str(parameters.get(f"{given}joint_prefix", ""))
         if bag.topics.get(topic) in COMMANDS:
             bare = tuple(j.removeprefix(prefix) for j in joints)

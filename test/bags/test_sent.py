@@ -60,14 +60,17 @@ def told(points=5, ticks=400, jerk=None, rests=range(0), cut_at=-1, swap_at=-1):
     return made
 
 
-def recorded(folder, made, points=5, lost=(), jerk=None, marked=True):
-    """Write a bag; ``lost`` messages (of ARM, by their number) aren't in it."""
+def recorded(folder, made, points=5, lost=(), jerk=None, marked=True, hand="hand", at_topic=HAND):
+    """Write a bag; ``lost`` messages (of ARM, by their number) aren't in it.
+
+    The parameters name one driver's topic ``hand``, and it has its messages ``at_topic``.
+    """
     chance = np.random.default_rng(1)
     values = {
         "control_period": DT, "command_rate": points / DT if points > 1 else 0.0,
         "command_groups": ["arm", "hand"], "group.arm.topic": "arm/commands",
         "group.arm.type": "float64_multi_array", "group.arm.joints": ["c", "a"],
-        "group.hand.topic": "hand", "group.hand.type": "joint_state", "group.hand.joints": ["b"],
+        "group.hand.topic": hand, "group.hand.type": "joint_state", "group.hand.joints": ["b"],
     }  # fmt: skip
     if jerk is not None:
         values["max_jerk"] = [jerk]
@@ -95,7 +98,7 @@ def recorded(folder, made, points=5, lost=(), jerk=None, marked=True):
             if number not in lost:
                 message = TYPES["std_msgs/msg/Float64MultiArray"](array, np.array([c, a]))
                 out.append((ARM, due, message))
-            out.append((HAND, due, joint_state(at, ["b"], [b])))
+            out.append((at_topic, due, joint_state(at, ["b"], [b])))
             number += 1
     return write_bag(folder, sorted(out, key=lambda m: m[1]))
 
@@ -212,3 +215,13 @@ def test_the_report_has_figures_and_a_panel(tmp_path, capsys):
     assert "250, 5, 0" in said and "50, 1, 0" in said
     page = (tmp_path / "page.html").read_text()
     assert "What drivers were sent" in page and page.count("spectrum of what was sent") == 2
+
+
+@pytest.mark.parametrize(
+    ("named", "topic"), [(HAND, HAND), ("~/hand", f"{SPACE}/rtc_controller/hand")]
+)
+def test_a_driver_is_found_however_its_topic_is_named(tmp_path, named, topic):
+    made = told(ticks=60)
+    relative = read_sent(recorded(tmp_path / "relative", made))
+    other = read_sent(recorded(tmp_path / "other", made, hand=named, at_topic=topic))
+    assert other.unknown == () and other.figures == relative.figures
