@@ -1,5 +1,6 @@
 """A controller that sends five set points in each period, and what its drivers hear of it."""
 
+import itertools
 import os
 import signal
 import time
@@ -27,7 +28,7 @@ ROWS = {
     "max_velocity": [SPEED],
     "max_acceleration": [ACCELERATION],
 }
-RAMP = np.arange(1, 91)[:, None] * 0.6 * PERIOD_S * np.array([1.0, 0.9, -1.0])
+RAMP = np.arange(1, 201)[:, None] * 0.6 * PERIOD_S * np.array([1.0, 0.9, -1.0])
 FINE = JointLimits.from_velocity(
     [-5.0] * 3, [5.0] * 3, [SPEED] * 3, PERIOD_S, [ACCELERATION] * 3
 ).per_point(M)
@@ -96,7 +97,9 @@ def test_one_that_is_ended_brakes_the_arm_to_rest_set_point_by_set_point(robot, 
 def test_a_process_that_stood_still_within_a_period_goes_on_from_rest_where_it_was(robot):
     moving(robot)
     pid = robot.processes.pid("rtc_controller")
-    for stall_s in (0.005, 0.013, 0.06, 0.3):
+    for phase, stall_s in itertools.product((0.5, 0.0), (0.005, 0.013, 0.06, 0.3)):
+        # What was waited for is heard just after a tick.
+        time.sleep(phase * PERIOD_S)
         os.kill(pid, signal.SIGSTOP)
         robot.spin(stall_s)  # its arm and its joint states go on
         os.kill(pid, signal.SIGCONT)
