@@ -11,6 +11,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="module")
+def udp():
+    """For tests that kill: Fast DDS's shared memory can lose a process that is started afterwards
+    (docs/reliability.md)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+        yield
+
+
+@pytest.fixture(scope="module")
 def ros():
     rclpy.init()
     yield

@@ -18,7 +18,7 @@ from rtc_ros.core.cursor import Mode
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("udp")]
 
 RAMP = np.arange(1, HORIZON + 1)[:, None] * np.array([0.01, 0.02, -0.01])
 LONG = np.arange(1, 101)[:, None] * np.array([0.002, 0.004, -0.002])

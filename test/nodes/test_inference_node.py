@@ -30,7 +30,9 @@ from rtc_ros.inference.parameters import INFERENCE
 from rtc_ros.running.processes import Processes
 
 # Alone: loads a policy and waits for its chunks.
-pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
+pytestmark = [
+    pytest.mark.ros, pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("udp")
+]  # fmt: skip
 
 HORIZON, TRAINED_DELAY = 32, 8
 

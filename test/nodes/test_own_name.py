@@ -18,7 +18,7 @@ from rtc_ros.bringup import NodeToRun
 from rtc_ros.ros import own_name
 from rtc_ros.ros.own_name import NameTakenError, claim_name
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("udp")]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from trajectory_msgs.msg import JointTrajectory
 from rtc_ros.bringup import NodeToRun
 from rtc_ros.core.cursor import Mode
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("udp")]
 
 ACCELERATION = 10.0
 BEND = ACCELERATION * PERIOD_S**2

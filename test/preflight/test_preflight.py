@@ -409,9 +409,9 @@ def test_stamps_of_another_clock(robot, offset_s, said):
 def test_a_camera_that_is_silent_or_of_another_type(robot):
     robot.camera_hz = 0.0
     robot.up()
-    bad(robot.findings(patience_s=1.5), "camera top", "/driver is there but sent nothing")
+    bad(robot.findings(patience_s=5.0), "camera top", "/driver is there but sent nothing")
     robot.change(INFERENCE, camera__top__transport="compressed")
-    findings = robot.findings(patience_s=1.5)
+    findings = robot.findings(patience_s=5.0)
     bad(findings, "camera top", "publishes sensor_msgs/msg/Image there, not .*Compressed")
 
 
@@ -622,7 +622,7 @@ def test_use_sim_time_without_a_clock_and_with_drivers_on_another(robot):
 def test_nodes_on_other_clocks(robot):
     robot.driver_parameters = {"use_sim_time": True}
     robot.up()
-    findings = robot.findings(patience_s=1.5)  # without a /clock its timers stand still
+    findings = robot.findings(patience_s=5.0)  # without a /clock its timers stand still
     doubt(findings, "clock", "use_sim_time is false here, and not at /driver")
     robot.change(CONTROLLER, use_sim_time=True)
     findings = robot.findings(patience_s=0.5)
