@@ -48,6 +48,9 @@ starts."""
 _STOP_WAITS_NS = 50_000_000
 """After the time in which news may be from before a stall a stop waits for news no longer."""
 
+_MOST_TIMES = 5
+"""After being sent to where motion begins so often, in vain, the gate closes."""
+
 _COMING = "until the driver has come to where motion begins"
 
 
@@ -69,11 +72,14 @@ class Done:
 class Coming:
     """Where drivers of chunks are sent before motion begins there, [A], and until when k waits.
 
-    ``until_ns`` is of the ticks' time.
+    ``until_ns`` is of the ticks' time. ``times`` counts how often they were sent, ``off`` [A] is
+    how far the arm was from where that was the time before, None the first time.
     """
 
     begin: np.ndarray
     until_ns: int
+    off: np.ndarray | None = None
+    times: int = 1
 
 
 def _begins(command: Command) -> bool:
@@ -392,12 +398,16 @@ class ControlTick:
         if self._coming is None and any(group.comes_to_begin for group in self._groups):
             # A fault broke that off: the driver goes on, and rests where it was sent.
             return controller.tick(replace(inputs, hold=_COMING)), None
-        if self._coming is not None and inputs.arm is not None:
-            controller.state = self._come(controller.state, self._coming.begin, inputs.arm)
+        came, off = self._coming, None
+        if came is not None and inputs.arm is not None:
+            controller.state, off = self._come(controller.state, came, inputs.arm)
+            if off is not None and came.times >= _MOST_TIMES:
+                controller.close(self._came_never(came, off))
         before = controller.state
         command = controller.tick(inputs)
         if not self._chunk_columns or command is None or not command.executes:
-            return command, None
+            stays = off is not None and not (controller.state.stopped or controller.state.problem)
+            return command, came if stays else None
         if not settled(settings, before):
             return command, None
         begin = controller.state.targets[-2]
@@ -408,21 +418,40 @@ class ControlTick:
         command = controller.tick(replace(inputs, hold=_COMING))
         # At the least as long as an arm may take to come to its command.
         until_ns = now_ns + round(max(*coming_s, FOLLOWS_WITHIN_S) * 1e9)
-        return command, Coming(begin, until_ns)
+        return command, Coming(begin, until_ns, off, 1 if came is None else came.times + 1)
 
-    def _come(self, state: ControllerState, begin: np.ndarray, arm: Arm) -> ControllerState:
-        """Begin where drivers of chunks were sent to, unless their arm was moved meanwhile.
+    def _come(
+        self, state: ControllerState, came: Coming, arm: Arm
+    ) -> tuple[ControllerState, np.ndarray | None]:
+        """Begin where drivers of chunks were sent to.
 
-        How far an arm then is from there is its own lag. Drivers of rows weren't told anything.
+        Where the arm isn't there motion begins beside it, once its drivers were sent there: the
+        second value is how far off it is, else None. One that its load holds off is as far off
+        wherever it is sent: that is its own lag. One whose driver forgot where it was sent, or
+        that a hand leads, isn't, and the first row would throw it. Drivers of rows weren't told
+        anything.
         """
-        settings, told = self._controller.settings, self._chunk_columns
-        if settings.guards is not None and not settings.guards.is_at(arm, begin, told):
-            return state
+        guards, told, begin = self._controller.settings.guards, self._chunk_columns, came.begin
+        if guards is not None:
+            off = guards.off(arm, begin)
+            if not guards.came_to(state.watched, off, came.off, told):
+                return state, off
         place = np.array(arm.pose if state.row is None else state.targets[-1])
         place[told] = begin[told]
-        if settings.guards is not None:
-            state = changed(state, watched=settings.guards.came(state.watched, arm, begin, told))
-        return begin_at(settings, state, place)
+        if guards is not None:
+            state = changed(state, watched=guards.came(state.watched, arm, begin, told))
+        return begin_at(self._controller.settings, state, place), None
+
+    def _came_never(self, came: Coming, off: np.ndarray) -> str:
+        guards = self._controller.settings.guards
+        assert guards is not None and came.off is not None, "they tell how far off it is"
+        before, told = came.off, self._chunk_columns
+        worst = told[int(np.argmax(np.abs(off - before)[told]))]
+        return (
+            f"{guards.joints[worst]} was sent to where motion begins {came.times} times and is "
+            f"{off[worst]:.3g} from there, {before[worst]:.3g} the time before: a hand moves the "
+            "arm, or its driver forgets what it is told; call ~/start"
+        )
 
     def _inputs(self, chunk: ActionChunk | None, arm: Arm, idle_s: float) -> Inputs:
         """Return what a tick hears before which nobody was told anything for ``idle_s``."""

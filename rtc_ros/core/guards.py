@@ -185,7 +185,7 @@ class Guards:
 
     def _away(self, arm: Arm, place: np.ndarray) -> np.ndarray:
         """Return how far the arm is from ``place``, [A] each."""
-        return np.abs(self.limits.nearest(arm.pose, place) - place)
+        return np.abs(self.off(arm, place))
 
     def _lost(self, watched: Watched, arm: Arm) -> Watched:
         """Count a tick in which the arm is elsewhere, where it was seen anew in it."""
@@ -257,9 +257,26 @@ class Guards:
         before = np.zeros_like(lag) if watched.lags is None else watched.lags[0]
         return changed(watched, lag=lag, lags=(before, lag))
 
-    def is_at(self, arm: Arm, place: np.ndarray, joints: Sequence[int]) -> bool:
-        """Return whether these ``joints`` are at ``place`` [A], within ``resume_tolerance``."""
-        return bool((self._away(arm, place) <= self.resume_tolerance)[list(joints)].all())
+    def off(self, arm: Arm, place: np.ndarray) -> np.ndarray:
+        """Return where the arm is, seen from ``place`` [A]."""
+        return self.limits.nearest(arm.pose, place) - place
+
+    def came_to(
+        self, watched: Watched, off: np.ndarray, before: np.ndarray | None, joints: Sequence[int]
+    ) -> bool:
+        """Return whether these ``joints`` are where they were sent, ``off`` [A] from there.
+
+        That is within ``resume_tolerance``, and as near as an arm that stands may be, or as far
+        as it is known to lag, or was the time ``before`` [A] from where it was sent then (None: it
+        wasn't).
+        """
+        lag = 0.0 if watched.lag is None else watched.lag
+        good = np.abs(off) <= np.maximum(self._stands, lag)
+        if before is not None:
+            good |= np.abs(off - before) <= self._stands
+        good &= np.abs(off) <= self.resume_tolerance
+        good |= np.isinf(self.resume_tolerance)  # what closes on something
+        return bool(good[list(joints)].all())
 
     def moves(self, watched: Watched) -> str:
         """Say that the arm isn't known to stand still; "" where it is."""

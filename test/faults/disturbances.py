@@ -117,6 +117,7 @@ class Life:
         self.arm, self.states = self.system.arm, self.system.states
         self.invariants = self.system.invariants
         self.starts = 0
+        self._killed: set[int] = set()
         self.context = ""
         self.stuck: list[str] = []
         self.kinds: dict[str, Callable[[], None]] = {
@@ -132,6 +133,7 @@ class Life:
             "the inference side stands still": self._stall_writer,
             "the inference side is killed": self._kill_writer,
             "the controller is killed": self._kill_controller,
+            "the controller is ended": self._end_controller,
             "chunks come late": lambda: self._word(f"late {self._time(0.1, 0.7):.2f}"),
             "chunks get lost": lambda: self._word("lost"),
             "chunks come thrice": lambda: self._word("repeat"),
@@ -142,7 +144,8 @@ class Life:
             "stop and start": self._stop_service,
         }
         self.weights = [1.0] * len(self.kinds)
-        self.weights[list(self.kinds).index("the controller is killed")] = 0.5
+        for kind in ("the controller is killed", "the controller is ended"):
+            self.weights[list(self.kinds).index(kind)] = 0.5
 
     @classmethod
     def drawn(
@@ -366,9 +369,19 @@ class Life:
 
     def _kill_controller(self) -> None:
         self.system.kills += 1
+        self._killed.add(self.farm.pids["rtc_controller", self.order.namespace])
         self.farm.signal("rtc_controller", signal.SIGKILL, self.order.namespace)
         time.sleep(self._time(0.0, 0.3))
         self.farm.start("rtc_controller", self.order)
+
+    def _end_controller(self) -> None:
+        self.system.kills += 1
+        pid, asked_s = self.farm.pids["rtc_controller", self.order.namespace], time.time()
+        self.farm.signal("rtc_controller", signal.SIGTERM, self.order.namespace)
+        self.until(lambda: not Path(f"/proc/{pid}").exists(), "its end")
+        if pid not in self._killed:
+            self.invariants.ended.append((asked_s, time.time()))
+            self.farm.start("rtc_controller", self.order)
 
     def _word(self, word: str) -> None:
         self.word_file.write_text(word)

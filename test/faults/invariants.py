@@ -35,9 +35,11 @@ from rtc_ros.core.cursor import Mode
 
 SLACK = 1.01
 """On what a trajectory driver makes between the points."""
-STATE_AGE = 3
-"""[periods] How old the newest joint state may be that a command was made from: its own period,
-its way, and the tick's."""
+STATE_AGE_S = 0.06
+"""How old the newest joint state may be that a command was made from: its own period (they come at
+100 Hz), its way, and the tick's."""
+STANDS_S = 0.02
+"""An arm that goes no farther in a tenth of a second than its speed limit in this time stands."""
 JOIN_S = 1e-3
 """How well two messages of chunks must be in time with each other to say what joins them."""
 STANDS = 2.05
@@ -148,6 +150,11 @@ class Ticked:
     def executes(self) -> bool:
         return self.reason == "execute"
 
+    @property
+    def moves(self) -> bool:
+        """Whether a driver was told of a row: not where none of its set points was sent."""
+        return self.executes and self.points > 0
+
 
 _NEVER = Ticked(-np.inf, "", 0, 0, 0)
 
@@ -223,6 +230,8 @@ class Invariants:
         self.counts: Counter[str] = Counter()
         self.disturbances: list[list[Any]] = []
         """[kind, begin_s, end_s or inf]"""
+        self.ended: list[tuple[float, float]] = []
+        """(when, until when) the controller's process was asked to end, and did by itself."""
         self.stalls: list[list[float]] = []
         """[begin_s, end_s] in which the controller's process was made to stand still."""
         self.waiting: deque[Sent] = deque()
@@ -356,7 +365,7 @@ class Invariants:
             self.counts["set points not sent in time"] += tick.unsent
         if was is not None and was.epoch != tick.epoch:
             self._lost_s = self._moved_s = np.inf
-        if tick.executes and tick.epoch in self._closed:
+        if tick.moves and tick.epoch in self._closed:
             self._wrong(
                 "d", tick.at_s,
                 f"run {tick.epoch} goes on although {self._closed.pop(tick.epoch)}",
@@ -369,7 +378,7 @@ class Invariants:
         pose = self._pose(tick.at_s)
         error = np.abs(command - pose)
         # As the controller may see it: against any place of the last periods.
-        low, high = self._during(tick.at_s - STATE_AGE * promises.period_s, tick.at_s)
+        low, high = self._during(tick.at_s - STATE_AGE_S, tick.at_s)
         seen_error = np.maximum(command - low, high - command)
         heard = tick.at_s - news_s < 0.06 + promises.period_s
         machine_s = self._machine_s(tick.at_s)
@@ -378,7 +387,7 @@ class Invariants:
         elif was is not None and was.executes:
             self._before, self._before_seen = self._error_before(tick.at_s)
             self._before_s = tick.at_s
-        if tick.executes:
+        if tick.moves:
             self._begun = tick.epoch
             self._errors.append((tick.at_s, seen_error))  # drivers of chunks are told seldom
         # A run that hasn't moved yet begins where the arm is: (a).
@@ -427,6 +436,7 @@ class Invariants:
         self.counts["messages"] += 1
         if s.source != told.source:
             told.recent.clear()
+            self._ended(s, told)
         other_run = tick is not None and tick.epoch != told.epoch
         # How far the process was apart in its own reckoning: what it decided on is sent later
         # where the machine takes it off the processor in between.
@@ -494,6 +504,18 @@ class Invariants:
         told.at_s, told.source = s.at_s, s.source
         told.epoch = told.epoch if tick is None else tick.epoch
 
+    def _ended(self, s: Sent, told: Told) -> None:
+        """Check that a process that was asked to end braked its arm to rest before it did."""
+        asked = [begin for begin, end in self.ended if begin < s.at_s and told.at_s < end]
+        if not asked or told.kind == CHUNK or told.step is None or told.row is None:
+            return
+        self.counts["ended by SIGTERM: rest checked"] += 1
+        period = self.promises.point_s
+        bound = self.promises.acceleration[told.columns] * period**2 + 1e-9
+        bound = bound + (3e-7 * (1 + np.abs(told.row)) if told.kind in FLOAT32 else 0.0)
+        self._note("b: braked to rest before its end", np.abs(told.step), bound, s, told,
+                   f"asked {s.at_s - asked[-1]:.3f} s before")  # fmt: skip
+
     def _heard_from(self, s: Sent, told: Told) -> None:
         """Follow a driver of set points from its first message that is heard again.
 
@@ -549,7 +571,7 @@ class Invariants:
         promises, c = self.promises, told.columns
         period = promises.period_s
         brake_s = promises.brake_ticks * period
-        age_s = STATE_AGE * period + self._machine_s(s.at_s)
+        age_s = STATE_AGE_S + self._machine_s(s.at_s)
         since_s = min(s.at_s - age_s, news_s)
         since_s = max(since_s, s.at_s - promises.timeout_s - brake_s - age_s)
         low, high = self._during(since_s, s.at_s)
@@ -567,7 +589,7 @@ class Invariants:
         told.late_s.append((s.at_s, s.taken_s - s.at_s))
         late_s = max(late for at_s, late in told.late_s if at_s > s.at_s - 0.5)
         own = velocity * (self.arm.lag_s[c] + ahead_s + late_s)
-        self._figure("the test's own delay [ms]", max(late_s, age_s - 3 * period) * 1e3, s, told)
+        self._figure("the test's own delay [ms]", max(late_s, age_s - STATE_AGE_S) * 1e3, s, told)
         tolerance = 1e-6 + 1e-6 * np.abs(row)
         reset = any(g == s.group and told.at_s < t <= s.at_s for t, g in self.arm.resets[-50:])
         if told.kind == CHUNK and told.course is not None:
@@ -602,9 +624,11 @@ class Invariants:
             displaced = displaced or bool(led.any())
             bound = first + before + tolerance
             if told.came and not told.comes:
-                # Its driver was sent ahead, and its arm has the rest of its way, or its own lag.
+                # Its driver was sent ahead, and its arm stands there, or as far off as its load
+                # holds it.
                 at_it = np.abs(row - stood) <= first + tolerance
-                bound = np.where(at_it, first + promises.resume[c] + tolerance, bound)
+                stands = velocity * STANDS_S + pushed[c] + hand_speed * age_s
+                bound = np.where(at_it, np.maximum(first + stands + tolerance, bound), bound)
             seen = first + self._before_seen[c] + tolerance
             how = (
                 f"from an arm at {low} to {high} in {s.at_s - since_s:.3f} s, heard "
@@ -679,7 +703,7 @@ class Invariants:
             last = np.zeros(len(c)) if stood or told.step is None else told.step
             bend, rested = np.abs(step - last), np.abs(step)
             if begins:  # or up to where it was seen
-                for seen in self._during(s.at_s - STATE_AGE * promises.period_s, s.at_s):
+                for seen in self._during(s.at_s - STATE_AGE_S, s.at_s):
                     bend = np.minimum(bend, np.abs(_beyond(step, seen[c] - told.row)))
             if told.whole is not None and not stood:
                 # What of the step before went up to the arm moved none, but the next goes on.
@@ -710,7 +734,7 @@ class Invariants:
                 here = self._here(s)[c]
                 near = np.abs(row - here) < velocity
                 # It may have crept on since it was measured.
-                least, most = self._during(s.at_s - STATE_AGE * promises.period_s, s.at_s)
+                least, most = self._during(s.at_s - STATE_AGE_S, s.at_s)
                 told.slack = (1.2 * np.abs(told.row - here) + (most - least)[c]) * near
             bend = np.maximum(bend - told.slack, 0.0)
             if not begins:
