@@ -67,8 +67,11 @@ class Again(VirtualRun):
     starts: dict[int, int]
 
     def _start_inference(self) -> bool:
-        due = self.controller.state.player.step >= self.starts.get(self._seq + 1, 0)
-        return due and super()._start_inference()
+        if self.controller.state.player.step >= self.starts.get(self._seq + 1, 0):
+            return super()._start_inference()
+        # The node asks all the time, and sees each chunk in use whatever comes next.
+        self.loop.next_request(self.controller.cursor(self.ticks * self._period_ns))
+        return False
 
 
 def opened_at(recording: Recording, first: ActionChunk) -> np.ndarray:
