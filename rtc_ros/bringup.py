@@ -50,7 +50,17 @@ MACHINES: dict[str, tuple[str, ...]] = {
 LINKED_IMAGES = "rtc_link/image"
 """The topics on which the link carries images, each followed by its camera's name."""
 
-PROFILES = "FASTDDS_DEFAULT_PROFILES_FILE"
+PROFILES = {2: "FASTRTPS_DEFAULT_PROFILES_FILE", 3: "FASTDDS_DEFAULT_PROFILES_FILE"}
+"""Where Fast DDS of that version looks for its profiles: 2 in Jazzy, 3 in Kilted."""
+
+
+def fast_dds() -> int:
+    """Return the major version of the Fast DDS of this ROS 2, by its library."""
+    for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+        for version, library in ((3, "libfastdds.so"), (2, "libfastrtps.so")):
+            if (Path(prefix) / "lib" / library).exists():
+                return version
+    return 2 if os.environ.get("ROS_DISTRO") in ("humble", "jazzy") else 3
 
 
 @dataclass(frozen=True)
@@ -179,15 +189,15 @@ class NodeToRun:
 
         What the user has set is kept.
         """
-        if not self.machine or PROFILES in os.environ:
+        if not self.machine or any(name in os.environ for name in PROFILES.values()):
             return {}
+        version = fast_dds()
         if self.executable != "rtc_link":
-            return {PROFILES: config_file("fastdds_two_machines.xml")}
-        older = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
-        path = config_file("fastdds2_link.xml" if older else "fastdds_link.xml")
+            return {PROFILES[version]: config_file("fastdds_two_machines.xml")}
+        path = config_file("fastdds2_link.xml" if version == 2 else "fastdds_link.xml")
         if below := self.namespace.strip("/"):  # it names a topic
             path = edited_file(path, '"/rtc_link/', f'"/{below}/rtc_link/')
-        return {PROFILES: path}
+        return {PROFILES[version]: path}
 
     @property
     def module(self) -> str:

@@ -1,10 +1,12 @@
 """What is started on each of two machines, from one parameter file."""
 
+import os
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from rtc_ros.bringup import config_file, launch_arguments, nodes_to_run
+from rtc_ros.bringup import PROFILES, config_file, fast_dds, launch_arguments, nodes_to_run
 from rtc_ros.parameter_files import given_to, read_sections
 
 FILES = ("so101_pair.yaml", "viperx_pair.yaml", "openarm_pair.yaml", "sim.yaml")
@@ -81,16 +83,41 @@ def test_both_links_are_told_the_robots_name_and_all_the_clock():
     assert {"seed", "dry_run", "record"} <= names and "task" not in names
 
 
+def test_fast_dds_reads_the_variable_that_its_version_is_given():
+    """As its own library says: what it doesn't read is without effect, without a word."""
+    prefixes = [Path(p) for p in os.environ["AMENT_PREFIX_PATH"].split(os.pathsep)]
+    libraries = [
+        file
+        for prefix in prefixes
+        for name in ("libfastrtps.so*", "libfastdds.so*")
+        for file in (prefix / "lib").glob(name)
+    ]
+    if not libraries:
+        pytest.skip("this ROS 2 has no Fast DDS")
+    assert PROFILES[fast_dds()].encode() in libraries[0].read_bytes()
+
+
+@pytest.mark.parametrize("by", ["library", "ROS_DISTRO"])
 @pytest.mark.parametrize(
-    ("distribution", "heartbeat"), [("kilted", "heartbeat_period"), ("jazzy", "heartbeatPeriod")]
+    ("distribution", "library", "variable", "heartbeat"),
+    [
+        ("kilted", "libfastdds.so", "FASTDDS_DEFAULT_PROFILES_FILE", "heartbeat_period"),
+        ("jazzy", "libfastrtps.so", "FASTRTPS_DEFAULT_PROFILES_FILE", "heartbeatPeriod"),
+    ],
 )
 def test_fast_dds_is_told_of_two_machines_unless_the_user_told_it_otherwise(
-    monkeypatch, distribution, heartbeat
+    monkeypatch, tmp_path, distribution, library, variable, heartbeat, by
 ):
     """Long leases for all four; a packet for each piece of an image, where images are sent."""
-    variable = "FASTDDS_DEFAULT_PROFILES_FILE"
-    monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("ROS_DISTRO", distribution)
+    for name in PROFILES.values():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    if by == "library":
+        monkeypatch.delenv("ROS_DISTRO", raising=False)
+        (tmp_path / "lib").mkdir()
+        (tmp_path / "lib" / library).touch()
+    else:
+        monkeypatch.setenv("ROS_DISTRO", distribution)
     pieces = {}
     nodes = {
         **started("robot", "sim.yaml", namespace="/a/b"), **started("gpu", "sim.yaml")
