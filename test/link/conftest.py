@@ -44,7 +44,7 @@ def networked(machines):
     """Make namespaces for these machines and set what nodes need there, or skip."""
     from fault_system import TRANSPORT
 
-    from rtc_ros.bringup import PROFILES, config_file
+    from rtc_ros.bringup import PROFILES, config_file, fast_dds
     from rtc_ros.running.network import MachinesNetwork, obstacle
 
     if problem := obstacle():
@@ -55,7 +55,7 @@ def networked(machines):
         # As two computers would: over the network that they share.
         patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
         # As docs/remote.md has it for the driver, which is this process.
-        patch.setenv(PROFILES, config_file("fastdds_two_machines.xml"))
+        patch.setenv(PROFILES[fast_dds()], config_file("fastdds_two_machines.xml"))
         with MachinesNetwork(machines) as network:
             yield network
 

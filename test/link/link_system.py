@@ -17,7 +17,7 @@ from fault_system import COMMON, INFERENCE, FaultSystem
 from sensor_msgs.msg import Image
 
 from rtc_ros.bench.link_cameras import picture
-from rtc_ros.bringup import PROFILES, NodeToRun
+from rtc_ros.bringup import PROFILES, NodeToRun, fast_dds
 from rtc_ros.running.network import MachinesNetwork, inside
 
 GPU = "gpu"
@@ -70,7 +70,7 @@ class LinkSystem(FaultSystem):
         }.get(what, LINK)
         place = self.place(what)
         with pytest.MonkeyPatch.context() as patch:
-            patch.delenv(PROFILES, raising=False)  # that is the driver's, this process
+            patch.delenv(PROFILES[fast_dds()], raising=False)  # that is the driver's, this process
             machine = "gpu" if place == self.gpu else "robot"
             environment = NodeToRun(what, self.namespace, machine=machine).environment
         environment |= {
