@@ -118,6 +118,7 @@ class Life:
         self.invariants = self.system.invariants
         self.starts = 0
         self._killed: set[int] = set()
+        self._starting = threading.Lock()
         self.context = ""
         self.stuck: list[str] = []
         self.kinds: dict[str, Callable[[], None]] = {
@@ -372,7 +373,13 @@ class Life:
         self._killed.add(self.farm.pids["rtc_controller", self.order.namespace])
         self.farm.signal("rtc_controller", signal.SIGKILL, self.order.namespace)
         time.sleep(self._time(0.0, 0.3))
-        self.farm.start("rtc_controller", self.order)
+        self._start_controller()
+
+    def _start_controller(self) -> None:
+        """Start one, unless another disturbance of the moment did."""
+        with self._starting:
+            if not self.farm.alive("rtc_controller", self.order.namespace):
+                self.farm.start("rtc_controller", self.order)
 
     def _end_controller(self) -> None:
         self.system.kills += 1
@@ -381,7 +388,7 @@ class Life:
         self.until(lambda: not Path(f"/proc/{pid}").exists(), "its end")
         if pid not in self._killed:
             self.invariants.ended.append((asked_s, time.time()))
-            self.farm.start("rtc_controller", self.order)
+            self._start_controller()
 
     def _word(self, word: str) -> None:
         self.word_file.write_text(word)
