@@ -127,6 +127,7 @@ class CommandGroup:
         stamp: Any,
         late_s: Callable[[], float],
         anew: bool = False,
+        arm: np.ndarray | None = None,
     ) -> None:
         """Make what this tick sends, instead of what was made before; ``publish`` sends it.
 
@@ -134,7 +135,8 @@ class CommandGroup:
         so that a late tick shifts no row against those of the next one. Without a command, or with
         one that holds, a driver of chunks is sent the way to rest once, instead of what it still
         has to execute; the others are braked tick by tick. ``anew``: a driver of chunks is sent
-        ``way`` whatever it was sent before. Raises ArithmeticError if that isn't finite.
+        ``way`` whatever it was sent before, in time to go there from the ``arm`` [A], too, if that
+        is given. Raises ArithmeticError if that isn't finite.
         """
         self._prepared = None
         if self._set_points:
@@ -154,7 +156,7 @@ class CommandGroup:
         swaps = command is not None and command.played.swap is not None
         if anew or self._outdated or executes != self.playing or (executes and swaps):
             # What is left to do when the tick has looked at the clock for the last time is short.
-            self._prepared = serialize_message(self._trajectory(way(), executes, late_s))
+            self._prepared = serialize_message(self._trajectory(way(), executes, late_s, arm))
 
     @property
     def bends(self) -> bool:
@@ -226,16 +228,19 @@ class CommandGroup:
             with contextlib.suppress(RuntimeError):  # a middleware that can't tell
                 self._publisher.wait_for_all_acked(Duration(nanoseconds=round(seconds * 1e9)))
 
-    def coming_s(self, begin: np.ndarray) -> float:
+    def coming_s(self, begin: np.ndarray, arm: np.ndarray | None = None) -> float:
         """Return how long a driver of chunks takes to where motion begins, within the limits [s].
 
         One that plays none rests where it was told to. Where the arm was moved meanwhile,
-        ``begin`` [A] is elsewhere, and a driver that never let go goes there first.
+        ``begin`` [A] is elsewhere, and a driver that never let go goes there first. One that
+        forgot what it was told rests at the ``arm`` [A].
         """
         if self.playing or self._told is None:
             return 0.0
         limits, columns = self._limits, self.columns
-        way = np.abs(limits.nearest(self._told, begin) - begin)[columns]
+        places = [self._told] if arm is None else [self._told, arm]
+        ways = [np.abs(limits.nearest(place, begin) - begin)[columns] for place in places]
+        way = np.max(ways, axis=0)
         # A cubic from rest to rest: 1.5 of its mean speed, 6 of its mean acceleration, which it
         # has at once: no more than what a jerk limit allows within a period.
         bend = np.minimum(limits.max_bend, limits.max_twist)[columns]
@@ -251,7 +256,11 @@ class CommandGroup:
         raise ArithmeticError(f"{self._names[first[-1]]} would be sent {rows[first]}")
 
     def _trajectory(
-        self, way: np.ndarray, executes: bool, late_s: Callable[[], float]
+        self,
+        way: np.ndarray,
+        executes: bool,
+        late_s: Callable[[], float],
+        arm: np.ndarray | None = None,
     ) -> JointTrajectory:
         """Return ``way`` [PAST + R, A] as points that end at rest."""
         begin, end = way[PAST - 1], way[-1]
@@ -266,11 +275,11 @@ class CommandGroup:
         else:
             message = trajectory(self._names, way[PAST:], None, rests=True)
             first_s = self._due_s
-        coming_s = self.coming_s(begin) if rests else 0.0
+        coming_s = self.coming_s(begin, arm) if rests else 0.0
         path = None
         if coming_s:
             assert self._told is not None, "it comes from where it was told to rest"
-            path = self._told, end, coming_s
+            path = self._told if arm is None else arm, end, coming_s
             message.points = message.points[-1:]
         # The clock is looked at as late as can be: what it takes from here on shifts the points.
         first_s = coming_s if coming_s else first_s - late_s()

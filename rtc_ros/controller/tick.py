@@ -72,14 +72,15 @@ class Done:
 class Coming:
     """Where drivers of chunks are sent before motion begins there, [A], and until when k waits.
 
-    ``until_ns`` is of the ticks' time. ``times`` counts how often they were sent, ``off`` [A] is
-    how far the arm was from where that was the time before, None the first time.
+    ``until_ns`` is of the ticks' time. ``times`` counts how often they were sent in vain and sent
+    again; then ``off`` [A] is how far the ``arm`` [A] was from where it was sent the time before.
     """
 
     begin: np.ndarray
     until_ns: int
-    off: np.ndarray | None = None
     times: int = 1
+    off: np.ndarray | None = None
+    arm: np.ndarray | None = None
 
 
 def _begins(command: Command) -> bool:
@@ -368,6 +369,11 @@ class ControlTick:
         """Tell whether what is heard of the arm isn't from before a stall."""
         return not (arm.problem or (arm.received_ns < self._news_ns).any())
 
+    def _is_fresh(self, arm: Arm) -> bool:
+        """Tell whether the arm was heard of just now: it may be sent there."""
+        guards = self._controller.settings.guards
+        return guards is None or not guards.unheard_of(arm, self._now_ns(), 0)
+
     def _close_if_elsewhere(self, arm: Arm) -> None:
         """Close the gate where the arm isn't where its drivers went during a stall.
 
@@ -401,40 +407,49 @@ class ControlTick:
         came, off = self._coming, None
         if came is not None and inputs.arm is not None:
             controller.state, off = self._come(controller.state, came, inputs.arm)
-            if off is not None and came.times >= _MOST_TIMES:
-                controller.close(self._came_never(came, off))
         before = controller.state
         command = controller.tick(inputs)
         if not self._chunk_columns or command is None or not command.executes:
-            stays = off is not None and not (controller.state.stopped or controller.state.problem)
-            return command, came if stays else None
+            holds = not (controller.state.stopped or controller.state.problem)
+            return command, came if holds else None
         if not settled(settings, before):
             return command, None
-        begin = controller.state.targets[-2]
-        coming_s = [group.coming_s(begin) for group in self._groups if group.plays_chunks]
+        begin, times, pose = controller.state.targets[-2], 1, None
+        if off is not None:
+            assert came is not None and inputs.arm is not None, "they tell how far off it is"
+            if never := self._comes_never(came, off):
+                controller.state = before
+                controller.close(never)
+                return controller.tick(inputs), None
+            times, pose = came.times + 1, inputs.arm.pose
+            if before.row is None:
+                begin = self._beside(came, off, pose)
+        groups = [group for group in self._groups if group.plays_chunks]
+        coming_s = [group.coming_s(begin, pose) for group in groups]
         if not any(coming_s):
             return command, None
-        controller.state = before
+        # The arm is judged by where its drivers are sent, but in a new run not before it begins.
+        controller.state = before if before.row is None else begin_at(settings, before, begin)
         command = controller.tick(replace(inputs, hold=_COMING))
-        # At the least as long as an arm may take to come to its command.
-        until_ns = now_ns + round(max(*coming_s, FOLLOWS_WITHIN_S) * 1e9)
-        return command, Coming(begin, until_ns, off, 1 if came is None else came.times + 1)
+        # And as long as an arm may take to come to its command.
+        until_ns = now_ns + round((max(coming_s) + FOLLOWS_WITHIN_S) * 1e9)
+        return command, Coming(begin, until_ns, times, off, pose)
 
     def _come(
         self, state: ControllerState, came: Coming, arm: Arm
     ) -> tuple[ControllerState, np.ndarray | None]:
-        """Begin where drivers of chunks were sent to.
+        """Begin where drivers of chunks were sent to; drivers of rows weren't told anything.
 
-        Where the arm isn't there motion begins beside it, once its drivers were sent there: the
-        second value is how far off it is, else None. One that its load holds off is as far off
-        wherever it is sent: that is its own lag. One whose driver forgot where it was sent, or
-        that a hand leads, isn't, and the first row would throw it. Drivers of rows weren't told
-        anything.
+        Where the arm isn't there the second value is how far off it is, else None. One that its
+        load holds off is as far off wherever it is sent: that is its own lag. One whose driver
+        forgot where it was sent, or that a hand leads, isn't, and the first row would throw it.
         """
         guards, told, begin = self._controller.settings.guards, self._chunk_columns, came.begin
         if guards is not None:
             off = guards.off(arm, begin)
-            if not guards.came_to(state.watched, off, came.off, told):
+            # In a new run they are compared each other time, see ``_beside``.
+            before = came.off if state.row is not None or came.times % 2 == 0 else None
+            if guards.not_come(state.watched, off, before, told):
                 return state, off
         place = np.array(arm.pose if state.row is None else state.targets[-1])
         place[told] = begin[told]
@@ -442,15 +457,40 @@ class ControlTick:
             state = changed(state, watched=guards.came(state.watched, arm, begin, told))
         return begin_at(self._controller.settings, state, place), None
 
-    def _came_never(self, came: Coming, off: np.ndarray) -> str:
-        guards = self._controller.settings.guards
-        assert guards is not None and came.off is not None, "they tell how far off it is"
-        before, told = came.off, self._chunk_columns
-        worst = told[int(np.argmax(np.abs(off - before)[told]))]
+    def _beside(self, came: Coming, off: np.ndarray, arm: np.ndarray) -> np.ndarray:
+        """Return where drivers of chunks are sent next in a run that hasn't begun, [A].
+
+        That is where the ``arm`` [A] is; but each other time, where it is far ``off`` [A], as far
+        to the other side of where it was sent: one that its load holds off comes back, and is as
+        far off as before, a limp one twice as far.
+        """
+        settings = self._controller.settings
+        guards, told = settings.guards, self._chunk_columns
+        if guards is None or came.times % 2 == 0:
+            return arm
+        place, beyond = np.array(arm), guards.is_far(off)
+        beyond[[c for c in range(len(place)) if c not in told]] = False
+        place[beyond] = (came.begin - off)[beyond]
+        return settings.limits.clipped(place)
+
+    def _comes_never(self, came: Coming, off: np.ndarray) -> str:
+        """Say why drivers of chunks aren't sent to where motion begins again, else ""."""
+        guards, told = self._controller.settings.guards, self._chunk_columns
+        if guards is None or came.off is None:
+            return ""
+        before = came.off
+        far = np.minimum(np.abs(off), np.abs(before)) - guards.resume_tolerance
+        worst = max(told, key=lambda c: far[c])
+        most = f" (resume_tolerance is {guards.resume_tolerance[worst]:g})"
+        if far[worst] <= 0:
+            if came.times < _MOST_TIMES:
+                return ""
+            left = guards.not_come(self._controller.state.watched, off, None, told)
+            worst, most = max(left, key=lambda c: abs(off[c] - before[c])), ""
         return (
             f"{guards.joints[worst]} was sent to where motion begins {came.times} times and is "
-            f"{off[worst]:.3g} from there, {before[worst]:.3g} the time before: a hand moves the "
-            "arm, or its driver forgets what it is told; call ~/start"
+            f"{off[worst]:.3g} from there, {before[worst]:.3g} the time before{most}: a load or a "
+            "hand moves the arm, or its driver forgets what it is told; call ~/start"
         )
 
     def _inputs(self, chunk: ActionChunk | None, arm: Arm, idle_s: float) -> Inputs:
@@ -476,9 +516,9 @@ class ControlTick:
 
     def _prepare(self, command: Command | None, coming: Coming | None, arm: Arm) -> None:
         settings, state = self._controller.settings, self._controller.state
-        anew = coming is not None and coming is not self._coming
+        anew, pose = coming is not None and coming is not self._coming, None
         if coming is not None and anew:
-            state = begin_at(settings, state, coming.begin)
+            state, pose = begin_at(settings, state, coming.begin), coming.arm
 
         executes = command is not None and command.executes
 
@@ -488,10 +528,10 @@ class ControlTick:
 
         stamp = self._stamp()
         for group in self._groups:
-            group.prepare(command, way, stamp, self._late_s, anew)
+            group.prepare(command, way, stamp, self._late_s, anew, pose)
         if state.stopped and not state.problem:
             for group in self._groups:
-                if group.comes_to_begin and self._is_news(arm):
+                if group.comes_to_begin and self._is_news(arm) and self._is_fresh(arm):
                     group.halt(self._time_ns(), arm.pose)
 
     def _follow(self, missed: int, stands: bool) -> list[Done]:

@@ -106,6 +106,7 @@ class Guards:
     patience: int = field(init=False)
     _unseen_most: int = field(init=False)
     _window: int = field(init=False)
+    _still: np.ndarray = field(init=False)
     _stands: np.ndarray = field(init=False)
     _compared: int | tuple[np.ndarray, np.ndarray] = field(init=False)
     """Where in the last commands is what each joint's driver is at."""
@@ -118,6 +119,7 @@ class Guards:
         object.__setattr__(self, "_unseen_most", max(1, round(STANDS_S / self.period_s)) + 1)
         object.__setattr__(self, "_window", max(1, round(_WINDOW_S / self.period_s)))
         still = limits.max_step * min(1.0, _STEP_S / self.period_s)
+        object.__setattr__(self, "_still", still)
         object.__setattr__(self, "_stands", np.maximum(still, floor))
         rows = -1 - self.behind, np.arange(len(limits.lower))
         object.__setattr__(self, "_compared", rows if self.behind.any() else -1)
@@ -240,9 +242,10 @@ class Guards:
         """
         lag = 0.0 if watched.lag is None else watched.lag
         pose = self.limits.nearest(arm.pose, command)
-        low, high = pose - lag, pose + lag
-        begin = np.minimum(np.maximum(command, low), high)
-        return np.where(np.isfinite(self.resume_tolerance), begin, command)
+        begin = np.minimum(np.maximum(command, pose - lag), pose + lag)
+        # What rounding makes of it is no way to go.
+        near = np.abs(begin - command) <= 1e-9 * (1.0 + np.abs(command))
+        return np.where(near | np.isinf(self.resume_tolerance), command, begin)
 
     def came(
         self, watched: Watched, arm: Arm, place: np.ndarray, joints: Sequence[int]
@@ -261,22 +264,28 @@ class Guards:
         """Return where the arm is, seen from ``place`` [A]."""
         return self.limits.nearest(arm.pose, place) - place
 
-    def came_to(
-        self, watched: Watched, off: np.ndarray, before: np.ndarray | None, joints: Sequence[int]
-    ) -> bool:
-        """Return whether these ``joints`` are where they were sent, ``off`` [A] from there.
+    def is_far(self, off: np.ndarray) -> np.ndarray:
+        """Tell which joints, ``off`` [A], are known from others that are twice as far, bool[A]."""
+        far = (np.abs(off) > 2 * self._stands) & (np.abs(off) <= self.resume_tolerance)
+        return np.asarray(far & np.isfinite(self.resume_tolerance))
 
-        That is within ``resume_tolerance``, and as near as an arm that stands may be, or as far
-        as it is known to lag, or was the time ``before`` [A] from where it was sent then (None: it
-        wasn't).
+    def not_come(
+        self, watched: Watched, off: np.ndarray, before: np.ndarray | None, joints: Sequence[int]
+    ) -> list[int]:
+        """Return which of these ``joints`` aren't where they were sent, ``off`` [A] from there.
+
+        They are there within ``resume_tolerance``, and within a velocity step, or as far as they
+        are known to lag, or were the time ``before`` [A] from where they were sent then (None:
+        they weren't). Joints whose tolerance is infinite close on something: that they may.
         """
         lag = 0.0 if watched.lag is None else watched.lag
-        good = np.abs(off) <= np.maximum(self._stands, lag)
+        come = np.abs(off) <= np.maximum(self._still, lag)
         if before is not None:
-            good |= np.abs(off - before) <= self._stands
-        good &= np.abs(off) <= self.resume_tolerance
-        good |= np.isinf(self.resume_tolerance)  # what closes on something
-        return bool(good[list(joints)].all())
+            # A load depends on the pose a little.
+            come |= np.abs(off - before) <= np.maximum(self._stands, 0.25 * np.abs(before))
+        come &= np.abs(off) <= self.resume_tolerance
+        come |= np.isinf(self.resume_tolerance)
+        return [joint for joint in joints if not come[joint]]
 
     def moves(self, watched: Watched) -> str:
         """Say that the arm isn't known to stand still; "" where it is."""

@@ -119,16 +119,96 @@ def test_an_arm_that_is_led_on_again_and_again_closes_the_gate():
     assert "call ~/start" in robot.state.last_problem
 
 
+@pytest.mark.parametrize("dt", [0.02, 1 / 30])
+@pytest.mark.parametrize("states_ns", [10_000_000, 100_000_000])
+@pytest.mark.parametrize("lag_s", [0.0, 0.1])
+@pytest.mark.parametrize("load", [-0.12, -0.05, 0.05, 0.2])
+def test_an_arm_that_a_load_holds_off_begins_and_goes_on_soon(dt, states_ns, lag_s, load):
+    """However slow it, and the joint states that tell of it, are; begun anew and within a run."""
+    robot = ObeyingRobot("joint_trajectory_chunk", dt=dt, lag_s=lag_s, states_ns=states_ns)
+    robot.arm.push(np.array([load, 0.9 * load]))
+    for begins in (True, False):
+        if begins:
+            robot.run(round(1.0 / dt))
+            robot.start()
+        sent, step = len(robot.sent), robot.state.player.step
+        robot.give(np.full(20, robot.arm.pose[0] if begins else robot.state.target[0]))
+        robot.run(round(5.0 / dt))
+        assert robot.state.player.step == step + 20, robot.state.last_problem
+        assert len(robot.sent) - sent <= 7
+
+
+def test_a_load_that_is_too_much_closes_the_gate_before_it_sinks_a_third_time():
+    robot = moving("joint_trajectory_chunk", lag_s=0.02)
+    pushed_and_started(robot, -0.5)
+    begun = robot.arm.pose[0]
+    robot.run(300)
+    assert robot.state.stopped and robot.state.player.step == 0
+    assert "(resume_tolerance is 0.3): a load or a hand" in robot.state.last_problem
+    assert robot.arm.pose[0] > begun - 2 * 0.5 - 0.01
+
+
+@pytest.mark.parametrize("nudge", [0.1, 0.19, 0.25])
+def test_two_equal_nudges_are_no_load(nudge):
+    robot = begun_elsewhere(0.9, rows=60, lag_s=0.02, latches=False)
+    for _ in range(2):
+        sent = len(robot.sent)
+        robot.run(3)
+        robot.arm.lead(robot.arm.pose + nudge, 2.0)
+        while len(robot.sent) == sent:
+            robot.run()
+    robot.run(5)
+    robot.arm.release()
+    released_s = robot.now_ns * 1e-9
+    robot.run(300)
+    assert speed_since(robot, released_s) < 1.05 * V
+    assert robot.state.player.step == 60 or robot.state.stopped
+
+
+@pytest.mark.parametrize("load", [0.05, 0.1, 0.15, 0.2])
+def test_a_load_that_is_put_on_a_starved_arm_within_the_tolerance_is_no_hand(load):
+    robot = moving("joint_trajectory_chunk", lag_s=0.02, resume=0.26)
+    robot.arm.push(np.full(2, -load))
+    robot.run(50)
+    step = robot.state.player.step
+    robot.give(np.full(40, robot.state.target[0]))
+    robot.run(250)
+    assert robot.state.player.step == step + 40, robot.state.last_problem
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "states_ns"), [(0.4, 10_000_000), (0.24, 10_000_000), (0.0, 100_000_000)]
+)
+def test_a_stop_sends_no_driver_to_where_its_arm_was_a_while_ago(silent_s, states_ns):
+    robot = begun_elsewhere(1.7, rows=60, lag_s=0.02, latches=False, states_ns=states_ns)
+    robot.run(6)
+    assert robot.group.comes_to_begin
+    robot.silent = silent_s > 0
+    robot.arm.lead(robot.arm.pose + 1.0, 3.0)
+    robot.run(max(round(silent_s / DT), 8))
+    robot.arm.release()
+    sent = len(robot.sent)
+    robot.controller.stop()
+    robot.run(10)
+    robot.silent = False
+    released_s = robot.now_ns * 1e-9
+    robot.run(200)
+    for _, message, arm in robot.sent[sent:]:
+        assert np.abs(message.positions[0] - arm).max() < 0.35
+    assert speed_since(robot, released_s) < 1.05 * V
+
+
 @pytest.mark.parametrize("sag", [0.05, 0.15, 0.25])
 def test_an_arm_that_sags_more_than_it_stands_off_sinks_once_and_goes_on(sag):
-    """It is as far off wherever it is sent: that is seen by sending it elsewhere, once."""
+    """It is as far off wherever it is sent: that is seen by sending it to the other side, once."""
     robot = moving("joint_trajectory_chunk", lag_s=0.02)
     begun_s = pushed_and_started(robot, -sag)
     begun = robot.arm.pose[0]
     robot.run(160)
     assert robot.state.player.step == 60
     lowest = min(pose[0] for at, pose in robot.arm.past if at >= begun_s)
-    assert begun - 2 * sag - 0.01 <= lowest < begun - sag
+    times = 1 if sag > 2 * robot.controller.settings.guards._stands[0] else 2
+    assert begun - times * sag - 0.01 <= lowest < begun - sag + 0.01
     speed, acceleration = robot.driven(begun_s)
     assert speed <= 1.01 * V and acceleration <= 1.01 * ACC
 

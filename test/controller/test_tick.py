@@ -28,12 +28,12 @@ class Driver:
         self.on_prepare = lambda: None
         self.rests_at = None
 
-    def coming_s(self, begin):
+    def coming_s(self, begin, arm=None):
         if self.playing or self.rests_at is None:
             return 0.0
         return 10 * np.abs(begin - self.rests_at)[self.columns].max()
 
-    def prepare(self, command, way, stamp, late_s, anew=False):
+    def prepare(self, command, way, stamp, late_s, anew=False, arm=None):
         self.on_prepare()
         self._prepared = None
         if not self.plays_chunks:
@@ -452,7 +452,7 @@ def test_k_waits_for_a_driver_of_chunks_that_rests_elsewhere():
     bench.run(60)
     assert bench.state.mode is Mode.STARVED
     chunks.sent.clear(), rows.sent.clear()
-    # A hand, while its torque was off: 0.5 s for a driver back.
+    # A hand, while its torque was off: 0.5 s for a driver back, and 0.2 s for its arm.
     bench.limp, bench.pose = True, bench.pose + 0.05
     bench.controller.stop()
     bench.run(10)
@@ -464,7 +464,7 @@ def test_k_waits_for_a_driver_of_chunks_that_rests_elsewhere():
     np.testing.assert_array_equal(chunks.sent[0][0], bench.pose[:1])
     assert begun[0].command.reason == "hold: until the driver has come to where motion begins"
     bench.limp = False
-    bench.run(24)
+    bench.run(34)
     assert len(chunks.sent) == 1 and not rows.sent and bench.state.player.step == 0
     bench.run(3)
     assert bench.state.mode is Mode.RUNNING and bench.state.player.step == 3
@@ -485,7 +485,7 @@ def test_rows_beside_a_driver_that_came_begin_where_their_arm_then_is():
     bench.controller.start(2, bench.pose)
     rows.sent.clear()
     bench.chunk = ActionChunk(bench.pose + np.zeros((30, A)), 0, step_epoch=2, epoch=2, seq=1)
-    bench.run(20)
+    bench.run(30)
     look, old, old_ns = bench.tick._look, bench.pose, bench.now_ns
     bench.tick._look = lambda _: Arm(old, np.full(A, old_ns))
     bench.run(8)
