@@ -44,6 +44,7 @@ def draw_worst_seam(axis: Axes, evidence: Evidence) -> None:
         f"{seam.excess_ratio:.2f} ordinary steps",
         loc="left",
         fontsize=11,
+        pad=20,
     )
 
 
@@ -79,7 +80,11 @@ def draw_closeup(
     axis.set_xlabel("ticks from the seam")
     axis.set_ylabel(f"{joints[joint]} [rad]")
     axis.margins(y=0.12)
-    axis.legend(fontsize=9, frameon=True, framealpha=0.85)
+    # Above, not in it: there is nothing of the seam to be hidden.
+    axis.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 0.99), ncols=5, frameon=False, fontsize=9,
+        borderaxespad=0.1, handlelength=1.2, columnspacing=1.2,
+    )  # fmt: skip
 
 
 def _draw_plan(

@@ -94,7 +94,7 @@ def closeup(found: Closeup, joints: Sequence[str]) -> str:
     chosen = (chosen + [j for j in order if j not in chosen])[:JOINTS_SHOWN]
     figure = _figure(13, 2.9)
     for place, joint in enumerate(chosen):
-        axis = figure.add_axes((0.06 + 0.318 * place, 0.17, 0.255, 0.76))
+        axis = figure.add_axes((0.06 + 0.318 * place, 0.17, 0.255, 0.72))
         draw_closeup(axis, found, joints, joint)
         legend = axis.get_legend()
         if place and legend is not None:
