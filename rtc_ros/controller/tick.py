@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rtc_ros.controller.coming import Coming, beside, come, comes_never
 from rtc_ros.controller.command_output import JOINS, CommandGroup
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import Command, without
@@ -48,9 +49,6 @@ starts."""
 _STOP_WAITS_NS = 50_000_000
 """After the time in which news may be from before a stall a stop waits for news no longer."""
 
-_MOST_TIMES = 5
-"""After being sent to where motion begins so often, in vain, the gate closes."""
-
 _COMING = "until the driver has come to where motion begins"
 
 
@@ -66,21 +64,6 @@ class Done:
     ago: int = 0
     unsent: int = 0
     sending_s: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Coming:
-    """Where drivers of chunks are sent before motion begins there, [A], and until when k waits.
-
-    ``until_ns`` is of the ticks' time. ``times`` counts how often they were sent in vain and sent
-    again; then ``off`` [A] is how far the ``arm`` [A] was from where it was sent the time before.
-    """
-
-    begin: np.ndarray
-    until_ns: int
-    times: int = 1
-    off: np.ndarray | None = None
-    arm: np.ndarray | None = None
 
 
 def _begins(command: Command) -> bool:
@@ -396,7 +379,8 @@ class ControlTick:
 
         They are sent there, within the limits, and motion begins when they had the time for it.
         """
-        controller, settings, now_ns = self._controller, self._controller.settings, self._time_ns()
+        controller, told, now_ns = self._controller, self._chunk_columns, self._time_ns()
+        settings = controller.settings
         if self._coming is not None and now_ns < self._coming.until_ns:
             command = controller.tick(replace(inputs, hold=_COMING))
             holds = not (controller.state.stopped or controller.state.problem)
@@ -406,10 +390,10 @@ class ControlTick:
             return controller.tick(replace(inputs, hold=_COMING)), None
         came, off = self._coming, None
         if came is not None and inputs.arm is not None:
-            controller.state, off = self._come(controller.state, came, inputs.arm)
+            controller.state, off = come(settings, controller.state, came, inputs.arm, told)
         before = controller.state
         command = controller.tick(inputs)
-        if not self._chunk_columns or command is None or not command.executes:
+        if not told or command is None or not command.executes:
             holds = not (controller.state.stopped or controller.state.problem)
             return command, came if holds else None
         if not settled(settings, before):
@@ -417,13 +401,13 @@ class ControlTick:
         begin, times, pose = controller.state.targets[-2], 1, None
         if off is not None:
             assert came is not None and inputs.arm is not None, "they tell how far off it is"
-            if never := self._comes_never(came, off):
+            if never := comes_never(settings, before, came, off, told):
                 controller.state = before
                 controller.close(never)
                 return controller.tick(inputs), None
             times, pose = came.times + 1, inputs.arm.pose
             if before.row is None:
-                begin = self._beside(came, off, pose)
+                begin = beside(settings, came, off, pose, told)
         groups = [group for group in self._groups if group.plays_chunks]
         coming_s = [group.coming_s(begin, pose) for group in groups]
         if not any(coming_s):
@@ -434,64 +418,6 @@ class ControlTick:
         # And as long as an arm may take to come to its command.
         until_ns = now_ns + round((max(coming_s) + FOLLOWS_WITHIN_S) * 1e9)
         return command, Coming(begin, until_ns, times, off, pose)
-
-    def _come(
-        self, state: ControllerState, came: Coming, arm: Arm
-    ) -> tuple[ControllerState, np.ndarray | None]:
-        """Begin where drivers of chunks were sent to; drivers of rows weren't told anything.
-
-        Where the arm isn't there the second value is how far off it is, else None. One that its
-        load holds off is as far off wherever it is sent: that is its own lag. One whose driver
-        forgot where it was sent, or that a hand leads, isn't, and the first row would throw it.
-        """
-        guards, told, begin = self._controller.settings.guards, self._chunk_columns, came.begin
-        if guards is not None:
-            off = guards.off(arm, begin)
-            # In a new run they are compared each other time, see ``_beside``.
-            before = came.off if state.row is not None or came.times % 2 == 0 else None
-            if guards.not_come(state.watched, off, before, told):
-                return state, off
-        place = np.array(arm.pose if state.row is None else state.targets[-1])
-        place[told] = begin[told]
-        if guards is not None:
-            state = changed(state, watched=guards.came(state.watched, arm, begin, told))
-        return begin_at(self._controller.settings, state, place), None
-
-    def _beside(self, came: Coming, off: np.ndarray, arm: np.ndarray) -> np.ndarray:
-        """Return where drivers of chunks are sent next in a run that hasn't begun, [A].
-
-        That is where the ``arm`` [A] is; but each other time, where it is far ``off`` [A], as far
-        to the other side of where it was sent: one that its load holds off comes back, and is as
-        far off as before, a limp one twice as far.
-        """
-        settings = self._controller.settings
-        guards, told = settings.guards, self._chunk_columns
-        if guards is None or came.times % 2 == 0:
-            return arm
-        place, beyond = np.array(arm), guards.is_far(off)
-        beyond[[c for c in range(len(place)) if c not in told]] = False
-        place[beyond] = (came.begin - off)[beyond]
-        return settings.limits.clipped(place)
-
-    def _comes_never(self, came: Coming, off: np.ndarray) -> str:
-        """Say why drivers of chunks aren't sent to where motion begins again, else ""."""
-        guards, told = self._controller.settings.guards, self._chunk_columns
-        if guards is None or came.off is None:
-            return ""
-        before = came.off
-        far = np.minimum(np.abs(off), np.abs(before)) - guards.resume_tolerance
-        worst = max(told, key=lambda c: far[c])
-        most = f" (resume_tolerance is {guards.resume_tolerance[worst]:g})"
-        if far[worst] <= 0:
-            if came.times < _MOST_TIMES:
-                return ""
-            left = guards.not_come(self._controller.state.watched, off, None, told)
-            worst, most = max(left, key=lambda c: abs(off[c] - before[c])), ""
-        return (
-            f"{guards.joints[worst]} was sent to where motion begins {came.times} times and is "
-            f"{off[worst]:.3g} from there, {before[worst]:.3g} the time before{most}: a load or a "
-            "hand moves the arm, or its driver forgets what it is told; call ~/start"
-        )
 
     def _inputs(self, chunk: ActionChunk | None, arm: Arm, idle_s: float) -> Inputs:
         """Return what a tick hears before which nobody was told anything for ``idle_s``."""
