@@ -412,8 +412,11 @@ class ControlTick:
         coming_s = [group.coming_s(begin, pose) for group in groups]
         if not any(coming_s):
             return command, None
-        # The arm is judged by where its drivers are sent, but in a new run not before it begins.
-        controller.state = before if before.row is None else begin_at(settings, before, begin)
+        controller.state = before
+        if before.row is not None:  # its arm is judged by where its drivers are sent
+            place = np.array(before.targets[-1])
+            place[told] = begin[told]
+            controller.state = begin_at(settings, before, place)
         command = controller.tick(replace(inputs, hold=_COMING))
         # And as long as an arm may take to come to its command.
         until_ns = now_ns + round((max(coming_s) + FOLLOWS_WITHIN_S) * 1e9)

@@ -9,6 +9,7 @@ from rtc_ros.controller.tick import ControlTick
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.controller import Controller, follow
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.frozen import changed
 from rtc_ros.core.guards import Arm, Guards
 from rtc_ros.core.limits import JointLimits
 
@@ -494,6 +495,28 @@ def test_rows_beside_a_driver_that_came_begin_where_their_arm_then_is():
     bench.run(40)
     assert rows.sent, "it goes on"
     assert np.abs(rows.sent[0] - bench.pose[1]).max() <= ACC * DT**2 + 1e-12
+
+
+def test_rows_beside_a_driver_that_is_sent_ahead_within_a_run_stay_where_they_were_told():
+    """Their arm gave way when it was sent, and is back when motion goes on: a row is one step."""
+    chunks, rows = Driver([0], plays_chunks=True), Driver([1])
+    bench = Bench(chunks, rows)
+    bench.give(ramp(20))
+    bench.run(60)
+    told, count = rows.sent[-1], len(rows.sent)
+    watched = changed(bench.state.watched, lag=np.full(A, 0.06))  # an arm of some lag
+    bench.controller.state = changed(bench.state, watched=watched)
+    bench.limp, rested = True, bench.pose
+    bench.pose = rested - [0.12, 0.1]
+    bench.run(20)
+    bench.give(np.tile(rested, (40, 1)), seq=2)
+    bench.run(2)
+    assert bench.tick._coming is not None and len(rows.sent) == count
+    bench.pose = np.array([bench.tick._coming.begin[0], rested[1]])
+    bench.run(120)
+    assert bench.state.player.step == 60
+    way = np.diff([told, *rows.sent[count:]], axis=0)
+    assert np.abs(way).max() <= ACC * DT**2 + 1e-9
 
 
 def test_an_arm_that_is_moved_while_k_waits_begins_where_it_then_is():
