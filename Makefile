@@ -4,8 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint clean distclean
 
-# Which Python (default: 3.11, else 3.12, else 3.10) and where its environment lives (9 GB; default
-# .venv, or .venv-3.11 beside a .venv of another Python). The Python decides which LeRobot and which
+# Which Python (default: 3.12, else 3.11, else 3.10) and where its environment lives (9 GB; default
+# .venv, or .venv-3.12 beside a .venv of another Python). The Python decides which LeRobot and which
 # ROS 2 it has: docs/development.md.
 export PYTHON
 ifndef VENV
