@@ -28,10 +28,12 @@ class Coming:
 
     ``until_ns`` is of the ticks' time. ``times`` counts how often they were sent in vain and sent
     again; then ``off`` [A] is how far the ``arm`` [A] was from where it was sent the time before.
+    ``new``: of a run that hasn't begun.
     """
 
     begin: np.ndarray
     until_ns: int
+    new: bool
     times: int = 1
     off: np.ndarray | None = None
     arm: np.ndarray | None = None
@@ -52,7 +54,7 @@ def come(
     if guards is not None:
         off = guards.off(arm, begin)
         # In a new run they are compared each other time, see ``beside``.
-        before = came.off if state.row is not None or came.times % 2 == 0 else None
+        before = None if came.new and came.times % 2 else came.off
         if guards.not_come(state.watched, off, before, told):
             return state, off
     place = np.array(arm.pose if state.row is None else state.targets[-1])
@@ -73,15 +75,18 @@ def beside(
 
     That is where the ``arm`` [A] is; but each other time, where it is far ``off`` [A], as far to
     the other side of where it was sent: one that its load holds off comes back, and is as far off
-    as before, a limp one twice as far.
+    as before, a limp one twice as far. Beyond a position limit it is half the way to the arm,
+    which is half as far for a limp one.
     """
-    guards = settings.guards
+    guards, limits = settings.guards, settings.limits
     if guards is None or came.times % 2 == 0:
         return arm
+    other = came.begin - off
+    other = np.where(limits.clipped(other) == other, other, came.begin + 0.5 * off)
     place, far = np.array(arm), guards.is_far(off)
     columns = [c for c in told if far[c]]
-    place[columns] = (came.begin - off)[columns]
-    return settings.limits.clipped(place)
+    place[columns] = other[columns]
+    return limits.clipped(place)
 
 
 def comes_never(

@@ -29,8 +29,9 @@ from rtc_ros.core.curve import knots
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.ros.parameters import ConfigurationError
 
-_Path = tuple[np.ndarray, np.ndarray, float]
-"""From where to where [A] a driver comes before motion begins there, in how many seconds."""
+_Path = tuple[list[np.ndarray], np.ndarray, float]
+"""Where a driver may begin, and where it comes to before motion begins there, [A], in how many
+seconds."""
 Way = Callable[[], np.ndarray]
 """What goes out if no chunk comes any more, down to rest, float64[PAST + R, A]: the targets of the
 ``PAST`` ticks before this one, then this tick's and those to come."""
@@ -203,19 +204,22 @@ class CommandGroup:
         """
         assert self._path is not None, "it comes"
         columns = self.columns
-        begin, end, coming_s = self._path
+        begins, end, coming_s = self._path
         x = min((now_ns - self._sent_ns) * 1e-9 / coming_s, 1.0)
-        # It is on a cubic from rest to rest, and goes on along one from this speed to rest.
-        place = begin + (end - begin) * (3 - 2 * x) * x**2
-        speed = (end - begin) * 6 * (1 - x) * x / coming_s
         # By as much the acceleration may change at once, from the opposite one.
         bend = np.minimum(self._limits.max_bend, self._limits.max_twist / 2)
         limit, most = bend / self._period_s**2, self._limits.max_step
-        way = np.abs(self._limits.nearest(arm, place) - place)
-        brakes = np.abs(speed) / limit
-        seconds = 2 * brakes + np.sqrt(4 * brakes**2 + 6 * way / limit)
-        seconds = np.maximum(seconds, 2 * way / most * self._period_s)
-        rests_s = max(float(seconds[columns].max()), self._period_s)
+        rests_s = self._period_s
+        for begin in begins:
+            # It is on a cubic from rest to rest, and goes on along one from this speed to rest.
+            whole = end - self._limits.nearest(begin, end)
+            place = end - whole * (1 - (3 - 2 * x) * x**2)
+            speed = whole * 6 * (1 - x) * x / coming_s
+            way = np.abs(self._limits.nearest(arm, place) - place)
+            brakes = np.abs(speed) / limit
+            seconds = 2 * brakes + np.sqrt(4 * brakes**2 + 6 * way / limit)
+            seconds = np.maximum(seconds, 2 * way / most * self._period_s)
+            rests_s = max(rests_s, float(seconds[columns].max()))
         zero = np.zeros((1, len(columns)))
         message = trajectory(self._names, self._finite(arm[None, columns]), zero, rests=True)
         set_due(message, rests_s, self._period_s)
@@ -279,7 +283,7 @@ class CommandGroup:
         path = None
         if coming_s:
             assert self._told is not None, "it comes from where it was told to rest"
-            path = self._told if arm is None else arm, end, coming_s
+            path = [self._told] if arm is None else [self._told, arm], end, coming_s
             message.points = message.points[-1:]
         # The clock is looked at as late as can be: what it takes from here on shifts the points.
         first_s = coming_s if coming_s else first_s - late_s()

@@ -12,7 +12,7 @@ import numpy as np
 from rtc_ros.controller.coming import Coming, beside, come, comes_never
 from rtc_ros.controller.command_output import JOINS, CommandGroup
 from rtc_ros.core.chunk import ActionChunk
-from rtc_ros.core.command import Command, without
+from rtc_ros.core.command import HOLD, Command, without
 from rtc_ros.core.controller import (
     Controller,
     ControllerState,
@@ -382,20 +382,22 @@ class ControlTick:
         controller, told, now_ns = self._controller, self._chunk_columns, self._time_ns()
         settings = controller.settings
         if self._coming is not None and now_ns < self._coming.until_ns:
-            command = controller.tick(replace(inputs, hold=_COMING))
-            holds = not (controller.state.stopped or controller.state.problem)
-            return command, self._coming if holds else None
+            return self._hold(inputs, _COMING, self._coming)
         if self._coming is None and any(group.comes_to_begin for group in self._groups):
             # A fault broke that off: the driver goes on, and rests where it was sent.
             return controller.tick(replace(inputs, hold=_COMING)), None
-        came, off = self._coming, None
+        came, off, waits = self._coming, None, controller.state
         if came is not None and inputs.arm is not None:
-            controller.state, off = come(settings, controller.state, came, inputs.arm, told)
+            if came.new and settings.guards and settings.guards.may_begin(waits.watched):
+                return self._hold(inputs, _COMING, came)  # it moves yet
+            controller.state, off = come(settings, waits, came, inputs.arm, told)
         before = controller.state
         command = controller.tick(inputs)
         if not told or command is None or not command.executes:
-            holds = not (controller.state.stopped or controller.state.problem)
-            return command, came if holds else None
+            if came is None or not came.new or command is None or controller.state.problem:
+                return command, self._unless_broken_off(came)
+            controller.state = waits  # it hasn't begun: the arm is looked at anew
+            return self._hold(inputs, command.reason.removeprefix(HOLD), came)
         if not settled(settings, before):
             return command, None
         begin, times, pose = controller.state.targets[-2], 1, None
@@ -406,7 +408,7 @@ class ControlTick:
                 controller.close(never)
                 return controller.tick(inputs), None
             times, pose = came.times + 1, inputs.arm.pose
-            if before.row is None:
+            if came.new:
                 begin = beside(settings, came, off, pose, told)
         groups = [group for group in self._groups if group.plays_chunks]
         coming_s = [group.coming_s(begin, pose) for group in groups]
@@ -420,7 +422,18 @@ class ControlTick:
         command = controller.tick(replace(inputs, hold=_COMING))
         # And as long as an arm may take to come to its command.
         until_ns = now_ns + round((max(coming_s) + FOLLOWS_WITHIN_S) * 1e9)
-        return command, Coming(begin, until_ns, times, off, pose)
+        return command, Coming(begin, until_ns, before.row is None, times, off, pose)
+
+    def _hold(
+        self, inputs: Inputs, why: str, coming: Coming
+    ) -> tuple[Command | None, Coming | None]:
+        """Wait on."""
+        command = self._controller.tick(replace(inputs, hold=why))
+        return command, self._unless_broken_off(coming)
+
+    def _unless_broken_off(self, coming: Coming | None) -> Coming | None:
+        state = self._controller.state
+        return None if state.stopped or state.problem else coming
 
     def _inputs(self, chunk: ActionChunk | None, arm: Arm, idle_s: float) -> Inputs:
         """Return what a tick hears before which nobody was told anything for ``idle_s``."""

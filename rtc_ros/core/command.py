@@ -12,6 +12,8 @@ from rtc_ros.core.cursor import Mode
 from rtc_ros.core.jerk import RowMean
 from rtc_ros.core.set_points import Motion
 
+HOLD = "hold: "
+"""Begins every reason for which nothing was executed."""
 REASONS = {
     Mode.STOPPED: "hold: stopped",
     Mode.WAITING: "hold: waiting for the first chunk",

@@ -20,7 +20,7 @@ import numpy as np
 
 from rtc_ros.core.chunk import NO_STEP, ActionChunk
 from rtc_ros.core.chunk_player import ChunkPlayer, Offer, PlayedStep
-from rtc_ros.core.command import REASONS, Command
+from rtc_ros.core.command import HOLD, REASONS, Command
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.core.frozen import changed
 from rtc_ros.core.guards import GOOD, Arm, Guards, Verdict, Watched
@@ -592,7 +592,7 @@ def _hold(
 ) -> tuple[ControllerState, Command]:
     """Brake by one step, or stay; an arm at rest is sent nothing."""
     sends, reason = not settled(settings, state), state.problem or reason
-    reason = f"hold: {reason}" if reason else REASONS[state.mode]
+    reason = f"{HOLD}{reason}" if reason else REASONS[state.mode]
     played = played or state.player.still()
     state = changed(state, ready_ns=0)
     if state.row is None:

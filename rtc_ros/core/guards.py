@@ -282,7 +282,7 @@ class Guards:
         come = np.abs(off) <= np.maximum(self._still, lag)
         if before is not None:
             # A load depends on the pose a little.
-            come |= np.abs(off - before) <= np.maximum(self._stands, 0.25 * np.abs(before))
+            come |= np.abs(off - before) <= np.maximum(self._stands, 0.15 * np.abs(before))
         come &= np.abs(off) <= self.resume_tolerance
         come |= np.isinf(self.resume_tolerance)
         return [joint for joint in joints if not come[joint]]

@@ -22,17 +22,19 @@ STATES_NS = 10_000_000
 class ObeyingRobot:
     """One driver of joints a and b, of a ``kind``; joint states at 100 Hz unless ``silent``.
 
+    With ``wraps`` its encoders go from half a turn to minus half a turn.
     Each deadline is met, but for those of a ``stall``. ``sent`` holds (seconds, message, where the
     arm then was). ``slow``: a simulator's seconds take so many of the process's clock.
     """
 
     def __init__(
         self, kind, *, lag_s=0.03, timeout_s=0.5, latches=True, resume=0.3, following=0.3,
-        states_ns=STATES_NS, dt=DT, acc=ACC, slow=1, **limits,
+        states_ns=STATES_NS, dt=DT, acc=ACC, slow=1, span=9.0, wraps=False, **limits,
     ):  # fmt: skip
         self.limits = JointLimits.from_velocity(
-            [-9.0] * 2, [9.0] * 2, [V] * 2, dt, [acc] * 2, **limits
+            [-span] * 2, [span] * 2, [V] * 2, dt, [acc] * 2, **limits
         )
+        self._wraps = wraps
         joints, both = ("a", "b"), np.ones(2)
         self.dt, self.ns, self.states_ns, self.fault = dt, round(dt * 1e9), states_ns, ""
         self._slow = slow
@@ -113,6 +115,8 @@ class ObeyingRobot:
         first = (self.now_ns // self.states_ns + 1) * self.states_ns
         for at_ns in range(first, end_ns + 1, self.states_ns):
             pose = self.arm.advance(at_ns * 1e-9)
+            if self._wraps:
+                pose = (pose + np.pi) % (2 * np.pi) - np.pi
             if not self.silent:
                 self._seen, self._seen_ns = pose.copy(), at_ns
         self.now_ns = end_ns

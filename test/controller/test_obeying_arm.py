@@ -198,6 +198,77 @@ def test_a_stop_sends_no_driver_to_where_its_arm_was_a_while_ago(silent_s, state
     assert speed_since(robot, released_s) < 1.05 * V
 
 
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize("after", [1, 3, 6, 12])
+@pytest.mark.parametrize("load", [-0.25, 0.1])
+def test_a_stop_after_a_driver_was_sent_again_keeps_the_limits(load, after, begins):
+    """One that never let go begins where it was told, one that forgot it at its arm."""
+    robot = moving("joint_trajectory_chunk", lag_s=0.02)
+    if begins:
+        begun_s = pushed_and_started(robot, load)
+    else:
+        robot.arm.push(np.full(2, load))
+        robot.run(50)
+        begun_s = robot.now_ns * 1e-9
+        robot.give(np.full(40, robot.state.target[0]))
+    while robot.control._coming is None or robot.control._coming.times < 2:
+        robot.run()
+    robot.run(after)
+    robot.controller.stop()
+    robot.run(150)
+    speed, acceleration = robot.driven(begun_s)
+    assert speed <= 1.01 * V and acceleration <= 1.01 * ACC
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_limp_arm_near_a_limit_is_told_from_a_loaded_one(side):
+    """As far to the other side is beyond the limit: there the two would look alike."""
+    robot = begun_elsewhere(side * 0.98, rows=60, lag_s=0.02, latches=False, span=1.0)
+    robot.run(6)
+    robot.arm.lead(robot.arm.pose - side * 0.25, 2.0)
+    while robot.state.mode is Mode.WAITING:
+        robot.run()
+    at_s, message, arm = next(s for s in robot.sent if len(s[1].positions) > 1 and s[0] > 4.0)
+    assert np.abs(message.positions[0] - arm).max() < 0.02
+
+
+@pytest.mark.parametrize("speed", [0.3, 0.6, 1.5])
+def test_no_run_begins_on_an_arm_that_moves_to_where_it_would_be_as_far_off(speed):
+    robot = begun_elsewhere(0.9, rows=60, lag_s=0.02, latches=False)
+    robot.run(6)
+    robot.arm.lead(robot.arm.pose + 0.25, 2.0)
+    while robot.control._coming.times < 2:
+        robot.run()
+    robot.run(15)
+    robot.arm.lead(robot.arm.pose - 0.7, speed)
+    for _ in range(300):
+        robot.run()
+        if robot.state.mode is Mode.RUNNING or robot.state.stopped:
+            break
+    before = [p[0] for at, p in robot.arm.past if at > robot.now_ns * 1e-9 - 0.1]
+    assert robot.state.stopped or np.ptp(before) < 0.04
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_stop_of_a_joint_that_comes_across_half_a_turn_is_as_quick(after):
+    robot = ObeyingRobot(
+        "joint_trajectory_chunk", lag_s=0.02, span=np.inf, turn=[2 * np.pi] * 2, wraps=True
+    )
+    robot.start()
+    robot.give(3.3 * np.minimum(1.0, np.arange(250) / 220))
+    robot.run(300)
+    robot.controller.stop()
+    robot.arm.push(np.full(2, 0.1))
+    robot.run(60)
+    robot.start()
+    robot.give(np.full(60, robot._seen[0]))
+    robot.run(after)
+    assert robot.group.comes_to_begin
+    robot.controller.stop()
+    robot.run(3)
+    assert robot.sent[-1][1].times[-1] < 0.5
+
+
 @pytest.mark.parametrize("sag", [0.05, 0.15, 0.25])
 def test_an_arm_that_sags_more_than_it_stands_off_sinks_once_and_goes_on(sag):
     """It is as far off wherever it is sent: that is seen by sending it to the other side, once."""
