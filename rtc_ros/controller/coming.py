@@ -73,20 +73,16 @@ def beside(
 ) -> np.ndarray:
     """Return where drivers of chunks are sent next in a run that hasn't begun, [A].
 
-    That is where the ``arm`` [A] is; but each other time, where it is far ``off`` [A], as far to
-    the other side of where it was sent: one that its load holds off comes back, and is as far off
-    as before, a limp one twice as far. Beyond a position limit it is half the way to the arm,
-    which is half as far for a limp one.
+    That is where the ``arm`` [A] is; but each other time, where it is far ``off`` [A], half the
+    way there: one that its load holds off is as far off as before, a limp one half as far.
     """
-    guards, limits = settings.guards, settings.limits
+    guards = settings.guards
     if guards is None or came.times % 2 == 0:
         return arm
-    other = came.begin - off
-    other = np.where(limits.clipped(other) == other, other, came.begin + 0.5 * off)
     place, far = np.array(arm), guards.is_far(off)
     columns = [c for c in told if far[c]]
-    place[columns] = other[columns]
-    return limits.clipped(place)
+    place[columns] = (came.begin + 0.5 * off)[columns]
+    return settings.limits.clipped(place)
 
 
 def comes_never(

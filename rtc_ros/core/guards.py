@@ -265,7 +265,7 @@ class Guards:
         return self.limits.nearest(arm.pose, place) - place
 
     def is_far(self, off: np.ndarray) -> np.ndarray:
-        """Tell which joints, ``off`` [A], are known from others that are twice as far, bool[A]."""
+        """Tell which joints, ``off`` [A], are known from others that are half as far, bool[A]."""
         far = (np.abs(off) > 2 * self._stands) & (np.abs(off) <= self.resume_tolerance)
         return np.asarray(far & np.isfinite(self.resume_tolerance))
 

@@ -109,7 +109,7 @@ def test_no_limp_arm_is_thrown_to_where_its_driver_forgot_to_go(away, released, 
 
 def test_an_arm_that_is_led_on_again_and_again_closes_the_gate():
     robot = begun_elsewhere(0.9, rows=60, lag_s=0.02, latches=False)
-    for away in (0.1, 0.2, -0.1, 0.15, -0.2, 0.1, 0.2):
+    for away in (0.1, 0.2, 0.19, 0.12, 0.15, 0.1, 0.2):
         robot.arm.lead(robot.arm.pose + away, 2.0)
         sent = len(robot.sent)
         while len(robot.sent) == sent and not robot.state.stopped:
@@ -222,7 +222,6 @@ def test_a_stop_after_a_driver_was_sent_again_keeps_the_limits(load, after, begi
 
 @pytest.mark.parametrize("side", [-1, 1])
 def test_a_limp_arm_near_a_limit_is_told_from_a_loaded_one(side):
-    """As far to the other side is beyond the limit: there the two would look alike."""
     robot = begun_elsewhere(side * 0.98, rows=60, lag_s=0.02, latches=False, span=1.0)
     robot.run(6)
     robot.arm.lead(robot.arm.pose - side * 0.25, 2.0)
@@ -271,14 +270,14 @@ def test_a_stop_of_a_joint_that_comes_across_half_a_turn_is_as_quick(after):
 
 @pytest.mark.parametrize("sag", [0.05, 0.15, 0.25])
 def test_an_arm_that_sags_more_than_it_stands_off_sinks_once_and_goes_on(sag):
-    """It is as far off wherever it is sent: that is seen by sending it to the other side, once."""
+    """It is as far off wherever it is sent: that is seen by sending it half the way, once."""
     robot = moving("joint_trajectory_chunk", lag_s=0.02)
     begun_s = pushed_and_started(robot, -sag)
     begun = robot.arm.pose[0]
     robot.run(160)
     assert robot.state.player.step == 60
     lowest = min(pose[0] for at, pose in robot.arm.past if at >= begun_s)
-    times = 1 if sag > 2 * robot.controller.settings.guards._stands[0] else 2
+    times = 1.5 if sag > 2 * robot.controller.settings.guards._stands[0] else 2
     assert begun - times * sag - 0.01 <= lowest < begun - sag + 0.01
     speed, acceleration = robot.driven(begun_s)
     assert speed <= 1.01 * V and acceleration <= 1.01 * ACC

@@ -425,9 +425,11 @@ class Invariants:
         period = promises.period_s if told.kind == CHUNK else promises.point_s
         between = promises.points > 1 and told.kind != CHUNK
         twice = tick is not None and tick.at_s == told.decided_s and s.source == told.source
-        unheard = 0
+        lost = s.number - told.number - 1 if s.number and told.number else 0
+        unheard = lost if s.source == told.source and not between else 0
         if between:
             unheard, twice = self._set_point(s, told, tick, twice), False
+        told.number = s.number
         # A set point leaves as much later than its tick as sending it took.
         late_s = tick.sending_s if between and tick is not None else 0.0
         if tick is None or twice or s.at_s - tick.at_s > 3 * promises.period_s + late_s:
@@ -477,7 +479,7 @@ class Invariants:
         anew = other_run or s.source != told.source
         if tick is not None and tick.executes:
             if not (between or anew or told.step_k is None):
-                unheard = tick.step - told.step_k - 1
+                unheard = max(unheard, tick.step - told.step_k - 1)
             told.step_k = tick.step
         elif anew:
             told.step_k = None
@@ -629,6 +631,10 @@ class Invariants:
                 at_it = np.abs(row - stood) <= first + tolerance
                 stands = velocity * STANDS_S + pushed[c] + hand_speed * age_s
                 bound = np.where(at_it, np.maximum(first + stands + tolerance, bound), bound)
+            if told.comes:
+                # Between where it was sent and its arm, for which it is given the time: (b).
+                back = (row - stood) * (0.5 * (low + high) - row) >= -tolerance
+                bound = np.where(back, np.maximum(bound, np.abs(row - stood) + tolerance), bound)
             seen = first + self._before_seen[c] + tolerance
             how = (
                 f"from an arm at {low} to {high} in {s.at_s - since_s:.3f} s, heard "
@@ -642,7 +648,8 @@ class Invariants:
                 self._note("a: motion begins", away, bound, s, told, how)
             elif blind:
                 self._allow(TIMEOUT, away, bound + unheard, s, told)
-            elif (away <= seen).all():  # disturbed before it was held, and within the tolerance
+            elif (away <= np.maximum(seen, bound)).all():
+                # Disturbed before it was held, and within the tolerance.
                 self._allow(TOLERANCE, away, bound + not_followed, s, told)
             else:
                 self._note("a: motion begins", away, bound, s, told, how)
