@@ -39,7 +39,7 @@ class Bench:
         self.watcher = Invariants(self.node, Promises.of(PARAMETERS, 2))
         self.now_s, self.row, self.epoch = BEGIN_S, np.zeros(2), 1
         self.blind = False
-        self.k = self.ticks = 0
+        self.k = self.ticks = self.number = 0
 
     def pass_(self, seconds):
         end = self.now_s + seconds
@@ -64,7 +64,9 @@ class Bench:
         self.watcher.on_executed(message, number=self.ticks)
         if what is not None:
             self.arm.advance(at_s)
-            self.watcher.on_sent(self.arm.take("g", at_s + 0.001, what, b"ours"))
+            self.number += 1
+            taken = self.arm.take("g", at_s + 0.001, what, b"ours", number=self.number)
+            self.watcher.on_sent(taken)
             self.row = what if isinstance(what, np.ndarray) else self.row
         self.pass_(PERIOD_S)
 
@@ -147,6 +149,23 @@ def test_full_speed_after_periods_in_which_nothing_was_sent():
     bench.watcher.stall(False, bench.now_s)
     bench.go(3)
     assert bench.broken() >= {"b"}
+
+
+@pytest.mark.parametrize("lost", [0, 9])
+def test_messages_that_did_not_reach_us_are_no_standstill(lost):
+    """As their publisher's numbers tell, whatever its ticks say."""
+    bench = Bench()
+    bench.pass_(0.2)
+    bench.go(20)
+    bench.pass_(9 * PERIOD_S)
+    bench.number += lost
+    bench.go(5)
+    broken = bench.broken()
+    if lost:
+        assert not broken, bench.watcher.problems
+        assert bench.watcher.counts["messages not heard"] == lost
+    else:
+        assert broken == {"b"}
 
 
 def test_a_step_that_is_too_large():
