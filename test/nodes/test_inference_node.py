@@ -329,11 +329,11 @@ def test_given_rows_are_a_prev_and_beyond_the_training_they_are_refused(running)
     running.until_set(strategy="rtc_trained")
     running.robot.until(lambda: running.last()["strategy"] == "rtc_trained", "a chunk of it")
     running.wait_for_chunks(3)
-    refused = running.set(inject_latency_ms=160.0)
+    refused = running.set(inject_latency_ms=200.0)
     assert not refused.successful
     assert f"rtc_training_max_delay = {TRAINED_DELAY}" in refused.reason
     running.until_set(strategy="rtc")
-    running.until_set(inject_latency_ms=160.0)
+    running.until_set(inject_latency_ms=200.0)
     running.wait_for_chunks(3)
     refused = running.set(strategy="rtc_trained")
     assert not refused.successful and f"= {TRAINED_DELAY}" in refused.reason
