@@ -30,6 +30,22 @@ def nothing(axis: Axes, text: str) -> None:
     axis.set_yticks([])
 
 
+def legend_above(
+    axis: Axes, columns: int, *, fontsize: float = 10, columnspacing: float = 1.4
+) -> None:
+    """Name what is drawn in one line of up to ``columns`` names between the axes and its title."""
+    axis.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 0.99),
+        ncols=columns,
+        frameon=False,
+        fontsize=fontsize,
+        borderaxespad=0.1,
+        handlelength=1.2,
+        columnspacing=columnspacing,
+    )
+
+
 def draw_worst_seam(axis: Axes, evidence: Evidence) -> None:
     """Draw one joint, step by step, around the worst seam, with what both chunks had planned."""
     if not evidence.closeups or evidence.closeups[0].seam.excess_ratio is None:
@@ -81,10 +97,7 @@ def draw_closeup(
     axis.set_ylabel(f"{joints[joint]} [rad]")
     axis.margins(y=0.12)
     # Above, not in it: there is nothing of the seam to be hidden.
-    axis.legend(
-        loc="lower left", bbox_to_anchor=(0.0, 0.99), ncols=5, frameon=False, fontsize=9,
-        borderaxespad=0.1, handlelength=1.2, columnspacing=1.2,
-    )  # fmt: skip
+    legend_above(axis, 5, fontsize=9, columnspacing=1.2)
 
 
 def _draw_plan(

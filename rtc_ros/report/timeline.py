@@ -19,6 +19,7 @@ from rtc_ros.report.panels import (
     STARVED,
     UNGUIDED,
     WAITING,
+    legend_above,
     nothing,
 )
 
@@ -44,7 +45,7 @@ def draw_motion(
     for seam in _over(report):
         axis.axvline(seam.time_s, color=STARVED, lw=0.7, alpha=0.35, zorder=1)
     axis.set_ylabel(f"{name}: commanded [rad]")
-    _legend_above(axis)
+    legend_above(axis, MAX_JOINTS)
 
 
 def _over(report: ContinuityReport) -> list[Seam]:
@@ -95,7 +96,7 @@ def draw_seams(axis: Axes, report: ContinuityReport) -> None:
     if limit >= 0:
         axis.axhline(limit, color=STARVED, lw=1.2, ls="--", label=f"threshold {limit:g}")
     axis.set_ylim(0, max(1.15 * limit, 1.1 * max(s.excess_ratio or 0.0 for s in seams)))
-    _legend_above(axis)
+    legend_above(axis, MAX_JOINTS)
 
 
 def draw_delays(axis: Axes, report: ContinuityReport) -> None:
@@ -132,17 +133,4 @@ def draw_delays(axis: Axes, report: ContinuityReport) -> None:
         )
     axis.set_ylim(bottom=0)
     axis.margins(y=0.15)
-    _legend_above(axis)
-
-
-def _legend_above(axis: Axes) -> None:
-    axis.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.0, 0.99),
-        ncols=MAX_JOINTS,
-        frameon=False,
-        fontsize=10,
-        borderaxespad=0.1,
-        handlelength=1.2,
-        columnspacing=1.4,
-    )
+    legend_above(axis, MAX_JOINTS)
