@@ -193,8 +193,9 @@ def test_a_stop_sends_no_driver_to_where_its_arm_was_a_while_ago(silent_s, state
     robot.silent = False
     released_s = robot.now_ns * 1e-9
     robot.run(200)
+    allowed = 3.0 * states_ns * 1e-9 + 0.07  # as far as the hand goes from one state to the next
     for _, message, arm in robot.sent[sent:]:
-        assert np.abs(message.positions[0] - arm).max() < 0.35
+        assert np.abs(message.positions[0] - arm).max() < min(allowed, 0.35)
     assert speed_since(robot, released_s) < 1.05 * V
 
 
