@@ -136,6 +136,7 @@ class Viewer:
         """End."""
         self._executor.shutdown()
         self._thread.join(timeout=2.0)
+        self._node.destroy_node()
         rclpy.try_shutdown()
 
     def forget(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -46,6 +47,8 @@ a killed process leaves its segments in /dev/shm."""
 MARGIN_TICKS = 10
 """Messages on their way, and a busy machine."""
 SECOND = round(1.0 / PERIOD_S)
+CLOCK_STEP_NS = 10_000_000
+"""Of /clock, where there is one."""
 LAG_S = 0.03
 """With which the arm follows its drivers."""
 STALL_TICKS = SECOND // 2
@@ -139,7 +142,7 @@ class FaultSystem:
         self.camera_period_s, self.camera_size = 0.05, (48, 64)
         self.camera_encoding = "rgb8"
         self.clock_ns: int | None = None
-        self.clock_runs = True
+        self.clock_runs, self._clock_due_s = True, math.inf
         self.kills = 0
         # Drivers don't wait for what the test itself does.
         self._ours, self._drivers = (
@@ -230,7 +233,13 @@ class FaultSystem:
 
     def _publish(self) -> None:
         if self.clock_ns is not None:
-            self.clock_ns += 10_000_000 if self.clock_runs else 0
+            if self.clock_runs:
+                self.clock_ns += CLOCK_STEP_NS
+                # This machine may have kept it, too.
+                due_s, now_s = self._clock_due_s, time.time()
+                self._clock_due_s = now_s + CLOCK_STEP_NS * 1e-9
+                if now_s > due_s:
+                    self.invariants.clock_stands.append((due_s, now_s))
             clock = Clock()
             clock.clock.sec, clock.clock.nanosec = divmod(self.clock_ns, 10**9)
             self._clock.publish(clock)

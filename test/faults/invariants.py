@@ -50,6 +50,8 @@ each other, so the driver may have stood: a step is seen from the last one, and 
 WAITS = 1.5
 """[set points] A driver that was told nothing for longer stands. What looks at the clock right
 before it sends each of them knows that, as well as sending one takes."""
+CLOCK_STANDS_S = 0.5
+"""A simulator's clock that stands still for no longer is none that stood to its drivers."""
 FOLLOWS_S = 0.2
 COMING = "until the driver has come"
 TIMEOUT = "within the allowance of joint_state_timeout"
@@ -234,6 +236,8 @@ class Invariants:
         """(when, until when) the controller's process was asked to end, and did by itself."""
         self.stalls: list[list[float]] = []
         """[begin_s, end_s] in which the controller's process was made to stand still."""
+        self.clock_stands: list[tuple[float, float]] = []
+        """(begin_s, end_s) in which /clock, by which the controller and its drivers go, didn't."""
         self.waiting: deque[Sent] = deque()
         self._ticks_in: deque[Ticked] = deque()
         self._ticks: list[Ticked] = []
@@ -421,7 +425,8 @@ class Invariants:
 
     def _on_message(self, s: Sent, tick: Ticked | None, news_s: float) -> None:
         told, promises = self._told[s.group], self.promises
-        gap = s.at_s - told.at_s
+        stood_s = self._stood_s(told.at_s, s.at_s)
+        gap = s.at_s - told.at_s - stood_s
         period = promises.period_s if told.kind == CHUNK else promises.point_s
         between = promises.points > 1 and told.kind != CHUNK
         twice = tick is not None and tick.at_s == told.decided_s and s.source == told.source
@@ -442,8 +447,8 @@ class Invariants:
         other_run = tick is not None and tick.epoch != told.epoch
         # How far the process was apart in its own reckoning: what it decided on is sent later
         # where the machine takes it off the processor in between.
-        told.decided = gap if tick is None else min(tick.at_s - told.at_s, gap)
-        told.decisions = gap if tick is None else tick.at_s - told.decided_s
+        told.decided = gap if tick is None else min(tick.at_s - told.at_s - stood_s, gap)
+        told.decisions = gap if tick is None else tick.at_s - told.decided_s - stood_s
         if between:  # each looks at the clock by itself, as long before as sending takes
             told.decided = gap - (0.0 if tick is None else tick.sending_s)
             told.decisions = gap + (0.0 if told.tick is None else told.tick.sending_s)
@@ -938,6 +943,16 @@ class Invariants:
         i, j = np.searchsorted(self._beats, [at_s - 0.5, at_s + 0.02])
         beats = self._beats[max(i - 1, 0) : j + 1]
         return max(float(np.diff(beats).max(initial=0.0)) - 0.01, 0.0)
+
+    def _stood_s(self, begin_s: float, end_s: float) -> float:
+        """Return how much of a gap between messages no driver saw, as its clock stood still.
+
+        Of a long one the controller thinks better: its drivers may go by another clock.
+        """
+        if end_s - begin_s > CLOCK_STANDS_S:
+            return 0.0
+        stood = [min(e, end_s) - max(b, begin_s) for b, e in list(self.clock_stands)]
+        return sum(s for s in stood if s > 0)
 
     def _hand(self, at_s: float) -> tuple[np.ndarray, float]:
         """Return how far joints that are held were pushed lately, and how fast limp ones led."""

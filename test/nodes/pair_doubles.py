@@ -160,8 +160,9 @@ class RunningPair:
             for topic in pair.cameras.values()
         ]  # fmt: skip
         self._executor = SingleThreadedExecutor(context=self.context)
-        for driver in (*self.drivers, cameras):
-            self._executor.add_node(driver.node)
+        self._nodes = [driver.node for driver in (*self.drivers, cameras)]
+        for node in self._nodes:
+            self._executor.add_node(node)
         cameras.node.create_timer(UPDATE_S, self._update)
         cameras.node.create_timer(1 / 30, self._publish_images)
         self._thread = threading.Thread(target=self._spin, daemon=True)
@@ -202,6 +203,9 @@ class RunningPair:
         """End the nodes."""
         self._executor.shutdown(timeout_sec=2.0)
         self._thread.join(timeout=5.0)
+        # Whatever was left of them, other tests would find on the network.
+        for node in self._nodes:
+            node.destroy_node()
         self.context.try_shutdown()
 
 

@@ -184,8 +184,8 @@ class PreflightRobot:
     def down(self) -> None:
         """End everything."""
         self._executor.shutdown(timeout_sec=2.0)
+        if self._thread.is_alive():  # what it waits for must not be freed beneath it
+            self._thread.join(timeout=5.0)
         for node in self.nodes:
             node.destroy_node()
         self.context.try_shutdown()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5.0)
