@@ -380,6 +380,7 @@ def _infer(options: argparse.Namespace) -> int:
         if viewer is not None:
             viewer.look()
         time.sleep(options.inference_ms * 1e-3)
+        loop.look(cursor.read() or state)
         chunk = ring.write(
             ActionChunk(
                 _rows(request, chance), request.origin_step, step_epoch=request.step_epoch,

@@ -81,8 +81,8 @@ class InferenceLoop:
     """Decides, from the step cursor alone, when the next inference starts and what it gets.
 
     No clock, no ROS, no policy: the caller runs the inference, hands over what ``blended`` makes
-    of the result and reports back with ``wrote``. Delays enter Q (``estimator``) when the cursor
-    shows the swap.
+    of the result, calls ``look`` right before it writes that, and reports back with ``wrote``.
+    Delays enter Q (``estimator``) when a cursor shows the swap.
 
     Args:
         horizon: H of the policy.
@@ -128,10 +128,7 @@ class InferenceLoop:
         """
         if cursor is None:
             return None
-        if cursor.epoch != self._epoch:
-            self._epoch = cursor.epoch
-            self._unseen.clear()
-        self._learn(cursor)
+        self.look(cursor)
         if len(self._unseen) > 1 or cursor.mode not in _MOVING:
             return None
         # Once for all of it: another thread may replace them at any time.
@@ -176,15 +173,23 @@ class InferenceLoop:
     def wrote(self, chunk: ActionChunk, request: InferenceRequest) -> None:
         """Note that ``chunk`` (as named by the ring) is on its way to the controller."""
         self._remember(chunk)
-        self._unseen.append((chunk, request))
+        if request.step_epoch == self._epoch:  # else another run of the step count began
+            self._unseen.append((chunk, request))
 
     def _remember(self, chunk: ActionChunk) -> None:
         self._chunks[chunk.name] = chunk
         while len(self._chunks) > _CHUNKS_KEPT:
             self._chunks.popitem(last=False)
 
-    def _learn(self, cursor: CursorState) -> None:
-        """Find out what became of the chunks that were on their way."""
+    def look(self, cursor: CursorState) -> None:
+        """Find out what became of the chunks that were on their way.
+
+        The one before comes into use while an inference runs, and may be replaced as soon as that
+        one's chunk is written: whoever doesn't look before never learns its delay.
+        """
+        if cursor.epoch != self._epoch:
+            self._epoch = cursor.epoch
+            self._unseen.clear()
         for i, (chunk, request) in enumerate(self._unseen):
             if chunk.name not in (cursor.chunk_name, cursor.seen_name):
                 continue

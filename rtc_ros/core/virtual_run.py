@@ -15,6 +15,7 @@ from rtc_ros.core.command import Command
 from rtc_ros.core.continuity.run_log import RunLog
 from rtc_ros.core.continuity.run_logger import RunLogger
 from rtc_ros.core.controller import Controller, Inputs
+from rtc_ros.core.cursor import CursorState
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 
 Infer = Callable[[InferenceRequest, int], np.ndarray]
@@ -85,12 +86,16 @@ class VirtualRun:
                 return
             self._running = None
             self._logger.add_chunk(chunk)
+            self.loop.look(self._cursor())
             self.loop.wrote(chunk, request)
             self._written = chunk
 
+    def _cursor(self) -> CursorState:
+        return self.controller.cursor(self.ticks * self._period_ns)
+
     def _start_inference(self) -> bool:
         """Start the next inference if it is its turn."""
-        request = self.loop.next_request(self.controller.cursor(self.ticks * self._period_ns))
+        request = self.loop.next_request(self._cursor())
         if request is None:
             return False
         self._seq += 1

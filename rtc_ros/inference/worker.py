@@ -209,20 +209,22 @@ class InferenceWorker:
         if settings.inject_latency_ms > 0:
             self._stop.wait(settings.inject_latency_ms * 1e-3)
         end_ns = time.monotonic_ns()
-        chunk = self._ring.write(
-            ActionChunk(
-                self.loop.blended(units.to_robot(result.actions), request),
-                request.origin_step,
-                step_epoch=request.step_epoch,
-                rows=request.rows,
-                delay=request.horizons.delay,
-                stride=request.horizons.stride,
-                guided=guidance is not None,
-                observation_ns=gathered.oldest_image_ns,
-                start_ns=start_ns,
-                end_ns=end_ns,
-            )
+        made = ActionChunk(
+            self.loop.blended(units.to_robot(result.actions), request),
+            request.origin_step,
+            step_epoch=request.step_epoch,
+            rows=request.rows,
+            delay=request.horizons.delay,
+            stride=request.horizons.stride,
+            guided=guidance is not None,
+            observation_ns=gathered.oldest_image_ns,
+            start_ns=start_ns,
+            end_ns=end_ns,
         )
+        now = self._read_cursor()
+        if now is not None:
+            self.loop.look(now)
+        chunk = self._ring.write(made)
         self.loop.wrote(chunk, request)
         self.counts["chunks"] += 1
         self.counts["over budget"] += request.continues and request.horizons.over_budget

@@ -63,6 +63,7 @@ class Bench:
             stride=request.horizons.stride,
         )
         self.chunks.append(chunk)
+        self.loop.look(self.controller.cursor(0))
         self.loop.wrote(chunk, request)
         self.written = chunk
         return chunk

@@ -82,6 +82,35 @@ def test_held_ticks_count_as_delay():
     assert bench.loop.estimator.observed == (12,)
 
 
+def test_a_chunk_that_was_replaced_before_the_next_look_tells_its_delay():
+    """A node that begins each inference when the last one's chunk is written (s = d)."""
+    bench = Bench(horizon=20, s_min=1, initial_delay=3)
+    bench.begin(0)
+    bench.finish()
+    bench.tick()
+    for delay in (4, 6):
+        assert bench.begin(delay) is not None
+        for _ in range(delay):
+            bench.tick()
+        bench.finish()
+    # Busy with what it wrote, the node looks when the second one is in use, too.
+    bench.tick()
+    bench.begin(1)
+    assert bench.loop.estimator.observed == (4, 6)
+
+
+def test_a_chunk_of_the_run_before_is_not_waited_for():
+    bench = Bench(horizon=20, s_min=5, initial_delay=3)
+    bench.begin(0)
+    bench.finish()
+    bench.run(6, duration=3)
+    assert bench.running is not None
+    bench.controller.start(2, np.zeros(1))
+    bench.finish()
+    bench.written = None  # the controller wouldn't take it
+    assert not bench.begin(3).continues
+
+
 def test_strategies_differ_in_guidance_and_pauses():
     for strategy, guided in (("rtc", True), ("rtc_hard", True), ("naive_async", False)):
         bench = Bench(horizon=20, s_min=5, strategy=strategy, initial_delay=3)

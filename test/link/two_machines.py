@@ -214,6 +214,9 @@ class TwoMachines:
                 rows, request.origin_step, step_epoch=request.step_epoch, rows=request.rows,
                 start_ns=start_ns, end_ns=now_ns, observation_ns=start_ns,
             )  # fmt: skip
+            state = self.cursor_reader.read()
+            if state is not None:
+                self.loop.look(state)
             self.loop.wrote(self.ring.write(chunk), request)
 
     # -- time -------------------------------------------------------------------------------
