@@ -12,7 +12,7 @@ from rtc_ros.bench.strategies import main
 from rtc_ros.bench.tasks import learn
 from rtc_ros.bench.tasks.episodes import run_episodes
 
-_SMALL = ["--quick", "--tasks", "spring_bar", "catch", "--episodes", "8", "--updates", "10",
+_SMALL = ["--quick", "--tasks", "slalom", "catch", "--episodes", "8", "--updates", "10",
           "--demonstrations", "30"]  # fmt: skip
 
 

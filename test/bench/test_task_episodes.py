@@ -24,7 +24,7 @@ from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
 
 torch.set_num_threads(1)
-TASK, EPISODES, SEED = TASKS["spring_bar"], 12, 3
+TASK, EPISODES, SEED = TASKS["slalom"], 12, 3
 
 
 @pytest.fixture(scope="module")
@@ -113,20 +113,21 @@ def test_each_task_s_setting_with_the_most_done_is_chosen_and_the_defaults_where
 ):
     outcome = run("naive_async", 1)
     rows = []
-    for point in points(("catch", "tray"), ("settings",), ("rtc", "bid")):
+    for point in points(("catch", "slalom"), ("settings",), ("rtc", "bid")):
         tried = point.variant if point.method == "rtc" else ""
-        more = {"β 2": 1, "β 20": 2, "β 1": 3 * (point.task == "tray")}.get(tried, 0)
+        more = {"β 2": 1, "β 20": 2, "β 1": 3 * (point.task == "slalom")}.get(tried, 0)
         outcome.done[:] = np.arange(EPISODES) < 3 + more
         rows.append(measured(point, outcome, TASK.steps, 0.1))
-    best = {("catch", "rtc"): "β 20", ("tray", "rtc"): "β 1",
-            ("catch", "bid"): "defaults", ("tray", "bid"): "defaults"}  # fmt: skip
+    best = {("catch", "rtc"): "β 20", ("slalom", "rtc"): "β 1",
+            ("catch", "bid"): "defaults", ("slalom", "bid"): "defaults"}  # fmt: skip
     assert chosen(rows) == best
-    compared = chosen_points(("catch", "tray"), best, ("rtc", "bid"))
+    compared = chosen_points(("catch", "slalom"), best, ("rtc", "bid"))
     assert {(p.task, p.line, p.settings.beta) for p in compared} == {
-        ("catch", "rtc", 20.0), ("tray", "rtc", 1.0), ("catch", "bid", 5.0), ("tray", "bid", 5.0)
+        ("catch", "rtc", 20.0), ("slalom", "rtc", 1.0),
+        ("catch", "bid", 5.0), ("slalom", "bid", 5.0),
     }  # fmt: skip
     text = what_was_chosen([measured(p, outcome, TASK.steps, 0.1) for p in compared])
-    assert "| | `catch` | `tray` |" in text and "| rtc | β 20 | β 1 |" in text
+    assert "| | `catch` | `slalom` |" in text and "| rtc | β 20 | β 1 |" in text
     text = markdown(rows, "settings")
     assert "| rtc | 25.0 " in text and "| bid | 25.0 " in text
     assert "| rtc, β 2 | +8.3 (" in text and "| rtc, β 20 | +16.7 (" in text
@@ -141,7 +142,7 @@ def test_differences_are_of_the_same_episodes_and_surer_than_two_proportions(run
     rows = [
         measured(p, outcome, TASK.steps, 0.1)
         for p, outcome in zip(
-            points(("tray",), ("delay",), ("rtc", "bid"), (1,)), (one, other), strict=True
+            points(("slalom",), ("delay",), ("rtc", "bid"), (1,)), (one, other), strict=True
         )
     ]
     np.testing.assert_array_equal(rows[1].each, other.done)
@@ -150,7 +151,7 @@ def test_differences_are_of_the_same_episodes_and_surer_than_two_proportions(run
     assert high - low < 0.7 * (rows[1].high - rows[1].low)
     text = markdown(rows, "delay")
     assert "| rtc | the same |" in text and "| bid | +8.3 (" in text
-    assert "by d: `tray`**" in motion(rows) and "tasks" not in text
+    assert "by d: `slalom`**" in motion(rows) and "tasks" not in text
     assert apart(rows[1:], rows[:1], 2) is None, "not of that many tasks"
 
 
@@ -160,7 +161,7 @@ def test_in_short_what_the_pairs_do_not_tell_from_the_most_is_bold():
     # Of 400: 200; 190 of the same ones; 190, mostly others; 230.
     done = {"rtc": (0, 200), "rtc_hard": (10, 200), "naive_async": (180, 370), "bid": (0, 230)}
     rows = []
-    for point in points(("tray", "catch"), ("delay",), [*done, "synchronous"], (1, 2)):
+    for point in points(("slalom", "catch"), ("delay",), [*done, "synchronous"], (1, 2)):
         if point.task == "catch" and point.method == "bid":
             continue
         outcome.done[:] = False
@@ -170,12 +171,12 @@ def test_in_short_what_the_pairs_do_not_tell_from_the_most_is_bold():
     assert "rtc, rtc_hard, naive_async, bid; bold" in text and "synchronous" not in text
     # The same ones but for ten are told apart by their pairs, though not by their intervals.
     assert "| `catch` | **50**, 48, **48**, – | **50**, 48, **48**, – |" in text
-    assert "| `tray` | 50, 48, 48, **57** |" in text
+    assert "| `slalom` | 50, 48, 48, **57** |" in text
 
 
 def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
-    first = Point("delay", "spring_bar", "rtc", 1, 1, RtcSettings(s_min=1))
-    same_point = Point("stride", "spring_bar", "rtc", 1, 1, RtcSettings(s_min=1))
+    first = Point("delay", "slalom", "rtc", 1, 1, RtcSettings(s_min=1))
+    same_point = Point("stride", "slalom", "rtc", 1, 1, RtcSettings(s_min=1))
     outcome = run("naive_async", 1)
     results = Results(tmp_path, {"seed": 1})
     results.add(measured(first, outcome, TASK.steps, 0.1))
@@ -185,7 +186,7 @@ def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
     found = again.find(same_point)
     assert found is not None and (found.sweep, found.episodes) == ("stride", EPISODES)
     assert found.done == int(outcome.done.sum()) and found.low <= found.share <= found.high
-    other = Point("delay", "spring_bar", "rtc", 2, 2, RtcSettings(s_min=2))
+    other = Point("delay", "slalom", "rtc", 2, 2, RtcSettings(s_min=2))
     assert again.find(other) is None
     again.add(measured(other, outcome, TASK.steps, 0.1))
     assert Results(tmp_path, {"seed": 1}).find(other) is not None
@@ -197,8 +198,8 @@ def test_all_tasks_together_are_shown_only_where_each_was_measured(run):
     outcome = run("naive_async", 1)
     outcome.done[:] = np.arange(EPISODES) % 2
     chosen = [
-        Point("delay", task, "rtc", 1, 1, RtcSettings(s_min=1)) for task in ("spring_bar", "tray")
-    ] + [Point("delay", "tray", "bid", 1, 1, RtcSettings(s_min=1, strategy="bid"))]
+        Point("delay", task, "rtc", 1, 1, RtcSettings(s_min=1)) for task in ("catch", "slalom")
+    ] + [Point("delay", "slalom", "bid", 1, 1, RtcSettings(s_min=1, strategy="bid"))]
     rows = [measured(p, outcome, TASK.steps, 0.1) for p in chosen]
     share, low, high = pooled(rows[:2], 2)
     assert share == outcome.done.mean() and low < share < high

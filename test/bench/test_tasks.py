@@ -41,7 +41,7 @@ def test_starts_and_disturbances_are_the_seed_s_whatever_is_done(task):
 
 
 def test_the_bar_s_two_ways_are_mirrored():
-    task = TASKS["spring_bar"]
+    task = TASKS["slalom"]
     ends = []
     for side in (0, 1):
         world = task(50, 3, 0.0)
@@ -62,7 +62,7 @@ def test_demonstrations_are_chunks_of_what_was_done_from_there_on():
 
 
 def test_training_is_the_seed_s_and_leaves_a_weaker_policy(tmp_path):
-    task, heard = TASKS["meeting"], []
+    task, heard = TASKS["slalom"], []
     made = learn.train(task, 5, updates=12, episodes=20, told=heard.append)
     again = learn.train(task, 5, updates=12, episodes=20)
     assert heard == list(range(1, 13))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rtc_ros.bench.tasks.catalogue import TASKS
 from rtc_ros.bench.tasks.points import DEFAULTS, METHODS
 from rtc_ros.bench.tasks.results import Measured
 from rtc_ros.core.proportion import difference, wilson
@@ -77,10 +76,10 @@ def select(rows: Iterable[Measured], sweep: str, task: str, line: str) -> list[M
 
 
 def shown_as(task: str, tasks: Sequence[str]) -> str:
-    """Return what a table of ``task`` is of; of ``tasks`` together, how many of all they are."""
+    """Return what a table of ``task`` is of; of ``tasks`` together, how many they are."""
     if task != ALL or len(tasks) == 1:
         return f"`{tasks[0] if task == ALL else task}`"
-    return "all tasks" if len(tasks) == len(TASKS) else f"these {len(tasks)} tasks"
+    return f"these {len(tasks)} tasks"
 
 
 def unique(values: Iterable[str]) -> list[str]:
