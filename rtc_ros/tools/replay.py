@@ -117,23 +117,22 @@ def _say_trials(
         highlight=False,
     )
     table = Table()
+    for name in ("", "strategy", "s_min", "β", "schedule"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name in (
-        "strategy",
-        "s_min",
-        "β",
-        "schedule",
         "seams",
         "starved",
         "excess: median",
         "p95",
         "worst",
+        "jump [rad]",
+        "frozen rows off [rad]",
+        "age [ms]",
+        "held back",
     ):
-        table.add_column(name, justify="right")
-    for name in ("jump [rad]", "frozen rows off [rad]", "observation's age [ms]", "held back"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+        table.add_column(escape(name), justify="right")
     for trial in trials:
-        table.add_row(*_cells(trial), "recommended" if trial is best and len(trials) > 1 else "")
+        table.add_row("→" if trial is best and len(trials) > 1 else "", *_cells(trial))
     console.print(table)
     for why in dict.fromkeys(t.why for t in trials if t.why):
         console.print(f"refused: {why}", highlight=False)
