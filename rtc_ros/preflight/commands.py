@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -258,9 +259,20 @@ def check_clock(setup: Setup, probe: Probe) -> Iterator[Finding]:
         if len(set(probe.clock_ticks)) < 2:
             yield bad(subject, "/clock stands still: the simulation is paused", "let it run")
             return
-        if min(b - a for a, b in zip(probe.clock_ticks, probe.clock_ticks[1:], strict=False)) < 0:
+        steps_ns = [b - a for a, b in pairwise(probe.clock_ticks)]
+        if min(steps_ns) < 0:
             yield bad(subject, "/clock goes back", "stop the second simulator or the looping bag")
             return
+        step_s = float(np.median([n for n in steps_ns if n])) * 1e-9
+        rate = setup.controller["command_rate"]
+        due_s, of_what = (1 / rate, "set point") if rate else (setup.period_s, "tick")
+        if step_s > 1.01 * due_s:
+            yield bad(
+                subject,
+                f"/clock goes on by {step_s * 1e3:.3g} ms at a time, and a {of_what} is due every "
+                f"{due_s * 1e3:.3g} ms: many would be missed",
+                "publish /clock more often" + "; or lower command_rate" * bool(rate),
+            )
     yield from _others(setup, probe)
 
 

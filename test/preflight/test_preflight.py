@@ -636,7 +636,11 @@ def test_a_clock_that_runs_is_good(robot):
         robot.listener_parameters[side] = {"use_sim_time": True}
     robot.clock(moves=True)
     robot.up()
-    found(robot.findings(), Level.GOOD, "clock", "use_sim_time is true at every node")
+    findings = robot.findings()
+    found(findings, Level.GOOD, "clock", "use_sim_time is true at every node")
+    assert not [f for f in findings if f.subject == "clock" and f.level is Level.BAD]
+    robot.change(CONTROLLER, command_rate=250.0)
+    bad(robot.findings(), "clock", "goes on by .* ms at a time, and a set point is due every 4 ms")
 
 
 # ------------------------------------------------------------------------ latency and machine
