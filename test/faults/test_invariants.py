@@ -301,6 +301,22 @@ def test_what_joins_two_chunks(shift):
     assert bench.broken() == ({"b"} if shift else set()), bench.watcher.problems
 
 
+@pytest.mark.parametrize(("place", "letter"), [(0.04, ""), (0.08, ""), (0.16, "a"), (-0.06, "a")])
+def test_a_driver_of_chunks_is_sent_to_its_arm_or_between_them_and_nowhere_else(place, letter):
+    """Its load holds the arm 0.08 from where its driver stands when a new run begins."""
+    bench = Bench(CHUNK)
+    bench.pass_(0.2)
+    bench.tick(spline(np.zeros((5, 2)), 1.5 * PERIOD_S))
+    bench.arm.push(np.array([0.08, 0.0]))
+    bench.hold(30)
+    bench.epoch, bench.k = 2, 0
+    way = Trajectory(np.array([1.0]), np.array([[place, 0.0]]), np.zeros((1, 2)), np.zeros((1, 2)))
+    bench.tick(way, "hold: until the driver has come to where motion begins")
+    for _ in range(60):
+        bench.tick(None, "hold: until the driver has come to where motion begins")
+    assert bench.broken() == set(letter), bench.watcher.problems
+
+
 # ------------------------------------------------------------------------- set points
 
 POINTS = 5
