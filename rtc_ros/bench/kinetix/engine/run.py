@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from . import level, ppo, wire
@@ -58,32 +59,45 @@ def main(argv: list[str], speak: BinaryIO) -> int:
 
 
 class Batches:
-    """``n`` episodes in batches of one size, so that one compiled step serves any n."""
+    """``n`` episodes in batches of one size, so that one compiled step serves any n.
+
+    Where those that go on fit into fewer batches, they are put together anew.
+    """
 
     def __init__(self, arena: Arena, step: Any, n: int) -> None:
-        self.n, self._step = n, step
-        count = -(-n // _BATCH)
-        first = arena.begin(_BATCH)
-        self.seen = np.tile(np.asarray(arena.observe(arena.begin(1))), (count * _BATCH, 1))
-        self._states = [first] * count
-        self._ended = np.zeros(count * _BATCH, bool)
-        self._ended[n:] = True
+        self._step, self._live = step, np.ones(n, bool)
+        self.seen = np.tile(np.asarray(arena.observe(arena.begin(1))), (n, 1))
+        self._rows = _split(np.arange(n))
+        self._states = [arena.begin(_BATCH)] * len(self._rows)
 
     def step(self, actions: np.ndarray) -> list[np.ndarray]:
-        """Return what is seen [n, O], which episodes end and which are solved now, bool[n].
+        """Return what is seen [n, O], which episodes end and which are solved now, bool[n]."""
+        ends, solves = np.zeros((2, len(self._live)), bool)
+        for number, rows in enumerate(self._rows):
+            mine = np.zeros((_BATCH, actions.shape[1]), np.float32)
+            mine[: len(rows)] = actions[rows]
+            self._states[number], *told = self._step(self._states[number], mine)
+            seen, _, ended, solved = (np.asarray(x)[: len(rows)] for x in told)
+            self.seen[rows], ends[rows], solves[rows] = seen, ended, solved
+        self._live &= ~ends
+        if -(-self._live.sum() // _BATCH) < len(self._rows):
+            self._pack()
+        return [self.seen, ends, solves]
 
-        Batches in which all have ended stand still.
-        """
-        whole = np.zeros((len(self._ended), actions.shape[1]), np.float32)
-        whole[: self.n] = actions
-        ends, solves = np.zeros((2, len(whole)), bool)
-        for number, states in enumerate(self._states):
-            rows = slice(number * _BATCH, (number + 1) * _BATCH)
-            if not self._ended[rows].all():
-                told = self._step(states, whole[rows])
-                self._states[number], self.seen[rows], _, ends[rows], solves[rows] = told
-        self._ended |= ends
-        return [x[: self.n] for x in (self.seen, ends, solves)]
+    def _pack(self) -> None:
+        """Keep the episodes that go on."""
+        lanes = [n * _BATCH + np.arange(len(rows)) for n, rows in enumerate(self._rows)]
+        going = np.flatnonzero(self._live[np.concatenate(self._rows)])
+        lane, row = np.concatenate(lanes)[going], np.concatenate(self._rows)[going]
+        states, self._rows = self._states, _split(row)
+        whole = [np.pad(x, (0, _BATCH - len(x)), mode="edge") for x in _split(lane)]
+        self._states = [
+            jax.tree.map(lambda *x, at=at: jnp.concatenate(x)[at], *states) for at in whole
+        ]
+
+
+def _split(episodes: np.ndarray) -> list[np.ndarray]:
+    return [episodes[i : i + _BATCH] for i in range(0, len(episodes), _BATCH)]
 
 
 def _serve(arena: Arena, speak: BinaryIO) -> None:
@@ -101,7 +115,7 @@ def _serve(arena: Arena, speak: BinaryIO) -> None:
                 return
             if told["do"] == "begin":
                 batches = Batches(arena, step, told["n"])
-                wire.send(speak, {}, batches.seen[: batches.n])
+                wire.send(speak, {}, batches.seen)
             else:
                 assert batches is not None, "begin comes first"
                 wire.send(speak, {}, *batches.step(arrays[0]))
