@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (out / "strategies.md").write_text(text, encoding="utf-8")
     for sweep in ("delay", "stride", "chosen"):
         if any(r.sweep == sweep for r in rows):
-            figures.draw(rows, sweep, out / f"strategies_{sweep}.png")
+            figures.draw(rows, sweep, out / f"strategies_{sweep}.png", together=False)
     print(text, end="")
     return 0
 
@@ -155,7 +155,8 @@ def _report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
             parts.append(tables.what_was_chosen(rows))
         if sweep in ("delay", "chosen"):
             parts.append(tables.brief(rows, sweep))
-        parts.append(tables.markdown(rows, sweep))
+        # Two ends, of which a mean says nothing.
+        parts.append(tables.markdown(rows, sweep, together=False))
         if sweep == "delay":
             parts.append(tables.motion(rows))
     return "\n".join(parts)

@@ -28,7 +28,7 @@ def test_quick_run_writes_tables_and_figures_and_resumes(tmp_path, capsys):
         share = int(row["done"]) / 8
         assert float(row["low"]) <= share <= float(row["high"])
     assert text == (tmp_path / "strategies.md").read_text()
-    told = ("these 2 tasks", "`catch`", "| rtc |", "| bid |", "| d = 0 |", "| s = 1 |")
+    told = ("`slalom`", "`catch`", "| rtc |", "| bid |", "| d = 0 |", "| s = 1 |")
     for words in (*told, "**More done than rtc, in percentage points, by d, s = max(d, 1): "):
         assert words in text
     for picture in ("strategies_delay.png", "strategies_stride.png"):

@@ -31,11 +31,13 @@ _LABELS = {
 }
 
 
-def draw(rows: Sequence[Measured], sweep: str, path: Path) -> None:
-    """Write a PNG: all tasks together, then each; bands are Wilson's 95 %."""
+def draw(
+    rows: Sequence[Measured], sweep: str, path: Path, *, together: bool = True
+) -> None:
+    """Write a PNG: all tasks ``together``, then each; bands are Wilson's 95 %."""
     mine = [r for r in rows if r.sweep == sweep]
     tasks, methods = unique(r.task for r in mine), unique(r.line for r in mine)
-    panels = ([ALL] if len(tasks) > 1 else []) + tasks
+    panels = ([ALL] if together and len(tasks) > 1 else []) + tasks
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     figure = Figure(figsize=(4.1 * across + 2.0, 3.7 * down), dpi=100, facecolor="white")

@@ -122,14 +122,14 @@ def what_was_chosen(rows: Sequence[Measured]) -> str:
     )  # fmt: skip
 
 
-def markdown(rows: Sequence[Measured], sweep: str) -> str:
-    """Return one sweep's tables: all tasks together, then each; percent done, 95 %.
+def markdown(rows: Sequence[Measured], sweep: str, *, together: bool = True) -> str:
+    """Return one sweep's tables: all tasks ``together``, then each; percent done, 95 %.
 
     Then the paired differences: to the first line, or of ``settings`` to the method's defaults.
     """
     mine = [r for r in rows if r.sweep == sweep]
     tasks, lines = unique(r.task for r in mine), unique(r.line for r in mine)
-    shown = ([ALL] if len(tasks) > 1 else []) + tasks
+    shown = ([ALL] if together and len(tasks) > 1 else []) + tasks
     if sweep == "settings":
         found = [_table(mine, sweep, task, lines, _beside_the_defaults) for task in shown]
     else:
@@ -230,28 +230,27 @@ def _short(one: Measured | None, most: Measured | None) -> str:
 
 
 def motion(rows: Sequence[Measured]) -> str:
-    """Return, over d and all tasks, how even the forces were and how much time was left."""
+    """Return, over d and for each task, how even the forces were and how much time was left."""
     mine = [r for r in rows if r.sweep == "delay"]
     places, methods = sorted({place(r) for r in mine}), unique(r.line for r in mine)
-    tasks = unique(r.task for r in mine)
-    lines = [
-        "**Change of force at a seam [N], in brackets in any step; then the share of the time "
-        f"left (0 where not done), by d: {shown_as(ALL, tasks)}**",
-        "",
-        "| | " + " | ".join(f"d = {x}" for x in places) + " |",
-        "|---|" + "---|" * len(places),
-    ]
-    for method in methods:
-        texts = []
-        for x in places:
-            at = [r for r in select(mine, "delay", ALL, method) if place(r) == x]
-            if len(at) < len(tasks):
-                texts.append("–")
-                continue
-            mean = [sum(getattr(r, k) for r in at) / len(at) for k in ("seam", "jerk", "speed")]
-            texts.append(f"{mean[0]:.1f} ({mean[1]:.1f}), {mean[2]:.2f}")
-        lines.append(f"| {method} | " + " | ".join(texts) + " |")
-    return "\n".join([*lines, ""])
+    lines = []
+    for task in unique(r.task for r in mine):
+        lines += [
+            "**Change of force at a seam [N], in brackets in any step; then the share of the time "
+            f"left (0 where not done), by d: `{task}`**",
+            "",
+            "| | " + " | ".join(f"d = {x}" for x in places) + " |",
+            "|---|" + "---|" * len(places),
+        ]
+        for method in methods:
+            at = {place(r): r for r in select(mine, "delay", task, method)}
+            texts = [
+                f"{at[x].seam:.1f} ({at[x].jerk:.1f}), {at[x].speed:.2f}" if x in at else "–"
+                for x in places
+            ]
+            lines.append(f"| {method} | " + " | ".join(texts) + " |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _cell(found: _Found | None, bold: bool = False) -> str:
