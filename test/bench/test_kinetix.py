@@ -20,6 +20,7 @@ from rtc_ros.bench.kinetix.engine import wire
 from rtc_ros.bench.kinetix.evaluate import COMPARED, measurable, measure, report
 from rtc_ros.bench.kinetix.experts import HORIZON, Expert, demonstrate
 from rtc_ros.bench.kinetix.level_world import Level
+from rtc_ros.bench.kinetix.paper import by_level
 from rtc_ros.bench.kinetix.process import EngineError, EngineProcess
 from rtc_ros.bench.tasks import learn
 from rtc_ros.core.prefix import prefix_weights
@@ -219,6 +220,21 @@ def test_the_report_sets_what_was_found_beside_the_paper(policy):
     assert f"| rtc | {' | '.join(rtc)} |" in text
     assert f"| naive_async | {' | '.join(naive)} |" in text
     assert "| bid_contrast | –, 51 | –, 46 | –, 38 |" in text
+
+
+def test_a_level_s_trainings_are_taken_together_where_they_are_whole(policy):
+    tasks = ["line 1", "line 2", "other 1", "other 2"]
+    chosen = measurable(tasks, ["rtc", "naive_async"], (0, 2), HORIZON)
+    rows = [measure(Line(), policy, p, 12, 3) for p in chosen]
+    lacking = [r for r in rows if (r.task, r.method, r.delay) != ("other 2", "rtc", 2)]
+    levels = by_level(lacking)
+    assert {(r.task, r.episodes) for r in levels} == {("line", 24), ("other", 12)}
+    one = next(r for r in levels if (r.task, r.method, r.delay) == ("line", "rtc", 2))
+    parts = [r for r in rows if r.task[:-2] == "line" and (r.method, r.delay) == ("rtc", 2)]
+    np.testing.assert_array_equal(one.each, np.concatenate([r.each for r in parts]))
+    assert one.done == sum(r.done for r in parts) and one.low <= one.share <= one.high
+    text = report(lacking, {"seed": 3})
+    assert "| `other 2` |" in text and "these 2 tasks" in text
 
 
 def test_nothing_to_measure_is_said(tmp_path, capsys):

@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     tables.write_csv(rows, options.out / "kinetix.csv")
     (options.out / "kinetix.md").write_text(text, encoding="utf-8")
     if rows:
-        figures.draw(rows, "delay", options.out / "kinetix_delay.png")
+        figures.draw(paper.by_level(rows), "delay", options.out / "kinetix_delay.png")
     print(text, end="")
     return 0
 
@@ -122,16 +122,18 @@ def _of_level(
 
 
 def report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
-    """Return the tables: beside the paper's, by d, and the differences to the first method."""
+    """Return the tables: beside the paper's, in short, by d and level, and each training's."""
     where = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
     told = ", ".join(f"{k} {v}" for k, v in conditions.items())
     minutes = sum({r.key: r.seconds for r in rows}.values()) / 60
     head = (
         f"{told}; {where}; {minutes:.0f} min. Percent solved, in brackets Wilson's 95 % interval; "
         "the best of a column is bold. Differences are of pairs (the same noise), in brackets the "
-        "95 % interval of their mean. A level's number is its training's."
+        "95 % interval of their mean. A level's trainings are taken together where they are whole."
     )
-    return "\n".join([head, "", paper.beside(rows), tables.markdown(rows, "delay")])
+    levels = paper.by_level(rows)
+    parts = [paper.beside(levels), tables.brief(levels, "delay"), tables.markdown(levels, "delay")]
+    return "\n".join([head, "", *parts, paper.trainings(rows)])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,11 +1,15 @@
-"""What the paper reports of its simulated study, and the table that sets ours beside it."""
+"""Figures by level, and what the paper reports of its simulated study beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from rtc_ros.bench.tasks.results import Measured
 from rtc_ros.bench.tasks.tables import pooled, unique
+from rtc_ros.core.proportion import wilson
 
 DELAYS = (0, 2, 4)
 SOLVED = {
@@ -34,4 +38,51 @@ def beside(rows: Sequence[Measured]) -> str:
             ours = "–" if found is None else f"{100 * found[0]:.1f}"
             cells.append(f"{ours}, {known}")
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def by_level(rows: Sequence[Measured]) -> list[Measured]:
+    """Return the points of each level, with the episodes of its trainings together.
+
+    A training that lacks points of another is left out: methods are compared over the same ones.
+    """
+    levels: dict[str, dict[str, dict[tuple[str, int], Measured]]] = {}
+    for r in rows:
+        level, _, number = r.task.rpartition(" ")
+        levels.setdefault(level, {}).setdefault(number, {})[r.line, r.delay] = r
+    found = []
+    for level, trainings in levels.items():
+        most = max(len(points) for points in trainings.values())
+        whole = [points for points in trainings.values() if len(points) == most]
+        for point in whole[0]:
+            found.append(_together(level, [points[point] for points in whole if point in points]))
+    return found
+
+
+def _together(level: str, ones: Sequence[Measured]) -> Measured:
+    episodes, done = sum(r.episodes for r in ones), sum(r.done for r in ones)
+    low, high = wilson(done, episodes)
+    means = {k: float(np.mean([getattr(r, k) for r in ones])) for k in ("speed", "jerk", "seam")}
+    return replace(
+        ones[0], task=level, episodes=episodes, done=done, low=low, high=high,
+        failed=sum(r.failed for r in ones), seconds=sum(r.seconds for r in ones),
+        steps=float(np.mean([r.steps for r in ones])), **means,
+        which=np.packbits(np.concatenate([r.each for r in ones])).tobytes().hex(),
+    )  # fmt: skip
+
+
+def trainings(rows: Sequence[Measured], methods: Sequence[str] = ("rtc", "naive_async")) -> str:
+    """Return what each training of a level solves, so that its own noise is seen, in percent."""
+    mine = [r for r in rows if r.method in methods]
+    places, tasks = sorted({r.delay for r in mine}), unique(r.task for r in mine)
+    at = {(r.task, r.method, r.delay): f"{100 * r.share:.1f}" for r in mine}
+    lines = [
+        f"**Each training: {', '.join(methods)}**",
+        "",
+        "| | " + " | ".join(f"d = {d}" for d in places) + " |",
+        "|---|" + "---|" * len(places),
+    ]
+    for task in tasks:
+        cells = (", ".join(at.get((task, m, d), "–") for m in methods) for d in places)
+        lines.append(f"| `{task}` | " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
