@@ -30,7 +30,7 @@ often as dense does; over s, dense is the point s = 1."""
 DEFAULTS = "defaults"
 
 _GUIDANCE: dict[str, dict[str, Any]] = {
-    **{f"β {b}": {"beta": float(b)} for b in (1, 2, 10, 20)},
+    **{f"β {b}": {"beta": float(b)} for b in (1, 2, 10, 20, 40)},
     **{f"σ_d {x}": {"sigma_d": x} for x in (0.2, 0.5)},
     "n 10": {"num_steps": 10},
 }
@@ -46,7 +46,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "weighted_average": {f"new {x}": {"average_new": x} for x in (0.3, 0.5, 0.9)},
     "prefix_overwrite": {"n 10": {"num_steps": 10}},
     "bid": {f"N {n}": {"bid_candidates": n} for n in (4, 8)},
-    "bid_contrast": {f"K {k}": {"bid_contrast": k} for k in (1, 8)},
+    "bid_contrast": {f"K {k}": {"bid_contrast": k} for k in (1, 8, 16)},
 }
 """Changes to the defaults (exp, β 5, n 5, vjp, σ_d 1, m 0, new 0.7, N 16, K 3) that each method
 is tried with, by name. ``synchronous`` has s alone, which the strides are a sweep of."""
