@@ -16,7 +16,7 @@ from rtc_ros.core.proportion import difference, wilson
 ALL = "all"
 """The task that stands for all tasks together."""
 
-BRIEF = ("rtc", "rtc_hard", "naive_async", "bid")
+BRIEF = ("rtc", "rtc_hard", "naive_async", "bid", "bid_contrast")
 """What is compared in short."""
 
 _OVER = {"delay": "d", "stride": "s", "settings": "d", "chosen": "d"}
