@@ -286,6 +286,29 @@ def test_an_episode_is_the_same_in_kinetix_own_engine_over_all_pairs():
 
 @with_kinetix
 @pytest.mark.slow
+def test_an_episode_is_the_same_whoever_ends_beside_it():
+    """What goes on is put together anew when others have ended."""
+    steps, played = 120, []
+    with Level(Path(KINETIX), file_of("hard_lunar_lander")) as level:
+        whole = np.random.default_rng(0).uniform(-1, 1, (600, level.action_dim))
+        whole = whole.astype(np.float32)
+        for parts in (1, 3):
+            found = []
+            for actions in np.split(whole, parts):
+                level.ask({"do": "begin", "n": len(actions)})
+                last, ended = np.full(len(actions), -1), np.zeros(len(actions), bool)
+                for step in range(steps):
+                    seen, ends, _ = level.ask({"do": "step"}, actions)[1]
+                    last[ends & ~ended] = step
+                    ended |= ends
+                found.append(np.column_stack([last, np.where(ended[:, None], 0.0, seen)]))
+            played.append(np.concatenate(found))
+    assert (played[0][:, 0] >= 0).sum() > 344, "they fitted into fewer batches on the way"
+    np.testing.assert_array_equal(*played)
+
+
+@with_kinetix
+@pytest.mark.slow
 def test_shipped_policies_solve_their_level_without_delay():
     assert shipped()
     for name in shipped():
