@@ -38,6 +38,7 @@ from rtc_ros.core.settings import RtcSettings
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.numbers import COUNT, SECONDS, real, whole
 from rtc_ros.paths import a_path
 from rtc_ros.running import child
 from rtc_ros.running.network import MachinesNetwork, obstacle
@@ -57,16 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run every condition, print the table; 1 if a step was misplaced, 2 where it can't run."""
     parser = argparse.ArgumentParser(prog="rtc_ros bench link", description=__doc__,
                                      formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    parser.add_argument("--seconds", type=float, default=20.0, help="of motion per condition")
-    parser.add_argument("--inference-ms", type=float, default=100.0, help="one inference")
-    parser.add_argument("--s-min", type=int, default=10)
+    parser.add_argument("--seconds", type=SECONDS, default=20.0, help="of motion per condition")
+    parser.add_argument("--inference-ms", type=real(), default=100.0, help="one inference")
+    parser.add_argument("--s-min", type=COUNT, default=10)
     parser.add_argument("--one-way-ms", type=float, nargs="+", default=ONE_WAY_MS)
     parser.add_argument("--loss", type=float, nargs="+", default=LOSSES, help="shares")
     parser.add_argument("--priority", type=int, default=10, help="SCHED_FIFO priority of all "
                         "that takes part, where allowed, so that other\nprocesses of the machine "
                         "aren't what is measured; 0: none")  # fmt: skip
     parser.add_argument("--markdown", type=a_path, help="write the table here")
-    parser.add_argument("--cameras", type=int, default=0, metavar="N", help="with so many "
+    parser.add_argument("--cameras", type=whole(0), default=0, metavar="N", help="with so many "
                         "cameras of 640 × 480 whose raw images cross, too")
     parser.add_argument("--mbit-s", type=float, default=0.0, help="what the wire takes; 0: any")
     parser.add_argument("--infer", action="store_true", help=argparse.SUPPRESS)

@@ -37,6 +37,7 @@ from rtc_ros.bench.robot_figures import Measured, Point
 from rtc_ros.bench.robot_run import measure
 from rtc_ros.bench.tasks.results import Results
 from rtc_ros.core.strategies import STRATEGIES, TRAINED
+from rtc_ros.numbers import COUNT, SECONDS
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.checkpoint_files import checkpoint_path
@@ -165,8 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--strategies", nargs="+", choices=STRATEGIES, metavar="NAME",
         help="all that the policy can, unless given")  # fmt: skip
     add("--latency-ms", nargs="+", type=_latency, metavar="MS", help="injected (0 100 200)")
-    add("--episodes", type=int, help="of each point (20)")
-    add("--seconds", type=float, default=7.0, help="an episode's, simulated (%(default)g)")
+    add("--episodes", type=COUNT, help="of each point (20)")
+    add("--seconds", type=SECONDS, default=7.0, help="an episode's, simulated (%(default)g)")
     add("--seed", type=int, default=9000, help="of the cubes and the noise (%(default)d)")
     add("--checkpoint", type=path_text, default="package:aloha_cube",
         help="of the policy (%(default)s)")  # fmt: skip

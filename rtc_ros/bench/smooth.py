@@ -29,6 +29,7 @@ from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.virtual_run import VirtualRun
+from rtc_ros.numbers import SECONDS, whole
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.protocol import Guidance, Observation, Policy
 
@@ -74,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                                      formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
     add = parser.add_argument
     add("checkpoint", nargs="?", type=path_text, default="package:aloha_cube")
-    add("--seconds", type=float, default=20.0, help="of motion")
-    add("--delay", type=int, default=12, help="d of the policy's run at 50 Hz")
+    add("--seconds", type=SECONDS, default=20.0, help="of motion")
+    add("--delay", type=whole(0), default=12, help="d of the policy's run at 50 Hz")
     add("--seed", type=int, default=0)
     add("--rows", type=a_path, help="a .npz with the rows: written, or read where it is there")
     add("--max-acceleration", type=float, default=np.inf, help="limit of all joints [rad/s²]")

@@ -26,6 +26,7 @@ from sensor_msgs.msg import JointState
 
 from rtc_ros.bringup import nodes_to_run
 from rtc_ros.inference.memory import resident_mib
+from rtc_ros.numbers import COUNT, SECONDS
 from rtc_ros.paths import a_path
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
@@ -101,8 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run, print the table; 1 if ``--check`` finds growth or drift, 2 if it can't be run."""
     parser = argparse.ArgumentParser(prog="rtc_ros bench soak", description=__doc__,
                                      formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    parser.add_argument("--minutes", type=float, default=60.0, help="how long the arms move")
-    parser.add_argument("--windows", type=int, default=12, help="rows of the table")
+    parser.add_argument("--minutes", type=SECONDS, default=60.0, help="how long the arms move")
+    parser.add_argument("--windows", type=COUNT, default=12, help="rows of the table")
     parser.add_argument("--json", type=a_path, help="write every window here")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a process's memory "
                         "grows by more than --growth,\nor the ticks fell behind")  # fmt: skip

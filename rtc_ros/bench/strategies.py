@@ -34,6 +34,7 @@ from rtc_ros.bench.tasks.points import (
     points,
 )
 from rtc_ros.bench.tasks.results import Measured, Results, measured
+from rtc_ros.numbers import COUNT
 from rtc_ros.paths import a_path
 
 SWEEPS = ("delay", "stride", "settings", "chosen")
@@ -52,12 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             setattr(options, name, few if options.quick else whole)
     torch.set_num_threads(options.threads)
     out: Path = options.out
-    conditions = {
-        name: getattr(options, name) for name in ("seed", "episodes", "updates", "demonstrations")
-    }
-    conditions["stride"] = "max(d, s_min)"  # it was d + 1 where s_min ≤ d
+    conditions: dict[str, object] = {"stride": "max(d, s_min)"}  # it was d + 1 where s_min ≤ d
+    if not options.measured:
+        names = ("seed", "episodes", "updates", "demonstrations")
+        conditions = {name: getattr(options, name) for name in names} | conditions
     try:
-        results = Results(out, conditions)
+        results = Results(out, conditions, measured=options.measured)
+        out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         print(f"bench strategies: {error}", file=sys.stderr)
         return 2
@@ -79,7 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "chosen" in sweeps:
             found = chosen_points(tasks, tables.chosen(rows), methods, delays)
             rows += _measure(found, results, options, progress)
-    text = _report(rows, conditions)
+    if not rows:
+        print(f"bench strategies: {out} holds no result of what was asked for", file=sys.stderr)
+        return 2
+    text = _report(rows, results.conditions)
     tables.write_csv(rows, out / "strategies.csv")
     (out / "strategies.md").write_text(text, encoding="utf-8")
     for sweep in ("delay", "stride", "chosen"):
@@ -173,21 +178,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--tasks", nargs="+", choices=TASKS, help="all unless given")
     add("--methods", nargs="+", choices=METHODS, help="all unless given")
     add("--sweeps", nargs="+", choices=SWEEPS, help="all unless given")
-    add("--episodes", type=_number, help="of each point (1024)")
-    add("--demonstrations", type=_number, help=f"of each task ({learn.DEMONSTRATIONS})")
-    add("--updates", type=_number, help=f"of the training ({learn.UPDATES})")
+    add("--episodes", type=COUNT, help="of each point (1024)")
+    add("--demonstrations", type=COUNT, help=f"of each task ({learn.DEMONSTRATIONS})")
+    add("--updates", type=COUNT, help=f"of the training ({learn.UPDATES})")
     add("--seed", type=int, default=7, help="of training, starts, noise (%(default)s)")
-    add("--threads", type=_number, default=1, help="of torch (%(default)s)")
+    add("--threads", type=COUNT, default=1, help="of torch (%(default)s)")
     add("--measured", action="store_true", help="report what is in the folder, measure nothing")
     add("--quick", action="store_true", help="a few episodes of hardly trained policies")
     return parser
-
-
-def _number(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is too few: at least 1")
-    return value
 
 
 if __name__ == "__main__":

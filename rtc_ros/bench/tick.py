@@ -31,6 +31,7 @@ from typing import Any
 from rtc_ros.bringup import NodeToRun, nodes_to_run
 from rtc_ros.controller.ticker import DeadlineTicker
 from rtc_ros.core.set_points import ratio
+from rtc_ros.numbers import COUNT, real, whole
 from rtc_ros.paths import a_path
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
@@ -56,11 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table; 1 if ``--check`` finds the goal missed, 2 if it can't run."""
     parser = argparse.ArgumentParser(prog="rtc_ros bench tick", description=__doc__,
                                      formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    parser.add_argument("--ticks", type=int, default=750, help="per variant and turn, at 50 Hz")
-    parser.add_argument("--rounds", type=int, default=4, help="turns of each variant")
-    parser.add_argument("--busy", type=int, default=os.cpu_count() or 1, help="processes that "
-                        "only compute (default: one for each core)")  # fmt: skip
-    parser.add_argument("--command-rate", type=float, default=0.0, metavar="HZ",
+    parser.add_argument("--ticks", type=COUNT, default=750, help="per variant and turn, at 50 Hz")
+    parser.add_argument("--rounds", type=COUNT, default=4, help="turns of each variant")
+    parser.add_argument("--busy", type=whole(0), default=os.cpu_count() or 1,
+                        help="processes that only compute (one for each core)")  # fmt: skip
+    parser.add_argument("--command-rate", type=real(), default=0.0, metavar="HZ",
                         help="set points between the rows, so many a second")  # fmt: skip
     parser.add_argument("--json", type=a_path, help="write the figures of every turn here")
     parser.add_argument("--check", action="store_true", help="exit with 1 if the deadline loop's "

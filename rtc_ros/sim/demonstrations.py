@@ -21,6 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rtc_ros.numbers import COUNT
 from rtc_ros.paths import a_path
 from rtc_ros.sim.cameras import Cameras, choose_gl
 
@@ -210,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Record demonstrations of both tasks into a new LeRobotDataset; 2 where that can't be."""
     parser = argparse.ArgumentParser(prog="rtc_ros sim record", description=main.__doc__)
     parser.add_argument("folder", type=a_path, help="of the data set; must not be there yet")
-    parser.add_argument("--trials", type=int, default=1200, help="1 to 3 episodes each")
+    parser.add_argument("--trials", type=COUNT, default=1200, help="1 to 3 episodes each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=5, choices=(1, 2, 5, 10),
                         help="control steps of 20 ms from one frame to the next")  # fmt: skip

@@ -35,6 +35,7 @@ from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import JACOBIANS, RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.core.virtual_run import VirtualRun
+from rtc_ros.numbers import COUNT, real, whole
 from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.checkpoint_files import WEIGHTS
@@ -307,13 +308,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("checkpoint", nargs="?", type=path_text, default="package:aloha_cube")
     timing = parser.add_mutually_exclusive_group()
-    timing.add_argument("--delay", nargs="+", type=int, default=[12], help="d, without --nodes")
+    timing.add_argument("--delay", nargs="+", type=whole(0), default=[12], help="without --nodes")
     timing.add_argument("--nodes", action="store_true", help="through both nodes, in real time")
     for name, kind, default in _LISTS:
         add(f"--{name.replace('_', '-')}", nargs="+", type=kind, default=default)
-    add("--latency-ms", nargs="+", type=float, default=[0.0], help="injected, with --nodes")
-    add("--episodes", type=int, default=20)
-    add("--steps", type=int, default=350, help="control periods of 20 ms that an episode may take")
+    add("--latency-ms", nargs="+", type=real(), default=[0.0], help="injected, with --nodes")
+    add("--episodes", type=COUNT, default=20)
+    add("--steps", type=COUNT, default=350, help="periods of 20 ms that an episode may take")
     add("--seed", type=int, default=9000, help="of the cubes' places")
     add("--cube-speed", nargs="+", type=float, default=[0.0], help="m/s")
     add("--until-done", action="store_true", help="without --nodes: end when the cube is passed")

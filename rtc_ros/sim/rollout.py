@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from rtc_ros.core.proportion import wilson
+from rtc_ros.numbers import COUNT
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.protocol import Observation, Policy
 from rtc_ros.sim.cameras import Cameras, choose_gl
@@ -144,8 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="rtc_ros sim rollout", description=main.__doc__)
     parser.add_argument("checkpoint", nargs="?", type=path_text, default="package:aloha_cube")
-    parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--execute", type=int, default=10, help="rows of each chunk to execute")
+    parser.add_argument("--episodes", type=COUNT, default=20)
+    parser.add_argument("--execute", type=COUNT, default=10, help="rows of each chunk to execute")
     parser.add_argument("--seed", type=int, default=9000, help="of the cubes' positions")
     parser.add_argument("--cube-speed", type=float, default=0.0, help="m/s")
     parser.add_argument("--put-back", action="store_true", help="then have the cube put back")

@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
+from rtc_ros.numbers import COUNT, whole
 from rtc_ros.paths import a_path
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy import tiny
@@ -184,9 +185,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=a_path, help="folder to write the policy to")
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    parser.add_argument("--episodes", type=int, help="train on the first so many only")
-    parser.add_argument("--check-every", type=int, default=2000, help="steps")
-    parser.add_argument("--check-episodes", type=int, default=10, help="0: no closed-loop checks")
+    parser.add_argument("--episodes", type=COUNT, help="train on the first so many only")
+    parser.add_argument("--check-every", type=COUNT, default=2000, help="steps")
+    parser.add_argument("--check-episodes", type=whole(0), default=10, help="0: no such checks")
     parser.add_argument("--until", type=int, help="stop after this step of both stages together")
     parser.add_argument("--resume", action="store_true", help="go on where it was stopped")
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it works")

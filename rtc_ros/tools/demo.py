@@ -26,6 +26,7 @@ from rtc_ros.bags.reader import BagError
 from rtc_ros.bringup import NodeToRun, launch_arguments, nodes_to_run
 from rtc_ros.core.set_points import ratio
 from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.numbers import SECONDS, real
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
@@ -198,10 +199,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--out", type=a_path, metavar="DIR", help="new folder (default rtc_demo_<date>_<time>)")
-    add("--seconds", type=float, default=40.0, help="of motion per strategy (%(default)g)")
+    add("--seconds", type=SECONDS, default=40.0, help="of motion per strategy (%(default)g)")
     add(
         "--latency-ms",
-        type=float,
+        type=real(),
         default=200.0,
         help="latency injected into each inference (%(default)g)",
     )
@@ -226,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--command-rate",
-        type=float,
+        type=real(),
         default=0.0,
         metavar="HZ",
         help="set points between the rows, so many a second; 250 for instance (default: none)",

@@ -19,6 +19,7 @@ import numpy as np
 from rtc_ros.bags.columns import settings_of
 from rtc_ros.bags.images import IMAGE_TYPES, Decoder
 from rtc_ros.bags.reader import Bag, BagError
+from rtc_ros.numbers import COUNT, SECONDS
 from rtc_ros.paths import a_path
 
 MAX_HEIGHT = 480
@@ -33,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--mp4", type=a_path, metavar="FILE", help="write a film")
     parser.add_argument("--strip", type=a_path, metavar="FILE",
                         help="write a strip of frames (PNG)")  # fmt: skip
-    parser.add_argument("--frames", type=int, default=12, help="frames in the strip (%(default)s)")
-    parser.add_argument("--seconds", type=float, help="no more than this from the beginning")
+    parser.add_argument("--frames", type=COUNT, default=12, help="in the strip (%(default)s)")
+    parser.add_argument("--seconds", type=SECONDS, help="no more than this from the beginning")
     arguments = parser.parse_args(argv)
     if arguments.mp4 is None and arguments.strip is None:
         parser.error("nothing to write: give --mp4 or --strip")

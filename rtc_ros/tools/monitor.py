@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from rtc_ros.monitor.node import MonitorNode
+from rtc_ros.numbers import SECONDS
 from rtc_ros.ros.parameters import ConfigurationError
 from rtc_ros.running.signals import noted
 from rtc_ros.running.watch import call
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "robot runs or a bag is played. A pipe gets a line a second.",
         epilog="ROS arguments follow --ros-args, for instance -r __ns:=/robot or -p window:=30.0",
     )
-    parser.add_argument("--seconds", type=float, metavar="S", help="end after this time")
+    parser.add_argument("--seconds", type=SECONDS, metavar="S", help="end after this time")
     words = list(sys.argv[1:] if argv is None else argv)
     split = words.index("--ros-args") if "--ros-args" in words else len(words)
     options = parser.parse_args(words[:split])

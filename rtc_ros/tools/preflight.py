@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Console
 
+from rtc_ros.numbers import SECONDS, real
 from rtc_ros.preflight import cameras, checkpoint, commands, joints, limits, machine, timing
 from rtc_ros.preflight.findings import Finding, bad, exit_code, show
 from rtc_ros.preflight.probe import Probe
@@ -30,9 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "arguments", nargs="*", metavar="name:=value", help="launch arguments, as for `start rtc`"
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long to listen")
+    parser.add_argument("--seconds", type=SECONDS, default=3.0, help="how long to listen")
     parser.add_argument(
-        "--patience", type=float, default=5.0, help="how long to wait for the first messages [s]"
+        "--patience", type=real(), default=5.0, help="how long to wait for the first messages [s]"
     )
     parser.add_argument(
         "--measure", action="store_true", help="load the policy and time a guided chunk"

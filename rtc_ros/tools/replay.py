@@ -18,6 +18,7 @@ from rtc_ros.bags.reader import BagError
 from rtc_ros.core.continuity import Thresholds
 from rtc_ros.core.prefix import SCHEDULES
 from rtc_ros.core.strategies import STRATEGIES
+from rtc_ros.numbers import COUNT, SECONDS, real, whole
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.replay.check import Reproduction, reproduce
 from rtc_ros.replay.recorded_policy import base_settings, check_policy, load_policy
@@ -225,9 +226,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--policy", type=path_text, metavar="PATH",
         help="another checkpoint than the recorded one")  # fmt: skip
     add("--reproduce", action="store_true", help="make the recorded chunks again and compare bits")
-    add("--chunks", type=int, metavar="N", help="with --reproduce: the first N only")
-    add("--latency-ms", type=float, metavar="MS", help="in place of the recorded latencies")
-    add("--seconds", type=float, metavar="S", help="no more than this from the beginning")
+    add("--chunks", type=COUNT, metavar="N", help="with --reproduce: the first N only")
+    add("--latency-ms", type=real(), metavar="MS", help="in place of the recorded latencies")
+    add("--seconds", type=SECONDS, metavar="S", help="no more than this from the beginning")
     add("--s-min", type=_numbers(int), default=[], metavar="N,…", help="values of s_min to try")
     add("--beta", type=_numbers(float), default=[], metavar="B,…", help="values of β to try")
     add("--schedule", type=_words(SCHEDULES), default=[], metavar="G,…", help="schedules to try")
@@ -237,8 +238,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=a_path, metavar="FILE", help="write the figures")
     add("--png", type=a_path, metavar="FILE", help="write the trade-off as a picture")
     add("--html", type=a_path, metavar="FILE", help="write recorded and best shadow side by side")
-    add("--max-starved", type=int, default=default.max_starved, metavar="TICKS")
-    add("--max-seam-excess", type=float, default=default.max_seam_excess, metavar="RATIO")
+    add("--max-starved", type=whole(0), default=default.max_starved, metavar="TICKS")
+    add("--max-seam-excess", type=real(), default=default.max_seam_excess, metavar="RATIO")
     return parser
 
 

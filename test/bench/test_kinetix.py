@@ -22,6 +22,7 @@ from rtc_ros.bench.kinetix.experts import HORIZON, Expert, demonstrate
 from rtc_ros.bench.kinetix.level_world import Level
 from rtc_ros.bench.kinetix.paper import by_level
 from rtc_ros.bench.kinetix.process import EngineError, EngineProcess
+from rtc_ros.bench.strategies import main as strategies
 from rtc_ros.bench.tasks import learn
 from rtc_ros.core.prefix import prefix_weights
 from rtc_ros.core.settings import RtcSettings
@@ -219,7 +220,7 @@ def test_the_report_sets_what_was_found_beside_the_paper(policy):
     )
     assert f"| rtc | {' | '.join(rtc)} |" in text
     assert f"| naive_async | {' | '.join(naive)} |" in text
-    assert "| bid_contrast | –, 51 | –, 46 | –, 38 |" in text
+    assert "1 of its levels" in text and "bid_contrast" not in text
 
 
 def test_a_level_s_trainings_are_taken_together_where_they_are_whole(policy):
@@ -235,6 +236,30 @@ def test_a_level_s_trainings_are_taken_together_where_they_are_whole(policy):
     assert one.done == sum(r.done for r in parts) and one.low <= one.share <= one.high
     text = report(lacking, {"seed": 3})
     assert "| `other 2` |" in text and "these 2 tasks" in text
+
+
+def test_what_fails_or_only_reports_leaves_nothing_behind(tmp_path, capsys):
+    out, nowhere = tmp_path / "out", tmp_path / "nowhere"
+    words = ["--policies", str(SHIPPED), "--levels", "cartpole_thrust", "--out", str(out)]
+    assert evaluate.main([*words, "--python", str(tmp_path / "python")]) == 2
+    assert evaluate.main([*words, "--measured"]) == 2
+    assert f"{out} holds no results" in capsys.readouterr().err
+    assert strategies([*words[-2:], "--measured"]) == 2
+    assert f"{out} holds no results" in capsys.readouterr().err and not out.exists()
+    nowhere.write_text("")
+    assert evaluate.main([*words[:-1], str(nowhere)]) == 2
+    assert f"{nowhere} is not a folder" in capsys.readouterr().err
+    out.mkdir()
+    (out / "results.jsonl").write_text("[1, 2]\n")
+    assert evaluate.main(words) == 2
+    assert "isn't from this command" in capsys.readouterr().err
+    first = '{"conditions": {"seed": 5, "episodes": 64, "action noise": 0.1}}\n'
+    (out / "results.jsonl").write_text(first)
+    assert evaluate.main([*words, "--measured"]) == 2, "of its own seed, but of nothing"
+    assert "holds no result of what was asked for" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate.main([*words, "--episodes", "0"])
+    assert "0 is too few: at least 1" in capsys.readouterr().err
 
 
 def test_nothing_to_measure_is_said(tmp_path, capsys):

@@ -25,6 +25,7 @@ from rtc_ros.bench.tasks.episodes import Task, run_episodes
 from rtc_ros.bench.tasks.flow_policy import FlowPolicy
 from rtc_ros.bench.tasks.points import DELAYS, METHODS, Point, points
 from rtc_ros.bench.tasks.results import Measured, Results, measured
+from rtc_ros.numbers import COUNT
 from rtc_ros.paths import a_path, path_text
 
 COMPARED = tuple(m for m in METHODS if m != "weighted_average")
@@ -37,26 +38,30 @@ def main(argv: Sequence[str]) -> int:
     torch.set_num_threads(1)
     episodes = options.episodes or (_QUICK_EPISODES if options.quick else 1024)
     delays = options.delays or (_QUICK_DELAYS if options.quick else DELAYS)
-    conditions: dict[str, object] = {"seed": options.seed, "episodes": episodes}
-    conditions["action noise"] = ACTION_NOISE
+    conditions: dict[str, object] = {"action noise": ACTION_NOISE}
+    if not options.measured:
+        conditions = {"seed": options.seed, "episodes": episodes} | conditions
     levels = options.levels or unique_levels(options.policies)
     if not levels:
         print(f"bench kinetix: {options.policies} holds no policy LEVEL_1.pt: "
               "rtc_ros bench kinetix train LEVEL makes them", file=sys.stderr)  # fmt: skip
         return 2
     try:
-        results = Results(options.out, conditions)
+        results = Results(options.out, conditions, measured=options.measured)
         rows: list[Measured] = []
         for level in levels:
             rows += _of_level(level, options, delays, episodes, results)
     except (EngineError, OSError, ValueError) as error:
         print(f"bench kinetix: {error}", file=sys.stderr)
         return 2
-    text = report(rows, conditions)
+    if not rows:
+        print(f"bench kinetix: {options.out} holds no result of what was asked for",
+              file=sys.stderr)  # fmt: skip
+        return 2
+    text = report(rows, results.conditions)
     tables.write_csv(rows, options.out / "kinetix.csv")
     (options.out / "kinetix.md").write_text(text, encoding="utf-8")
-    if rows:
-        figures.draw(paper.by_level(rows), "delay", options.out / "kinetix_delay.png")
+    figures.draw(paper.by_level(rows), "delay", options.out / "kinetix_delay.png")
     print(text, end="")
     return 0
 
@@ -150,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--level-files", type=a_path, help="folder where a level given by name is looked up first")
     add("--methods", nargs="+", choices=METHODS, help=f"({' '.join(COMPARED)})")
     add("--delays", nargs="+", type=int, choices=DELAYS, help="all unless given")
-    add("--episodes", type=int, help="of each point (1024)")
+    add("--episodes", type=COUNT, help="of each point (1024)")
     add("--seed", type=int, default=2007, help="of the noise (%(default)s)")
     add("--measured", action="store_true", help="report what is in the folder, measure nothing")
     add("--quick", action="store_true", help="64 episodes at d = 0 and 2")

@@ -18,6 +18,7 @@ from rtc_ros.bench.kinetix.experts import Expert, demonstrate
 from rtc_ros.bench.kinetix.level_world import Level
 from rtc_ros.bench.kinetix.process import EngineError, EngineProcess
 from rtc_ros.bench.tasks import learn
+from rtc_ros.numbers import COUNT, whole
 from rtc_ros.paths import a_path, path_text
 
 GOOD = 0.8
@@ -107,9 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--python", type=a_path, required=True, help="of the environment that has Kinetix")
     add("--out", type=a_path, default=Path("bench_kinetix"), help="folder (%(default)s)")
     add("--level-files", type=a_path, help="folder where a level given by name is looked up first")
-    add("--experts", type=int, default=3, help="(%(default)s)")
-    add("--steps", type=int, help="of an expert at most, in the environment (the level's own)")
-    add("--trainings", type=int, default=2, help="flow policies (%(default)s); 0: only experts")
-    add("--episodes", type=int, default=1536, help="of each one's demonstrations (%(default)s)")
-    add("--updates", type=int, default=8000, help="of each flow policy (%(default)s)")
+    add("--experts", type=COUNT, default=3, help="(%(default)s)")
+    add("--steps", type=COUNT, help="of an expert at most, in the environment (the level's own)")
+    add("--trainings", type=whole(0), default=2, help="policies (%(default)s); 0: only experts")
+    add("--episodes", type=COUNT, default=1536, help="of each one's demonstrations (%(default)s)")
+    add("--updates", type=COUNT, default=8000, help="of each flow policy (%(default)s)")
     return parser

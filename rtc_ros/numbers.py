@@ -1,0 +1,45 @@
+"""Numbers as people write them on command lines: types for argparse that refuse what can't be."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Return a type for integers from ``least`` up."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text} is no whole number") from error
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is too few: at least {least}")
+        return value
+
+    return read
+
+
+def real(least: float = 0.0, *, above: bool = False) -> Callable[[str], float]:
+    """Return a type for finite numbers from ``least`` up, or ``above`` it."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text} is no number") from error
+        if not math.isfinite(value) or value < least or (above and value == least):
+            than = "above" if above else "at least"
+            raise argparse.ArgumentTypeError(f"{text} can't be: a number, {than} {least:g}")
+        return value
+
+    return read
+
+
+SECONDS = real(above=True)
+"""A time that passes."""
+
+COUNT = whole(1)
+"""How many of something."""
