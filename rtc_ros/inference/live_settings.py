@@ -36,9 +36,16 @@ class LiveSettings:
         values: the parameters at the start; those that may change while the node is unconfigured
             are kept up to date in it.
         on_change: called after each change that was taken over.
+        step_s: returns how long a denoising step took last [s]; 0 where no chunk was made yet.
     """
 
-    def __init__(self, node: Node, values: dict[str, Any], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        values: dict[str, Any],
+        on_change: Callable[[], None],
+        step_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.fixed = False
         """Whether a policy is loaded or being loaded, with the parameters as they are."""
         self._values = values
@@ -49,6 +56,7 @@ class LiveSettings:
         self._spec: PolicySpec | None = None
         self._period_s: float = values["control_period"]
         self._on_change = on_change
+        self._step_s, self._first_step_s = step_s, 0.0
         self._node = node
         node.create_subscription(String, "~/task", self._hear, 10)
         node.add_on_set_parameters_callback(self._check)
@@ -67,9 +75,15 @@ class LiveSettings:
         self.loop, self.fixed, self._reader, self._spec = None, False, None, None
 
     def use(
-        self, spec: PolicySpec, estimator: DelayEstimator, reader: TaskReader | None = None
+        self,
+        spec: PolicySpec,
+        estimator: DelayEstimator,
+        reader: TaskReader | None = None,
+        warm_s: float = 0.0,
     ) -> None:
         """Begin with a policy, and what tells how much of a sentence it reads.
+
+        A guided chunk took ``warm_s`` in the warm-up.
 
         Raises:
             ConfigurationError: the settings can't work with it.
@@ -87,6 +101,7 @@ class LiveSettings:
         if problems:
             raise ConfigurationError("; ".join(problems))
         self._spec, self._reader = spec, reader
+        self._first_step_s = warm_s / max(1, self._num_steps(self.settings))
         self.loop = InferenceLoop(
             spec.horizon,
             estimator,
@@ -95,12 +110,17 @@ class LiveSettings:
             row_filter=row_filter(self._period_s),
         )
 
+    def _num_steps(self, settings: RtcSettings) -> int:
+        return settings.num_steps or (0 if self._spec is None else self._spec.num_steps)
+
     def _forecast(self, settings: RtcSettings) -> int:
-        """D under ``settings``: a change of the injected latency is known before it is seen."""
+        """D under ``settings``: what more latency or steps cost is known before it is seen."""
         if self.loop is None:
             return 0
-        extra_ms = settings.inject_latency_ms - self.settings.inject_latency_ms
-        return self.loop.estimator.forecast() + max(0, math.ceil(extra_ms * 1e-3 / self._period_s))
+        extra_s = (settings.inject_latency_ms - self.settings.inject_latency_ms) * 1e-3
+        steps = self._num_steps(settings) - self._num_steps(self.settings)
+        extra_s += steps * (self._step_s() or self._first_step_s)
+        return self.loop.estimator.forecast() + max(0, math.ceil(extra_s / self._period_s))
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
         """Refuse a change, as a whole and with a sentence, that can't work."""
@@ -150,8 +170,8 @@ class LiveSettings:
         self._values.update({k: taken(_RELOAD[k], v) for k, v in values.items() if k in _RELOAD})
         settings = self.settings.changed(**{k: v for k, v in values.items() if k in _SETTINGS})
         if self.loop is not None:
-            if settings.inject_latency_ms > self.settings.inject_latency_ms:
-                self.loop.estimator.observe(self._forecast(settings))
+            if (d := self._forecast(settings)) > self.loop.estimator.forecast():
+                self.loop.estimator.observe(d)
             self.loop.settings = settings
         self.settings = settings
         self._on_change()

@@ -69,7 +69,12 @@ class InferenceNode(LifecycleNode):
         self._state_text = "not configured"
         self._starting: threading.Thread | None = None
         self._loading = threading.Event()
-        self._live = LiveSettings(self, p, lambda: self._out.publish_settings())
+        self._live = LiveSettings(
+            self,
+            p,
+            lambda: self._out.publish_settings(),
+            lambda: 0.0 if self._worker is None else self._worker.step_s,
+        )
         self._out = InferenceOutput(self, p, self._units, self._cameras, self._live)
         self._memory = MemoryWatch(p["memory_warning"], lambda: str(p["device"]))
         self._diagnostics = Diagnostics(
@@ -123,7 +128,7 @@ class InferenceNode(LifecycleNode):
             f"{self._policy.spec.description}: loaded, a guided chunk takes {warm_s * 1e3:.0f} ms"
         )
         estimator = first_estimator(self._p, warm_s, self._live.settings)
-        self._live.use(self._policy.spec, estimator, reader)
+        self._live.use(self._policy.spec, estimator, reader, warm_s)
         self._out.spec = self._policy.spec
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -95,6 +95,14 @@ class InferenceWorker:
         """Whether its thread runs, with the policy."""
         return self._thread.is_alive()
 
+    @property
+    def step_s(self) -> float:
+        """How long a denoising step took in the last chunk [s]; 0 where nobody knows."""
+        if self.last_request is None or self.last_result is None:
+            return 0.0
+        steps = self.last_request.settings.num_steps or self._policy.spec.num_steps
+        return self.last_result.durations_s.get("denoise", 0.0) / max(1, steps)
+
     def stop(self) -> bool:
         """Ask for the end and wait for it; False if an inference is still running."""
         self._stop.set()

@@ -355,8 +355,9 @@ def test_injected_latency_is_foreseen_and_never_starves(running):
     assert not starved
     assert running.last()["latency_ms"] >= 100
     assert robot.swaps[-1]["delay_observed"] >= 5
-    refused = running.set(inject_latency_ms=1000.0)
-    assert not refused.successful and "d must be at most H / 2 = 16" in refused.reason
+    for change in ({"inject_latency_ms": 1000.0}, {"num_steps": 1000}):
+        refused = running.set(**change)
+        assert not refused.successful and "d must be at most H / 2 = 16" in refused.reason
 
 
 def test_the_task_is_set_by_topic_and_parameter(running):
