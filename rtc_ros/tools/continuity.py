@@ -98,9 +98,9 @@ def as_json(bag: Path, report: ContinuityReport) -> dict[str, Any]:
 def print_table(reports: Sequence[tuple[Path, ContinuityReport]], console: Console) -> None:
     """Print the figures, a column for each bag, and the verdicts with their reasons."""
     table = Table()
-    table.add_column("median / worst", no_wrap=True)
+    table.add_column("median / worst", overflow="fold")
     for bag, _ in reports:
-        table.add_column(escape(bag.name or str(bag)), justify="right", no_wrap=True)
+        table.add_column(escape(bag.name or str(bag)), justify="right", overflow="fold")
     columns = alike([report for _, report in reports])
     for lines in zip(*columns, strict=True):
         values = [f"[red]{value}[/red]" if bad else value for _, value, bad in lines]

@@ -227,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--command-rate",
-        type=real(),
+        type=float,
         default=0.0,
         metavar="HZ",
         help="set points between the rows, so many a second; 250 for instance (default: none)",

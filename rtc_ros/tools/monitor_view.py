@@ -126,7 +126,9 @@ def _figures(state: LiveState) -> RenderableType:
     lines = facts(report)
     half = (len(lines) + 1) // 2
     for left, right in zip(lines[:half], [*lines[half:], ("", "", False)], strict=False):
-        cells = [x for name, value, bad in (left, right) for x in (name, _value(value, bad))]
+        cells: list[Text] = []
+        for name, value, bad in (left, right):
+            cells += [Text(name), _value(value, bad)]  # units in brackets are no markup
         grid.add_row(*cells)
     verdict = Text(f"{report.verdict.word}: {'; '.join(report.verdict.why)}", style=colour)
     return Group(grid, verdict)

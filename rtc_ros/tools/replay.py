@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -83,6 +84,9 @@ def _replay(options: argparse.Namespace, recording: Recording, console: Console)
         console.print(UNSEEN, highlight=False)
     elif best is None:
         console.print(why, highlight=False)
+    elif best.report is not None and not best.report.verdict.passed:
+        told = "; ".join(best.report.verdict.why)
+        console.print(f"not within the thresholds: {escape(told)}", highlight=False)
     _write(options, recording, trials, best, why, timing, thresholds)
     passed = [t for t in trials if t.report is not None and t.report.verdict.passed]
     return DONE if passed else DIFFERS
@@ -117,33 +121,46 @@ def _say_trials(
         "does not follow the shadow: its observations are the recorded ones",
         highlight=False,
     )
-    table = Table()
-    for name in ("", "strategy", "s_min", "β", "schedule"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in (
-        "seams",
-        "starved",
-        "excess: median",
-        "p95",
-        "worst",
-        "jump [rad]",
-        "frozen rows off [rad]",
-        "age [ms]",
-        "held back",
-    ):
-        table.add_column(escape(name), justify="right")
-    for trial in trials:
-        table.add_row("→" if trial is best and len(trials) > 1 else "", *_cells(trial))
+    names, cells = _columns(trials)
+    if "strategy" not in names:
+        console.print(f"strategy {trials[0].settings.strategy}", highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, collapse_padding=True)
+    for name in ("", *names):
+        no_wrap = name in _SETTINGS
+        table.add_column(escape(name), justify="right", no_wrap=no_wrap, overflow="fold")
+    for trial, row in zip(trials, cells, strict=True):
+        table.add_row("→" if trial is best and len(trials) > 1 else "", *row)
     console.print(table)
     for why in dict.fromkeys(t.why for t in trials if t.why):
         console.print(f"refused: {why}", highlight=False)
+
+
+_SETTINGS = ("strategy", "s_min", "β", "schedule")
+_FIGURES = (
+    "seams",
+    "starved",
+    "seam: median",
+    "p95",
+    "worst",
+    "jump [rad]",
+    "frozen rows off [rad]",
+    "age [ms]",
+    "held back [rad]",
+)
+
+
+def _columns(trials: Sequence[Trial]) -> tuple[list[str], list[list[str]]]:
+    """Return the columns' names and each trial's cells; a strategy that all have is left out."""
+    one = len({t.settings.strategy for t in trials}) == 1
+    names = [n for n in _SETTINGS if not (one and n == "strategy")]
+    return [*names, *_FIGURES], [_cells(t)[one:] for t in trials]
 
 
 def _cells(trial: Trial) -> list[str]:
     settings, report, found = trial.settings, trial.report, trial.shadow
     cells = [settings.strategy, str(settings.s_min), f"{settings.beta:g}", settings.mask_schedule]
     if report is None or found is None:
-        return [*cells, "refused", *["–"] * 8]
+        return [*cells, "refused", *["–"] * (len(_FIGURES) - 1)]
     excess, jump, frozen = report.seam_excess_ratio, report.seam_jump, report.prefix_mismatch
     values: list[float | None] = [None] * 3
     if excess is not None:

@@ -182,6 +182,7 @@ def test_trials_are_the_same_each_time_and_the_best_is_recommended(recorded, tmp
     assert one["trials"][one["recommended"]]["starved_ticks"] == 0
     said = capsys.readouterr().out
     assert "recommended: rtc, s_min" in said and "whether the task gets done" in said
+    assert "held back [rad]" in said and "→" in said and "…" not in said
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert "(shadow)" in (tmp_path / "p.html").read_text()
 

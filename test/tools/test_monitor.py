@@ -117,7 +117,8 @@ def test_the_view_shows_what_matters():
     state = feed(live, run)
     text = shown(state)
     report = judge(run)
-    for word in ("chunk", "rows in use", "β 5.0", "schedule exp", "s_min 10", "execute"):
+    units = ("seam's excess [ordinary steps]", "duration [s]")  # brackets are no markup
+    for word in (*units, "chunk", "rows in use", "β 5.0", "schedule exp", "s_min 10", "execute"):
         assert word in text
     assert f"starved ticks: {report.starved_ticks}, allowed 0" in " ".join(text.split())
     assert f"{report.starved_ticks} starved" in text
