@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rcl_interfaces.srv import SetParametersAtomically
+from rcl_interfaces.srv import GetParameterTypes, SetParametersAtomically
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -140,6 +140,22 @@ class RobotClient:
                 if time.monotonic() > end:
                     raise
             self.spin(0.1)
+
+    def parameter_types(self, node: str, names: Sequence[str]) -> dict[str, int]:
+        """Return the parameters' types (rcl_interfaces/ParameterType; 0: there is none so named).
+
+        Raises:
+            RobotError: the node didn't answer.
+        """
+
+        def ask(some: Sequence[str]) -> list[int]:
+            name, request = f"{node}/get_parameter_types", GetParameterTypes.Request(names=some)
+            return list(self._call(GetParameterTypes, name, request).types)
+
+        types = ask(names)
+        if len(types) < len(names):  # one that isn't there leaves out all of them
+            types = [(ask([name]) or [0])[0] for name in names]
+        return dict(zip(names, types, strict=True))
 
     def set_parameters(self, node: str, values: Mapping[str, Any]) -> None:
         """Set parameters of a node, all or none.

@@ -15,6 +15,7 @@ from rtc_ros.running.signals import sigterm_as_interrupt
 COMMANDS = {
     ("demo",): ("rtc_ros.tools.demo", "the main job in simulation for two minutes, with a report"),
     ("start",): ("rtc_ros.tools.start", "start the nodes, simulated or beside your driver"),
+    ("set",): ("rtc_ros.tools.set", "change live parameters together, as s_min:=12 beta:=10"),
     ("preflight",): (
         "rtc_ros.tools.preflight",
         "check robot, checkpoint and parameter file before anything moves",

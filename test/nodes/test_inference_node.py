@@ -28,6 +28,7 @@ from rtc_ros.core.cursor import Mode
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.inference.parameters import INFERENCE
 from rtc_ros.running.processes import Processes
+from rtc_ros.tools.cli import main as rtc_ros
 
 # Alone: loads a policy and waits for its chunks.
 pytestmark = [
@@ -358,6 +359,22 @@ def test_injected_latency_is_foreseen_and_never_starves(running):
     for change in ({"inject_latency_ms": 1000.0}, {"num_steps": 1000}):
         refused = running.set(**change)
         assert not refused.successful and "d must be at most H / 2 = 16" in refused.reason
+
+
+def test_parameters_are_set_together_by_the_command(running, capsys):
+    assert rtc_ros(["set", "s_min:=7", "beta:=3", "task:=go on"]) == 0
+    running.robot.until(lambda: running.settings[-1]["task"] == "go on", "the report")
+    after = running.settings[-1]
+    assert (after["s_min"], after["beta"]) == (7, 3.0), "a whole number is a number, too"
+    assert rtc_ros(["set", "beta:=4", "s_min:=200"]) == 1
+    assert f"H = {HORIZON}" in capsys.readouterr().err and running.settings[-1]["beta"] == 3.0
+    for word, told in {
+        "smin:=3": "rtc_inference has no parameter smin: did you mean s_min?",
+        "s_min:=many": "s_min is a whole number, not 'many'",
+        "s_min": "s_min is not of the form name:=value",
+    }.items():
+        assert rtc_ros(["set", word]) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_the_task_is_set_by_topic_and_parameter(running):
