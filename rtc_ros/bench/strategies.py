@@ -146,6 +146,8 @@ def _policies(
 def _report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
     where = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
     told = ", ".join(f"{k} {v}" for k, v in conditions.items())
+    if conditions["episodes"] == _QUICK["episodes"]:
+        told += ". A smoke run: so few episodes of hardly trained policies tell nothing"
     seconds = sum({r.key: r.seconds for r in rows}.values())
     parts = [
         f"{told}; {where}; {seconds / 60:.0f} min of episodes in all. Percent done, in brackets "

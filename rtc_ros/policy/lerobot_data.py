@@ -7,6 +7,7 @@ to the bit what the camera showed, and no encoder is needed.
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ except ImportError as error:  # from 0.6 on LeRobot's smolvla alone has no data 
         f"LeRobot's data sets can't be used here ({error}): install lerobot[dataset] into the "
         "Python that runs this"
     ) from error
+
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Shorten LeRobot's hundred lines on a torchcodec that finds no FFmpeg."""
+    if "torchcodec" in record.getMessage():
+        record.msg, record.args = (
+            "torchcodec finds no FFmpeg here: LeRobot reads videos with PyAV (images kept as PNG "
+            "need neither)"
+        ), ()
+    return True
+
+
+logging.getLogger("lerobot.utils.import_utils").addFilter(_in_one_line)
 
 FEATURES_KEPT_BY_LEROBOT = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 

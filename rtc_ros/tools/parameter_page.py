@@ -27,10 +27,10 @@ Written by `rtc_ros docs parameters` from the tables that declare them:
 `rtc_ros/monitor/parameters.py`, `rtc_ros/link/parameters.py`,
 `rtc_ros/sim/driver_parameters.py` and, for the launch arguments, `rtc_ros/bringup.py`.
 
-*Live* parameters may change while the robot moves (`ros2 param set`, `rtc_ros set`); a change is validated as a
-whole, refused with a sentence where it can't work, and takes effect at the next chunk. *Reload*
-parameters may change while the lifecycle node is unconfigured. All others are read-only once the
-node runs. Whole examples are in `config/`.
+*Live* parameters may change while the robot moves (`ros2 param set`, `rtc_ros set`); a change is
+validated as a whole, refused with a sentence where it can't work, and takes effect at the next
+chunk. *Reload* parameters may change while the lifecycle node is unconfigured. All others are
+read-only once the node runs. Whole examples are in `config/`.
 """
 
 SECTIONS = (

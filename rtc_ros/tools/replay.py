@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _replay(options: argparse.Namespace, recording: Recording, console: Console) -> int:
+    for path in (options.json, options.png, options.html):
+        if path is not None and not path.parent.is_dir():  # known before all is computed
+            raise OSError(f"{path} can't be written: there is no folder {path.parent}")
     for sentence in recording.notes:
         console.print(f"[yellow]note:[/yellow] {escape(sentence)}", highlight=False)
     thresholds = Thresholds(options.max_starved, 0, options.max_seam_excess, -1.0)

@@ -112,6 +112,8 @@ def _of_level(
         if options.python is None:
             raise EngineError("--python names the Python that has Kinetix (docs/kinetix.md)")
         where = file_of(level, options.level_files)
+        print(f"{name}: the engine starts; a level's first step takes a minute to compile",
+              file=sys.stderr, flush=True)  # fmt: skip
         with Level(options.python, where, ("--cache", str(options.out / "compiled"))) as world:
             for number, point in enumerate(missing, 1):
                 one = measure(world, kept[point.task], point, episodes, options.seed)
