@@ -29,6 +29,7 @@ import xxhash
 
 from rtc_ros.bench.link_cameras import Viewer, film, link_parameters
 from rtc_ros.bringup import NodeToRun
+from rtc_ros.command_line import COUNT, SECONDS, real, whole
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.delay import DelayEstimator
@@ -38,7 +39,6 @@ from rtc_ros.core.settings import RtcSettings
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
-from rtc_ros.numbers import COUNT, SECONDS, real, whole
 from rtc_ros.paths import a_path
 from rtc_ros.running import child
 from rtc_ros.running.network import MachinesNetwork, obstacle

@@ -36,8 +36,8 @@ from rtc_ros.bench import robot_report as report
 from rtc_ros.bench.robot_figures import Measured, Point
 from rtc_ros.bench.robot_run import measure
 from rtc_ros.bench.tasks.results import Results
+from rtc_ros.command_line import COUNT, SECONDS
 from rtc_ros.core.strategies import STRATEGIES, TRAINED
-from rtc_ros.numbers import COUNT, SECONDS
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.checkpoint_files import checkpoint_path

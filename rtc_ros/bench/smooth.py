@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rtc_ros.command_line import SECONDS, whole
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.delay import DelayEstimator
@@ -29,7 +30,6 @@ from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.virtual_run import VirtualRun
-from rtc_ros.numbers import SECONDS, whole
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.protocol import Guidance, Observation, Policy
 

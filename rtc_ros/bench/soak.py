@@ -25,8 +25,8 @@ import numpy as np
 from sensor_msgs.msg import JointState
 
 from rtc_ros.bringup import nodes_to_run
+from rtc_ros.command_line import COUNT, SECONDS
 from rtc_ros.inference.memory import resident_mib
-from rtc_ros.numbers import COUNT, SECONDS
 from rtc_ros.paths import a_path
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError

@@ -34,7 +34,7 @@ from rtc_ros.bench.tasks.points import (
     points,
 )
 from rtc_ros.bench.tasks.results import Measured, Results, measured
-from rtc_ros.numbers import COUNT
+from rtc_ros.command_line import COUNT
 from rtc_ros.paths import a_path
 
 SWEEPS = ("delay", "stride", "settings", "chosen")

@@ -29,9 +29,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
+from rtc_ros.command_line import COUNT, real, whole
 from rtc_ros.controller.ticker import DeadlineTicker
 from rtc_ros.core.set_points import ratio
-from rtc_ros.numbers import COUNT, real, whole
 from rtc_ros.paths import a_path
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError

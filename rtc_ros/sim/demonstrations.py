@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rtc_ros.numbers import COUNT
+from rtc_ros.command_line import COUNT
 from rtc_ros.paths import a_path
 from rtc_ros.sim.cameras import Cameras, choose_gl
 

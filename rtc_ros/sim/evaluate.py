@@ -26,6 +26,7 @@ from rich.console import Console
 
 from rtc_ros.bench.tasks.results import Results
 from rtc_ros.bringup import config_file
+from rtc_ros.command_line import COUNT, real, whole
 from rtc_ros.core.continuity import judge
 from rtc_ros.core.continuity.run_logger import RunLogger
 from rtc_ros.core.controller import Controller
@@ -35,7 +36,6 @@ from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import JACOBIANS, RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.core.virtual_run import VirtualRun
-from rtc_ros.numbers import COUNT, real, whole
 from rtc_ros.parameter_files import read_sections, sections
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.checkpoint_files import WEIGHTS

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from rtc_ros.command_line import COUNT
 from rtc_ros.core.proportion import wilson
-from rtc_ros.numbers import COUNT
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.protocol import Observation, Policy
 from rtc_ros.sim.cameras import Cameras, choose_gl

@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-from rtc_ros.numbers import COUNT, whole
+from rtc_ros.command_line import COUNT, whole
 from rtc_ros.paths import a_path
 from rtc_ros.policy import lerobot_compat as compat
 from rtc_ros.policy import tiny

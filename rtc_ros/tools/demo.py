@@ -24,9 +24,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtc_ros.bags.reader import BagError
 from rtc_ros.bringup import NodeToRun, launch_arguments, nodes_to_run
+from rtc_ros.command_line import SECONDS, real
 from rtc_ros.core.set_points import ratio
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.numbers import SECONDS, real
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError

@@ -19,7 +19,7 @@ import numpy as np
 from rtc_ros.bags.columns import settings_of
 from rtc_ros.bags.images import IMAGE_TYPES, Decoder
 from rtc_ros.bags.reader import Bag, BagError
-from rtc_ros.numbers import COUNT, SECONDS
+from rtc_ros.command_line import COUNT, SECONDS
 from rtc_ros.paths import a_path
 
 MAX_HEIGHT = 480

@@ -13,8 +13,8 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.live import Live
 
+from rtc_ros.command_line import SECONDS
 from rtc_ros.monitor.node import MonitorNode
-from rtc_ros.numbers import SECONDS
 from rtc_ros.ros.parameters import ConfigurationError
 from rtc_ros.running.signals import noted
 from rtc_ros.running.watch import call

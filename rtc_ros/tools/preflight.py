@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Console
 
-from rtc_ros.numbers import SECONDS, real
+from rtc_ros.command_line import SECONDS, assigned, real
 from rtc_ros.preflight import cameras, checkpoint, commands, joints, limits, machine, timing
 from rtc_ros.preflight.findings import Finding, bad, exit_code, show
 from rtc_ros.preflight.probe import Probe
@@ -112,13 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print what is found; 0 where nothing is ✗, 2 where something is or the file is no use."""
     # Intermixed: launch arguments may also stand behind an option.
     options = _parser().parse_intermixed_args(argv)
-    values = {}
-    for word in options.arguments:
-        name, separator, value = word.partition(":=")
-        if not separator:
-            print(f"{word} is not of the form name:=value", file=sys.stderr)
-            return 2
-        values[name] = value
+    try:
+        values = assigned(options.arguments)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with Probe() as probe:
         try:

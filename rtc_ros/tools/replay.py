@@ -16,10 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from rtc_ros.bags.reader import BagError
+from rtc_ros.command_line import COUNT, SECONDS, real, whole
 from rtc_ros.core.continuity import Thresholds
 from rtc_ros.core.prefix import SCHEDULES
 from rtc_ros.core.strategies import STRATEGIES
-from rtc_ros.numbers import COUNT, SECONDS, real, whole
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.replay.check import Reproduction, reproduce
 from rtc_ros.replay.recorded_policy import base_settings, check_policy, load_policy

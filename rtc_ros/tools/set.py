@@ -10,16 +10,17 @@ from typing import Any
 import yaml
 from rcl_interfaces.msg import ParameterType
 
+from rtc_ros.command_line import assigned
 from rtc_ros.parameter_catalogue import NODES
 from rtc_ros.running.robot_client import RobotClient, RobotError
 from rtc_ros.spelling import nearest_name
 
-_READERS: dict[int, Callable[[str], Any]] = {
-    ParameterType.PARAMETER_INTEGER: int,
-    ParameterType.PARAMETER_DOUBLE: float,
-    ParameterType.PARAMETER_STRING: str,
+_READERS: dict[int, tuple[Callable[[str], Any], str]] = {
+    ParameterType.PARAMETER_INTEGER: (int, "a whole number"),
+    ParameterType.PARAMETER_DOUBLE: (float, "a number"),
+    ParameterType.PARAMETER_STRING: (str, "a text"),
 }
-_KINDS = {int: "a whole number", float: "a number"}
+"""How a value of each type is read, and what it is called; all others are YAML."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,14 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--node", default="rtc_inference", help="(%(default)s)")
     parser.add_argument("--namespace", default="", help="of the node")
     options = parser.parse_args(argv)
-    texts = {}
-    for word in options.values:
-        name, separator, text = word.partition(":=")
-        if not separator:
-            print(f"set: {word} is not of the form name:=value", file=sys.stderr)
-            return 2
-        texts[name] = text
     try:
+        texts = assigned(options.values)
         with RobotClient(lambda: None, options.namespace) as robot:
             kinds = robot.parameter_types(options.node, list(texts))
             values = {n: _value(options.node, n, t, kinds[n]) for n, t in texts.items()}
@@ -60,11 +55,10 @@ def _value(node: str, name: str, text: str, kind: int) -> Any:
         meant = nearest_name(name, known)
         hint = f": did you mean {meant}?" if meant else ""
         raise ValueError(f"{node} has no parameter {name}{hint}")
-    read = _READERS.get(kind, yaml.safe_load)
+    read, wanted = _READERS.get(kind, (yaml.safe_load, "of its kind"))
     try:
         return read(text)
     except (ValueError, yaml.YAMLError) as error:
-        wanted = _KINDS.get(read, "of its kind")  # type: ignore[call-overload]
         raise ValueError(f"{name} is {wanted}, not {text!r}") from error
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from rtc_ros.bringup import LINK_ARGUMENTS, MACHINES, SIM_ARGUMENTS, nodes_to_run
+from rtc_ros.command_line import assigned
 from rtc_ros.running.processes import Processes, explain
 from rtc_ros.running.signals import noted
 
@@ -35,14 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Start the nodes and wait for a signal; 0: all ended cleanly, 1: one did not, 2: usage."""
     options = _parser().parse_args(argv)
     simulated = options.what == "sim"
-    values = {}
-    for word in options.arguments:
-        name, separator, value = word.partition(":=")
-        if not separator:
-            print(f"{word} is not of the form name:=value", file=sys.stderr)
-            return 2
-        values[name] = value
     try:
+        values = assigned(options.arguments)
         machine = options.what if options.what in MACHINES else ""
         nodes = nodes_to_run(values, simulated=simulated, machine=machine)
     except (ValueError, FileNotFoundError) as error:

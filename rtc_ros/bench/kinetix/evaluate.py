@@ -25,7 +25,7 @@ from rtc_ros.bench.tasks.episodes import Task, run_episodes
 from rtc_ros.bench.tasks.flow_policy import FlowPolicy
 from rtc_ros.bench.tasks.points import DELAYS, METHODS, Point, points
 from rtc_ros.bench.tasks.results import Measured, Results, measured
-from rtc_ros.numbers import COUNT
+from rtc_ros.command_line import COUNT
 from rtc_ros.paths import a_path, path_text
 
 COMPARED = tuple(m for m in METHODS if m != "weighted_average")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from rtc_ros.bench.tasks.results import Measured
-from rtc_ros.bench.tasks.tables import pooled, unique
+from rtc_ros.bench.tasks.tables import head, pooled, unique
 from rtc_ros.core.proportion import wilson
 
 DELAYS = (0, 2, 4)
@@ -29,8 +29,7 @@ def beside(rows: Sequence[Measured]) -> str:
         f"**Solved here ({tasks} of its levels, easier ones), then in the paper (all twelve), in "
         "percent**",
         "",
-        "| | " + " | ".join(f"d = {d}" for d in DELAYS) + " |",
-        "|---|" + "---|" * len(DELAYS),
+        *head(f"d = {d}" for d in DELAYS),
     ]
     for method, theirs in SOLVED.items():
         if method not in methods:
@@ -82,8 +81,7 @@ def trainings(rows: Sequence[Measured], methods: Sequence[str] = ("rtc", "naive_
     lines = [
         f"**Each training: {', '.join(methods)}**",
         "",
-        "| | " + " | ".join(f"d = {d}" for d in places) + " |",
-        "|---|" + "---|" * len(places),
+        *head(f"d = {d}" for d in places),
     ]
     for task in tasks:
         cells = (", ".join(at.get((task, m, d), "–") for m in methods) for d in places)

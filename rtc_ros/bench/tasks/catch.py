@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtc_ros.bench.tasks.world import World, towards
+from rtc_ros.bench.tasks.world import World
 
 _GRIP = 0.15
 _NEAR = 0.2
@@ -64,5 +64,15 @@ class Catch(World):
     def expert(self, mode: np.ndarray) -> np.ndarray:
         """Follow the ball with both hands."""
         velocity = self.velocity - self.moving[:, None]
-        force = towards(self.position, velocity, self._sides(), 2.0)
+        force = _towards(self.position, velocity, self._sides(), 2.0)
         return np.asarray(force.reshape(self.n, 4))
+
+
+def _towards(
+    position: np.ndarray, velocity: np.ndarray, goal: np.ndarray, speed: float
+) -> np.ndarray:
+    """Return the force that brings a hand to ``goal`` and stops it there, no faster than so."""
+    apart = goal - position
+    distance = np.linalg.norm(apart, axis=-1, keepdims=True)
+    wanted = apart * np.minimum(3.0, speed / np.maximum(distance, 1e-6))
+    return np.asarray(5.0 * (wanted - velocity) + velocity)

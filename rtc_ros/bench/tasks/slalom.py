@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from rtc_ros.bench.tasks.world import World, spring
+from rtc_ros.bench.tasks.world import World
 
 _LENGTH = 0.4
 _STIFFNESS = 15.0
@@ -36,7 +36,7 @@ class Slalom(World):
         self.position[:, 1] = middle + [0.0, _LENGTH / 2]
 
     def _pull(self) -> np.ndarray:
-        force = spring(self.position[:, 0], self.position[:, 1], _LENGTH, _STIFFNESS)
+        force = _spring(self.position[:, 0], self.position[:, 1], _LENGTH, _STIFFNESS)
         return np.stack([force, -force], axis=1)
 
     def _judge(self) -> tuple[np.ndarray, np.ndarray]:
@@ -66,3 +66,10 @@ class Slalom(World):
         shape = 3.0 * (middle[:, None] + hold - self.position)
         force = 4.5 * (wanted[:, None] + shape - self.velocity) + self.velocity
         return np.asarray(force.reshape(self.n, 4))
+
+
+def _spring(one: np.ndarray, other: np.ndarray, length: float, stiffness: float) -> np.ndarray:
+    """Return the force [n, 2] on ``one`` by a spring to ``other``."""
+    apart = other - one
+    distance = np.linalg.norm(apart, axis=-1, keepdims=True)
+    return np.asarray(stiffness * (distance - length) * apart / np.maximum(distance, 1e-6))

@@ -87,6 +87,12 @@ def unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
+def head(names: Iterable[str]) -> list[str]:
+    """Return the first two lines of a Markdown table whose first column has no name."""
+    columns = list(names)
+    return ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+
+
 def chosen(rows: Sequence[Measured]) -> dict[tuple[str, str], str]:
     """Return, for each task and method, the variant with the most done at all delays together.
 
@@ -113,8 +119,7 @@ def what_was_chosen(rows: Sequence[Measured]) -> str:
         [
             f"**{_TITLES['settings']}: what was chosen**",
             "",
-            "| | " + " | ".join(f"`{t}`" for t in tasks) + " |",
-            "|---|" + "---|" * len(tasks),
+            *head(f"`{t}`" for t in tasks),
             *(f"| {m} | " + " | ".join(variants.get((m, t), "–") for t in tasks) + " |"
               for m in unique(r.method for r in mine)),
             "",
@@ -161,8 +166,7 @@ def _table(
         [
             f"**{title}: {shown_as(task, tasks)}**",
             "",
-            "| | " + " | ".join(f"{_OVER[sweep]} = {x}" for x in places) + " |",
-            "|---|" + "---|" * len(places),
+            *head(f"{_OVER[sweep]} = {x}" for x in places),
             *(f"| {x} | " + " | ".join(c) + " |"
               for x, c in zip(lines, zip(*columns, strict=True), strict=True)),
             "",
@@ -209,8 +213,7 @@ def brief(rows: Sequence[Measured], sweep: str) -> str:
         f"**In short, {_TITLES[sweep]}: {', '.join(methods)}; bold: the most, and what can't be "
         "told from it**",
         "",
-        "| | " + " | ".join(f"{_OVER[sweep]} = {x}" for x in places) + " |",
-        "|---|" + "---|" * len(places),
+        *head(f"{_OVER[sweep]} = {x}" for x in places),
     ]
     for task in tasks:
         cells = []
@@ -239,8 +242,7 @@ def motion(rows: Sequence[Measured]) -> str:
             "**Change of force at a seam [N], in brackets in any step; then the share of the time "
             f"left (0 where not done), by d: `{task}`**",
             "",
-            "| | " + " | ".join(f"d = {x}" for x in places) + " |",
-            "|---|" + "---|" * len(places),
+            *head(f"d = {x}" for x in places),
         ]
         for method in methods:
             at = {place(r): r for r in select(mine, "delay", task, method)}

@@ -111,20 +111,3 @@ class World:
         newly = done & ~self.failed & ~self.done
         self.done |= newly
         self.done_step[newly] = self.step_count
-
-
-def towards(
-    position: np.ndarray, velocity: np.ndarray, goal: np.ndarray, speed: float
-) -> np.ndarray:
-    """Return the force that brings a hand to ``goal`` and stops it there, no faster than so."""
-    apart = goal - position
-    distance = np.linalg.norm(apart, axis=-1, keepdims=True)
-    wanted = apart * np.minimum(3.0, speed / np.maximum(distance, 1e-6))
-    return np.asarray(5.0 * (wanted - velocity) + velocity)
-
-
-def spring(one: np.ndarray, other: np.ndarray, length: float, stiffness: float) -> np.ndarray:
-    """Return the force [n, 2] on ``one`` by a spring to ``other``."""
-    apart = other - one
-    distance = np.linalg.norm(apart, axis=-1, keepdims=True)
-    return np.asarray(stiffness * (distance - length) * apart / np.maximum(distance, 1e-6))

@@ -1,4 +1,4 @@
-"""Numbers on command lines: what can't be is refused with a sentence."""
+"""What people write on command lines: what can't be is refused with a sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from rtc_ros.numbers import COUNT, SECONDS, real, whole
+from rtc_ros.command_line import COUNT, SECONDS, assigned, real, whole
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,9 @@ def test_what_can_not_be_is_refused(read, text, told):
 
 def test_what_can_be_is_read():
     assert (COUNT("3"), whole(0)("0"), real()("0"), SECONDS("1e-3")) == (3, 0, 0.0, 1e-3)
+
+
+def test_words_assign_values():
+    assert assigned(["a:=1", "b:=x:=y", "c:=", "a:=2"]) == {"a": "2", "b": "x:=y", "c": ""}
+    with pytest.raises(ValueError, match="b=1 is not of the form name:=value"):
+        assigned(["a:=1", "b=1"])

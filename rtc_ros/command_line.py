@@ -1,10 +1,10 @@
-"""Numbers as people write them on command lines: types for argparse that refuse what can't be."""
+"""What people write on command lines: numbers, as types that refuse what can't be; name:=value."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -43,3 +43,18 @@ SECONDS = real(above=True)
 
 COUNT = whole(1)
 """How many of something."""
+
+
+def assigned(words: Iterable[str]) -> dict[str, str]:
+    """Return name → value of words like ``name:=value``; a later one wins.
+
+    Raises:
+        ValueError: names the first word that isn't of that form.
+    """
+    values = {}
+    for word in words:
+        name, separator, value = word.partition(":=")
+        if not separator:
+            raise ValueError(f"{word} is not of the form name:=value")
+        values[name] = value
+    return values
