@@ -30,10 +30,9 @@ except ImportError as error:  # from 0.6 on LeRobot's smolvla alone has no data 
     ) from error
 
 
-
 def _in_one_line(record: logging.LogRecord) -> bool:
     """Shorten LeRobot's hundred lines on a torchcodec that finds no FFmpeg."""
-    if "torchcodec" in record.getMessage():
+    if "libtorchcodec" in record.getMessage():
         record.msg, record.args = (
             "torchcodec finds no FFmpeg here: LeRobot reads videos with PyAV (images kept as PNG "
             "need neither)"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -232,3 +234,13 @@ def test_closed_loop_checks_change_nothing_in_the_training(frames: Frames, tmp_p
     assert all(0 <= c[k] <= 1 for c in checked.checks for k in ("still", "sliding"))
     for name, value in plain.trainer.averaged().items():
         assert torch.equal(value, checked.trainer.averaged()[name]), name
+
+
+def test_lerobot_s_hundred_lines_on_a_missing_ffmpeg_are_one_and_all_else_is_said(caplog):
+    importlib.import_module("rtc_ros.policy.lerobot_data")
+    log = logging.getLogger("lerobot.utils.import_utils")
+    log.warning("Could not load libtorchcodec. Likely causes:\n  1. FFmpeg …\nTraceback …")
+    log.warning("'torchcodec' is not available in your platform, falling back to %s", "pyav")
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "no FFmpeg" in first and "\n" not in first
+    assert second == "'torchcodec' is not available in your platform, falling back to pyav"
