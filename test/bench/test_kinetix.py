@@ -230,6 +230,9 @@ def test_a_level_s_trainings_are_taken_together_where_they_are_whole(policy):
     lacking = [r for r in rows if (r.task, r.method, r.delay) != ("other 2", "rtc", 2)]
     levels = by_level(lacking)
     assert {(r.task, r.episodes) for r in levels} == {("line", 24), ("other", 12)}
+    # Of two that lack different points, one alone is compared.
+    parted = [r for r in lacking if (r.task, r.method, r.delay) != ("other 1", "naive_async", 2)]
+    assert {(r.task, r.episodes) for r in by_level(parted)} == {("line", 24), ("other", 12)}
     one = next(r for r in levels if (r.task, r.method, r.delay) == ("line", "rtc", 2))
     parts = [r for r in rows if r.task[:-2] == "line" and (r.method, r.delay) == ("rtc", 2)]
     np.testing.assert_array_equal(one.each, np.concatenate([r.each for r in parts]))

@@ -54,10 +54,9 @@ def by_level(rows: Sequence[Measured]) -> list[Measured]:
         levels.setdefault(level, {}).setdefault(number, {})[r.line, r.delay] = r
     found = []
     for level, trainings in levels.items():
-        most = max(len(points) for points in trainings.values())
-        whole = [points for points in trainings.values() if len(points) == most]
-        for point in whole[0]:
-            found.append(_together(level, [points[point] for points in whole if point in points]))
+        most = max(trainings.values(), key=len)
+        whole = [points for points in trainings.values() if points.keys() == most.keys()]
+        found += [_together(level, [points[point] for points in whole]) for point in most]
     return found
 
 
