@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from rtc_ros.bench.tasks.results import Results
+from rtc_ros.bench.results import Results
 from rtc_ros.bringup import config_file
 from rtc_ros.command_line import COUNT, real, whole
 from rtc_ros.core.continuity import judge
@@ -41,6 +41,7 @@ from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.checkpoint_files import WEIGHTS
 from rtc_ros.policy.protocol import Guidance, Observation, Policy
 from rtc_ros.policy.row_filter import row_filter
+from rtc_ros.running.processes import RobotError
 from rtc_ros.sim.evaluation import Result, markdown, summarise
 
 PERIOD_S = 0.02
@@ -201,8 +202,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from rtc_ros.policy.adapter import FlowAdapter
     from rtc_ros.policy.checkpoint_files import checkpoint_path
-    from rtc_ros.running.robot_client import RobotError
-
     try:
         checkpoint = checkpoint_path(options.checkpoint)
         policy = FlowAdapter.load(checkpoint, torch_threads=1)
@@ -214,16 +213,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             if problems:
                 raise ValueError("; ".join(problems))
         kept = None if options.results is None else Results(options.results, _conditions(options))
-        results = list(_results(policy, checkpoint, combinations, kept, options))
+        failed: dict[str, RobotError] = {}
+        results = list(_results(policy, checkpoint, combinations, kept, failed, options))
         if kept is not None:
             results = [Result(**row["result"]) for row in kept.rows.values()]  # type: ignore[arg-type]
-    except (OSError, ValueError, RobotError) as error:
+    except (OSError, ValueError) as error:
         print(f"sim eval: {error}", file=sys.stderr)
         return 2
-    print(markdown(*_ordered(results)), end="")
+    if results:
+        print(markdown(*_ordered(results)), end="")
+    for line, why in failed.items():
+        print(f"sim eval: {line}: {why}", file=sys.stderr)
     if options.json:
         options.json.write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
-    return 0
+    return 2 if failed else 0
 
 
 def _settings(values: Mapping[str, Any]) -> RtcSettings:
@@ -258,9 +261,10 @@ def _results(
     checkpoint: Path,
     combinations: Sequence[dict[str, Any]],
     kept: Results | None,
+    failed: dict[str, RobotError],
     options: Any,
 ) -> Iterator[Result]:
-    """Evaluate each combination that isn't in ``kept`` yet."""
+    """Evaluate each combination that isn't in ``kept`` yet; ``failed`` gets why one can't be."""
     same = {"episodes": 1 if options.quick else options.episodes, "seed": options.seed}
     weights = hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()[:8]
     with contextlib.ExitStack() as stack:
@@ -277,15 +281,19 @@ def _results(
             if options.nodes:
                 folder = out / str(number)
                 seconds = steps * PERIOD_S
-                found = evaluate_nodes(
-                    checkpoint,
-                    settings,
-                    folder,
-                    cube_speed=speed,
-                    seconds=seconds,
-                    say=status.update,
-                    **same,
-                )
+                try:
+                    found = evaluate_nodes(
+                        checkpoint,
+                        settings,
+                        folder,
+                        cube_speed=speed,
+                        seconds=seconds,
+                        say=status.update,
+                        **same,
+                    )
+                except RobotError as error:
+                    failed[what] = error
+                    continue
             else:
                 found = evaluate(
                     policy,

@@ -16,14 +16,17 @@ from rtc_ros.running.robot_client import RobotClient
 
 LOADING_S = 120.0
 _RECORDER_S = 30.0
-_CAMERA = "/camera/top/image_raw"
+_CAMERA = "camera/top/image_raw"
+NAMESPACE = "rtc_ros_sim_eval"
+"""Nobody else's robot: what is commanded here stays here."""
 
 
 def nodes_of(
     checkpoint: Path, settings: RtcSettings, *, seed: int, cube_speed: float, record: Path
 ) -> list[NodeToRun]:
-    """Return the processes: `config/sim.yaml` with a cube that is laid only when told to."""
+    """Return the processes: `config/sim.yaml`, a cube when asked for, a namespace of its own."""
     arguments = {
+        "namespace": NAMESPACE,
         "policy_path": str(checkpoint),
         "start_when_ready": "false",
         "seed": str(seed),
@@ -66,7 +69,7 @@ def run_episodes(
     nodes = nodes_of(checkpoint, settings, seed=seed, cube_speed=cube_speed, record=bag)
     with own_handoff(), Processes(logs) as processes:
         processes.start(nodes)
-        with RobotClient(processes.check) as robot:
+        with RobotClient(processes.check, NAMESPACE) as robot:
             say("starting the nodes")
             robot.until(lambda: _ready(robot), "the nodes", LOADING_S)
             done_at: list[float | None] = []

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from rtc_ros.bench.robot_figures import limit_events
 from rtc_ros.core.continuity import ContinuityReport, RunLog
 from rtc_ros.core.proportion import difference, wilson
 
 GRIPPER = "gripper"
+SOFT_START_STEPS = 25
+"""Of config/sim.yaml: until then the limits are meant to act."""
+
 SAME_EPISODES = ("delay", "cube_speed")
 """Settings in which two lines must agree to be compared cube by cube."""
 
@@ -75,6 +77,26 @@ def summarise(
         sum(stops.values()),
         sum(count > 0 for count in stops.values()),
     )
+
+
+def limit_events(
+    run: RunLog, joints: Sequence[str], after_step: int = SOFT_START_STEPS
+) -> dict[int, int]:
+    """Return, by run of the step count, how often the limits began to act on one of ``joints``.
+
+    A driver with these limits would have stopped there. Ticks in a row are one event; steps
+    before ``after_step`` are the soft start's.
+    """
+    log, origin = run.commands, run.commands.provenance
+    assert origin is not None and log.wanted is not None
+    columns = [log.joints.index(j) for j in joints]
+    cut = (log.command != log.wanted)[:, columns].any(axis=1)
+    acts = cut & (origin.row >= 0) & (origin.step >= after_step)
+    same = np.concatenate([[False], origin.step_epoch[1:] == origin.step_epoch[:-1]])
+    begins = acts & ~(same & np.concatenate([[False], acts[:-1]]))
+    return {
+        int(e): int(begins[origin.step_epoch == e].sum()) for e in np.unique(origin.step_epoch)
+    }
 
 
 def _spread(values: Sequence[float | None]) -> tuple[float, float, float]:

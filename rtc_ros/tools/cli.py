@@ -55,17 +55,9 @@ COMMANDS = {
         "rtc_ros.bench.soak",
         "an hour of the whole system: memory of each process, lateness of the tick",
     ),
-    ("bench", "strategies"): (
-        "rtc_ros.bench.strategies",
-        "every strategy by delay and stride, on tasks that are trained in minutes",
-    ),
     ("bench", "kinetix"): (
         "rtc_ros.bench.kinetix.command",
         "the paper's simulated study in its own environment; `train LEVEL` trains its policies",
-    ),
-    ("bench", "robot"): (
-        "rtc_ros.bench.robot",
-        "every strategy on the simulated robot through the real nodes, with latencies",
     ),
     ("bench", "smooth"): (
         "rtc_ros.bench.smooth",

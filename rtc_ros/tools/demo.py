@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -38,6 +39,8 @@ RECORDED = ("rtc_controller/executed", "rtc_inference/chunk", FILM_TOPIC)
 """Topics of which nothing may be missing in a recording."""
 PERIOD_S = 0.02
 """Δt of config/sim.yaml."""
+_COMMANDED = ("left_arm/commands", "right_arm/commands")
+_DISCOVERY_S = 1.5
 _LOADING_S = 120.0
 _NEW_CUBE_AFTER_S = 8.0
 """Longer than it takes to put a cube back; a cube that got lost is replaced, too."""
@@ -90,6 +93,8 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_handoff())
+        if not options.remote:  # there the nodes have networks of their own
+            _nobody_else()
         on = stack.enter_context(_machines(console)) if options.remote else None
         processes = stack.enter_context(Processes(out / "logs"))
         for machine in NAMES if on else ("",):
@@ -109,6 +114,19 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
             ]
         processes.finish()
     return phases
+
+
+def _nobody_else() -> None:
+    """Raise RobotError where somebody takes these arms' commands already: it may be a robot."""
+    with RobotClient(lambda: None) as client:
+        client.spin(_DISCOVERY_S)
+        heard = [topic for topic in _COMMANDED if client.subscribers(topic)]
+    if heard:
+        domain = os.environ.get("ROS_DOMAIN_ID", "0")
+        raise RobotError(
+            f"there is a listener to {' and '.join(heard)} in ROS domain {domain} already, maybe "
+            "a robot, and the demo would move it: set another ROS_DOMAIN_ID, as `make demo` does"
+        )
 
 
 def at_command_rate(nodes: Sequence[NodeToRun], rate_hz: float) -> list[NodeToRun]:

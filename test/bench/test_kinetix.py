@@ -5,6 +5,7 @@ With RTC_KINETIX_PYTHON naming a Python that has Kinetix, its engine is tried, t
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import sys
@@ -13,17 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from line_world import Line, LineWorld, demonstrated, trained
 
-from rtc_ros.bench.kinetix import command, evaluate
+from rtc_ros.bench.kinetix import command, evaluate, learn
 from rtc_ros.bench.kinetix.catalogue import LEVELS, SHIPPED, file_of, name_of, policies
 from rtc_ros.bench.kinetix.engine import wire
-from rtc_ros.bench.kinetix.evaluate import COMPARED, measurable, measure, report
-from rtc_ros.bench.kinetix.experts import HORIZON, Expert, demonstrate
+from rtc_ros.bench.kinetix.episodes import run_episodes
+from rtc_ros.bench.kinetix.evaluate import measurable, measure, report
+from rtc_ros.bench.kinetix.experts import HORIZON
 from rtc_ros.bench.kinetix.level_world import Level
 from rtc_ros.bench.kinetix.paper import by_level
+from rtc_ros.bench.kinetix.points import METHODS, points
 from rtc_ros.bench.kinetix.process import EngineError, EngineProcess
-from rtc_ros.bench.strategies import main as strategies
-from rtc_ros.bench.tasks import learn
 from rtc_ros.core.prefix import prefix_weights
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.strategies import STRATEGIES
@@ -36,70 +38,14 @@ with_kinetix = pytest.mark.skipif(
 )
 
 
-class Line:
-    """A level of one number: to be brought from 0 past 1, on one of two sides, as in Kinetix."""
-
-    steps, limit, action_dim, observation_dim = 24, 1.0, 1, 2
-
-    def __call__(self, n, seed):
-        return LineWorld(n, seed)
-
-
-class LineWorld:
-    def __init__(self, n, seed):
-        self.n, self.step_count = n, 0
-        self.done, self.failed = np.zeros(n, bool), np.zeros(n, bool)
-        self.done_step = np.full(n, -1)
-        self._noise = 0.1 * np.random.default_rng(seed).normal(size=(Line.steps, n))
-        self.at, self.actions = np.zeros(n), []
-
-    @property
-    def ended(self):
-        return self.done | self.failed
-
-    def observe(self):
-        return np.stack([self.at, np.abs(self.at)], axis=1)
-
-    def step(self, action):
-        self.actions.append(action.copy())
-        pushed = np.clip(action[:, 0] + self._noise[self.step_count], -1, 1)
-        self.at = np.where(self.ended, self.at, self.at + 0.1 * pushed)
-        self.step_count += 1
-        newly = (np.abs(self.at) > 1) & ~self.ended
-        self.done |= newly
-        self.done_step[newly] = self.step_count
-        self.failed |= (self.step_count == Line.steps) & ~self.done
-
-
-def expert_file(path, side):
-    """Write an expert that pushes to one side, as the engine writes them."""
-    np.savez(
-        path,
-        weight_0=np.zeros((2, 3)),
-        bias_0=np.full(3, 9.0),
-        weight_1=np.full((3, 1), side / 3),
-        bias_1=np.zeros(1),
-        log_std=np.log([0.05]),
-        observation_mean=np.zeros(2),
-        observation_std=np.ones(2),
-        solved=0.97,
-        steps=1000,
-        whole=1.0,
-    )
-    return Expert(path)
-
-
 @pytest.fixture(scope="module")
-def demonstrated(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("experts")
-    both = [expert_file(folder / f"{s}.npz", s) for s in (-0.8, 0.8)]
-    return demonstrate(Line(), both, 40, 1)
+def policy(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("experts"))
 
 
-@pytest.fixture(scope="module")
-def policy(demonstrated):
-    seen, chunks, _ = demonstrated
-    return learn.fit(seen, chunks, 1, updates=60)
+def at(tasks, methods, delays):
+    """Return the points over d that can be."""
+    return measurable(points(tasks, ("delay",), methods, delays), HORIZON)
 
 
 # ------------------------------------------------------------------------------- messages
@@ -141,8 +87,8 @@ def test_a_python_without_kinetix_is_told_with_the_remedy(tmp_path, capsys):
 # ------------------------------------------------------------------- demonstrations, points
 
 
-def test_demonstrations_are_of_all_experts_and_end_where_an_episode_does(demonstrated):
-    seen, chunks, solved = demonstrated
+def test_demonstrations_are_of_all_experts_and_end_where_an_episode_does(tmp_path):
+    seen, chunks, solved = demonstrated(tmp_path)
     assert solved == 1.0
     assert chunks.shape == (len(seen), HORIZON, 1) and np.abs(chunks).max() <= 1.0
     sides = chunks.mean(axis=(1, 2))
@@ -155,22 +101,22 @@ def test_demonstrations_are_of_all_experts_and_end_where_an_episode_does(demonst
 
 
 def test_every_method_at_every_delay_but_ensembling_at_the_last():
-    found = measurable(["h17_unicycle 1"], COMPARED, (0, 1, 2, 3, 4), HORIZON)
-    missing = {(m, d) for m in COMPARED for d in range(5)} - {(p.method, p.delay) for p in found}
+    found = at(["h17_unicycle 1"], METHODS, (0, 1, 2, 3, 4))
+    missing = {(m, d) for m in METHODS for d in range(5)} - {(p.method, p.delay) for p in found}
     assert missing == {("temporal_ensembling", 4)}
     assert all(p.stride == max(p.delay, 1) for p in found)
     assert {p.settings.strategy for p in found} == set(STRATEGIES) - {
-        "rtc_trained", "temporal_ensembling_dense", "weighted_average"
+        "rtc_trained", "temporal_ensembling_dense"
     }  # fmt: skip
 
 
 # ---------------------------------------------------------------------------- measurement
 
 
-@pytest.mark.parametrize("method", COMPARED)
+@pytest.mark.parametrize("method", METHODS)
 def test_each_method_is_measured_by_the_loop_of_the_nodes(policy, method):
     level = Line()
-    (point,) = measurable(["line 1"], [method], (2,), HORIZON)
+    (point,) = at(["line 1"], [method], (2,))
     one = measure(level, policy, point, 16, 3)
     assert one.episodes == 16 and 0 <= one.done <= 16 and one.done + one.failed == 16
     assert one.which == measure(level, policy, point, 16, 3).which, "the same seed, the same noise"
@@ -184,7 +130,7 @@ def test_an_evaluation_stops_when_all_episodes_have_ended(policy):
             worlds.append(LineWorld(n, seed))
             return worlds[-1]
 
-    (point,) = measurable(["line 1"], ["naive_async"], (0,), HORIZON)
+    (point,) = at(["line 1"], ["naive_async"], (0,))
     strong = policy[0]
     strong.action_scale = (strong.action_scale[0] + 5.0, strong.action_scale[1])  # always to +
     try:
@@ -210,7 +156,7 @@ def test_a_chunk_is_the_same_whoever_else_wants_one(policy):
 
 
 def test_the_report_sets_what_was_found_beside_the_paper(policy):
-    chosen = measurable(["line 1"], ["rtc", "naive_async"], (0, 2, 4), HORIZON)
+    chosen = at(["line 1"], ["rtc", "naive_async"], (0, 2, 4))
     rows = [measure(Line(), policy, p, 8, 3) for p in chosen]
     text = report(rows, {"seed": 3})
     share = {(r.method, r.delay): f"{100 * r.share:.1f}" for r in rows}
@@ -225,7 +171,7 @@ def test_the_report_sets_what_was_found_beside_the_paper(policy):
 
 def test_a_level_s_trainings_are_taken_together_where_they_are_whole(policy):
     tasks = ["line 1", "line 2", "other 1", "other 2"]
-    chosen = measurable(tasks, ["rtc", "naive_async"], (0, 2), HORIZON)
+    chosen = at(tasks, ["rtc", "naive_async"], (0, 2))
     rows = [measure(Line(), policy, p, 12, 3) for p in chosen]
     lacking = [r for r in rows if (r.task, r.method, r.delay) != ("other 2", "rtc", 2)]
     levels = by_level(lacking)
@@ -247,8 +193,7 @@ def test_what_fails_or_only_reports_leaves_nothing_behind(tmp_path, capsys):
     assert evaluate.main([*words, "--python", str(tmp_path / "python")]) == 2
     assert evaluate.main([*words, "--measured"]) == 2
     assert f"{out} holds no results" in capsys.readouterr().err
-    assert strategies([*words[-2:], "--measured"]) == 2
-    assert f"{out} holds no results" in capsys.readouterr().err and not out.exists()
+    assert not out.exists()
     nowhere.write_text("")
     assert evaluate.main([*words[:-1], str(nowhere)]) == 2
     assert f"{nowhere} is not a folder" in capsys.readouterr().err
@@ -271,6 +216,97 @@ def test_nothing_to_measure_is_said(tmp_path, capsys):
     options = ["--policies", str(tmp_path), "--levels", "catapult", "--out", str(tmp_path)]
     assert evaluate.main(options) == 2
     assert "holds no policy catapult_1.pt" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------ from end to end
+
+
+@pytest.fixture
+def folder(tmp_path, policy, monkeypatch):
+    """A folder of two trainings of the line, and the line in the engine's place."""
+
+    class Served(Line):
+        def __init__(self, *where):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(evaluate, "Level", Served)
+    for number in (1, 2):
+        learn.save(tmp_path / f"line_{number}.pt", policy)
+    return tmp_path
+
+
+def words(folder, *more):
+    """Return the command's words; 8 episodes a point, 4 where settings are tried."""
+    named = ["--policies", str(folder), "--out", str(folder / "out"), "--python", "none"]
+    return [*named, "--quick", "--episodes", "8", *more]
+
+
+def test_a_run_writes_tables_and_figures_and_is_gone_on_with(folder, capsys):
+    options = words(folder, "--sweeps", "delay", "stride", "--methods", "rtc", "bid")
+    assert evaluate.main(options) == 0
+    out, text = folder / "out", capsys.readouterr().out
+    lines = (out / "results.jsonl").read_text().splitlines()
+    rows = list(csv.DictReader((out / "kinetix.csv").open()))
+    assert len(rows) == 2 * 2 * (2 + 2) and {r["episodes"] for r in rows} == {"8"}
+    assert {(r["delay"], r["stride"]) for r in rows} == {
+        ("0", "1"),
+        ("2", "2"),
+        ("1", "1"),
+        ("1", "4"),
+    }
+    for row in rows:
+        assert float(row["low"]) <= int(row["done"]) / 8 <= float(row["high"])
+    assert text == (out / "kinetix.md").read_text()
+    told = ("`line`", "`line 2`", "| rtc |", "| bid |", "| d = 0 |", "| s = 1 |")
+    for one in (*told, "**More done than rtc, in percentage points, by d, s = max(d, 1): "):
+        assert one in text
+    assert sorted(f.name for f in out.glob("*.png")) == ["kinetix_delay.png", "kinetix_stride.png"]
+    assert evaluate.main([*options, "naive_async"]) == 0
+    more = (out / "results.jsonl").read_text().splitlines()
+    assert more[: len(lines)] == lines and len(more) == len(lines) + 2 * 4
+    capsys.readouterr()
+    assert evaluate.main([*options, "synchronous", "naive_async", "--measured"]) == 0
+    text = capsys.readouterr().out
+    assert "| naive_async |" in text and "synchronous" not in text
+    assert (out / "results.jsonl").read_text().splitlines() == more
+    assert evaluate.main([*options, "--seed", "8"]) == 2
+    assert "was made with seed 2007 (now 8)" in capsys.readouterr().err
+
+
+def test_settings_are_tried_on_episodes_that_are_not_compared(folder, capsys, monkeypatch):
+    seeds = {}
+
+    def watched(level, policy, settings, delay, episodes, seed):
+        seeds.setdefault(episodes, set()).add(seed)
+        return run_episodes(level, policy, settings, delay, episodes, seed)
+
+    monkeypatch.setattr(evaluate, "run_episodes", watched)
+    options = words(folder, "--methods", "rtc", "temporal_ensembling", "synchronous")
+    assert evaluate.main([*options, "--sweeps", "settings", "chosen"]) == 0
+    text = capsys.readouterr().out
+    tried = [f"rtc, {x}" for x in ("schedule ones", "β 20", "n 10", "Jacobian identity")]
+    for name in (*tried, "temporal_ensembling, m -1.0", "temporal_ensembling, m 0.3"):
+        assert f"| {name} |" in text
+    assert "rtc_hard" not in text and "what was chosen**" in text
+    assert [f.name for f in (folder / "out").glob("*.png")] == ["kinetix_chosen.png"]
+    rows = list(csv.DictReader((folder / "out" / "kinetix.csv").open()))
+    tried, compared = ([r for r in rows if r["sweep"] == s] for s in ("settings", "chosen"))
+    assert {r["task"] for r in tried} == {"line 1"} and {r["episodes"] for r in tried} == {"4"}
+    assert {r["task"] for r in compared} == {"line 1", "line 2"}
+    assert {r["method"] for r in compared} == {"rtc", "temporal_ensembling", "synchronous"}
+    assert seeds == {4: {3007}, 8: {2007}}
+    done = {r["variant"]: int(r["done"]) for r in tried if r["method"] == "rtc"}
+    (best,) = {r["variant"] for r in compared if r["method"] == "rtc"}
+    assert done[best] == max(done.values())
+    # What was chosen doesn't ask for the table of what was tried.
+    assert evaluate.main([*options, "--sweeps", "chosen", "--measured"]) == 0
+    assert "m 0.3" not in capsys.readouterr().out.replace("| temporal_ensembling | m 0.3 |", "")
 
 
 # ------------------------------------------------------------------------- what is shipped
@@ -342,6 +378,6 @@ def test_shipped_policies_solve_their_level_without_delay():
     for name in shipped():
         with Level(Path(KINETIX), file_of(name)) as level:
             for file in policies(SHIPPED, name):
-                (point,) = measurable([name], ["naive_async"], (0,), HORIZON)
+                (point,) = at([name], ["naive_async"], (0,))
                 one = measure(level, learn.load(file), point, 64, 1)
                 assert one.share > 0.7, f"{file.name}: {one.share:.0%}"

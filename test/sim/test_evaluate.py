@@ -1,14 +1,19 @@
 """Closed-loop evaluation without ROS: deterministic, with delays and seams as asked for."""
 
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
+from rtc_ros.core.continuity import judge
 from rtc_ros.core.proportion import difference, wilson
 from rtc_ros.core.settings import RtcSettings
+from rtc_ros.report.example_run import ExampleSettings, example_run
+from rtc_ros.running.processes import RobotError
 from rtc_ros.sim import evaluate as evaluation
 from rtc_ros.sim.evaluate import evaluate, main
+from rtc_ros.sim.evaluation import limit_events, summarise
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,40 @@ def test_kept_lines_are_not_measured_again_and_join_one_table(tmp_path, capsys, 
     assert capsys.readouterr().out.splitlines() == lines
     assert main([*words, "--seed", "1"]) == 2
     assert "was made with seed 9000 (now 1)" in capsys.readouterr().err
+
+
+def test_a_line_whose_nodes_fail_is_told_and_the_others_go_on(tmp_path, capsys, monkeypatch):
+    """Only the nodes are left out: which lines are asked for, kept and told is as always."""
+    asked = []
+
+    def evaluate_nodes(checkpoint, settings, folder, **options):
+        asked.append(settings.strategy)
+        if settings.strategy == "bid" and len(asked) < 3:
+            raise RobotError("rtc_inference refused this")
+        log = example_run(ExampleSettings(ticks=60))
+        return summarise({"delay": 6, **asdict(settings)}, log, judge(log), [1.0])
+
+    monkeypatch.setattr(evaluation, "evaluate_nodes", evaluate_nodes)
+    words = ["--nodes", "--quick", "--strategy", "bid", "rtc", "--results", str(tmp_path)]
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert "strategy bid" in told.err and "rtc_inference refused this" in told.err
+    assert "| 6 | 1/1 |" in told.out and asked == ["bid", "rtc"]
+    assert main(words) == 0, "what failed is tried again, what was measured isn't"
+    assert asked == ["bid", "rtc", "bid"]
+    assert capsys.readouterr().out.count("| 1/1 |") == 2
+
+
+def test_limits_that_act_are_counted_by_event_and_not_in_the_soft_start():
+    run = example_run(ExampleSettings(ticks=300))
+    arm, log = "left_elbow", run.commands
+    command = log.command.copy()
+    command[[30, 100, 101, 102, 104, 200], log.joints.index(arm)] += 0.01  # as limits would
+    run = replace(run, commands=replace(log, command=command))
+    first = int(log.provenance.step[30])
+    assert sum(limit_events(run, [arm]).values()) == 4
+    assert limit_events(run, [arm], after_step=first + 1) == {1: 3}
+    assert limit_events(run, ["left_gripper"]) == {1: 0}
 
 
 def test_settings_that_cannot_work_are_refused(capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtc_ros.bags.reader import Bag
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
@@ -56,6 +57,10 @@ def test_episodes_run_through_the_nodes_and_are_counted(evaluated: Path) -> None
     assert {"rtc_sim.log", "rtc_inference.log", "rtc_controller.log"} <= {
         path.name for path in (evaluated / "1" / "logs").iterdir()
     }
+    with Bag(evaluated / "1" / "bag") as bag:
+        apart = {"/diagnostics", "/parameter_events", "/rosout", "/tf", "/tf_static"}
+        mine = [t for t in bag.topics if t not in apart]
+        assert mine and all(t.startswith("/rtc_ros_sim_eval/") for t in mine), "no robot hears it"
     with Recording(evaluated / "1" / "bag") as recording:
         epochs = {chunk.step_epoch for chunk, _, _ in recording.chunks.values()}
         assert len(epochs) == EPISODES, "each episode counts its steps anew"

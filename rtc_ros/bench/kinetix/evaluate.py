@@ -1,46 +1,61 @@
-"""`rtc_ros bench kinetix`: strategies by delay on the paper's levels, from trained policies.
+"""`rtc_ros bench kinetix`: strategies on the paper's levels, from trained policies.
 
-The levels run in a process of their own; loop, player, mask and sampler are the package's. What is
-in the folder is not measured again, so what was stopped goes on.
+The levels run in a process of their own; loop, player, mask and sampler are the package's. Sweeps:
+"delay" (every method over d, s = max(d, 1)), "stride" (over s, d = 1), "settings" (each method's
+own parameters, one changed at a time, at d = 1 and 3, on half as many other episodes of a level's
+first training) and "chosen" ("delay" again, each method with what did most of the level in
+"settings"). What is in the folder is not measured again, so what was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from rtc_ros.bench.kinetix import paper
+from rtc_ros.bench.kinetix import figures, learn, paper, tables
 from rtc_ros.bench.kinetix.catalogue import SHIPPED, file_of, name_of, policies
+from rtc_ros.bench.kinetix.episodes import Task, run_episodes
+from rtc_ros.bench.kinetix.flow_policy import FlowPolicy
 from rtc_ros.bench.kinetix.level_world import ACTION_NOISE, Level
+from rtc_ros.bench.kinetix.measured import Measured, find, keep, measured
+from rtc_ros.bench.kinetix.points import (
+    DELAYS,
+    METHODS,
+    SETTINGS_DELAYS,
+    STRIDES,
+    Point,
+    chosen_points,
+    points,
+)
 from rtc_ros.bench.kinetix.process import EngineError
-from rtc_ros.bench.tasks import figures, learn, tables
-from rtc_ros.bench.tasks.episodes import Task, run_episodes
-from rtc_ros.bench.tasks.flow_policy import FlowPolicy
-from rtc_ros.bench.tasks.points import DELAYS, METHODS, Point, points
-from rtc_ros.bench.tasks.results import Measured, Results, measured
+from rtc_ros.bench.results import Results
 from rtc_ros.command_line import COUNT
 from rtc_ros.paths import a_path, path_text
 
-COMPARED = tuple(m for m in METHODS if m != "weighted_average")
-_QUICK_EPISODES, _QUICK_DELAYS = 64, (0, 2)
+SWEEPS = ("delay", "stride", "settings", "chosen")
+_CHOOSING = 1000
+"""Added to the seed: nothing is chosen on the episodes that are compared."""
+_QUICK_EPISODES = 64
+_FEW: tuple[tuple[int, ...], ...] = (0, 2), (1, 4), (2,)
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure; 0, or 2 where it can't be done."""
     options = _parser().parse_args(argv)
     torch.set_num_threads(1)
-    episodes = options.episodes or (_QUICK_EPISODES if options.quick else 1024)
-    delays = options.delays or (_QUICK_DELAYS if options.quick else DELAYS)
+    options.episodes = options.episodes or (_QUICK_EPISODES if options.quick else 1024)
     conditions: dict[str, object] = {"action noise": ACTION_NOISE}
     if not options.measured:
-        conditions = {"seed": options.seed, "episodes": episodes} | conditions
+        conditions = {"seed": options.seed, "episodes": options.episodes} | conditions
     levels = options.levels or unique_levels(options.policies)
     if not levels:
         print(f"bench kinetix: {options.policies} holds no policy LEVEL_1.pt: "
@@ -48,9 +63,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     try:
         results = Results(options.out, conditions, measured=options.measured)
-        rows: list[Measured] = []
-        for level in levels:
-            rows += _of_level(level, options, delays, episodes, results)
+        rows = [row for level in levels for row in _of_level(level, options, results)]
     except (EngineError, OSError, ValueError) as error:
         print(f"bench kinetix: {error}", file=sys.stderr)
         return 2
@@ -61,7 +74,9 @@ def main(argv: Sequence[str]) -> int:
     text = report(rows, results.conditions)
     tables.write_csv(rows, options.out / "kinetix.csv")
     (options.out / "kinetix.md").write_text(text, encoding="utf-8")
-    figures.draw(paper.by_level(rows), "delay", options.out / "kinetix_delay.png")
+    for sweep in ("delay", "stride", "chosen"):
+        if mine := [r for r in rows if r.sweep == sweep]:
+            figures.draw(paper.by_level(mine), sweep, options.out / f"kinetix_{sweep}.png")
     print(text, end="")
     return 0
 
@@ -71,14 +86,11 @@ def unique_levels(folder: Path) -> list[str]:
     return tables.unique(f.stem.rpartition("_")[0] for f in policies(folder, "*"))
 
 
-def measurable(
-    tasks: Sequence[str], methods: Sequence[str], delays: Sequence[int], horizon: int
-) -> list[Point]:
-    """Return the points, at s = max(d, 1), without those whose settings can't be with d.
+def measurable(found: Sequence[Point], horizon: int) -> list[Point]:
+    """Return the points without those whose settings can't be with d.
 
-    With H = 8 that is temporal ensembling at d = 4: no step that is executed has two predictions.
+    With H = 8 that is ensembling at d = 4: no step that is executed has two predictions.
     """
-    found = points(tasks, ("delay",), methods, delays)
     return [p for p in found if not p.settings.problems(horizon, p.delay)]
 
 
@@ -88,44 +100,65 @@ def measure(
     """Return the figures of one point; the second policy is the weak one that BID contrasts."""
     strong, strong.weak = policy[0], policy[1] if point.settings.bid_contrast else None
     begun = time.perf_counter()
+    if point.choosing:
+        episodes, seed = -(-episodes // 2), seed + _CHOOSING
     outcome = run_episodes(world, strong, point.settings, point.delay, episodes, seed)
     return measured(point, outcome, world.steps, time.perf_counter() - begun)
 
 
-def _of_level(
-    level: str,
-    options: argparse.Namespace,
-    delays: Sequence[int],
-    episodes: int,
-    results: Results,
-) -> Iterator[Measured]:
+def _of_level(level: str, options: argparse.Namespace, results: Results) -> list[Measured]:
     name = name_of(level)
     files = policies(options.policies, name)
     if not files:
         raise ValueError(f"{options.policies} holds no policy {name}_1.pt: "
                          f"rtc_ros bench kinetix train {level} makes it")  # fmt: skip
-    kept = {f"{name} {f.stem.rpartition('_')[2]}": learn.load(f) for f in files}
-    horizon = next(iter(kept.values()))[0].spec.horizon
-    chosen = measurable(list(kept), options.methods or COMPARED, delays, horizon)
-    missing = [p for p in chosen if results.find(p) is None]
-    if missing and not options.measured:
-        if options.python is None:
-            raise EngineError("--python names the Python that has Kinetix (docs/kinetix.md)")
-        where = file_of(level, options.level_files)
-        print(f"{name}: the engine starts; a level's first step takes a minute to compile",
-              file=sys.stderr, flush=True)  # fmt: skip
-        with Level(options.python, where, ("--cache", str(options.out / "compiled"))) as world:
-            for number, point in enumerate(missing, 1):
-                one = measure(world, kept[point.task], point, episodes, options.seed)
-                results.add(one)
-                print(
-                    f"{number} of {len(missing)}: {point.task}, {point.line}, d = {point.delay}: "
-                    f"{one.share:.1%} solved, {one.seconds:.0f} s",
-                    file=sys.stderr,
-                    flush=True,
-                )
-    found = (results.find(p) for p in chosen)
-    return (one for one in found if one is not None)
+    trained = {f"{name} {f.stem.rpartition('_')[2]}": learn.load(f) for f in files}
+    horizon = next(iter(trained.values()))[0].spec.horizon
+    methods, sweeps = options.methods or list(METHODS), options.sweeps
+    delays, strides, tried = _FEW if options.quick else (DELAYS, STRIDES, SETTINGS_DELAYS)
+    delays = options.delays or delays
+
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def world() -> Level:
+            """Start the engine, where there is something to measure."""
+            if options.python is None:
+                raise EngineError("--python names the Python that has Kinetix (docs/kinetix.md)")
+            where = file_of(level, options.level_files)
+            print(f"{name}: the engine starts; a level's first step takes a minute to compile",
+                  file=sys.stderr, flush=True)  # fmt: skip
+            cache = ("--cache", str(options.out / "compiled"))
+            return stack.enter_context(Level(options.python, where, cache))
+
+        def played(asked: Sequence[Point]) -> list[Measured]:
+            asked = measurable(asked, horizon)
+            missing = [p for p in asked if find(results, p) is None]
+            for number, point in enumerate([] if options.measured else missing, 1):
+                if find(results, point) is None:  # points of two sweeps may be one
+                    policy = trained[point.task]
+                    one = measure(world(), policy, point, options.episodes, options.seed)
+                    keep(results, one)
+                    print(
+                        f"{number} of {len(missing)}: {point.task}, {point.line}, "
+                        f"d = {point.delay}, s = {point.stride}: {one.share:.1%} solved, "
+                        f"{one.seconds:.0f} s",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+            return [row for p in asked if (row := find(results, p)) is not None]
+
+        whole = [s for s in sweeps if s in ("delay", "stride")]
+        rows = played(points(list(trained), whole, methods, delays, strides))
+        if set(sweeps) & {"settings", "chosen"}:
+            first = next(iter(trained))
+            choosing = played(points([first], ("settings",), methods, settings_delays=tried))
+            rows += choosing if "settings" in sweeps else []
+            if "chosen" in sweeps:
+                best = tables.chosen(choosing)
+                taken = {(task, m): best[first, m] for task in trained for _, m in best}
+                rows += played(chosen_points(list(trained), taken, methods, delays))
+    return rows
 
 
 def report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
@@ -133,14 +166,28 @@ def report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
     where = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
     told = ", ".join(f"{k} {v}" for k, v in conditions.items())
     minutes = sum({r.key: r.seconds for r in rows}.values()) / 60
-    head = (
+    parts = [
         f"{told}; {where}; {minutes:.0f} min. Percent solved, in brackets Wilson's 95 % interval; "
         "the best of a column is bold. Differences are of pairs (the same noise), in brackets the "
-        "95 % interval of their mean. A level's trainings are taken together where they are whole."
-    )
-    levels = paper.by_level(rows)
-    parts = [paper.beside(levels), tables.brief(levels, "delay"), tables.markdown(levels, "delay")]
-    return "\n".join([head, "", *parts, paper.trainings(rows)])
+        "95 % interval of their mean. A level's trainings are taken together where they are "
+        "whole; settings are tried on the first.",
+        "",
+    ]
+    for sweep in SWEEPS:
+        mine = [r for r in rows if r.sweep == sweep]
+        if not mine:
+            continue
+        levels = paper.by_level(mine)
+        if sweep == "delay":
+            parts.append(paper.beside(levels))
+        if sweep == "chosen":
+            parts.append(tables.what_was_chosen(levels))
+        if sweep in ("delay", "chosen"):
+            parts.append(tables.brief(levels, sweep))
+        parts.append(tables.markdown(levels, sweep))
+        if sweep == "delay":
+            parts.append(paper.trainings(mine))
+    return "\n".join(parts)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -155,7 +202,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--policies", type=a_path, default=SHIPPED, help="folder of LEVEL_1.pt … (the shipped)")
     add("--levels", nargs="+", type=path_text, help="names or files (all with policies)")
     add("--level-files", type=a_path, help="folder where a level given by name is looked up first")
-    add("--methods", nargs="+", choices=METHODS, help=f"({' '.join(COMPARED)})")
+    add("--sweeps", nargs="+", choices=SWEEPS, default=["delay"], help="(delay)")
+    add("--methods", nargs="+", choices=METHODS, help="all unless given")
     add("--delays", nargs="+", type=int, choices=DELAYS, help="all unless given")
     add("--episodes", type=COUNT, help="of each point (1024)")
     add("--seed", type=int, default=2007, help="of the noise (%(default)s)")

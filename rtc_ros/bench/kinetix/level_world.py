@@ -1,4 +1,4 @@
-"""A Kinetix level behind the seam of the other tasks."""
+"""A Kinetix level as the episodes that the loop plays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACTION_NOISE = 0.1
 class LevelWorld:
     """``n`` episodes of a level; all that is random in them is the noise on actions.
 
-    As in ``tasks.world.World``: ``done`` is solved, ``failed`` ended otherwise (red was touched,
+    ``done`` is solved, ``failed`` ended otherwise (red was touched,
     or time is over), bool[n]; ``done_step`` int[n]. What has ended is stepped no further.
     """
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from rtc_ros.bench.tasks.results import Measured
-from rtc_ros.bench.tasks.tables import head, pooled, unique
+from rtc_ros.bench.kinetix.measured import Measured
+from rtc_ros.bench.kinetix.tables import head, place, pooled, unique
 from rtc_ros.core.proportion import wilson
 
 DELAYS = (0, 2, 4)
@@ -51,7 +51,7 @@ def by_level(rows: Sequence[Measured]) -> list[Measured]:
     levels: dict[str, dict[str, dict[tuple[str, int], Measured]]] = {}
     for r in rows:
         level, _, number = r.task.rpartition(" ")
-        levels.setdefault(level, {}).setdefault(number, {})[r.line, r.delay] = r
+        levels.setdefault(level, {}).setdefault(number, {})[r.line, place(r)] = r
     found = []
     for level, trainings in levels.items():
         most = max(trainings.values(), key=len)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
+from rtc_ros.bench.kinetix import learn
 from rtc_ros.bench.kinetix.catalogue import LEVELS, Recipe, file_of, name_of
 from rtc_ros.bench.kinetix.experts import Expert, demonstrate
 from rtc_ros.bench.kinetix.level_world import Level
 from rtc_ros.bench.kinetix.process import EngineError, EngineProcess
-from rtc_ros.bench.tasks import learn
 from rtc_ros.command_line import COUNT, whole
 from rtc_ros.paths import a_path, path_text
 

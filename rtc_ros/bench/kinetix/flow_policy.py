@@ -1,4 +1,4 @@
-"""A flow policy that is a small MLP: observation and noise in, a chunk of forces out."""
+"""A flow policy that is a small MLP: observation and noise in, a chunk of actions out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from rtc_ros.core.strategies import CHOOSE
 from rtc_ros.policy.guidance import Velocity, sample
 from rtc_ros.policy.protocol import Guidance, PolicySpec, check_weak
 
-HORIZON = 10
 _WIDTH = 192
 _TAU_FEATURES = 8
 
@@ -21,7 +20,7 @@ _TAU_FEATURES = 8
 class FlowNetwork(nn.Module):
     """v(A, o, τ) over flattened chunks."""
 
-    def __init__(self, observation_dim: int, action_dim: int, horizon: int = HORIZON) -> None:
+    def __init__(self, observation_dim: int, action_dim: int, horizon: int) -> None:
         super().__init__()
         self.horizon, self.action_dim = horizon, action_dim
         chunk = horizon * action_dim
@@ -96,7 +95,7 @@ class FlowPolicy:
             start = self._noise(robots, noise)[rows]
             target = None if guidance is None else self._target(guidance)
             velocity = self._velocity(observed)
-            made = self._to_forces(sample(velocity, start, guidance, target, steps))
+            made = self._to_actions(sample(velocity, start, guidance, target, steps))
         chunks = np.zeros((robots, *made.shape[1:]))
         chunks[rows] = made
         return chunks
@@ -121,7 +120,7 @@ class FlowPolicy:
         prev[:, :rows] = torch.as_tensor((guidance.prev - mean) / std, dtype=torch.float32)
         return prev, torch.as_tensor(guidance.weights, dtype=torch.float32)
 
-    def _to_forces(self, actions: Tensor) -> np.ndarray:
+    def _to_actions(self, actions: Tensor) -> np.ndarray:
         mean, std = self.action_scale
         return actions.numpy().astype(np.float64) * std + mean
 
@@ -133,7 +132,7 @@ class FlowPolicy:
 
         def candidates(policy: FlowPolicy) -> np.ndarray:
             made = sample(policy._velocity(repeated), draws, None, None, steps)
-            shaped = policy._to_forces(made).reshape(count, robots, *made.shape[1:])
+            shaped = policy._to_actions(made).reshape(count, robots, *made.shape[1:])
             return shaped.swapaxes(0, 1)
 
         chunks = candidates(self)

@@ -12,8 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from rtc_ros.bench.tasks.flow_policy import FlowPolicy
-from rtc_ros.bench.tasks.world import PERIOD_S
+from rtc_ros.bench.kinetix.flow_policy import FlowPolicy
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
@@ -22,9 +21,15 @@ from rtc_ros.core.settings import RtcSettings
 from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.policy.protocol import Guidance
 
+_PERIOD_NS = round(1e9 / 30)
+
 
 class Episodes(Protocol):
-    """B episodes of one task, stepped together; see ``World``."""
+    """B episodes of one level, stepped together.
+
+    ``done`` and ``failed`` bool[B] say how it went; what failed can't be done any more, and the
+    other way round. ``done_step`` int[B] is the step at which it was done, -1 before.
+    """
 
     step_count: int
     done: np.ndarray
@@ -68,7 +73,7 @@ class Outcome:
     """How B episodes went.
 
     ``done`` and ``failed`` bool[B], ``done_step`` int[B] (-1: never), ``jerk`` float[B], the root
-    mean square of the change of force from step to step [N], ``seam`` the same over steps at
+    mean square of the change of the action from step to step, ``seam`` the same over steps at
     which one chunk took over from another.
     """
 
@@ -120,7 +125,7 @@ def run_episodes(
         InferenceLoop(horizon, DelayEstimator(10, delay), settings),
         infer,
         lambda seq: 0 if seq == 1 else delay,
-        round(PERIOD_S * 1e9),
+        _PERIOD_NS,
         tuple(f"{e}/{j}" for e in range(episodes) for j in range(joints)),
         np.zeros(size),
     )
@@ -130,13 +135,13 @@ def run_episodes(
             break
         command = run.tick()
         assert command.target is not None, "the first chunk is there at once"
-        force = command.target.reshape(episodes, joints)
-        world.step(force)
+        action = command.target.reshape(episodes, joints)
+        world.step(action)
         if last is not None:
-            changes.append(((force - last) ** 2).sum(axis=1))
+            changes.append(((action - last) ** 2).sum(axis=1))
             if command.played.swap is not None:
                 seams.append(changes[-1])
-        last = force
+        last = action
     none = [np.zeros(episodes)]
     return Outcome(
         world.done,

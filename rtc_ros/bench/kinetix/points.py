@@ -9,9 +9,9 @@ from typing import Any
 from rtc_ros.core.settings import RtcSettings
 
 DELAYS = (0, 1, 2, 3, 4)
-STRIDES = (1, 2, 3, 4, 6, 8)
+STRIDES = (1, 2, 3, 4, 6)
 STRIDE_DELAY = 1
-SETTINGS_DELAYS = (2, 4)
+SETTINGS_DELAYS = (1, 3)
 
 METHODS: dict[str, dict[str, Any]] = {
     "rtc": {"strategy": "rtc"},
@@ -54,7 +54,9 @@ is tried with, by name. ``synchronous`` has s alone, which the strides are a swe
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement: a task, a method with its settings, d and s. ``sweep`` names its table.
+    """One measurement: a task (a level and the number of a training), a method, d and s.
+
+    ``sweep`` names its table.
 
     ``line`` is what it is called there: the method, and what is tried in place of its defaults.
     """

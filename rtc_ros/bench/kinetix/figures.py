@@ -9,9 +9,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rtc_ros.bench.tasks.catalogue import TASKS
-from rtc_ros.bench.tasks.results import Measured
-from rtc_ros.bench.tasks.tables import ALL, place, pooled, select, shown_as, unique
+from rtc_ros.bench.kinetix.measured import Measured
+from rtc_ros.bench.kinetix.tables import ALL, place, pooled, select, shown_as, unique
 
 STYLES = {
     "rtc": ("#0072b2", "o-", 2.6),
@@ -31,13 +30,11 @@ _LABELS = {
 }
 
 
-def draw(
-    rows: Sequence[Measured], sweep: str, path: Path, *, together: bool = True
-) -> None:
-    """Write a PNG: all tasks ``together``, then each; bands are Wilson's 95 %."""
+def draw(rows: Sequence[Measured], sweep: str, path: Path) -> None:
+    """Write a PNG: all tasks together, then each; bands are Wilson's 95 %."""
     mine = [r for r in rows if r.sweep == sweep]
     tasks, methods = unique(r.task for r in mine), unique(r.line for r in mine)
-    panels = ([ALL] if together and len(tasks) > 1 else []) + tasks
+    panels = ([ALL] if len(tasks) > 1 else []) + tasks
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     figure = Figure(figsize=(4.1 * across + 2.0, 3.7 * down), dpi=100, facecolor="white")
@@ -53,9 +50,7 @@ def draw(
                 method,
                 len(tasks) if task == ALL else 1,
             )
-        title = TASKS[task].title if task in TASKS else task
-        name = shown_as(ALL, tasks) if task == ALL else title
-        axis.set_title(name, fontsize=11)
+        axis.set_title(shown_as(ALL, tasks) if task == ALL else task, fontsize=11)
         axis.set_xlabel(_LABELS[sweep], fontsize=9)
         axis.set_xticks(sorted({place(r) for r in mine}))
         axis.set_ylim(0.0, 1.02)

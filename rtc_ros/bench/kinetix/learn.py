@@ -1,4 +1,4 @@
-"""Demonstrations by a task's expert, and flow matching on them."""
+"""Flow matching on demonstrations."""
 
 from __future__ import annotations
 
@@ -8,67 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rtc_ros.bench.tasks.flow_policy import HORIZON, FlowNetwork, FlowPolicy
-from rtc_ros.bench.tasks.world import World
+from rtc_ros.bench.kinetix.flow_policy import FlowNetwork, FlowPolicy
 
-DEMONSTRATIONS = 1000
-UPDATES = 4000
 WEAK_UPDATES = 400
 """When the weaker checkpoint for forward contrast is taken."""
 
 _BATCH = 512
-_ROUGH = 1.8
-"""Demonstrations are disturbed more than what is measured, so that the way back is learnt."""
-
-_TREMOR_N, _TREMOR_KEPT = 1.5, 0.8
-"""What the demonstrator's hand adds to what it wants: standard deviation, and share kept from
-step to step."""
-
 _AVERAGE = 0.998
-
-
-def demonstrate(task: type[World], episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return observations [N, O] and the chunks [N, H, A] that begin there.
-
-    The expert takes one of the task's ways at random and sees it through, with a hand that
-    trembles. Its force is recorded, not what the disturbances make of it; episodes that fail are
-    left out.
-    """
-    world = task(episodes, seed, rough=_ROUGH)
-    random = np.random.default_rng(seed + 1)
-    mode = random.integers(0, world.modes, episodes)
-    tremor = _TREMOR_N * random.normal(size=(episodes, world.action_dim))
-    fresh = _TREMOR_N * np.sqrt(1.0 - _TREMOR_KEPT**2)
-    observed, wanted, good = [], [], np.ones(episodes, bool)
-    for step in range(task.steps + HORIZON):
-        observed.append(world.observe())
-        wanted.append(world.expert(mode) + tremor)
-        world.step(wanted[-1])
-        tremor = _TREMOR_KEPT * tremor + fresh * random.normal(size=tremor.shape)
-        if step == task.steps - 1:
-            good = world.done.copy()
-    forces = np.stack(wanted, axis=1)[good]
-    chunks = [forces[:, t : t + HORIZON] for t in range(task.steps)]
-    places = [o[good] for o in observed[: task.steps]]
-    return np.concatenate(places), np.concatenate(chunks)
-
-
-def train(
-    task: type[World],
-    seed: int,
-    updates: int = UPDATES,
-    episodes: int = DEMONSTRATIONS,
-    told: Callable[[int], None] = lambda done: None,
-) -> tuple[FlowPolicy, FlowPolicy]:
-    """Return the policy and a weaker one, from demonstrations of ``task``; see ``fit``."""
-    return fit(*demonstrate(task, episodes, seed), seed, updates, told)
 
 
 def fit(
     observed: np.ndarray,
     chunks: np.ndarray,
     seed: int,
-    updates: int = UPDATES,
+    updates: int,
     told: Callable[[int], None] = lambda done: None,
 ) -> tuple[FlowPolicy, FlowPolicy]:
     """Return the policy and a weaker one, an early checkpoint of the same training.

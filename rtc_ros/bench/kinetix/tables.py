@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rtc_ros.bench.tasks.points import DEFAULTS, METHODS
-from rtc_ros.bench.tasks.results import Measured
+from rtc_ros.bench.kinetix.measured import Measured
+from rtc_ros.bench.kinetix.points import DEFAULTS, METHODS
 from rtc_ros.core.proportion import difference, wilson
 
 ALL = "all"
@@ -105,6 +105,8 @@ def chosen(rows: Sequence[Measured]) -> dict[tuple[str, str], str]:
         if r.sweep == "settings":
             lines.setdefault((r.task, r.method), {}).setdefault(r.variant, []).append(r)
     for key, tried in lines.items():
+        if DEFAULTS not in tried:
+            continue
         whole = [v for v, x in tried.items() if len(x) == len(tried[DEFAULTS])]
         best[key] = max(whole, key=lambda v: sum(r.done for r in tried[v]))
     return best
@@ -127,14 +129,14 @@ def what_was_chosen(rows: Sequence[Measured]) -> str:
     )  # fmt: skip
 
 
-def markdown(rows: Sequence[Measured], sweep: str, *, together: bool = True) -> str:
-    """Return one sweep's tables: all tasks ``together``, then each; percent done, 95 %.
+def markdown(rows: Sequence[Measured], sweep: str) -> str:
+    """Return one sweep's tables: all tasks together, then each; percent done, 95 %.
 
     Then the paired differences: to the first line, or of ``settings`` to the method's defaults.
     """
     mine = [r for r in rows if r.sweep == sweep]
     tasks, lines = unique(r.task for r in mine), unique(r.line for r in mine)
-    shown = ([ALL] if together and len(tasks) > 1 else []) + tasks
+    shown = ([ALL] if len(tasks) > 1 else []) + tasks
     if sweep == "settings":
         found = [_table(mine, sweep, task, lines, _beside_the_defaults) for task in shown]
     else:
@@ -230,29 +232,6 @@ def _short(one: Measured | None, most: Measured | None) -> str:
         return "–"
     level = difference(most.each, one.each)[1] <= 0.0
     return f"**{100 * one.share:.0f}**" if level else f"{100 * one.share:.0f}"
-
-
-def motion(rows: Sequence[Measured]) -> str:
-    """Return, over d and for each task, how even the forces were and how much time was left."""
-    mine = [r for r in rows if r.sweep == "delay"]
-    places, methods = sorted({place(r) for r in mine}), unique(r.line for r in mine)
-    lines = []
-    for task in unique(r.task for r in mine):
-        lines += [
-            "**Change of force at a seam [N], in brackets in any step; then the share of the time "
-            f"left (0 where not done), by d: `{task}`**",
-            "",
-            *head(f"d = {x}" for x in places),
-        ]
-        for method in methods:
-            at = {place(r): r for r in select(mine, "delay", task, method)}
-            texts = [
-                f"{at[x].seam:.1f} ({at[x].jerk:.1f}), {at[x].speed:.2f}" if x in at else "–"
-                for x in places
-            ]
-            lines.append(f"| {method} | " + " | ".join(texts) + " |")
-        lines.append("")
-    return "\n".join(lines)
 
 
 def _cell(found: _Found | None, bold: bool = False) -> str:

@@ -1,0 +1,99 @@
+"""What one point came to, and where it is found again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from rtc_ros.bench.kinetix.episodes import Outcome
+from rtc_ros.bench.kinetix.points import Point, told_as
+from rtc_ros.bench.results import Results
+from rtc_ros.core.proportion import wilson
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One point's figures.
+
+    ``done`` of ``episodes``, with Wilson's 95 % interval; ``steps`` the median step at which they
+    were done (nan: never); ``speed`` the mean over all episodes of the share of the time left when
+    it was done, 0 where it never was; ``jerk`` and ``seam`` means of ``Outcome``'s [N].
+    """
+
+    key: str
+    sweep: str
+    task: str
+    method: str
+    variant: str
+    delay: int
+    stride: int
+    episodes: int
+    done: int
+    low: float
+    high: float
+    failed: int
+    steps: float
+    speed: float
+    jerk: float
+    seam: float
+    seconds: float
+    which: str
+
+    @property
+    def share(self) -> float:
+        """The proportion done."""
+        return self.done / self.episodes
+
+    @property
+    def line(self) -> str:
+        """See ``Point``."""
+        return told_as(self.sweep, self.method, self.variant)
+
+    @property
+    def each(self) -> np.ndarray:
+        """Which episodes were done, bool[episodes]."""
+        bits = np.frombuffer(bytes.fromhex(self.which), np.uint8)
+        return np.unpackbits(bits, count=self.episodes).astype(bool)
+
+
+def measured(point: Point, outcome: Outcome, steps: int, seconds: float) -> Measured:
+    """Return the figures of one point; ``steps`` is the length of an episode."""
+    episodes, done = len(outcome.done), int(outcome.done.sum())
+    low, high = wilson(done, episodes)
+    left = np.where(outcome.done, 1.0 - outcome.done_step / steps, 0.0)
+    return Measured(
+        point.key,
+        point.sweep,
+        point.task,
+        point.method,
+        point.variant,
+        point.delay,
+        point.stride,
+        episodes,
+        done,
+        low,
+        high,
+        int(outcome.failed.sum()),
+        float(np.median(outcome.done_step[outcome.done])) if done else float("nan"),
+        float(left.mean()),
+        float(outcome.jerk.mean()),
+        float(outcome.seam.mean()),
+        round(seconds, 2),
+        np.packbits(outcome.done).tobytes().hex(),
+    )
+
+
+def find(results: Results, point: Point) -> Measured | None:
+    """Return what was measured for ``point``, whichever sweep it was measured in."""
+    row = results.rows.get(point.key)
+    if row is None:
+        return None
+    here = {"sweep": point.sweep, "method": point.method, "variant": point.variant,
+            "stride": point.stride}  # fmt: skip
+    return Measured(**{**row, **here})  # type: ignore[arg-type]
+
+
+def keep(results: Results, one: Measured) -> None:
+    """Keep one point's figures."""
+    results.keep(one.key, asdict(one))
