@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from rtc_ros.core.continuity import RunLog
 from rtc_ros.core.settings import RtcSettings
 from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient
+from rtc_ros.sim.evaluate import PERIOD_S
 
 LOADING_S = 120.0
 _RECORDER_S = 30.0
@@ -39,7 +41,7 @@ def nodes_of(
     chosen = {name: value for name, value in asdict(settings).items() if name in known}
     more: dict[str, dict[str, Any]] = {
         "rtc_sim": {"new_cube_after_s": 0.0, "cameras": ["top"]},
-        "rtc_inference": {**chosen, "seed": seed},
+        "rtc_inference": {**chosen, "seed": seed, "initial_delay": _first_forecast(settings)},
     }
     nodes = nodes_to_run(arguments, simulated=True)
     return [
@@ -80,6 +82,15 @@ def run_episodes(
                 done_at.append(_episode(robot, seconds))
         processes.finish()
     return read_run(bag), done_at
+
+
+def _first_forecast(settings: RtcSettings) -> int:
+    """Return the first d [steps]; Q learns the rest.
+
+    The node's own guess is a single inference while everything starts up, on a busy machine slow
+    enough to refuse the strategy.
+    """
+    return math.ceil(settings.inject_latency_ms * 1e-3 / PERIOD_S) + 5
 
 
 def _episode(robot: RobotClient, seconds: float) -> float | None:
