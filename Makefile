@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean distclean
+.PHONY: help setup demo test lint kinetix clean distclean
 
 # Which Python (default: 3.12, else 3.11, else 3.10) and where its environment lives (9 GB; default
 # .venv, or .venv-3.12 beside a .venv of another Python). The Python decides which LeRobot and which
@@ -38,10 +38,13 @@ test: setup ## all tests; PYTEST_ARGS="test/core -k mask" runs some
 lint: setup ## ruff and mypy
 	@$(ACTIVATE) && { ruff check .; ruff=$$?; mypy && exit $$ruff; }
 
+kinetix: ## a Python with Kinetix, for `rtc_ros bench kinetix`; the tests try it, too
+	@scripts/kinetix.sh
+
 clean: ## remove caches and build output, keep .venv
 	rm -rf build install log dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name ".venv*" -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean ## remove .venv as well
 	@test ! -e "$(VENV)" -o -e "$(VENV)/rtc_venv" || { echo "$(VENV) was not made here"; exit 1; }
-	rm -rf "$(VENV)" "$(VENV).lock"
+	rm -rf "$(VENV)" "$(VENV).lock" "$(VENV)-kinetix"

@@ -26,4 +26,7 @@ if [[ -z ${MUJOCO_GL:-} && -s $_venv/rtc_gl ]]; then
   MUJOCO_GL=$(<"$_venv/rtc_gl")
   export MUJOCO_GL
 fi
+if [[ -z ${RTC_KINETIX_PYTHON:-} && -x $_venv-kinetix/bin/python ]]; then
+  export RTC_KINETIX_PYTHON=$_venv-kinetix/bin/python
+fi
 unset _venv _kept _dir _prefix _foreign

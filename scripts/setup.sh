@@ -163,7 +163,7 @@ if [[ -n ${PYTHON:-} && -s $venv/rtc_wheels && -x $venv/bin/python ]]; then
 fi
 
 # The venv is only as good as its stamps. No stamp (a first or an interrupted run): from scratch.
-wheels="$(digest requirements/*.txt) $venv"
+wheels="$(digest requirements/{python,ros-wheels,test}.txt) $venv"
 package="$(digest setup.py setup.cfg package.xml resource/*) $root"
 if [[ $(cat "$venv/rtc_wheels" 2>/dev/null) != "$wheels" ]]; then
   if [[ ! -s $venv/rtc_wheels || $(cut -d' ' -f2- "$venv/rtc_wheels") != "$venv" ]]; then

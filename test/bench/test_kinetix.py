@@ -10,13 +10,14 @@ import io
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from line_world import Line, LineWorld, demonstrated, trained
+from line_world import Line, LineWorld, demonstrated, expert_file, trained
 
-from rtc_ros.bench.kinetix import command, evaluate, learn
+from rtc_ros.bench.kinetix import command, evaluate, learn, train
 from rtc_ros.bench.kinetix.catalogue import LEVELS, SHIPPED, file_of, name_of, policies
 from rtc_ros.bench.kinetix.engine import wire
 from rtc_ros.bench.kinetix.episodes import run_episodes
@@ -98,6 +99,55 @@ def test_demonstrations_are_of_all_experts_and_end_where_an_episode_does(tmp_pat
     assert (np.sign(seen[gone, 0]) == np.sign(sides[gone])).all()
     assert np.abs(seen[:, 0]).max() <= 1.0
     assert Line.steps * 40 > len(seen) > 10 * 40
+
+
+def test_others_are_trained_in_the_place_of_experts_that_are_not_good(monkeypatch, tmp_path):
+    solved = {1: 0.97, 2: 0.1, 3: 0.95, 4: 0.5, 5: 0.81, 6: 1.0}
+    taken = []
+
+    def mixture(options, experts):
+        taken.append([e.solved for e in experts])
+
+    monkeypatch.setattr(
+        train, "_expert", lambda options, seed: SimpleNamespace(solved=solved[seed])
+    )
+    monkeypatch.setattr(train, "_flow_policies", mixture)
+    asked = ["h17_unicycle", "--out", str(tmp_path), "--experts"]
+    assert train.main([*asked, "3"]) == 0 and taken[-1] == [0.97, 0.95, 0.81]
+    solved[5] = solved[6] = 0.0
+    assert train.main([*asked, "3"]) == 0 and taken[-1] == [0.97, 0.95], "twice as many at most"
+    solved[1] = solved[2] = 0.2
+    assert train.main([*asked, "1"]) == 0 and taken[-1] == [0.2, 0.2], "if there is no better one"
+
+
+def test_an_expert_is_gone_on_with_where_it_may_take_more_steps(monkeypatch, tmp_path):
+    begun = []
+
+    class Engine:
+        def __init__(self, python, *words):
+            begun.append(words)
+            expert_file(words[words.index("--out") + 1], 0.8)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def reports(self):
+            return iter(())
+
+    monkeypatch.setattr(train, "EngineProcess", Engine)
+    file = tmp_path / "line_expert_1.npz"
+    expert_file(file, 0.8)
+    asked = ["line", "--out", str(tmp_path), "--experts", "1", "--trainings", "0", "--steps"]
+    assert train.main([*asked, "5000"]) == 0 and not begun, "it is good"
+    monkeypatch.setattr(train, "GOOD", 0.99)
+    assert train.main([*asked, "1000"]) == 0, "it had as many steps: another is trained"
+    files = [Path(w[w.index("--out") + 1]).name for w in begun]
+    assert files == ["line_expert_2.npz"]
+    begun.clear()
+    assert train.main([*asked, "5000"]) == 0 and len(begun) == 2, "both may take more"
 
 
 def test_every_method_at_every_delay_but_ensembling_at_the_last():
@@ -373,11 +423,15 @@ def test_an_episode_is_the_same_whoever_ends_beside_it():
 
 @with_kinetix
 @pytest.mark.slow
-def test_shipped_policies_solve_their_level_without_delay():
-    assert shipped()
-    for name in shipped():
-        with Level(Path(KINETIX), file_of(name)) as level:
-            for file in policies(SHIPPED, name):
-                (point,) = at([name], ["naive_async"], (0,))
-                one = measure(level, learn.load(file), point, 64, 1)
-                assert one.share > 0.7, f"{file.name}: {one.share:.0%}"
+@pytest.mark.parametrize("level", ["h17_unicycle", "hard_lunar_lander"])
+def test_the_quick_form_plays_the_shipped_policies(level, tmp_path, capsys):
+    asked = ["--quick", "--levels", level, "--methods", "rtc", "synchronous"]
+    assert evaluate.main([*asked, "--python", KINETIX, "--out", str(tmp_path)]) == 0
+    assert f"| `{level} 2` |" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "kinetix.csv").open()))
+    done = {(r["task"][-1], r["method"], r["delay"]): int(r["done"]) for r in rows}
+    assert {r["episodes"] for r in rows} == {"64"} and len(done) == 2 * 2 * 2
+    for training in "12":
+        without = (done[training, method, "0"] for method in ("rtc", "synchronous"))
+        assert min(without) > 0.85 * 64
+        assert done[training, "rtc", "2"] > done[training, "synchronous", "2"]

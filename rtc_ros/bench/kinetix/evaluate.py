@@ -36,7 +36,7 @@ from rtc_ros.bench.kinetix.points import (
     chosen_points,
     points,
 )
-from rtc_ros.bench.kinetix.process import EngineError
+from rtc_ros.bench.kinetix.process import EngineError, add_python
 from rtc_ros.bench.results import Results
 from rtc_ros.command_line import COUNT
 from rtc_ros.paths import a_path, path_text
@@ -123,8 +123,6 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
         @functools.cache
         def world() -> Level:
             """Start the engine, where there is something to measure."""
-            if options.python is None:
-                raise EngineError("--python names the Python that has Kinetix (docs/kinetix.md)")
             where = file_of(level, options.level_files)
             print(f"{name}: the engine starts; a level's first step takes a minute to compile",
                   file=sys.stderr, flush=True)  # fmt: skip
@@ -197,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--python", type=a_path, help="of the environment that has Kinetix (docs/kinetix.md)")
+    add_python(parser)
     add("--out", type=a_path, default=Path("bench_kinetix"), help="folder (%(default)s)")
     add("--policies", type=a_path, default=SHIPPED, help="folder of LEVEL_1.pt … (the shipped)")
     add("--levels", nargs="+", type=path_text, help="names or files (all with policies)")

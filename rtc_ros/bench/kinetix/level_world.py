@@ -60,7 +60,7 @@ class Level(EngineProcess):
 
     limit = 1.0
 
-    def __init__(self, python: Path, level: str, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, python: Path | None, level: str, arguments: Sequence[str] = ()) -> None:
         super().__init__(python, "serve", level, *arguments)
         told = self.hello
         self.steps, self.action_dim = int(told["steps"]), int(told["actions"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import Any, BinaryIO, TypeVar, cast
 import numpy as np
 
 from rtc_ros.bench.kinetix.engine import wire
+from rtc_ros.paths import a_path
+
+VARIABLE = "RTC_KINETIX_PYTHON"
+"""Names the Python that has Kinetix, where ``--python`` doesn't."""
 
 _FOLDER = Path(__file__).parent / "engine"
-INSTALL = "python -m venv FOLDER; FOLDER/bin/pip install kinetix-env==3.0.2 'jax[cpu]==0.9.0'"
-
 
 P = TypeVar("P", bound="EngineProcess")
 
@@ -25,7 +29,9 @@ class EngineError(Exception):
 class EngineProcess:
     """A Python with Kinetix that runs the engine with ``arguments``; ends with the block."""
 
-    def __init__(self, python: Path, *arguments: str) -> None:
+    def __init__(self, python: Path | None, *arguments: str) -> None:
+        if python is None:
+            raise EngineError(_HELP)
         try:
             self._process = subprocess.Popen(
                 [str(python), "-W", "ignore", str(_FOLDER), *arguments],
@@ -33,7 +39,7 @@ class EngineProcess:
                 stdout=subprocess.PIPE,
             )
         except OSError as error:
-            raise EngineError(f"{python} can't be started: {error.strerror}. {_help()}") from error
+            raise EngineError(f"{python} can't be started: {error.strerror}. {_HELP}") from error
         self.hello = self._hear()[0]
 
     def ask(
@@ -60,7 +66,7 @@ class EngineProcess:
         except EOFError:
             raise EngineError(self._ended()) from None
         if "error" in header:
-            raise EngineError(f"{header['error']}. {_help()}")
+            raise EngineError(f"{header['error']}. {_HELP}")
         return header, arrays
 
     def _ended(self) -> str:
@@ -77,5 +83,14 @@ class EngineProcess:
         self._process.wait()
 
 
-def _help() -> str:
-    return f"Kinetix lives in a Python of its own: {INSTALL}; then --python FOLDER/bin/python"
+_HELP = (
+    "Kinetix lives in a Python of its own: `make kinetix`, or python -m venv FOLDER; "
+    "FOLDER/bin/pip install kinetix-env==3.0.2 'jax[cpu]==0.9.0'; "
+    f"then --python FOLDER/bin/python, or {VARIABLE}"
+)
+
+
+def add_python(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the Python."""
+    text = f"that has Kinetix (${VARIABLE}; docs/kinetix.md)"
+    parser.add_argument("--python", type=a_path, default=os.environ.get(VARIABLE), help=text)

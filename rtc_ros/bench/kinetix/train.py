@@ -17,7 +17,7 @@ from rtc_ros.bench.kinetix import learn
 from rtc_ros.bench.kinetix.catalogue import LEVELS, Recipe, file_of, name_of
 from rtc_ros.bench.kinetix.experts import Expert, demonstrate
 from rtc_ros.bench.kinetix.level_world import Level
-from rtc_ros.bench.kinetix.process import EngineError, EngineProcess
+from rtc_ros.bench.kinetix.process import EngineError, EngineProcess, add_python
 from rtc_ros.command_line import COUNT, whole
 from rtc_ros.paths import a_path, path_text
 
@@ -53,9 +53,9 @@ def _expert(options: argparse.Namespace, seed: int) -> Expert:
     file: Path = options.out / f"{name}_expert_{seed}.npz"
     options.out.mkdir(parents=True, exist_ok=True)
     steps = options.steps or recipe.steps
-    if file.exists() and (before := Expert(file)).whole:
-        if before.solved >= GOOD or before.steps >= steps:
-            return before
+    before = Expert(file) if file.exists() else None
+    if before and before.whole and (before.solved >= GOOD or before.steps >= steps):
+        return before
     arguments = {
         "--out": file,
         "--seed": seed,
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("level", type=path_text, help=f"a level's file, or its name: {', '.join(LEVELS)}")
-    add("--python", type=a_path, required=True, help="of the environment that has Kinetix")
+    add_python(parser)
     add("--out", type=a_path, default=Path("bench_kinetix"), help="folder (%(default)s)")
     add("--level-files", type=a_path, help="folder where a level given by name is looked up first")
     add("--experts", type=COUNT, default=3, help="good ones (%(default)s)")
