@@ -64,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         print(f"demo: {out} is there already; give another --out", file=sys.stderr)
         return _UNUSABLE
+    try:
+        if not options.remote:  # there the nodes have networks of their own
+            _nobody_else()
+    except RobotError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return _UNUSABLE
     out.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     try:
@@ -93,8 +99,6 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_handoff())
-        if not options.remote:  # there the nodes have networks of their own
-            _nobody_else()
         on = stack.enter_context(_machines(console)) if options.remote else None
         processes = stack.enter_context(Processes(out / "logs"))
         for machine in NAMES if on else ("",):
