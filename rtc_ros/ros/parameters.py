@@ -16,7 +16,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import InvalidParameterTypeException, ParameterException
 from rclpy.node import Node
 
 from rtc_ros.handoff.files import segment_path
@@ -66,6 +66,9 @@ def declare(node: Node, table: Iterable[Parameter], prefix: str = "") -> dict[st
                 node.declare_parameter(name, parameter.default, _descriptor(parameter))
             value = node.get_parameter(name).value
             value = taken(parameter, value)
+        except InvalidParameterTypeException as error:
+            given = node._parameter_overrides[name].value  # noqa: SLF001
+            raise ConfigurationError(wrong_type(parameter, name, given)) from error
         except (ParameterException, ValueError) as error:
             raise ConfigurationError(f"parameter {name}: {error}") from error
         problem = check_words(parameter, name, value)
@@ -73,6 +76,25 @@ def declare(node: Node, table: Iterable[Parameter], prefix: str = "") -> dict[st
             raise ConfigurationError(problem)
         values[parameter.name] = value
     return values
+
+
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number, without a point",
+    float: "a number with a point, as {:.1f}",
+    str: "text",
+}
+
+
+def wrong_type(parameter: Parameter, name: str, given: Any) -> str:
+    """Say of which type a value is and of which it must be; ROS takes no other one."""
+    lists = isinstance(parameter.default, list)
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    shown = str(list(given)) if several else repr(given)
+    kind = type(parameter.default[0] if lists else parameter.default)
+    example = given if isinstance(given, int) and not isinstance(given, bool) else 1
+    wanted = _KINDS[kind].format(example)
+    return f"parameter {name} is {shown}; it must be {'a list, each ' * lists}{wanted}"
 
 
 def taken(parameter: Parameter, value: Any) -> Any:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+import rtc_ros
 from rtc_ros.running.signals import sigterm_as_interrupt
 
 COMMANDS = {
@@ -115,6 +116,9 @@ def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
+        return 0
+    if words[0] in ("--version", "version"):
+        print(f"rtc_ros {rtc_ros.__version__}")
         return 0
     for length in (2, 1):
         entry = COMMANDS.get(tuple(words[:length]))

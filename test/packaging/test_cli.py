@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rtc_ros import __version__
 from rtc_ros.tools.cli import COMMANDS
 
 
@@ -30,6 +31,10 @@ def test_help_lists_every_command_with_what_it_does(words: tuple[str, ...]) -> N
     assert (done.returncode, done.stderr) == (0, "")
     for command, (_, what) in COMMANDS.items():
         assert f"rtc_ros {' '.join(command)} " in done.stdout and what in done.stdout
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert rtc_ros("--version").stdout == f"rtc_ros {__version__}\n"
 
 
 @pytest.mark.parametrize("words", ["--help", "continuity --help"])
