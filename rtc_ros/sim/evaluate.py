@@ -184,6 +184,7 @@ _LISTS: tuple[tuple[str, Callable[[str], Any], list[Any]], ...] = (
     ("schedule", str, ["linear"]),
     ("jacobian", str, ["vjp"]),
     ("num_steps", int, [0]),
+    ("ensemble_decay", float, [0.0]),
 )
 _QUICK_STEPS = 75
 

@@ -11,6 +11,8 @@ def main() -> int:
     """Set up the process, then run; 0, or 2 where Kinetix can't be used."""
     os.environ.setdefault("WANDB_MODE", "disabled")  # Kinetix imports it to load a level
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    # XLA calls its own preferences machine features that a kept program may miss here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     # Not the folder itself: its modules' names are common ones.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
