@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ def main() -> int:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # XLA calls its own preferences machine features that a kept program may miss here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # what profilers it could have
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     # Not the folder itself: its modules' names are common ones.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
