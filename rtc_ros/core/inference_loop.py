@@ -77,6 +77,11 @@ def frozen_rows(prev: np.ndarray | None, weights: np.ndarray | None) -> int:
     return int(free[0]) if len(free) else min(len(prev), len(weights))
 
 
+def _may_wait(chunk: ActionChunk, cursor: CursorState) -> bool:
+    """Tell whether a chunk that was looked at waits for a hold to end: the player took it."""
+    return chunk.row_of(cursor.step) is not None and bool(np.isfinite(chunk.actions).all())
+
+
 class InferenceLoop:
     """Decides, from the step cursor alone, when the next inference starts and what it gets.
 
@@ -195,8 +200,10 @@ class InferenceLoop:
                 continue
             if cursor.chunk_name == chunk.name:
                 self._observe(cursor, request)
-            elif cursor.mode is Mode.FAULT:
-                return  # it may be taken, and wait for the fault to end
+            elif _may_wait(chunk, cursor):
+                # Motion goes on with it. Another one would be made without guidance, and arrive
+                # in the middle of it.
+                return
             else:
                 self.refused_chunks += 1
             del self._unseen[: i + 1]

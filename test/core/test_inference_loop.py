@@ -9,7 +9,7 @@ from arms import guards_of, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtc_ros.core.controller import ControllerSettings
+from rtc_ros.core.controller import ControllerSettings, Inputs
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop
@@ -200,6 +200,31 @@ def test_a_chunk_that_comes_during_a_fault_is_learnt_of_when_it_is_over():
     bench.begin(3)
     assert bench.controller.state.player.current is bench.chunks[-1]
     assert bench.loop.refused_chunks == 0 and bench.loop.last_delay >= 1, learnt
+
+
+@pytest.mark.parametrize("duration", [1, 3, 6])
+@pytest.mark.parametrize("held", [2, 8, 30])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_chunk_that_waits_for_a_hold_to_end_is_gone_on_from(first, held, duration):
+    """Counted as refused, another one was made without guidance: it came in mid-motion."""
+    bench = Bench(horizon=20, s_min=5, initial_delay=3)
+    if not first:
+        bench.run(12, duration=duration)
+        while bench.controller.state.mode is not Mode.STARVED:
+            bench.tick()
+        bench.running = None
+    request = bench.begin(duration)
+    assert request is not None and not request.continues
+    unguided = len(bench.requests)
+    for tick in range(held + 40):
+        if bench.running is not None and bench.running[1] <= 0:
+            bench.finish()
+        bench.begin(duration)
+        until = "until the driver has come to where motion begins"
+        bench.tick(Inputs(hold=until if tick < held + duration else ""))
+    assert bench.loop.refused_chunks == 0 and bench.controller.state.mode is Mode.RUNNING
+    after = bench.requests[unguided:]
+    assert len(after) > 3 and all(r.continues for r in after)
 
 
 def test_a_request_goes_by_one_set_of_settings_though_another_thread_changes_them():
