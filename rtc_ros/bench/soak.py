@@ -130,15 +130,15 @@ def soak(seconds: float, windows: int, logs: Path) -> list[Window]:
     nodes = nodes_to_run({"namespace": _NAMESPACE}, simulated=True)
     with Processes(logs) as processes:
         processes.start(nodes)
-        with RobotClient(processes.check) as client:
+        with RobotClient(processes.check, _NAMESPACE) as client:
             log = TickLog(_PERIOD_S)
-            client.listen(JointState, f"{_NAMESPACE}/rtc_controller/executed", log.take)
+            client.listen(JointState, "rtc_controller/executed", log.take)
             client.until(lambda: log.executed, "motion", _PATIENCE_S)
             log.begin()
             begun, seen = time.monotonic(), []
             for i in range(windows):
                 client.spin(max(0.0, begun + seconds * (i + 1) / windows - time.monotonic()))
-                missed = client.said(f"{_NAMESPACE}/rtc_controller: tick").get("missed", "0")
+                missed = client.said("rtc_controller: tick").get("missed", "0")
                 memory = {name: resident_mib(processes.pid(name)) for name in _NODES}
                 ticks, executed, late_ms, lag = log.window()
                 spent = time.monotonic() - begun

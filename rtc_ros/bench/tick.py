@@ -143,19 +143,18 @@ def _tick_idly(priority: int, ticks: int, points: int) -> dict[str, Any]:
 
 
 def _await_policy(processes: Processes) -> None:
-    name = f"{_NAMESPACE}/rtc_inference: inference"
-    with RobotClient(processes.check) as client:
+    name = "rtc_inference: inference"
+    with RobotClient(processes.check, _NAMESPACE) as client:
         client.until(lambda: "chunks" in client.said(name), "the policy", _PATIENCE_S)
 
 
 def _turn(processes: Processes, controller: NodeToRun, ticks: int) -> dict[str, Any]:
     """Return what the controller says of itself after so many ticks in motion."""
     processes.start([controller])
-    with RobotClient(processes.check) as client:
+    with RobotClient(processes.check, _NAMESPACE) as client:
 
         def said(part: str, value: str) -> str:
-            entry = client.said(f"{_NAMESPACE}/rtc_controller: {part}")
-            return entry.get(value, "0")
+            return client.said(f"rtc_controller: {part}").get(value, "0")
 
         client.until(lambda: int(said("motion", "step")) > 0, "motion", _PATIENCE_S)
         used, end = _cpu_time(), int(said("tick", "ticks")) + ticks

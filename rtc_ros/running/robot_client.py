@@ -66,8 +66,9 @@ class RobotClient:
         self.task = {v.key: v.value for v in message.values}
 
     def said(self, name: str) -> Mapping[str, str]:
-        """Return the last values, and the ``message``, of one entry of /diagnostics."""
-        return self._status.get(name, {})
+        """Return the last values, and the ``message``, of one node's entry of /diagnostics."""
+        namespace = self._node.get_namespace().strip("/")
+        return self._status.get("/".join(filter(None, [namespace, name])), {})
 
     def ready(self) -> bool:
         """Tell whether the policy and the simulated robot are there.
@@ -75,9 +76,7 @@ class RobotClient:
         Raises:
             RobotError: the policy never will be.
         """
-        namespace = self._node.get_namespace().strip("/")
-        entry = "/".join(filter(None, [namespace, "rtc_inference: inference"]))
-        state = self.said(entry).get("message", "")
+        state = self.said("rtc_inference: inference").get("message", "")
         if state.startswith("can't"):
             raise RobotError(f"rtc_inference {state}")
         return "horizon" in self.settings and bool(self.task)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -33,14 +32,15 @@ from rtc_ros.running.processes import Processes, own_handoff
 from rtc_ros.running.robot_client import RobotClient, RobotError
 from rtc_ros.running.two_machines import NAMES, ON, two_machines
 from rtc_ros.sim.tasks import Turns
-from rtc_ros.tools.demo_report import FILM_TOPIC, Phase, write_reports
+from rtc_ros.tools.demo_report import Phase, write_reports
 
+FILM_TOPIC = "camera/film/image_raw"
 RECORDED = ("rtc_controller/executed", "rtc_inference/chunk", FILM_TOPIC)
 """Topics of which nothing may be missing in a recording."""
+NAMESPACE = "rtc_demo"
+"""Nobody else's robot: what is commanded here stays here."""
 PERIOD_S = 0.02
 """Δt of config/sim.yaml."""
-_COMMANDED = ("left_arm/commands", "right_arm/commands")
-_DISCOVERY_S = 1.5
 _LOADING_S = 120.0
 _NEW_CUBE_AFTER_S = 8.0
 """Longer than it takes to put a cube back; a cube that got lost is replaced, too."""
@@ -64,12 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         print(f"demo: {out} is there already; give another --out", file=sys.stderr)
         return _UNUSABLE
-    try:
-        if not options.remote:  # there the nodes have networks of their own
-            _nobody_else()
-    except RobotError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return _UNUSABLE
     out.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     try:
@@ -92,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase]:
     """Start the nodes, let each strategy have its turn, end the nodes."""
     launch = {
+        "namespace": NAMESPACE,
         "start_when_ready": "false",
         "seed": str(options.seed),
         "new_cube_after_s": str(_NEW_CUBE_AFTER_S),
@@ -109,7 +104,7 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
                 processes.start(at_command_rate(nodes, options.command_rate))
         if on:
             stack.enter_context(on("robot"))
-        with RobotClient(processes.check) as robot:
+        with RobotClient(processes.check, NAMESPACE) as robot:
             with console.status("starting the simulated robot, loading the policy"):
                 robot.until(robot.ready, "the nodes", _LOADING_S)
             phases = [
@@ -118,19 +113,6 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
             ]
         processes.finish()
     return phases
-
-
-def _nobody_else() -> None:
-    """Raise RobotError where somebody takes these arms' commands already: it may be a robot."""
-    with RobotClient(lambda: None) as client:
-        client.spin(_DISCOVERY_S)
-        heard = [topic for topic in _COMMANDED if client.subscribers(topic)]
-    if heard:
-        domain = os.environ.get("ROS_DOMAIN_ID", "0")
-        raise RobotError(
-            f"there is a listener to {' and '.join(heard)} in ROS domain {domain} already, maybe "
-            "a robot, and the demo would move it: set another ROS_DOMAIN_ID, as `make demo` does"
-        )
 
 
 def at_command_rate(nodes: Sequence[NodeToRun], rate_hz: float) -> list[NodeToRun]:
@@ -173,7 +155,7 @@ def _phase(
         "record_with": "rtc_recorder",  # the same everywhere
     }
     already = {topic: robot.subscribers(topic) for topic in RECORDED}
-    processes.start([NodeToRun("rtc_recorder", parameters=parameters)])
+    processes.start([NodeToRun("rtc_recorder", NAMESPACE, parameters=parameters)])
     robot.until(
         lambda: all(robot.subscribers(t) > n for t, n in already.items()), "the recorder", 30.0
     )

@@ -16,7 +16,6 @@ from rtc_ros.report.examine import JudgedBag, examine
 from rtc_ros.tools.continuity import as_json, print_table
 from rtc_ros.tools.film import write_film, write_strip
 
-FILM_TOPIC = "camera/film/image_raw"
 _CUBE_S = 7.0
 """How long `sim eval` gives the policy for one."""
 
@@ -73,8 +72,8 @@ def _write(phase: Phase, judged: JudgedBag) -> None:
     beside.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
     picture = beside.with_suffix(".png")
     draw_report(judged.report, judged.evidence, phase.strategy, picture)
-    write_film(phase.bag, beside.with_suffix(".mp4"), f"/{FILM_TOPIC}")
-    write_strip(phase.bag, beside.with_name(f"{phase.strategy}_film.png"), f"/{FILM_TOPIC}")
+    write_film(phase.bag, beside.with_suffix(".mp4"))
+    write_strip(phase.bag, beside.with_name(f"{phase.strategy}_film.png"))
 
 
 def _conclude(

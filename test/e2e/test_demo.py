@@ -99,7 +99,7 @@ def test_the_sentence_changes_only_once_a_cube_was_passed(run):
         )
     )
     for name in reports:
-        times = [t for t, _ in images(out / name, "/camera/film/image_raw")]
+        times = [t for t, _ in images(out / name, "/rtc_demo/camera/film/image_raw")]
         said = [text for text, _ in itertools.groupby(map(Captions(out / name).at, times))]
         passed, back = cubes[name]
         assert said[0] in ("", PASS), "the settings may be heard after the first image"
