@@ -28,6 +28,8 @@ def path_text(text: str) -> str:
 
     The shell does so for most, but not for ``--out=~/report``, nor for what a program quotes.
     """
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path")
     try:
         return expanded(text)
     except ValueError as error:

@@ -2,62 +2,96 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import weakref
 from pathlib import Path
+from typing import Any
 
 
 class Results:
     """A folder's ``results.jsonl``. Made for one set of conditions, which its first line tells.
 
-    The file is made with the first result. To look at what ``measured`` results are there, say
-    only the conditions that they must have; ``conditions`` has them all then.
+    The file is made with the first result; as long as this object lives, nobody
+    else writes to the folder. To look at
+    what ``measured`` results are there, say only the conditions that they must have;
+    ``conditions`` has them all then, and nothing is written.
 
     Raises:
         ValueError: the folder holds results of other conditions, or none where it must, or can't
-            be one.
+            be one, or another command writes to it.
     """
 
     def __init__(
         self, folder: Path, conditions: dict[str, object], *, measured: bool = False
     ) -> None:
         self.path = folder / "results.jsonl"
-        self.rows: dict[str, dict[str, object]] = {}
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.conditions = conditions
+        self._measured = measured
+        self._folder: int | None = None
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is not a folder")
+        if not measured and folder.exists():
+            self._own()
+        if self.path.exists():
+            self._read()
+        elif measured:
+            raise ValueError(f"{folder} holds no results: there is no {self.path.name} in it")
+
+    def keep(self, key: str, figures: dict[str, Any]) -> None:
+        """Keep the figures of any point; ``figures`` has its ``key``, too."""
+        assert not self._measured, "it was opened to look at"
+        if self._folder is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._own()
+            if self.path.exists():
+                raise ValueError(f"another command has made {self.path} meanwhile")
         if not self.path.exists():
-            if measured:
-                raise ValueError(f"{folder} holds no results: there is no {self.path.name} in it")
-            self.conditions = conditions
-            return
-        text = self.path.read_text(encoding="utf-8")
-        if not text.endswith("\n"):  # killed while it wrote
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("\n")
-        first, *lines = text.splitlines() or [""]
+            self._write(json.dumps({"conditions": self.conditions}))
+        self._write(json.dumps(figures))
+        self.rows[key] = figures
+
+    def _own(self) -> None:
+        """Let no other command write here as long as this process lives."""
+        folder = os.open(self.path.parent, os.O_RDONLY)
         try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(folder)
+            raise ValueError(f"another command writes to {self.path.parent}") from error
+        self._folder = folder
+        weakref.finalize(self, os.close, folder)
+        if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
+            raise ValueError(f"{self.path} can't be written")
+
+    def _write(self, line: str) -> None:
+        with self.path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # killed while it wrote
+                    file.write(b"\n")
+            file.write(line.encode() + b"\n")
+
+    def _read(self) -> None:
+        try:
+            first, *lines = self.path.read_text(encoding="utf-8").splitlines() or [""]
             before = json.loads(first)["conditions"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            other = [k for k, v in self.conditions.items() if before.get(k) != v]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.path} isn't from this command") from error
-        self.conditions = before
-        other = [k for k, v in conditions.items() if before.get(k) != v]
         if other:
-            told = ", ".join(f"{k} {before.get(k)} (now {conditions[k]})" for k in other)
+            told = ", ".join(f"{k} {before.get(k)} (now {self.conditions[k]})" for k in other)
             raise ValueError(
                 f"{self.path} was made with {told}: name another folder, or remove this one"
             )
-        for line in lines:
+        self.conditions = before
+        for number, line in enumerate(lines, 2):
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
-                continue  # what was being written then
+                continue  # what was being written when it was killed
+            if not isinstance(row, dict) or not isinstance(row.get("key"), str):
+                raise ValueError(f"line {number} of {self.path} isn't from this command")
             self.rows[row["key"]] = row
-
-    def keep(self, key: str, figures: dict[str, object]) -> None:
-        """Keep the figures of any point; ``figures`` has its ``key``, too."""
-        self.rows[key] = figures
-        if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            first = json.dumps({"conditions": self.conditions})
-            self.path.write_text(first + "\n", encoding="utf-8")
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(figures) + "\n")

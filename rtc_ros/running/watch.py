@@ -106,6 +106,8 @@ def _start() -> mmap.mmap:
     memory = os.memfd_create("rtc_ros_watch")
     os.ftruncate(memory, _SIZE)
     shared = mmap.mmap(memory, _SIZE)
+    # Before it looks: ^C may end this function anywhere.
+    _put(shared, _LISTS, json.dumps([_groups, _scratch]))
     hears, tells = os.pipe()
     os.set_blocking(tells, False)
     # -S: without the wheels' start-up code, which takes longer than all of this.
@@ -131,7 +133,6 @@ def _start() -> mmap.mmap:
 
     atexit.register(finish)
     _shared = shared
-    _tell()
     return shared
 
 

@@ -191,7 +191,7 @@ _QUICK_STEPS = 75
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate and print a table; 0, or 2 where an option can't be used or a node fails."""
-    options = _parser().parse_args(argv)
+    options = _options(argv)
     # With the nodes the delay is what the machine gives, and the latency on top of it.
     timing = "inject_latency_ms" if options.nodes else "delay"
     lists = {
@@ -213,21 +213,47 @@ def main(argv: Sequence[str] | None = None) -> int:
             problems += filter(None, [spec.cannot(settings.strategy)])
             if problems:
                 raise ValueError("; ".join(problems))
+        if options.json is not None:
+            options.json.touch()  # not only found out when all is measured
         kept = None if options.results is None else Results(options.results, _conditions(options))
+        if kept is not None:  # what wasn't a setting yet had its default
+            kept.rows = {_key(_values(row, kept.path)): row for row in kept.rows.values()}
         failed: dict[str, RobotError] = {}
         results = list(_results(policy, checkpoint, combinations, kept, failed, options))
         if kept is not None:
-            results = [Result(**row["result"]) for row in kept.rows.values()]  # type: ignore[arg-type]
+            results = [_result(row, kept.path) for row in kept.rows.values()]
+        table = markdown(*_ordered(results)) if results else ""
     except (OSError, ValueError) as error:
         print(f"sim eval: {error}", file=sys.stderr)
         return 2
-    if results:
-        print(markdown(*_ordered(results)), end="")
+    print(table, end="")
     for line, why in failed.items():
         print(f"sim eval: {line}: {why}", file=sys.stderr)
     if options.json:
         options.json.write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
     return 2 if failed else 0
+
+
+def _key(values: Mapping[str, Any]) -> str:
+    """Name a line by the weights and all its settings."""
+    return json.dumps({**{name: default[0] for name, _, default in _LISTS}, **values})
+
+
+def _values(row: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(row["key"]).items())
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} holds a line that isn't from this command") from error
+
+
+def _result(row: Mapping[str, Any], path: Path) -> Result:
+    """Return a kept line; ValueError where it is something else."""
+    try:
+        result = Result(**row["result"])
+        markdown(*_ordered([result]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds a line that isn't from this command: {error}") from error
+    return result
 
 
 def _settings(values: Mapping[str, Any]) -> RtcSettings:
@@ -266,18 +292,18 @@ def _results(
     options: Any,
 ) -> Iterator[Result]:
     """Evaluate each combination that isn't in ``kept`` yet; ``failed`` gets why one can't be."""
-    same = {"episodes": 1 if options.quick else options.episodes, "seed": options.seed}
+    same = {"episodes": options.episodes, "seed": options.seed}
     weights = hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()[:8]
     with contextlib.ExitStack() as stack:
         status = stack.enter_context(Console(stderr=True).status(""))
         out = options.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for number, values in enumerate(combinations, 1):
-            key = json.dumps({"weights": weights, **values})
+            key = _key({"weights": weights, **values})
             if kept is not None and key in kept.rows:
                 continue
             what = ", ".join(f"{k} {v}" for k, v in values.items())
             status.update(f"{number} of {len(combinations)}: {what}")
-            steps = _QUICK_STEPS if options.quick else options.steps
+            steps = options.steps
             settings, speed = _settings(values), values["cube_speed"]
             if options.nodes:
                 folder = out / str(number)
@@ -312,19 +338,36 @@ def _results(
             yield found
 
 
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; what would have no effect is refused."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.latency_ms and not options.nodes:
+        parser.error("--latency-ms is for --nodes: without them --delay says d")
+    if options.until_done and options.nodes:
+        parser.error("--until-done is for runs without --nodes: with them an episode ends so")
+    if options.quick and (options.episodes or options.steps):
+        parser.error("--quick is one episode of 1.5 s: it takes no --episodes and no --steps")
+    options.delay = options.delay or [12]
+    options.latency_ms = options.latency_ms or [0.0]
+    options.episodes = options.episodes or (1 if options.quick else 20)
+    options.steps = options.steps or (_QUICK_STEPS if options.quick else 350)
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rtc_ros sim eval", description=__doc__)
     add = parser.add_argument
     add("checkpoint", nargs="?", type=path_text, default="package:aloha_cube")
     timing = parser.add_mutually_exclusive_group()
-    timing.add_argument("--delay", nargs="+", type=whole(0), default=[12], help="without --nodes")
+    timing.add_argument("--delay", nargs="+", type=whole(0), help="without --nodes (12)")
     timing.add_argument("--nodes", action="store_true", help="through both nodes, in real time")
     for name, kind, default in _LISTS:
         add(f"--{name.replace('_', '-')}", nargs="+", type=kind, default=default)
-    add("--latency-ms", nargs="+", type=real(), default=[0.0], help="injected, with --nodes")
-    add("--episodes", type=COUNT, default=20)
-    add("--steps", type=COUNT, default=350, help="periods of 20 ms that an episode may take")
-    add("--seed", type=int, default=9000, help="of the cubes' places")
+    add("--latency-ms", nargs="+", type=real(), help="injected, with --nodes (0)")
+    add("--episodes", type=COUNT, help="(20)")
+    add("--steps", type=COUNT, help="periods of 20 ms that an episode may take (350)")
+    add("--seed", type=whole(0), default=9000, help="of the cubes' places")
     add("--cube-speed", nargs="+", type=float, default=[0.0], help="m/s")
     add("--until-done", action="store_true", help="without --nodes: end when the cube is passed")
     add("--json", type=a_path, help="write the results here, too")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -184,16 +187,87 @@ def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
     keep(results, measured(first, outcome, TASK.steps, 0.1))
     with results.path.open("a") as file:
         file.write('{"key": "half a li')
+    with pytest.raises(ValueError, match="another command writes to"):
+        Results(tmp_path, {"seed": 1})
+    del results
     again = Results(tmp_path, {"seed": 1})
-    found = find(again, same_point)
+    assert find(again, same_point, "of another policy") is None
+    found = find(again, same_point, "")
     assert found is not None and (found.sweep, found.episodes) == ("stride", EPISODES)
     assert found.done == int(outcome.done.sum()) and found.low <= found.share <= found.high
     other = Point("delay", "lander", "rtc", 2, 2, RtcSettings(s_min=2))
-    assert find(again, other) is None
+    assert find(again, other, "") is None
     keep(again, measured(other, outcome, TASK.steps, 0.1))
-    assert find(Results(tmp_path, {"seed": 1}), other) is not None
+    del again
+    assert find(Results(tmp_path, {"seed": 1}), other, "") is not None
     with pytest.raises(ValueError, match="was made with seed 1 .now 2.: name another folder"):
         Results(tmp_path, {"seed": 2})
+
+
+def test_two_commands_never_write_into_one_folder(tmp_path):
+    """Both look before there is a folder: the second to write is the one that is refused."""
+    one, other = (Results(tmp_path / "new", {"seed": seed}) for seed in (1, 2))
+    one.keep("a", {"key": "a", "of": 1})
+    with pytest.raises(ValueError, match="another command writes to"):
+        other.keep("a", {"key": "a", "of": 2})
+    del one
+    with pytest.raises(ValueError, match="another command has made .*results.jsonl meanwhile"):
+        other.keep("a", {"key": "a", "of": 2})
+    assert Results(tmp_path / "new", {}, measured=True).rows == {"a": {"key": "a", "of": 1}}
+
+
+def test_who_looks_on_changes_nothing(tmp_path):
+    file = tmp_path / "results.jsonl"
+    file.write_text('{"conditions": {"seed": 1}}\n{"key": "a"}\n{"key": "ha')
+    before = file.read_bytes()
+    assert Results(tmp_path, {}, measured=True).rows == {"a": {"key": "a"}}
+    assert file.read_bytes() == before
+    going_on = Results(tmp_path, {"seed": 1})
+    going_on.keep("b", {"key": "b"})
+    assert file.read_bytes() == before + b'\n{"key": "b"}\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        "[1]",
+        "5",
+        '{"conditions": null}',
+        '{"conditions": [1]}',
+        "\xff",
+        '{"conditions": {"seed": 1}}\n5',
+        '{"conditions": {"seed": 1}}\nnull',
+        '{"conditions": {"seed": 1}}\n{}',
+        '{"conditions": {"seed": 1}}\n{"key": 3}',
+    ],
+)
+def test_a_file_of_something_else_is_told(tmp_path, text):
+    (tmp_path / "results.jsonl").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="results.jsonl isn't from this command"):
+        Results(tmp_path, {"seed": 1})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"which": ""},
+        {"which": "zz"},
+        {"which": "0000"},
+        {"episodes": 0},
+        {"episodes": "12"},
+        {"done": 99},
+        {"task": None, "extra": 1},
+    ],
+)
+def test_figures_that_can_not_be_are_told(tmp_path, run, changes):
+    point = Point("delay", "lander", "rtc", 1, 1, RtcSettings(s_min=1))
+    row = {**asdict(measured(point, run("naive_async", 1), TASK.steps, 0.1)), **changes}
+    lines = [json.dumps({"conditions": {}}), json.dumps(row)]
+    (tmp_path / "results.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="can't be used: "):
+        find(Results(tmp_path, {}), point, "")
 
 
 def test_all_tasks_together_are_shown_only_where_each_was_measured(run):

@@ -130,6 +130,57 @@ def test_limits_that_act_are_counted_by_event_and_not_in_the_soft_start():
     assert limit_events(run, ["left_gripper"]) == {1: 0}
 
 
+def test_a_line_from_before_a_setting_was_one_is_found_again(tmp_path, capsys):
+    words = ["--quick", "--delay", "12", "--results", str(tmp_path)]
+    assert main(words) == 0
+    table, file = capsys.readouterr().out, tmp_path / "results.jsonl"
+    before = file.read_text()
+    assert "ensemble_decay" in before
+    file.write_text(before.replace(', \\"ensemble_decay\\": 0.0', ""))
+    assert file.read_text() != before
+    assert main(words) == 0
+    assert capsys.readouterr().out == table and len(file.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"key": "{}"}',
+        '{"key": "{}", "result": 3}',
+        '{"key": "{}", "result": {"passed": 1}}',
+        '{"key": "no object", "result": {}}',
+        '{"key": "[]", "result": {}}',
+    ],
+)
+def test_lines_of_something_else_are_told(tmp_path, capsys, row):
+    same = '"seed": 9000, "episodes": 1, "steps": 75, "until_done": false, "nodes": false, '
+    first = '{"conditions": {' + same + '"quick": true}}'
+    (tmp_path / "results.jsonl").write_text(f"{first}\n{row}\n")
+    assert main(["--quick", "--delay", "12", "--results", str(tmp_path)]) == 2
+    assert "sim eval: " in (told := capsys.readouterr().err) and "results.jsonl" in told, told
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--latency-ms", "200"], "--latency-ms is for --nodes"),
+        (["--nodes", "--until-done"], "--until-done is for runs without --nodes"),
+        (["--quick", "--episodes", "3"], "takes no --episodes"),
+        (["--seed", "-5"], "at least 0"),
+        (["--results", ""], "an empty path"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(words, why, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2 and why in capsys.readouterr().err
+
+
+def test_a_file_that_can_not_be_written_is_told_before_anything_is_measured(tmp_path, capsys):
+    assert main(["--quick", "--json", str(tmp_path / "nowhere" / "x.json")]) == 2
+    assert "sim eval: [Errno 2] No such file" in capsys.readouterr().err
+
+
 def test_settings_that_cannot_work_are_refused(capsys):
     assert main(["--delay", "30", "--episodes", "1"]) == 2
     assert "H = 50" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,6 @@ def file_of(level: str, folder: Path | None = None) -> str:
     return level
 
 
-def policies(folder: Path, level: str) -> list[Path]:
-    """Return the trained flow policies of a level, one for each training."""
-    return sorted(folder.glob(f"{level}_[0-9]*.pt"))
+def policies(folder: Path, level: str = "") -> list[Path]:
+    """Return the trained flow policies of a level, or of all, one for each training."""
+    return sorted(folder.glob(f"{glob.escape(level) if level else '*'}_[0-9]*.pt"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import hashlib
 import os
 import platform
 import sys
@@ -30,6 +31,7 @@ from rtc_ros.bench.kinetix.measured import Measured, find, keep, measured
 from rtc_ros.bench.kinetix.points import (
     DELAYS,
     METHODS,
+    SETTINGS,
     SETTINGS_DELAYS,
     STRIDES,
     Point,
@@ -38,7 +40,7 @@ from rtc_ros.bench.kinetix.points import (
 )
 from rtc_ros.bench.kinetix.process import EngineError, add_python
 from rtc_ros.bench.results import Results
-from rtc_ros.command_line import COUNT
+from rtc_ros.command_line import COUNT, whole
 from rtc_ros.paths import a_path, path_text
 
 SWEEPS = ("delay", "stride", "settings", "chosen")
@@ -52,38 +54,49 @@ def main(argv: Sequence[str]) -> int:
     """Measure; 0, or 2 where it can't be done."""
     options = _parser().parse_args(argv)
     torch.set_num_threads(1)
-    options.episodes = options.episodes or (_QUICK_EPISODES if options.quick else 1024)
-    conditions: dict[str, object] = {"action noise": ACTION_NOISE}
-    if not options.measured:
-        conditions = {"seed": options.seed, "episodes": options.episodes} | conditions
-    levels = options.levels or unique_levels(options.policies)
-    if not levels:
-        print(f"bench kinetix: {options.policies} holds no policy LEVEL_1.pt: "
-              "rtc_ros bench kinetix train LEVEL makes them", file=sys.stderr)  # fmt: skip
-        return 2
+    asked = {"seed": options.seed, "episodes": options.episodes}
+    if options.measured:  # of whatever they are
+        conditions = {k: v for k, v in asked.items() if v is not None}
+    else:
+        options.seed = 2007 if options.seed is None else options.seed
+        options.episodes = options.episodes or (_QUICK_EPISODES if options.quick else 1024)
+        conditions = {"seed": options.seed, "episodes": options.episodes}
+    conditions["action noise"] = ACTION_NOISE
     try:
+        levels = options.levels or unique_levels(options.policies)
+        names = [name_of(level) for level in levels]
+        if not levels:
+            raise ValueError(f"{options.policies} holds no policy LEVEL_1.pt: "
+                             "rtc_ros bench kinetix train LEVEL makes them")  # fmt: skip
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two levels are called {twice[0]}: measure one at a time")
         results = Results(options.out, conditions, measured=options.measured)
         rows = [row for level in levels for row in _of_level(level, options, results)]
+        if not rows:
+            raise ValueError(f"{options.out} holds no result of what was asked for")
+        text = report(rows, results.conditions)
+        tables.write_csv(rows, options.out / "kinetix.csv")
+        (options.out / "kinetix.md").write_text(text, encoding="utf-8")
+        for sweep in ("delay", "stride", "chosen"):
+            if mine := [r for r in rows if r.sweep == sweep]:
+                figures.draw(paper.by_level(mine), sweep, options.out / f"kinetix_{sweep}.png")
     except (EngineError, OSError, ValueError) as error:
         print(f"bench kinetix: {error}", file=sys.stderr)
         return 2
-    if not rows:
-        print(f"bench kinetix: {options.out} holds no result of what was asked for",
-              file=sys.stderr)  # fmt: skip
-        return 2
-    text = report(rows, results.conditions)
-    tables.write_csv(rows, options.out / "kinetix.csv")
-    (options.out / "kinetix.md").write_text(text, encoding="utf-8")
-    for sweep in ("delay", "stride", "chosen"):
-        if mine := [r for r in rows if r.sweep == sweep]:
-            figures.draw(paper.by_level(mine), sweep, options.out / f"kinetix_{sweep}.png")
     print(text, end="")
     return 0
 
 
 def unique_levels(folder: Path) -> list[str]:
     """Return the levels that ``folder`` has policies of."""
-    return tables.unique(f.stem.rpartition("_")[0] for f in policies(folder, "*"))
+    return tables.unique(f.stem.rpartition("_")[0] for f in policies(folder))
+
+
+def digest(policy: Path, level: str) -> str:
+    """Name a policy and its level (a file, or the name of one of Kinetix's own)."""
+    file = Path(level)
+    content = file.read_bytes() if file.is_file() else level.encode()
+    return hashlib.sha256(policy.read_bytes() + content).hexdigest()[:8]
 
 
 def measurable(found: Sequence[Point], horizon: int) -> list[Point]:
@@ -95,15 +108,23 @@ def measurable(found: Sequence[Point], horizon: int) -> list[Point]:
 
 
 def measure(
-    world: Task, policy: tuple[FlowPolicy, FlowPolicy], point: Point, episodes: int, seed: int
+    world: Task,
+    policy: tuple[FlowPolicy, FlowPolicy],
+    point: Point,
+    episodes: int,
+    seed: int,
+    digest: str = "",
 ) -> Measured:
-    """Return the figures of one point; the second policy is the weak one that BID contrasts."""
+    """Return the figures of one point; the second policy is the weak one that BID contrasts.
+
+    ``digest`` names policy and level.
+    """
     strong, strong.weak = policy[0], policy[1] if point.settings.bid_contrast else None
     begun = time.perf_counter()
     if point.choosing:
         episodes, seed = -(-episodes // 2), seed + _CHOOSING
     outcome = run_episodes(world, strong, point.settings, point.delay, episodes, seed)
-    return measured(point, outcome, world.steps, time.perf_counter() - begun)
+    return measured(point, outcome, world.steps, time.perf_counter() - begun, digest)
 
 
 def _of_level(level: str, options: argparse.Namespace, results: Results) -> list[Measured]:
@@ -112,7 +133,11 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
     if not files:
         raise ValueError(f"{options.policies} holds no policy {name}_1.pt: "
                          f"rtc_ros bench kinetix train {level} makes it")  # fmt: skip
-    trained = {f"{name} {f.stem.rpartition('_')[2]}": learn.load(f) for f in files}
+    where = file_of(level, options.level_files)
+    trained, digests = {}, {}
+    for file in files:
+        task = f"{name} {file.stem.rpartition('_')[2]}"
+        trained[task], digests[task] = learn.load(file), digest(file, where)
     horizon = next(iter(trained.values()))[0].spec.horizon
     methods, sweeps = options.methods or list(METHODS), options.sweeps
     delays, strides, tried = _FEW if options.quick else (DELAYS, STRIDES, SETTINGS_DELAYS)
@@ -123,19 +148,21 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
         @functools.cache
         def world() -> Level:
             """Start the engine, where there is something to measure."""
-            where = file_of(level, options.level_files)
             print(f"{name}: the engine starts; a level's first step takes a minute to compile",
                   file=sys.stderr, flush=True)  # fmt: skip
             cache = ("--cache", str(options.out / "compiled"))
             return stack.enter_context(Level(options.python, where, cache))
 
         def played(asked: Sequence[Point]) -> list[Measured]:
+            def known(point: Point) -> Measured | None:
+                return find(results, point, digests[point.task])
+
             asked = measurable(asked, horizon)
-            missing = [p for p in asked if find(results, p) is None]
+            missing = [p for p in asked if known(p) is None]
             for number, point in enumerate([] if options.measured else missing, 1):
-                if find(results, point) is None:  # points of two sweeps may be one
-                    policy = trained[point.task]
-                    one = measure(world(), policy, point, options.episodes, options.seed)
+                if known(point) is None:  # points of two sweeps may be one
+                    policy, which = trained[point.task], digests[point.task]
+                    one = measure(world(), policy, point, options.episodes, options.seed, which)
                     keep(results, one)
                     print(
                         f"{number} of {len(missing)}: {point.task}, {point.line}, "
@@ -144,7 +171,7 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
                         file=sys.stderr,
                         flush=True,
                     )
-            return [row for p in asked if (row := find(results, p)) is not None]
+            return [row for p in asked if (row := known(p)) is not None]
 
         whole = [s for s in sweeps if s in ("delay", "stride")]
         rows = played(points(list(trained), whole, methods, delays, strides))
@@ -155,7 +182,8 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
             if "chosen" in sweeps:
                 best = tables.chosen(choosing)
                 taken = {(task, m): best[first, m] for task in trained for _, m in best}
-                rows += played(chosen_points(list(trained), taken, methods, delays))
+                able = [m for m in methods if m not in SETTINGS or (first, m) in best]
+                rows += played(chosen_points(list(trained), taken, able, delays))
     return rows
 
 
@@ -204,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--methods", nargs="+", choices=METHODS, help="all unless given")
     add("--delays", nargs="+", type=int, choices=DELAYS, help="all unless given")
     add("--episodes", type=COUNT, help="of each point (1024)")
-    add("--seed", type=int, default=2007, help="of the noise (%(default)s)")
+    add("--seed", type=whole(0), help="of the noise (2007)")
     add("--measured", action="store_true", help="report what is in the folder, measure nothing")
     add("--quick", action="store_true", help="64 episodes at d = 0 and 2")
     return parser

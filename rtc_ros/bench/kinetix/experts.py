@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,23 @@ HORIZON = 8
 
 
 class Expert:
-    """An expert from the file that its training wrote: tanh layers, Gaussian actions."""
+    """An expert from the file that its training wrote: tanh layers, Gaussian actions.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
 
     def __init__(self, path: Path) -> None:
-        with np.load(path) as file:
-            self._scale = file["observation_mean"], file["observation_std"]
-            layers = sum(name.startswith("weight_") for name in file.files)
-            self._layers = [(file[f"weight_{i}"], file[f"bias_{i}"]) for i in range(layers)]
-            self._std = np.exp(file["log_std"])
-            self.solved, self.steps = float(file["solved"]), int(file["steps"])
-            self.whole = bool(file["whole"])
+        try:
+            with np.load(path) as file:
+                self._scale = file["observation_mean"], file["observation_std"]
+                layers = sum(name.startswith("weight_") for name in file.files)
+                self._layers = [(file[f"weight_{i}"], file[f"bias_{i}"]) for i in range(layers)]
+                self._std = np.exp(file["log_std"])
+                self.solved, self.steps = float(file["solved"]), int(file["steps"])
+                self.whole = bool(file["whole"])
+        except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} holds no expert: {error}") from error
 
     def act(self, seen: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Return its actions [n, A], drawn around its mean."""

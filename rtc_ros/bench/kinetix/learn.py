@@ -71,27 +71,35 @@ def fit(
 
 def save(path: Path, policies: tuple[FlowPolicy, FlowPolicy]) -> None:
     """Keep the policy and the weak one in a file."""
-    first = policies[0]
+    first, part = policies[0], path.with_suffix(".part")
     torch.save(
         {
             "weights": [p.network.state_dict() for p in policies],
             "observation": [torch.as_tensor(x) for x in first.observation_scale],
             "action": [torch.as_tensor(x) for x in first.action_scale],
         },
-        path,
+        part,
     )
+    part.replace(path)
 
 
 def load(path: Path) -> tuple[FlowPolicy, FlowPolicy]:
-    """Return what ``save`` kept."""
-    kept = torch.load(path, weights_only=True)
-    o_mean, o_std = (x.numpy() for x in kept["observation"])
-    a_mean, a_std = (x.numpy() for x in kept["action"])
-    made = []
-    for weights in kept["weights"]:
-        horizon = weights["out.bias"].numel() // len(a_mean)
-        network = FlowNetwork(len(o_mean), len(a_mean), horizon)
-        network.load_state_dict(weights)
-        network.eval().requires_grad_(False)
-        made.append(FlowPolicy(network, (o_mean, o_std), (a_mean, a_std)))
-    return made[0], made[1]
+    """Return what ``save`` kept; ValueError where the file holds something else."""
+    try:
+        kept = torch.load(path, weights_only=True)
+        o_mean, o_std = (x.numpy() for x in kept["observation"])
+        a_mean, a_std = (x.numpy() for x in kept["action"])
+        made = []
+        for weights in kept["weights"]:
+            horizon = weights["out.bias"].numel() // len(a_mean)
+            network = FlowNetwork(len(o_mean), len(a_mean), horizon)
+            network.load_state_dict(weights)
+            network.eval().requires_grad_(False)
+            made.append(FlowPolicy(network, (o_mean, o_std), (a_mean, a_std)))
+        strong, weak = made
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever torch and a foreign file come to
+        kind = type(error).__name__
+        raise ValueError(f"{path} holds no flow policy: {kind}: {error}") from error
+    return strong, weak

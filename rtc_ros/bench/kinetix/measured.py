@@ -18,7 +18,8 @@ class Measured:
 
     ``done`` of ``episodes``, with Wilson's 95 % interval; ``steps`` the median step at which they
     were done (nan: never); ``speed`` the mean over all episodes of the share of the time left when
-    it was done, 0 where it never was; ``jerk`` and ``seam`` means of ``Outcome``'s [N].
+    it was done, 0 where it never was; ``jerk`` and ``seam`` means of ``Outcome``'s; ``which`` says
+    which episodes, in bits; ``policy`` is a digest of the policy and its level.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Measured:
     seam: float
     seconds: float
     which: str
+    policy: str = ""
 
     @property
     def share(self) -> float:
@@ -57,7 +59,9 @@ class Measured:
         return np.unpackbits(bits, count=self.episodes).astype(bool)
 
 
-def measured(point: Point, outcome: Outcome, steps: int, seconds: float) -> Measured:
+def measured(
+    point: Point, outcome: Outcome, steps: int, seconds: float, policy: str = ""
+) -> Measured:
     """Return the figures of one point; ``steps`` is the length of an episode."""
     episodes, done = len(outcome.done), int(outcome.done.sum())
     low, high = wilson(done, episodes)
@@ -81,17 +85,31 @@ def measured(point: Point, outcome: Outcome, steps: int, seconds: float) -> Meas
         float(outcome.seam.mean()),
         round(seconds, 2),
         np.packbits(outcome.done).tobytes().hex(),
+        policy,
     )
 
 
-def find(results: Results, point: Point) -> Measured | None:
-    """Return what was measured for ``point``, whichever sweep it was measured in."""
+def find(results: Results, point: Point, policy: str) -> Measured | None:
+    """Return what was measured for ``point``, whichever sweep it was measured in.
+
+    ``policy`` is the digest of the policy and its level: figures of others aren't the point's.
+
+    Raises:
+        ValueError: the folder has something else in its place.
+    """
     row = results.rows.get(point.key)
-    if row is None:
+    if row is None or row.get("policy") != policy:
         return None
     here = {"sweep": point.sweep, "method": point.method, "variant": point.variant,
             "stride": point.stride}  # fmt: skip
-    return Measured(**{**row, **here})  # type: ignore[arg-type]
+    try:
+        found = Measured(**{**row, **here})
+        size = len(bytes.fromhex(found.which))
+        if size != -(-found.episodes // 8) or found.each.sum() != found.done or not size:
+            raise ValueError("its episodes aren't those that it counts")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{point.key} in {results.path} can't be used: {error}") from error
+    return found
 
 
 def keep(results: Results, one: Measured) -> None:

@@ -40,7 +40,11 @@ class EngineProcess:
             )
         except OSError as error:
             raise EngineError(f"{python} can't be started: {error.strerror}. {_HELP}") from error
-        self.hello = self._hear()[0]
+        try:
+            self.hello = self._hear()[0]
+        except EngineError:
+            self.__exit__()
+            raise
 
     def ask(
         self, told: dict[str, Any], *arrays: np.ndarray
@@ -65,12 +69,14 @@ class EngineProcess:
             header, arrays = wire.receive(cast(BinaryIO, self._process.stdout))
         except EOFError:
             raise EngineError(self._ended()) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineError(f"what was started isn't the engine. {_HELP}") from error
         if "error" in header:
             raise EngineError(f"{header['error']}. {_HELP}")
         return header, arrays
 
     def _ended(self) -> str:
-        return f"the process with Kinetix has ended (exit code {self._process.wait()})"
+        return f"the process with Kinetix has ended (exit code {self._process.wait()}). {_HELP}"
 
     def __enter__(self: P) -> P:
         return self

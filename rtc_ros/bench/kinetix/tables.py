@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rtc_ros.bench.kinetix.measured import Measured
-from rtc_ros.bench.kinetix.points import DEFAULTS, METHODS
+from rtc_ros.bench.kinetix.points import DEFAULTS, METHODS, SETTINGS
 from rtc_ros.core.proportion import difference, wilson
 
 ALL = "all"
@@ -96,19 +96,19 @@ def head(names: Iterable[str]) -> list[str]:
 def chosen(rows: Sequence[Measured]) -> dict[tuple[str, str], str]:
     """Return, for each task and method, the variant with the most done at all delays together.
 
-    Of the rows of the sweep "settings", and of those that were measured wherever its defaults
-    were; the defaults where nothing did more.
+    Of the rows of the sweep "settings"; the defaults where nothing did more. A method of which
+    not all variants were measured at the same delays has none.
     """
     best: dict[tuple[str, str], str] = {}
-    lines: dict[tuple[str, str], dict[str, list[Measured]]] = {}
+    lines: dict[tuple[str, str], dict[str, dict[int, int]]] = {}
     for r in rows:
         if r.sweep == "settings":
-            lines.setdefault((r.task, r.method), {}).setdefault(r.variant, []).append(r)
-    for key, tried in lines.items():
-        if DEFAULTS not in tried:
-            continue
-        whole = [v for v, x in tried.items() if len(x) == len(tried[DEFAULTS])]
-        best[key] = max(whole, key=lambda v: sum(r.done for r in tried[v]))
+            tried = lines.setdefault((r.task, r.method), {})
+            tried.setdefault(r.variant, {})[r.delay] = r.done
+    for (task, method), tried in lines.items():
+        delays = {frozenset(done) for done in tried.values()}
+        if len(delays) == 1 and tried.keys() == {DEFAULTS, *SETTINGS[method]}:
+            best[task, method] = max((DEFAULTS, *tried), key=lambda v: sum(tried[v].values()))
     return best
 
 

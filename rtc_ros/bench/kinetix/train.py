@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
                   f"{GOOD:.0%}", flush=True)  # fmt: skip
         if options.trainings:
             _flow_policies(options, good or experts)
-    except EngineError as error:
+    except (EngineError, OSError, ValueError) as error:
         print(f"bench kinetix train: {error}", file=sys.stderr)
         return 2
     return 0
