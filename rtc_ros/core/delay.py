@@ -21,7 +21,7 @@ class DelayEstimator:
         if window < 1:
             raise ValueError(f"the delay window is {window}; it must hold at least one delay")
         self._check(initial)
-        self._initial = int(initial)
+        self._initial, self._expected = int(initial), 0
         self._observed: deque[int] = deque(maxlen=int(window))
 
     @staticmethod
@@ -44,9 +44,22 @@ class DelayEstimator:
         self._check(steps)
         self._observed.append(int(steps))
 
-    def forecast(self) -> int:
-        """Return max(Q) [steps], or the initial delay while Q is empty."""
+    def expect(self, steps: int) -> None:
+        """Forecast at least so many [steps] from now on; 0: no more than was seen.
+
+        For what is known of delays before one is observed. It is no delay of Q's.
+        """
+        self._check(steps)
+        self._expected = int(steps)
+
+    @property
+    def seen(self) -> int:
+        """max(Q) [steps], or the initial delay while Q is empty."""
         return max(self._observed, default=self._initial)
+
+    def forecast(self) -> int:
+        """Return max(Q) [steps], or the initial delay while Q is empty; or what is expected."""
+        return max(self._expected, self.seen)
 
     def restart(self, initial: int, window: int | None = None) -> None:
         """Forget all delays and forecast ``initial`` until one is observed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -120,6 +120,7 @@ class InferenceLoop:
         self._blender = Blender()
         # At most two: the next inference may start as soon as a chunk is written (s = d).
         self._unseen: list[tuple[ActionChunk, InferenceRequest]] = []
+        self._under: deque[tuple[int, RtcSettings]] = deque(maxlen=estimator.window)
         if known is not None:
             self._remember(known)
 
@@ -212,6 +213,8 @@ class InferenceLoop:
     def _observe(self, cursor: CursorState, request: InferenceRequest) -> None:
         # Held ticks count, or starving would look quick.
         delay, known = cursor.swap_tick - request.start_tick, self.estimator.observed
+        if request.settings == self.settings:
+            self.estimator.expect(0)  # what was expected of these settings has shown
         if not request.continues:
             # Made while the arm holds, and without guidance: it says nothing about d. Only, where
             # every chunk is made like that, Q would keep one slow inference for ever.
@@ -221,6 +224,16 @@ class InferenceLoop:
         self.last_delay = delay
         self.under_forecasts += self.last_delay > request.forecast
         self.estimator.observe(self.last_delay)
+        self._under.append((self.last_delay, request.settings))
+
+    @property
+    def reference(self) -> tuple[int, RtcSettings] | None:
+        """The largest remembered delay under the newest settings that have one, and those."""
+        under = tuple(self._under)
+        if not under:
+            return None
+        newest = under[-1][1]
+        return max(delay for delay, settings in under if settings == newest), newest
 
     def _current(self, cursor: CursorState) -> ActionChunk | None:
         """Return the chunk that the next tick will play, as far as it is known here."""

@@ -12,9 +12,11 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 
+from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop
 from rtc_ros.core.settings import RtcSettings, beyond_rows
+from rtc_ros.inference.chunk_costs import ChunkCosts
 from rtc_ros.inference.parameters import INFERENCE
 from rtc_ros.policy.row_filter import load_filters, row_filter
 from rtc_ros.ros.parameters import ConfigurationError, check_words, taken
@@ -36,7 +38,6 @@ class LiveSettings:
         values: the parameters at the start; those that may change while the node is unconfigured
             are kept up to date in it.
         on_change: called after each change that was taken over.
-        step_s: returns how long a denoising step took last [s]; 0 where no chunk was made yet.
     """
 
     def __init__(
@@ -44,7 +45,6 @@ class LiveSettings:
         node: Node,
         values: dict[str, Any],
         on_change: Callable[[], None],
-        step_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.fixed = False
         """Whether a policy is loaded or being loaded, with the parameters as they are."""
@@ -56,7 +56,9 @@ class LiveSettings:
         self._spec: PolicySpec | None = None
         self._period_s: float = values["control_period"]
         self._on_change = on_change
-        self._step_s, self._first_step_s = step_s, 0.0
+        self.costs: ChunkCosts | None = None
+        self._reference = 0, self.settings
+        """A delay that was seen [steps], and the settings that it was seen under."""
         self._node = node
         node.create_subscription(String, "~/task", self._hear, 10)
         node.add_on_set_parameters_callback(self._check)
@@ -73,17 +75,16 @@ class LiveSettings:
     def forget(self) -> None:
         """Be without a policy again."""
         self.loop, self.fixed, self._reader, self._spec = None, False, None, None
+        self.costs = None
 
     def use(
         self,
         spec: PolicySpec,
         estimator: DelayEstimator,
         reader: TaskReader | None = None,
-        warm_s: float = 0.0,
+        costs: ChunkCosts | None = None,
     ) -> None:
-        """Begin with a policy, and what tells how much of a sentence it reads.
-
-        A guided chunk took ``warm_s`` in the warm-up.
+        """Begin with a policy, what tells how much of a sentence it reads, and what chunks cost.
 
         Raises:
             ConfigurationError: the settings can't work with it.
@@ -101,7 +102,7 @@ class LiveSettings:
         if problems:
             raise ConfigurationError("; ".join(problems))
         self._spec, self._reader = spec, reader
-        self._first_step_s = warm_s / max(1, self._num_steps(self.settings))
+        self.costs, self._reference = costs, (estimator.seen, self.settings)
         self.loop = InferenceLoop(
             spec.horizon,
             estimator,
@@ -110,17 +111,37 @@ class LiveSettings:
             row_filter=row_filter(self._period_s),
         )
 
-    def _num_steps(self, settings: RtcSettings) -> int:
-        return settings.num_steps or (0 if self._spec is None else self._spec.num_steps)
+    def begin(self, inherited: ActionChunk | None) -> InferenceLoop:
+        """Return the loop of a node that becomes active, with the delays of the one before.
 
-    def _forecast(self, settings: RtcSettings) -> int:
-        """D under ``settings``: what more latency or steps cost is known before it is seen."""
-        if self.loop is None:
+        After a crash the controller may still be executing the ``inherited`` chunk.
+        """
+        before = self.loop
+        assert before is not None, "there is a policy"
+        self._reference = before.reference or self._reference
+        self.loop = InferenceLoop(
+            before.horizon,
+            before.estimator,
+            self.settings,
+            inherited,
+            before.trained_delay,
+            before.row_filter,
+        )
+        self.loop.settings = self.settings  # they may have changed meanwhile
+        return self.loop
+
+    def _expected(self, settings: RtcSettings) -> int:
+        """D under ``settings``, as far as it is known before it is seen [steps].
+
+        Counted from a delay that was seen, and the settings that it was seen under: expectations
+        that follow each other don't add up.
+        """
+        if self.loop is None or self.costs is None:
             return 0
-        extra_s = (settings.inject_latency_ms - self.settings.inject_latency_ms) * 1e-3
-        steps = self._num_steps(settings) - self._num_steps(self.settings)
-        extra_s += steps * (self._step_s() or self._first_step_s)
-        return self.loop.estimator.forecast() + max(0, math.ceil(extra_s / self._period_s))
+        seen, under = self._reference = self.loop.reference or self._reference
+        more_s = self.costs.seconds(settings) - self.costs.seconds(under)
+        # Rounding is no step.
+        return seen + max(0, math.ceil(more_s / self._period_s - 1e-6))
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
         """Refuse a change, as a whole and with a sentence, that can't work."""
@@ -154,7 +175,7 @@ class LiveSettings:
             problems = settings.problems_after(
                 self.settings,
                 self.loop.horizon,
-                self._forecast(settings),
+                max(self._expected(settings), self.loop.estimator.seen),
                 self.loop.estimator.forecast(),
                 self._spec.max_candidates,
                 self._spec.trained_delay,
@@ -170,9 +191,9 @@ class LiveSettings:
         self._values.update({k: taken(_RELOAD[k], v) for k, v in values.items() if k in _RELOAD})
         settings = self.settings.changed(**{k: v for k, v in values.items() if k in _SETTINGS})
         if self.loop is not None:
-            if (d := self._forecast(settings)) > self.loop.estimator.forecast():
-                self.loop.estimator.observe(d)
+            expected = self._expected(settings)
             self.loop.settings = settings
+            self.loop.estimator.expect(expected)
         self.settings = settings
         self._on_change()
 

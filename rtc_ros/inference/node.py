@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from rtc_ros.core.inference_loop import InferenceLoop
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.inference.camera_input import CameraInput
+from rtc_ros.inference.chunk_costs import ChunkCosts
 from rtc_ros.inference.live_settings import LiveSettings
 from rtc_ros.inference.memory import MemoryWatch, give_back
 from rtc_ros.inference.observation import ObservationSource
@@ -73,7 +73,6 @@ class InferenceNode(LifecycleNode):
             self,
             p,
             lambda: self._out.publish_settings(),
-            lambda: 0.0 if self._worker is None else self._worker.step_s,
         )
         self._out = InferenceOutput(self, p, self._units, self._cameras, self._live)
         self._memory = MemoryWatch(p["memory_warning"], lambda: str(p["device"]))
@@ -127,8 +126,9 @@ class InferenceNode(LifecycleNode):
         self.get_logger().info(
             f"{self._policy.spec.description}: loaded, a guided chunk takes {warm_s * 1e3:.0f} ms"
         )
-        estimator = first_estimator(self._p, warm_s, self._live.settings)
-        self._live.use(self._policy.spec, estimator, reader, warm_s)
+        costs = ChunkCosts(self._policy.spec, warm_s)
+        estimator = first_estimator(self._p, costs.first_s(self._live.settings))
+        self._live.use(self._policy.spec, estimator, reader, costs)
         self._out.spec = self._policy.spec
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -157,16 +157,7 @@ class InferenceNode(LifecycleNode):
         name = self._handoff_base
         spec = HandoffSpec(tuple(self._joints), self._period_s, self._policy.spec.horizon)
         self._ring = ChunkRing.create(f"{name}.ring", spec)
-        # After a crash the controller may still be executing our last chunk: go on from it.
-        live.loop = InferenceLoop(
-            live.loop.horizon,
-            live.loop.estimator,
-            live.settings,
-            self._ring.inherited,
-            live.loop.trained_delay,
-            live.loop.row_filter,
-        )
-        live.loop.settings = live.settings  # they may have changed meanwhile
+        loop = live.begin(self._ring.inherited)
         source = ObservationSource(
             self._cameras,
             self._joint_input,
@@ -178,20 +169,21 @@ class InferenceNode(LifecycleNode):
         seed = self._p["seed"]
         self._worker = InferenceWorker(
             self._policy,
-            live.loop,
+            loop,
             self._ring,
             f"{name}.cursor",
             source,
             lambda: live.task,
             self._out.publish_chunk,
             None if seed < 0 else seed,
+            live.costs,
         )
         self._worker.start()
         self._memory.begin()
         self._state_text = "active"
         self._out.publish_settings()
         self.get_logger().info(
-            f"ready: H = {spec.horizon}, first forecast d = {live.loop.estimator.forecast()} steps"
+            f"ready: H = {spec.horizon}, first forecast d = {loop.estimator.forecast()} steps"
         )
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

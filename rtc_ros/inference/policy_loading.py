@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rtc_ros.core.delay import DelayEstimator
-from rtc_ros.core.settings import RtcSettings
 from rtc_ros.inference.checks import policy_problems
 from rtc_ros.policy.checkpoint import read_checkpoint
 from rtc_ros.policy.checkpoint_files import checkpoint_path
@@ -71,10 +70,9 @@ def left_out_images(p: Mapping[str, Any]) -> list[str]:
     return [name for name in p["left_out_images"] if name]
 
 
-def first_estimator(p: Mapping[str, Any], warm_s: float, settings: RtcSettings) -> DelayEstimator:
-    """Return Q with its first forecast: ``initial_delay``, or what the warm-up promises."""
+def first_estimator(p: Mapping[str, Any], first_s: float) -> DelayEstimator:
+    """Return Q with its first forecast: ``initial_delay``, or what ``first_s`` comes to."""
     initial = p["initial_delay"]
     if initial < 0:
-        total_s = warm_s + settings.inject_latency_ms * 1e-3
-        initial = math.ceil(total_s / p["control_period"]) + 1
+        initial = math.ceil(first_s / p["control_period"]) + 1
     return DelayEstimator(p["delay_window"], initial)

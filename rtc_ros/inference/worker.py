@@ -17,6 +17,7 @@ from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import HandoffError
 from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
+from rtc_ros.inference.chunk_costs import ChunkCosts
 from rtc_ros.inference.observation import Gathered, ObservationSource
 from rtc_ros.policy.protocol import Guidance, Policy, PolicyResult
 from rtc_ros.ros.provenance import ChunkSource
@@ -44,6 +45,7 @@ class InferenceWorker:
         on_chunk: called with each written chunk, and the controller's limits.
         seed: noise seed of the first chunk, counted up from there; None for another one each
             time the node starts.
+        costs: gets to know where each chunk's time went.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class InferenceWorker:
         task: Callable[[], str],
         on_chunk: Callable[[ActionChunk, InferenceRequest, ChunkSource, JointLimits], None],
         seed: int | None = None,
+        costs: ChunkCosts | None = None,
     ) -> None:
         self.loop = loop
         self.counts: Counter[str] = Counter()
@@ -78,7 +81,7 @@ class InferenceWorker:
         self._spec = HandoffSpec(ring.spec.joint_names, ring.spec.control_period_s)
         self._source = source
         self._task = task
-        self._on_chunk = on_chunk
+        self._on_chunk, self._costs = on_chunk, costs
         # Never unknown: with it and its observation a recorded chunk can be made again.
         self._seed = secrets.randbits(31) if seed is None else seed
         self._looked_at_s = 0.0
@@ -94,14 +97,6 @@ class InferenceWorker:
     def alive(self) -> bool:
         """Whether its thread runs, with the policy."""
         return self._thread.is_alive()
-
-    @property
-    def step_s(self) -> float:
-        """How long a denoising step took in the last chunk [s]; 0 where nobody knows."""
-        if self.last_request is None or self.last_result is None:
-            return 0.0
-        steps = self.last_request.settings.num_steps or self._policy.spec.num_steps
-        return self.last_result.durations_s.get("denoise", 0.0) / max(1, steps)
 
     def stop(self) -> bool:
         """Ask for the end and wait for it; False if an inference is still running."""
@@ -238,6 +233,8 @@ class InferenceWorker:
         self.counts["over budget"] += request.continues and request.horizons.over_budget
         self.counts["beyond training"] += request.cut(self.loop.trained_delay) > 0
         self.last_request, self.last_result = request, result
+        if self._costs is not None:
+            self._costs.saw(settings, guidance is not None, result.durations_s)
         self.last_duration_s = (end_ns - start_ns) * 1e-9
         self.limits = cursor.limits
         self._source.expect(self.limits.bounded_speed(self._spec.control_period_s))
