@@ -54,7 +54,7 @@ def assigned(words: Iterable[str]) -> dict[str, str]:
     values = {}
     for word in words:
         name, separator, value = word.partition(":=")
-        if not separator:
+        if not separator or not name:
             raise ValueError(f"{word} is not of the form name:=value")
         values[name] = value
     return values

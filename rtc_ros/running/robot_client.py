@@ -45,7 +45,9 @@ class RobotClient:
         self._status: dict[str, dict[str, str]] = {}
         self._context = Context()
         with call("the start of a node"):
-            rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+            no_signals = SignalHandlerOptions.NO
+            # The command's own words aren't the middleware's: name:=value is a remapping there.
+            rclpy.init(args=[], context=self._context, signal_handler_options=no_signals)
             self._node = Node("rtc_client", context=self._context, namespace=namespace)
             self._executor = SingleThreadedExecutor(context=self._context)
             self._executor.add_node(self._node)
@@ -92,6 +94,17 @@ class RobotClient:
         """Count the subscriptions of a topic."""
         with call(f"count_subscribers({topic})"):
             return self._node.count_subscribers(topic)
+
+    def only(self, node: str) -> None:
+        """Raise RobotError where several nodes have this name: each would answer."""
+        self.spin(_KNOWN_S)
+        with call("get_node_names_and_namespaces"):
+            known = self._node.get_node_names_and_namespaces()
+        count = known.count((node, self._node.get_namespace()))
+        if count > 1:
+            raise RobotError(
+                f"{count} nodes are called {node} here: end all but one, or name a --namespace"
+            )
 
     def spin(self, seconds: float) -> None:
         """Take messages for a while."""
