@@ -97,7 +97,7 @@ def _value(node: str, name: str, text: str, kind: int) -> Any:
         if kind not in _LISTS:
             return read(text)
         # As words: what YAML makes of them isn't asked for.
-        values = yaml.load(text, yaml.BaseLoader)
+        values = yaml.BaseLoader(text).get_single_data()
         if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
             raise ValueError(text)
         return [read(value) for value in values]
