@@ -97,13 +97,17 @@ class RobotClient:
 
     def only(self, node: str) -> None:
         """Raise RobotError where several nodes have this name: each would answer."""
+
+        def count() -> int:
+            with call("get_node_names_and_namespaces"):
+                known = self._node.get_node_names_and_namespaces()
+            return int(known.count((node, self._node.get_namespace())))
+
+        self.until(lambda: count() > 0, f"a node {node}", _SERVICE_S)
         self.spin(_KNOWN_S)
-        with call("get_node_names_and_namespaces"):
-            known = self._node.get_node_names_and_namespaces()
-        count = known.count((node, self._node.get_namespace()))
-        if count > 1:
+        if (found := count()) > 1:
             raise RobotError(
-                f"{count} nodes are called {node} here: end all but one, or name a --namespace"
+                f"{found} nodes are called {node} here: end all but one, or name a --namespace"
             )
 
     def spin(self, seconds: float) -> None:

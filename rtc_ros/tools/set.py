@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import yaml
 from rcl_interfaces.msg import ParameterType
 from rclpy.exceptions import NameValidationException
+from rclpy.validate_node_name import validate_node_name
 
 from rtc_ros.command_line import assigned
 from rtc_ros.parameter_catalogue import NODES
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="rtc_ros set",
         description="Change live parameters of rtc_inference while the robot moves, all or none.",
-        epilog="for instance: rtc_ros set s_min:=12 beta:=10",
+        epilog="for instance: rtc_ros set s_min:=12 beta:=10; lists as 'names:=[\"a\", \"b\"]'",
     )
     parser.add_argument("values", nargs="+", metavar="name:=value")
     parser.add_argument("--node", default="rtc_inference", help="(%(default)s)")
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = [word.partition(":=")[0] for word in options.values]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"{twice[0]} has two values: which one?")
+        validate_node_name(options.node)
         with RobotClient(lambda: None, options.namespace.strip("/")) as robot:
             robot.only(options.node)
             kinds = robot.parameter_types(options.node, list(texts))
@@ -96,12 +98,12 @@ def _value(node: str, name: str, text: str, kind: int) -> Any:
     try:
         if kind not in _LISTS:
             return read(text)
-        # As words: what YAML makes of them isn't asked for.
-        values = yaml.BaseLoader(text).get_single_data()
-        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        values = json.loads(text)
+        wrong = (list, dict, int, float) if read is _text else (list, dict)
+        if not isinstance(values, list) or any(isinstance(v, wrong) for v in values):
             raise ValueError(text)
-        return [read(value) for value in values]
-    except (ValueError, KeyError, yaml.YAMLError) as error:
+        return [read(str(value)) for value in values]
+    except (ValueError, KeyError) as error:
         several = "a list, each " if kind in _LISTS else ""
         raise ValueError(f"{name} is {several}{wanted}, not {text!r}") from error
 

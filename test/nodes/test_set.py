@@ -24,7 +24,7 @@ DOUBLES, STRINGS = ParameterType.PARAMETER_DOUBLE_ARRAY, ParameterType.PARAMETER
         ("7", STRING, "7"),
         ("", STRING, ""),
         ("[1, 2.5]", DOUBLES, [1.0, 2.5]),
-        ("[top, 1, true]", STRINGS, ["top", "1", "true"]),
+        ('["top", "1", "a b"]', STRINGS, ["top", "1", "a b"]),
         ("[]", STRINGS, []),
     ],
 )
@@ -41,7 +41,7 @@ def test_a_value_is_read_as_its_parameter_s_type(text, kind, value):
         *[(x, DOUBLE) for x in ("nan", "inf", "1e400", "1_0", "a", "")],
         ("a\udcffb", STRING),
         *[(x, DOUBLES) for x in ("1", "[1, a]", "[[1]]", "[1, nan]", "{}", "[", "")],
-        *[(x, STRINGS) for x in ("a", "{a: b}", "[[a]]")],
+        *[(x, STRINGS) for x in ("a", "{a: b}", "[a]", '[["a"]]', "[1]", "[true]")],
         ("[1]", ParameterType.PARAMETER_BYTE_ARRAY),
     ],
 )
