@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         help="beside your driver, or simulated; robot and gpu: the one and the other of two "
         "machines (docs/remote.md)",
     )
-    parser.add_argument("arguments", nargs="*", metavar="name:=value")
+    parser.add_argument("arguments", nargs="*", default=[], metavar="name:=value")
     return parser
 
 
