@@ -156,7 +156,7 @@ def test_every_method_at_every_delay_but_ensembling_at_the_last():
     assert missing == {("temporal_ensembling", 4)}
     assert all(p.stride == max(p.delay, 1) for p in found)
     assert {p.settings.strategy for p in found} == set(STRATEGIES) - {
-        "rtc_trained", "temporal_ensembling_dense"
+        "rtc_trained", "temporal_ensembling_dense", "weighted_average"
     }  # fmt: skip
 
 

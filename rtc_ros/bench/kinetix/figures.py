@@ -20,7 +20,6 @@ STYLES = {
     "naive_async": ("#7a7a7a", "x-", 1.8),
     "synchronous": ("#000000", ".:", 1.4),
     "temporal_ensembling": ("#d55e00", "^-", 1.8),
-    "weighted_average": ("#e69f00", "v-", 1.4),
     "prefix_overwrite": ("#cc79a7", "P-", 1.4),
 }
 _LABELS = {

@@ -19,7 +19,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "naive_async": {"strategy": "naive_async"},
     "synchronous": {"strategy": "synchronous"},
     "temporal_ensembling": {"strategy": "temporal_ensembling"},
-    "weighted_average": {"strategy": "weighted_average"},
     "prefix_overwrite": {"strategy": "prefix_overwrite"},
     "bid": {"strategy": "bid", "bid_contrast": 0},
     "bid_contrast": {"strategy": "bid", "bid_candidates": 16, "bid_contrast": 3},
@@ -43,12 +42,11 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "rtc_hard": {**_GUIDANCE, "Jacobian identity": {"jacobian": "identity"}},
     "naive_async": {"n 10": {"num_steps": 10}},
     "temporal_ensembling": {f"m {m}": {"ensemble_decay": m} for m in (-1.0, -0.3, 0.3, 1.0)},
-    "weighted_average": {f"new {x}": {"average_new": x} for x in (0.3, 0.5, 0.9)},
     "prefix_overwrite": {"n 10": {"num_steps": 10}},
     "bid": {f"N {n}": {"bid_candidates": n} for n in (4, 8)},
     "bid_contrast": {f"K {k}": {"bid_contrast": k} for k in (1, 8, 16)},
 }
-"""Changes to the defaults (exp, β 5, n 5, vjp, σ_d 1, m 0, new 0.7, N 16, K 3) that each method
+"""Changes to the defaults (exp, β 5, n 5, vjp, σ_d 1, m 0, N 16, K 3) that each method
 is tried with, by name. ``synchronous`` has s alone, which the strides are a sweep of."""
 
 
