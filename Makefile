@@ -47,4 +47,5 @@ clean: ## remove caches and build output, keep .venv
 
 distclean: clean ## remove .venv as well
 	@test ! -e "$(VENV)" -o -e "$(VENV)/rtc_venv" || { echo "$(VENV) was not made here"; exit 1; }
-	rm -rf "$(VENV)" "$(VENV).lock" "$(VENV)-kinetix"
+	rm -rf "$(VENV)" "$(VENV).lock"
+	@test ! -e "$(VENV)-kinetix/rtc_kinetix" || rm -rf "$(VENV)-kinetix"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from typing import Any
 class Results:
     """A folder's ``results.jsonl``. Made for one set of conditions, which its first line tells.
 
-    The file is made with the first result; as long as this object lives, nobody
-    else writes to the folder. To look at
-    what ``measured`` results are there, say only the conditions that they must have;
-    ``conditions`` has them all then, and nothing is written.
+    The file is made with the first result; until ``close``, or the end of the block, nobody else
+    writes to the folder. To look at what ``measured`` results are there, say only the conditions
+    that they must have; ``conditions`` has them all then, and nothing is written.
 
     Raises:
         ValueError: the folder holds results of other conditions, or none where it must, or can't
@@ -33,12 +31,30 @@ class Results:
         self._folder: int | None = None
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is not a folder")
-        if not measured and folder.exists():
-            self._own()
-        if self.path.exists():
-            self._read()
-        elif measured:
-            raise ValueError(f"{folder} holds no results: there is no {self.path.name} in it")
+        try:
+            if not measured and folder.exists():
+                self._own()
+            if self.path.exists():
+                self._read()
+            elif measured:
+                raise ValueError(f"{folder} holds no results: there is no {self.path.name} in it")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Leave the folder to others."""
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
+
+    def __enter__(self) -> Results:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the folder to others."""
+        self.close()
 
     def keep(self, key: str, figures: dict[str, Any]) -> None:
         """Keep the figures of any point; ``figures`` has its ``key``, too."""
@@ -54,7 +70,7 @@ class Results:
         self.rows[key] = figures
 
     def _own(self) -> None:
-        """Let no other command write here as long as this process lives."""
+        """Let no other command write here until ``close``."""
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,7 +78,6 @@ class Results:
             os.close(folder)
             raise ValueError(f"another command writes to {self.path.parent}") from error
         self._folder = folder
-        weakref.finalize(self, os.close, folder)
         if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
             raise ValueError(f"{self.path} can't be written")
 

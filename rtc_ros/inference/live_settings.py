@@ -81,8 +81,8 @@ class LiveSettings:
         self,
         spec: PolicySpec,
         estimator: DelayEstimator,
-        reader: TaskReader | None = None,
-        costs: ChunkCosts | None = None,
+        reader: TaskReader | None,
+        costs: ChunkCosts,
     ) -> None:
         """Begin with a policy, what tells how much of a sentence it reads, and what chunks cost.
 

@@ -133,6 +133,7 @@ def _start() -> mmap.mmap:
 
     atexit.register(finish)
     _shared = shared
+    _tell()  # of what another thread began meanwhile
     return shared
 
 

@@ -215,11 +215,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ValueError("; ".join(problems))
         if options.json is not None:
             options.json.touch()  # not only found out when all is measured
-        kept = None if options.results is None else Results(options.results, _conditions(options))
-        if kept is not None:  # what wasn't a setting yet had its default
-            kept.rows = {_key(_values(row, kept.path)): row for row in kept.rows.values()}
-        failed: dict[str, RobotError] = {}
-        results = list(_results(policy, checkpoint, combinations, kept, failed, options))
+        failed: dict[str, str] = {}
+        with contextlib.ExitStack() as stack:
+            kept = None
+            if options.results is not None:
+                kept = stack.enter_context(Results(options.results, _conditions(options)))
+                # What wasn't a setting yet had its default.
+                kept.rows = {_key(_values(row, kept.path)): row for row in kept.rows.values()}
+            results = list(_results(policy, checkpoint, combinations, kept, failed, options))
         if kept is not None:
             results = [_result(row, kept.path) for row in kept.rows.values()]
         table = markdown(*_ordered(results)) if results else ""
@@ -288,7 +291,7 @@ def _results(
     checkpoint: Path,
     combinations: Sequence[dict[str, Any]],
     kept: Results | None,
-    failed: dict[str, RobotError],
+    failed: dict[str, str],
     options: Any,
 ) -> Iterator[Result]:
     """Evaluate each combination that isn't in ``kept`` yet; ``failed`` gets why one can't be."""
@@ -319,7 +322,7 @@ def _results(
                         **same,
                     )
                 except RobotError as error:
-                    failed[what] = error
+                    failed[what] = str(error)
                     continue
             else:
                 found = evaluate(

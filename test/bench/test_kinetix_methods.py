@@ -189,7 +189,7 @@ def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
         file.write('{"key": "half a li')
     with pytest.raises(ValueError, match="another command writes to"):
         Results(tmp_path, {"seed": 1})
-    del results
+    results.close()
     again = Results(tmp_path, {"seed": 1})
     assert find(again, same_point, "of another policy") is None
     found = find(again, same_point, "")
@@ -198,10 +198,12 @@ def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
     other = Point("delay", "lander", "rtc", 2, 2, RtcSettings(s_min=2))
     assert find(again, other, "") is None
     keep(again, measured(other, outcome, TASK.steps, 0.1))
-    del again
-    assert find(Results(tmp_path, {"seed": 1}), other, "") is not None
+    again.close()
+    with Results(tmp_path, {"seed": 1}) as once_more:
+        assert find(once_more, other, "") is not None
     with pytest.raises(ValueError, match="was made with seed 1 .now 2.: name another folder"):
         Results(tmp_path, {"seed": 2})
+    Results(tmp_path, {"seed": 1}).close()  # who was refused holds nothing
 
 
 def test_two_commands_never_write_into_one_folder(tmp_path):
@@ -210,7 +212,7 @@ def test_two_commands_never_write_into_one_folder(tmp_path):
     one.keep("a", {"key": "a", "of": 1})
     with pytest.raises(ValueError, match="another command writes to"):
         other.keep("a", {"key": "a", "of": 2})
-    del one
+    one.close()
     with pytest.raises(ValueError, match="another command has made .*results.jsonl meanwhile"):
         other.keep("a", {"key": "a", "of": 2})
     assert Results(tmp_path / "new", {}, measured=True).rows == {"a": {"key": "a", "of": 1}}

@@ -70,8 +70,8 @@ def main(argv: Sequence[str]) -> int:
                              "rtc_ros bench kinetix train LEVEL makes them")  # fmt: skip
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"two levels are called {twice[0]}: measure one at a time")
-        results = Results(options.out, conditions, measured=options.measured)
-        rows = [row for level in levels for row in _of_level(level, options, results)]
+        with Results(options.out, conditions, measured=options.measured) as results:
+            rows = [row for level in levels for row in _of_level(level, options, results)]
         if not rows:
             raise ValueError(f"{options.out} holds no result of what was asked for")
         text = report(rows, results.conditions)
@@ -134,11 +134,11 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
         raise ValueError(f"{options.policies} holds no policy {name}_1.pt: "
                          f"rtc_ros bench kinetix train {level} makes it")  # fmt: skip
     where = file_of(level, options.level_files)
-    trained, digests = {}, {}
-    for file in files:
-        task = f"{name} {file.stem.rpartition('_')[2]}"
-        trained[task], digests[task] = learn.load(file), digest(file, where)
-    horizon = next(iter(trained.values()))[0].spec.horizon
+    tasks = {f"{name} {file.stem.rpartition('_')[2]}": file for file in files}
+    trained = {task: learn.load(file) for task, file in tasks.items()}
+    digests = {task: digest(file, where) for task, file in tasks.items()}
+    first = next(iter(tasks))
+    horizon = trained[first][0].spec.horizon
     methods, sweeps = options.methods or list(METHODS), options.sweeps
     delays, strides, tried = _FEW if options.quick else (DELAYS, STRIDES, SETTINGS_DELAYS)
     delays = options.delays or delays
@@ -158,32 +158,31 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
                 return find(results, point, digests[point.task])
 
             asked = measurable(asked, horizon)
-            missing = [p for p in asked if known(p) is None]
-            for number, point in enumerate([] if options.measured else missing, 1):
-                if known(point) is None:  # points of two sweeps may be one
-                    policy, which = trained[point.task], digests[point.task]
-                    one = measure(world(), policy, point, options.episodes, options.seed, which)
-                    keep(results, one)
-                    print(
-                        f"{number} of {len(missing)}: {point.task}, {point.line}, "
-                        f"d = {point.delay}, s = {point.stride}: {one.share:.1%} solved, "
-                        f"{one.seconds:.0f} s",
-                        file=sys.stderr,
-                        flush=True,
-                    )
+            # Points of two sweeps may be one.
+            missing = {p.key: p for p in asked if not options.measured and known(p) is None}
+            for number, point in enumerate(missing.values(), 1):
+                policy, which = trained[point.task], digests[point.task]
+                one = measure(world(), policy, point, options.episodes, options.seed, which)
+                keep(results, one)
+                print(
+                    f"{number} of {len(missing)}: {point.task}, {point.line}, "
+                    f"d = {point.delay}, s = {point.stride}: {one.share:.1%} solved, "
+                    f"{one.seconds:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
             return [row for p in asked if (row := known(p)) is not None]
 
-        whole = [s for s in sweeps if s in ("delay", "stride")]
-        rows = played(points(list(trained), whole, methods, delays, strides))
+        compared = [s for s in sweeps if s in ("delay", "stride")]
+        rows = played(points(tasks, compared, methods, delays, strides))
         if set(sweeps) & {"settings", "chosen"}:
-            first = next(iter(trained))
             choosing = played(points([first], ("settings",), methods, settings_delays=tried))
             rows += choosing if "settings" in sweeps else []
             if "chosen" in sweeps:
                 best = tables.chosen(choosing)
-                taken = {(task, m): best[first, m] for task in trained for _, m in best}
+                taken = {(task, m): best[first, m] for task in tasks for _, m in best}
                 able = [m for m in methods if m not in SETTINGS or (first, m) in best]
-                rows += played(chosen_points(list(trained), taken, able, delays))
+                rows += played(chosen_points(tasks, taken, able, delays))
     return rows
 
 

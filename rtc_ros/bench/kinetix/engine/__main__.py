@@ -18,8 +18,11 @@ def main() -> int:
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     # Not the folder itself: its modules' names are common ones.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from engine import wire
-
+    try:
+        from engine import wire
+    except ImportError as error:  # nothing can be sent without it
+        print(f"{sys.executable} can't import {error.name}: {error}", file=sys.stderr)
+        return 2
     speak = wire.own_stdout()
     try:
         from engine import run
