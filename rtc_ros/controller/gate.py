@@ -11,6 +11,7 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from rtc_ros.controller.command_output import CommandGroup
+from rtc_ros.core.command import HOLD, REASONS
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.cursor import Mode
 from rtc_ros.core.guards import Arm
@@ -44,9 +45,9 @@ class Gate:
         epoch: of the process; each run of the step count gets a later one.
         latch: where a latched stop is remembered.
         when_ready: open as soon as all that is there.
-        first_chunk_ticks: so long an open gate waits for its first chunk, whatever holds it
+        first_chunk_ticks: so long an open gate waits for its first motion, whatever holds it
             meanwhile; 0: for ever.
-        starved_ticks: so long it waits for the next one where a chunk ran out.
+        hold_ticks: so long it waits for motion to go on.
         dry_run: said in each answer.
     """
 
@@ -64,7 +65,7 @@ class Gate:
         latch: LatchFile,
         when_ready: bool = False,
         first_chunk_ticks: int = 0,
-        starved_ticks: int = 0,
+        hold_ticks: int = 0,
         dry_run: bool = False,
     ) -> None:
         self.when_ready = when_ready
@@ -78,10 +79,10 @@ class Gate:
         self._epoch = epoch
         self._latch = latch
         self._first_chunk_ticks = first_chunk_ticks
-        self._starved_ticks = starved_ticks
+        self._hold_ticks = hold_ticks
         self._dry_run = dry_run
         self._restart = False
-        self._waited_ticks = 0
+        self._waited_ticks, self._waits_at = 0, (epoch, 0)
         self._rests_since_s = 0.0
         self._ending = False
         for name, act in {
@@ -127,24 +128,31 @@ class Gate:
         if opened:
             self._log.info(_STARTED)
 
-    def after_tick(self) -> None:
-        """Close a gate that has waited too long for a chunk; within the lock."""
+    def after_tick(self, reason: str = "") -> None:
+        """Close a gate in which nothing has moved for too long; within the lock.
+
+        ``reason`` is the last command's.
+        """
         state = self._controller.state
-        if state.stopped or not state.starved:
-            self._waited_ticks = 0
+        player, at = state.player, (state.player.epoch, state.player.step)
+        if state.stopped or at != self._waits_at:
+            self._waited_ticks, self._waits_at = 0, at
             return
         self._waited_ticks += 1
-        first = state.player.current is None
-        most = self._first_chunk_ticks if first else self._starved_ticks
+        first = not player.step
+        most = self._first_chunk_ticks if first else self._hold_ticks
         if not 0 < most <= self._waited_ticks:
             return
-        held = f" (it was held: {state.problem})" if state.problem else ""
-        what = "chunk came" if state.player.waiting is None else "motion began"
+        because = state.problem or ("" if reason in REASONS.values() else reason.removeprefix(HOLD))
+        held = f" (it was held: {because})" if because else ""
+        what = "chunk came" if player.waiting is None else "motion began"
+        lacking = f": {missing}" if not first and (missing := self._missing()) else ""
         if first:
             late = f"no {what} within {most} steps of ~/start{held}"
+        elif state.starved:
+            late = f"starved, and no {what} for {most} steps (hold_timeout){held}{lacking}"
         else:
-            lacking = f": {missing}" if (missing := self._missing()) else ""
-            late = f"starved, and no {what} for {most} steps (starved_timeout){held}{lacking}"
+            late = f"held for {most} steps (hold_timeout): {because}{lacking}"
         self._controller.close(f"{late}; call ~/start")
 
     def give_up(self, problem: str) -> None:
@@ -181,7 +189,8 @@ class Gate:
         if not problem:
             self._epoch = next_epoch(self._epoch)
             controller.start(self._epoch, arm.pose)
-            self.when_ready, self._restart, self._waited_ticks = False, False, 0
+            self.when_ready, self._restart = False, False
+            self._waited_ticks, self._waits_at = 0, (self._epoch, 0)
         return problem
 
     def _begin_again(self, obstacle: str) -> str:

@@ -102,7 +102,7 @@ class ControllerNode(Node):
             latch=latch,
             when_ready=p["start_when_ready"],
             first_chunk_ticks=round(p["first_chunk_timeout"] / self._period_s),
-            starved_ticks=round(p["starved_timeout"] / self._period_s),
+            hold_ticks=round(p["hold_timeout"] / self._period_s),
             dry_run=self._dry_run,
         )
         self._ticker = self._made_ticker(p)
@@ -246,7 +246,7 @@ class ControllerNode(Node):
         with self._lock:
             try:
                 done = self._control.run(missed)
-                self._gate.after_tick()
+                self._gate.after_tick(done[-1].command.reason if done else "")
                 self._failed = False
             except Exception as error:
                 if self._failed:  # it can't even brake

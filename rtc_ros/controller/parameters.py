@@ -142,10 +142,11 @@ CONTROLLER = (
         3600.0,
     ),
     Parameter(
-        "starved_timeout",
+        "hold_timeout",
         15.0,
-        "An open gate whose chunk ran out goes on by itself when the next one comes. After this "
-        "long without one it closes, and only `~/start` goes on. 0: never.",
+        "An open gate that holds the arm (its chunk ran out, joint states are missing, a driver "
+        "isn't heard of) goes on by itself when that is over. After this long it closes, and only "
+        "`~/start` goes on. 0: never.",
         "s",
         0.0,
         3600.0,

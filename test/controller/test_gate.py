@@ -80,6 +80,7 @@ class Bench:
         default = np.full(A, 0.3)
         self.controller = Controller(LIMITS, 0, Guards(("a", "b"), LIMITS, default, default, DT))
         self.pose, self.problem, self.obstacle = np.zeros(A), problem, ""
+        self.hold = ""
         self.now_ns = 10**9
         self.gate = Gate(
             self.node, self.controller, threading.Lock(), [self.driver],
@@ -93,8 +94,8 @@ class Bench:
     def ticks(self, count=1):
         for _ in range(count):
             self.now_ns += round(DT * 1e9)
-            self.controller.tick(Inputs(arm=self.arm()))
-            self.gate.after_tick()
+            command = self.controller.tick(Inputs(arm=self.arm(), hold=self.hold))
+            self.gate.after_tick(command.reason if command else "")
             if self.node.timer.runs:
                 self.node.timer.act()
             if self.controller.state.target is not None:
@@ -322,7 +323,7 @@ def chunk_from_here(bench):
 @pytest.mark.parametrize("faulty", [False, True])
 def test_a_gate_that_starves_too_long_closes_itself_and_only_start_goes_on(faulty):
     """rtc_inference was killed and came back 47 s later: the arms went on without a call."""
-    bench = starved(Bench(starved_ticks=25, missing=lambda: GONE))
+    bench = starved(Bench(hold_ticks=25, missing=lambda: GONE))
     if faulty:  # that the joint states went, too, makes a late motion no less of a surprise
         bench.problem = "the joint state of a is 0.50 s old"
     bench.ticks(22)
@@ -330,7 +331,7 @@ def test_a_gate_that_starves_too_long_closes_itself_and_only_start_goes_on(fault
     bench.ticks(3)
     assert bench.mode is Mode.STOPPED
     said = bench.controller.state.problem
-    assert said.startswith("starved, and no chunk came for 25 steps (starved_timeout)"), said
+    assert said.startswith("starved, and no chunk came for 25 steps (hold_timeout)"), said
     assert GONE in said and said.endswith("; call ~/start")
     assert ("a is 0.50 s old" in said) == faulty
     bench.problem = ""
@@ -342,9 +343,43 @@ def test_a_gate_that_starves_too_long_closes_itself_and_only_start_goes_on(fault
     assert bench.mode is Mode.WAITING, "and counts anew"
 
 
+@pytest.mark.parametrize("fault", [True, False], ids=["a fault", "a driver that isn't heard of"])
+def test_a_hold_that_lasts_too_long_closes_the_gate_though_rows_are_left(fault):
+    """Joint states came back an hour later, and the arm went on along an old chunk, uncalled."""
+    bench = Bench(hold_ticks=25)
+    bench.move()
+    why = "the joint state of a is 0.50 s old" if fault else "until a is heard of"
+    bench.problem, bench.hold = (why, "") if fault else ("", why)
+    bench.ticks(24)
+    assert not bench.controller.state.stopped and not bench.controller.state.starved
+    bench.ticks(1)
+    assert bench.mode is Mode.STOPPED
+    said = bench.controller.state.problem
+    assert said == f"held for 25 steps (hold_timeout): {why}; call ~/start"
+    bench.problem = bench.hold = ""
+    at = bench.controller.state.player.step
+    bench.ticks(20)
+    assert bench.mode is Mode.STOPPED and bench.controller.state.player.step == at
+    assert bench.call("start")[0]
+
+
+@pytest.mark.parametrize("held", [20, 200])
+def test_a_hold_that_ends_in_time_goes_on_by_itself(held):
+    bench = Bench(hold_ticks=25 if held == 20 else 0)
+    bench.move()
+    at = bench.controller.state.player.step
+    for _ in range(2):
+        bench.problem = "the joint state of a is 0.50 s old"
+        bench.ticks(held)
+        bench.problem = ""
+        bench.ticks(10)
+        assert bench.mode is Mode.RUNNING, "each hold counts by itself"
+    assert bench.controller.state.player.step > at + 10
+
+
 @pytest.mark.parametrize("ticks", [25, 0], ids=["in time", "never"])
 def test_starvation_that_ends_in_time_goes_on_by_itself(ticks):
-    bench = starved(Bench(starved_ticks=ticks))
+    bench = starved(Bench(hold_ticks=ticks))
     bench.ticks(20 if ticks else 200)
     assert bench.mode is Mode.STARVED
     bench.controller.offer(chunk_from_here(bench))

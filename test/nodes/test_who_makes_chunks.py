@@ -82,14 +82,14 @@ def test_a_gate_that_waits_too_long_for_its_first_chunk_closes_itself(robot):
 
 def test_a_gate_that_starves_too_long_closes_itself_and_says_so_on_the_console(robot):
     """The inference is killed; when it is back much later, only ``~/start`` goes on."""
-    robot.start(starved_timeout=1.0)
+    robot.start(hold_timeout=1.0)
     robot.begin()
     robot.write(np.full((HORIZON, 3), 0.1))
     robot.until(lambda: robot.cursor.read().mode is Mode.STARVED, "starvation")
     robot.ring.close()
     robot.until(lambda: "has ended or was deactivated" in refusal(robot), "who makes no chunk")
     robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the gate to close")
-    line = "stopped: starved, and no chunk came for 50 steps (starved_timeout): rtc_inference"
+    line = "stopped: starved, and no chunk came for 50 steps (hold_timeout): rtc_inference"
     robot.until(lambda: robot.logs().count(line) == 1, "the line on the console")
     at = robot.cursor.read().step
     robot.ring = ChunkRing.create("test.ring", HandoffSpec(tuple(JOINTS), PERIOD_S, MOST_ROWS))
@@ -100,3 +100,23 @@ def test_a_gate_that_starves_too_long_closes_itself_and_says_so_on_the_console(r
     robot.begin()
     robot.write(np.full((HORIZON, 3), 0.2))
     robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion")
+
+
+def test_joint_states_that_come_back_much_later_move_nothing(robot):
+    """The chunk has rows left; whoever mended the cable stands beside the arm."""
+    robot.start(hold_timeout=1.0, joint_state_timeout=0.1)
+    robot.begin()
+    robot.write(np.full((HORIZON, 3), 0.1))
+    robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion")
+    robot.publish_states = False
+    robot.until(lambda: robot.cursor.read().mode is Mode.FAULT, "the fault")
+    robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the gate to close")
+    line = "stopped: held for 50 steps (hold_timeout): the joint state of"
+    robot.until(lambda: robot.logs().count(line) == 1, "the line on the console")
+    at, commands = robot.cursor.read().step, len(robot.heard["arm/commands"])
+    assert at < HORIZON
+    robot.publish_states = True
+    robot.spin(0.5)
+    assert robot.cursor.read().mode is Mode.STOPPED and robot.cursor.read().step == at
+    assert len(robot.heard["arm/commands"]) == commands
+    robot.begin()
