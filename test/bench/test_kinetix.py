@@ -9,6 +9,7 @@ import csv
 import io
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,7 @@ from rtc_ros.bench.kinetix.episodes import run_episodes
 from rtc_ros.bench.kinetix.evaluate import measurable, measure, report
 from rtc_ros.bench.kinetix.experts import HORIZON
 from rtc_ros.bench.kinetix.level_world import Level
-from rtc_ros.bench.kinetix.paper import by_level
+from rtc_ros.bench.kinetix.paper import against_order, by_level
 from rtc_ros.bench.kinetix.points import METHODS, points
 from rtc_ros.bench.kinetix.process import EngineError, EngineProcess
 from rtc_ros.core.prefix import prefix_weights
@@ -216,7 +217,23 @@ def test_the_report_sets_what_was_found_beside_the_paper(policy):
     )
     assert f"| rtc | {' | '.join(rtc)} |" in text
     assert f"| naive_async | {' | '.join(naive)} |" in text
-    assert "1 of its levels" in text and "bid_contrast" not in text
+    assert "1 of its levels" in text and "| bid_contrast |" not in text
+
+
+def test_the_report_says_where_the_paper_s_order_is_reversed(policy):
+    """By pairs: of 40 episodes one more, by chance, is no reversal."""
+    chosen = at(["line 1"], ["rtc", "rtc_hard", "naive_async"], (0, 2))
+    rows = [measure(Line(), policy, p, 40, 3) for p in chosen]
+
+    def that_did(row, done):
+        which = np.packbits(np.arange(40) < done).tobytes().hex()
+        return replace(row, done=done, which=which)
+
+    done = {("rtc", 0): 20, ("rtc_hard", 0): 21, ("naive_async", 0): 21,
+            ("rtc", 2): 20, ("rtc_hard", 2): 35, ("naive_async", 2): 10}  # fmt: skip
+    text = against_order(by_level([that_did(r, done[r.method, r.delay]) for r in rows]))
+    assert "| `line` | holds | `rtc_hard` 37.5 ahead of `rtc` |" in text
+    assert text in report([that_did(r, done[r.method, r.delay]) for r in rows], {"seed": 3})
 
 
 def test_a_level_s_trainings_are_taken_together_where_they_are_whole(policy):

@@ -204,7 +204,7 @@ def report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
             continue
         levels = paper.by_level(mine)
         if sweep == "delay":
-            parts.append(paper.beside(levels))
+            parts += [paper.beside(levels), paper.against_order(levels)]
         if sweep == "chosen":
             parts.append(tables.what_was_chosen(levels))
         if sweep in ("delay", "chosen"):
