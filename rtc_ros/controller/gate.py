@@ -143,7 +143,8 @@ class Gate:
         most = self._first_chunk_ticks if first else self._hold_ticks
         if not 0 < most <= self._waited_ticks:
             return
-        because = state.problem or ("" if reason in REASONS.values() else reason.removeprefix(HOLD))
+        why = "" if reason in REASONS.values() else reason.removeprefix(HOLD)
+        because = state.problem or why
         held = f" (it was held: {because})" if because else ""
         what = "chunk came" if player.waiting is None else "motion began"
         lacking = f": {missing}" if not first and (missing := self._missing()) else ""
