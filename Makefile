@@ -15,7 +15,8 @@ export VENV
 
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
-# The demo's robot has the same topics as a real one: keep it out of the real one's domain.
+# The demo has a namespace of its own. In a domain of its own its images and its load stay away
+# from a real robot's network, too.
 DEMO_DOMAIN_ID ?= 87
 
 ACTIVATE := . scripts/env.sh

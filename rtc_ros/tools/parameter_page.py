@@ -135,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if path.is_file() and path.read_text(encoding="utf-8") == as_markdown():
             print(f"{path} is up to date")
             return 0
-        print(f"{path} is not what the tables say: run rtc_ros docs parameters", file=sys.stderr)
+        wrong = "is not what the tables say" if path.is_file() else "isn't there"
+        print(f"{path} {wrong}: run rtc_ros docs parameters", file=sys.stderr)
         return 1
     try:
         path.write_text(as_markdown(), encoding="utf-8")

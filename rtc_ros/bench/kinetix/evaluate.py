@@ -83,6 +83,10 @@ def main(argv: Sequence[str]) -> int:
     except (EngineError, OSError, ValueError) as error:
         print(f"bench kinetix: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"bench kinetix: what was measured is in {options.out}: the same command goes on "
+              "with it, --measured makes its tables", file=sys.stderr, flush=True)  # fmt: skip
+        raise
     print(text, end="")
     return 0
 
@@ -148,10 +152,11 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
         @functools.cache
         def world() -> Level:
             """Start the engine, where there is something to measure."""
-            print(f"{name}: the engine starts; a level's first step takes a minute to compile",
-                  file=sys.stderr, flush=True)  # fmt: skip
             cache = ("--cache", str(options.out / "compiled"))
-            return stack.enter_context(Level(options.python, where, cache))
+            level = stack.enter_context(Level(options.python, where, cache))
+            print(f"{name}: the engine is there; a level's first step takes a minute to compile",
+                  file=sys.stderr, flush=True)  # fmt: skip
+            return level
 
         def played(asked: Sequence[Point]) -> list[Measured]:
             def known(point: Point) -> Measured | None:
