@@ -26,7 +26,8 @@ def test_the_check_notices_and_leaves_the_page_alone(
     if drift == "changed":
         page.write_text(text.replace("0.02", "0.03", 1), encoding="utf-8")
     assert main([*CHECK, str(page)]) == 1
-    assert "is not what the tables say: run rtc_ros docs parameters" in capsys.readouterr().err
+    wrong = "isn't there" if drift == "missing" else "is not what the tables say"
+    assert f"{page} {wrong}: run rtc_ros docs parameters" in capsys.readouterr().err
     if drift == "changed":
         assert page.read_text(encoding="utf-8") != text
     else:
