@@ -79,7 +79,8 @@ def frozen_rows(prev: np.ndarray | None, weights: np.ndarray | None) -> int:
 
 def _may_wait(chunk: ActionChunk, cursor: CursorState) -> bool:
     """Tell whether a chunk that was looked at waits for a hold to end: the player took it."""
-    return chunk.row_of(cursor.step) is not None and bool(np.isfinite(chunk.actions).all())
+    ours = chunk.step_epoch == cursor.epoch and chunk.row_of(cursor.step) is not None
+    return ours and bool(np.isfinite(chunk.actions).all())
 
 
 class InferenceLoop:
@@ -120,6 +121,8 @@ class InferenceLoop:
         self._blender = Blender()
         # At most two: the next inference may start as soon as a chunk is written (s = d).
         self._unseen: list[tuple[ActionChunk, InferenceRequest]] = []
+        self._first = True
+        """Whether no chunk of this loop was in use yet: that inference may be slow as no other."""
         self._under: deque[tuple[int, RtcSettings]] = deque(maxlen=estimator.window)
         if known is not None:
             self._remember(known)
@@ -177,7 +180,13 @@ class InferenceLoop:
         return self.row_filter(made, settings.filter_cutoff, request.frozen, request.limits)
 
     def wrote(self, chunk: ActionChunk, request: InferenceRequest) -> None:
-        """Note that ``chunk`` (as named by the ring) is on its way to the controller."""
+        """Note that ``chunk`` (as named by the ring) is on its way to the controller.
+
+        One with values that aren't finite is refused there: nothing is to go on from it.
+        """
+        if not np.isfinite(chunk.actions).all():
+            self.refused_chunks += 1
+            return
         self._remember(chunk)
         if request.step_epoch == self._epoch:  # else another run of the step count began
             self._unseen.append((chunk, request))
@@ -212,19 +221,19 @@ class InferenceLoop:
 
     def _observe(self, cursor: CursorState, request: InferenceRequest) -> None:
         # Held ticks count, or starving would look quick.
-        delay, known = cursor.swap_tick - request.start_tick, self.estimator.observed
+        delay, pauses = cursor.swap_tick - request.start_tick, request.settings.plan.pauses
+        first, self._first = self._first, False
+        # Made while the arm holds, and without guidance, a chunk says nothing about d; unless every
+        # one is made like that.
+        if not request.continues and (first or not pauses):
+            return
         if request.settings == self.settings:
             self.estimator.expect(0)  # what was expected of these settings has shown
-        if not request.continues:
-            # Made while the arm holds, and without guidance: it says nothing about d. Only, where
-            # every chunk is made like that, Q would keep one slow inference for ever.
-            if request.settings.plan.pauses and known:
-                self.estimator.observe(max(delay, min(known)))
-            return
-        self.last_delay = delay
-        self.under_forecasts += self.last_delay > request.forecast
-        self.estimator.observe(self.last_delay)
-        self._under.append((self.last_delay, request.settings))
+        if not pauses:
+            self.last_delay = delay
+            self.under_forecasts += delay > request.forecast
+        self.estimator.observe(delay)
+        self._under.append((delay, request.settings))
 
     @property
     def reference(self) -> tuple[int, RtcSettings] | None:
@@ -239,6 +248,10 @@ class InferenceLoop:
         """Return the chunk that the next tick will play, as far as it is known here."""
         if self._unseen and self._unseen[0][0].row_of(cursor.step) is not None:
             return self._unseen[0][0]
+        # An inherited one may wait, too.
+        waits = self._chunks.get(cursor.seen_name) if cursor.seen_name else None
+        if waits is not None and _may_wait(waits, cursor):
+            return waits
         name = cursor.chunk_name
         return None if name is None else self._chunks.get(name)
 

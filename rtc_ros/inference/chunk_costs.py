@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 from collections.abc import Mapping
 
@@ -10,7 +11,9 @@ from rtc_ros.core.strategies import CHOOSE, GUIDE
 from rtc_ros.policy.protocol import PolicySpec
 
 _REMEMBERED = 5
-"""Chunks of one kind; the slowest of them counts."""
+"""Chunks of one kind; their median counts: a single slow one is Q's."""
+_FORGOTTEN = 50
+"""Chunks of other kinds after which a kind's costs are of another time."""
 
 
 class ChunkCosts:
@@ -19,42 +22,58 @@ class ChunkCosts:
     Args:
         spec: of the policy; without a flow no number of steps has an effect.
         warm_s: how long a guided chunk took in the warm-up, with the policy's own ``num_steps``:
-            the bound for what wasn't seen yet.
+            the bound for what wasn't seen yet, or long ago.
     """
 
     def __init__(self, spec: PolicySpec, warm_s: float) -> None:
-        self._spec, self._warm_s = spec, warm_s
+        self._spec, self._warm_s, self._chunks = spec, warm_s, 0
         self._seen: dict[tuple[str | None, str], deque[float]] = {}
+        self._last: dict[tuple[str | None, str], int] = {}
 
     def saw(self, settings: RtcSettings, guided: bool, durations_s: Mapping[str, float]) -> None:
         """Note a chunk: whether the one before had a part in it, and where its time went [s]."""
         kind = _kind(settings) if guided else (None, "")
         took_s = durations_s.get("candidates" if kind[0] == CHOOSE else "denoise")
+        self._chunks += 1
         if took_s is not None:
             seen = self._seen.setdefault(kind, deque(maxlen=_REMEMBERED))
-            seen.append(took_s / self.steps(settings))
+            if self._chunks - self._last.get(kind, self._chunks) > _FORGOTTEN:
+                seen.clear()
+            seen.append(took_s / self._times(settings, kind))
+            self._last[kind] = self._chunks
 
     def steps(self, settings: RtcSettings) -> int:
         """Return n."""
         return max(1, settings.num_steps or self._spec.num_steps)
+
+    def _times(self, settings: RtcSettings, kind: tuple[str | None, str]) -> int:
+        """Return how many steps a chunk is made of: those of all candidates, but in a batch."""
+        one_by_one = kind[0] == CHOOSE and not self._spec.batches
+        return self.steps(settings) * (settings.bid_candidates if one_by_one else 1)
 
     def seconds(self, settings: RtcSettings) -> float:
         """Return what depends on the settings: the latency that is injected, and the steps [s]."""
         injected_s = settings.inject_latency_ms * 1e-3
         if not self._spec.flow:
             return injected_s
-        seen = tuple(self._seen.get(_kind(settings), ()))
-        step_s = max(seen, default=self._warm_s / max(1, self._spec.num_steps))
-        return injected_s + self.steps(settings) * step_s
+        kind, step_s = _kind(settings), self._warm_s / max(1, self._spec.num_steps)
+        seen = tuple(self._seen.get(kind, ()))
+        if seen and self._chunks - self._last[kind] <= _FORGOTTEN:
+            step_s = statistics.median(seen)
+        return injected_s + self._times(settings, kind) * step_s
 
     def first_s(self, settings: RtcSettings) -> float:
         """Return how long the first inference may take, before any was seen [s].
 
-        Fewer steps than in the warm-up are no promise: what isn't a step takes as long.
+        Fewer steps than in the warm-up are no promise: what isn't a step takes as long. Of
+        candidates one is counted: how much less than one after the other they take isn't known.
         """
-        return max(self.seconds(settings), self._warm_s + settings.inject_latency_ms * 1e-3)
+        one = self.seconds(settings.changed(bid_candidates=1))
+        return max(one, self._warm_s + settings.inject_latency_ms * 1e-3)
 
 
 def _kind(settings: RtcSettings) -> tuple[str | None, str]:
     prefix = settings.plan.prefix
-    return (prefix, settings.jacobian if prefix == GUIDE else "")
+    if prefix == CHOOSE:
+        return prefix, "contrast" if settings.bid_contrast else ""
+    return prefix, settings.jacobian if prefix == GUIDE else ""

@@ -57,7 +57,9 @@ class LiveSettings:
         self._period_s: float = values["control_period"]
         self._on_change = on_change
         self.costs: ChunkCosts | None = None
-        self._reference = 0, self.settings
+        self._first = 0, 0.0
+        """The first forecast [steps], and the seconds that it was counted from."""
+        self._reference: tuple[int, RtcSettings] | None = None
         """A delay that was seen [steps], and the settings that it was seen under."""
         self._node = node
         node.create_subscription(String, "~/task", self._hear, 10)
@@ -102,7 +104,8 @@ class LiveSettings:
         if problems:
             raise ConfigurationError("; ".join(problems))
         self._spec, self._reader = spec, reader
-        self.costs, self._reference = costs, (estimator.seen, self.settings)
+        self.costs, self._reference = costs, None
+        self._first = estimator.seen, costs.first_s(self.settings)
         self.loop = InferenceLoop(
             spec.horizon,
             estimator,
@@ -138,8 +141,12 @@ class LiveSettings:
         """
         if self.loop is None or self.costs is None:
             return 0
-        seen, under = self._reference = self.loop.reference or self._reference
-        more_s = self.costs.seconds(settings) - self.costs.seconds(under)
+        self._reference = self.loop.reference or self._reference
+        if self._reference is None:
+            seen, seen_s = self._first
+        else:
+            seen, seen_s = self._reference[0], self.costs.seconds(self._reference[1])
+        more_s = self.costs.seconds(settings) - seen_s
         # Rounding is no step.
         return seen + max(0, math.ceil(more_s / self._period_s - 1e-6))
 
@@ -172,13 +179,22 @@ class LiveSettings:
         changes = {k: v for k, v in values.items() if k in _SETTINGS}
         if changes and self.loop is not None and self._spec is not None:
             settings = self.settings.changed(**changes)
-            problems = settings.problems_after(
-                self.settings,
-                self.loop.horizon,
-                max(self._expected(settings), self.loop.estimator.seen),
-                self.loop.estimator.forecast(),
-                self._spec.max_candidates,
-                self._spec.trained_delay,
+            able = self._spec.max_candidates, self._spec.trained_delay
+            expected, seen = self._expected(settings), self.loop.estimator.seen
+            delays = (
+                (max(expected, seen), self.loop.estimator.forecast()),
+                # A slow inference that is still in Q hides nothing.
+                (expected, self._expected(self.settings)),
+            )
+            problems = next(
+                filter(
+                    None,
+                    (
+                        settings.problems_after(self.settings, self.loop.horizon, *each, *able)
+                        for each in delays
+                    ),
+                ),
+                [],
             )
             if problems:
                 return SetParametersResult(successful=False, reason="; ".join(problems))

@@ -180,7 +180,8 @@ class FlowAdapter:
         if isinstance(self._field, FastField):
             self._field.warm_up()
         prefix = self._family.encode_prefix(self._policy, batch)
-        self._spec = replace(spec, max_candidates=most_candidates(prefix.bytes, self._device))
+        most, cuda = most_candidates(prefix.bytes, self._device), self._device.type == "cuda"
+        self._spec = replace(spec, max_candidates=most, batches=cuda)
         return timed(
             partial(self.infer, observation, each, seed=0) for each in (None, *[guidance] * 4)
         )

@@ -20,7 +20,7 @@ class PolicySpec:
     means nothing: the policy itself resizes each image in its own shape and pads it, in training
     as here, and fine-tuning leaves the size of the base model's cameras there. Without it other
     sizes are resized to that one. ``max_candidates`` is how many chunks of one observation it can
-    make in one batch.
+    make in one batch; with ``batches`` (a GPU) they take hardly longer than one.
     ``image_positions`` says at which positions it sees the patches of its images, where it has
     any: "right" or "shifted". ``trained_delay`` is the largest d for which it was trained to go
     on from given rows (``rtc_trained``); 0: it wasn't. Without ``flow`` a chunk is made in one
@@ -38,6 +38,7 @@ class PolicySpec:
     trained_delay: int = 0
     image_positions: str = field(default="", compare=False)  # no size: two of one size are equal
     flow: bool = True
+    batches: bool = field(default=False, compare=False)
 
     def cannot(self, strategy: str) -> str:
         """Say why a strategy can't be run with this policy; "" where it can."""

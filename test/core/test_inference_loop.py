@@ -137,7 +137,7 @@ def test_a_slow_inference_is_forgotten_also_while_the_arm_pauses():
     assert bench.loop.estimator.forecast() == 9
     bench.loop.settings = bench.loop.settings.changed(strategy="synchronous")
     bench.run(200, duration=1)
-    assert set(bench.loop.estimator.observed) == {4}, "an unguided one is no quicker than a guided"
+    assert set(bench.loop.estimator.observed) == {1}, "what guidance adds is LiveSettings' to know"
 
 
 def test_over_budget_is_reported_and_nothing_breaks():
@@ -362,3 +362,34 @@ def test_given_rows_are_executed_to_the_bit_and_no_others(delay, s_min, trained,
             assert np.array_equal(rows[given:], made[given:])
             bench.finish(rows)
         bench.tick()
+
+
+def test_a_node_that_becomes_active_again_goes_on_from_the_chunk_that_waits_in_a_hold():
+    """The new loop made an unguided one meanwhile, which took over in mid-motion at k = 1."""
+    bench = Bench(horizon=20, s_min=5, initial_delay=3)
+    bench.begin(0)
+    chunk = bench.finish()
+    held = Inputs(hold="until the driver has come")
+    bench.tick(held)
+    bench.loop = InferenceLoop(20, DelayEstimator(10, 3), bench.loop.settings, known=chunk)
+    for _ in range(10):
+        assert bench.begin(3) is None, "no other chunk is made while that one waits"
+        bench.tick(held)
+    while bench.begin(3) is None:
+        bench.tick()
+    assert bench.requests[-1].start_step == 5 and bench.requests[-1].continues
+
+
+def test_a_chunk_that_is_not_finite_is_never_gone_on_from():
+    """With s = d the next inference begins as it is written: one made five that were refused."""
+    bench = Bench(horizon=20, s_min=1, initial_delay=4)
+    bench.run(40, duration=4)
+    while bench.running is None or bench.running[1] > 0:
+        bench.begin(4)
+        bench.tick()
+    good = bench.loop._current(bench.controller.cursor(0)).name
+    bench.finish(np.full((20, 1), np.nan))
+    request = bench.begin(4)
+    assert request.previous == good and np.isfinite(request.prev).all()
+    bench.run(40, duration=4)
+    assert bench.loop.refused_chunks == 1 and None not in bench.log[4:]

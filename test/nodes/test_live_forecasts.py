@@ -1,5 +1,6 @@
 """What a live change of settings makes of d, before a chunk was made with it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -41,13 +42,14 @@ class Live:
         told = [Parameter(name, value=value) for name, value in values.items()]
         return self.node.set_parameters_atomically(told).reason
 
-    def chunk(self, delay, step_s=None):
+    def chunk(self, delay, step_s=None, continues=None):
         """Make a chunk that takes so long, with the settings of now, and see its delay."""
         loop, settings = self.settings.loop, self.settings.settings
         lap = "candidates" if settings.strategy == "bid" else "denoise"
         took_s = (self.step_s if step_s is None else step_s) * self.costs.steps(settings)
-        self.costs.saw(settings, settings.plan.prefix is not None, {lap: took_s})
-        continues = not settings.plan.pauses
+        continues = not settings.plan.pauses if continues is None else continues
+        guided = continues and settings.plan.prefix is not None
+        self.costs.saw(settings, guided, {lap: took_s})
         request = SimpleNamespace(start_tick=0, continues=continues, settings=settings, forecast=0)
         loop._observe(SimpleNamespace(swap_tick=delay), request)
 
@@ -70,7 +72,8 @@ def test_the_first_forecast_is_of_the_steps_that_are_set(live):
     assert live(num_steps=20).d == 11, "10 ms a step, as in the warm-up"
     assert live(num_steps=1).d == 6, "what isn't a step takes as long"
     one = live(num_steps=1)
-    assert one.set(num_steps=5) == "" and one.d == 8, "4 more, of 10 ms each"
+    assert one.set(num_steps=10) == "" and one.d == 6, "the warm-up counts once"
+    assert one.set(num_steps=14) == "" and one.d == 8, "4 more than it had, of 10 ms each"
 
 
 @pytest.mark.parametrize("name", ["inject_latency_ms", "num_steps"])
@@ -104,9 +107,64 @@ def test_a_kind_of_step_costs_what_it_cost_before(live):
     assert one.d == 23, "from 10 steps of 5 ms to 20 of 20 ms: 18 more"
     one = live(step_s=0.02)
     one.chunk(10)
-    assert one.set(strategy="bid") == ""
+    assert one.set(strategy="bid", bid_candidates=2, bid_contrast=2) == ""
     one.chunk(14, step_s=0.03)
     assert one.set(num_steps=14) == "" and one.d == 20, "candidates, too"
+
+
+def test_more_candidates_cost_more_where_they_are_made_one_by_one(live):
+    one = live(step_s=0.004)
+    one.chunk(4)
+    refused = one.set(strategy="bid")
+    assert "d = 82" in refused, "16 of 100 ms, where a chunk of 40 ms took 4 steps"
+    assert one.set(strategy="bid", bid_candidates=2, bid_contrast=2) == "" and one.d == 12
+    one.chunk(5, step_s=0.006)
+    assert "d = 26" in one.set(bid_candidates=16) and one.d == 5
+    assert one.set(bid_candidates=4) == "" and one.d == 8
+    gpu = live(spec=replace(SPEC, batches=True), step_s=0.004)
+    gpu.chunk(4)
+    assert gpu.set(strategy="bid") == "" and gpu.d == 7, "one batch"
+
+
+def test_the_first_chunk_after_a_start_does_not_hide_what_is_expected(live):
+    """Made without guidance, it never enters Q; two chunks were frozen ten rows short."""
+    one = live(step_s=0.002)
+    one.chunk(5)
+    assert one.set(inject_latency_ms=200.0) == "" and one.d == 15
+    one.chunk(12, continues=False)
+    assert one.d == 15
+    one.chunk(13)
+    assert one.d == 13
+
+
+def test_a_slow_inference_that_is_still_in_q_hides_nothing(live):
+    one = live(step_s=0.004)
+    one.chunk(33)
+    assert one.set(beta=7.0) == ""
+    one.chunk(4)
+    assert one.d == 33, "Q's"
+    assert "d = 26" in one.set(num_steps=120) and one.set(num_steps=60) == ""
+
+
+def test_what_a_slow_spell_left_is_forgotten_whatever_the_strategy_was_meanwhile(live):
+    for meanwhile in ("synchronous", "naive_async"):
+        one = live(step_s=0.05)
+        for _ in range(12):
+            one.chunk(30)
+        assert one.set(strategy=meanwhile) == ""
+        for _ in range(60):
+            one.chunk(4, step_s=0.003)
+        assert one.set(strategy="rtc") == ""
+        assert one.d == 8, "10 ms a step of the warm-up, where unguided ones take 3"
+
+
+def test_one_slow_chunk_is_no_cost_of_its_kind(live):
+    one = live(step_s=0.004)
+    for step_s in (0.004, 0.3, 0.004, 0.004):
+        one.chunk(4, step_s=step_s)
+    assert one.set(strategy="naive_async") == ""
+    one.chunk(4, step_s=0.004)
+    assert one.set(strategy="rtc") == "" and one.d == 4
 
 
 def test_where_there_are_no_steps_their_number_costs_nothing(live):
@@ -117,11 +175,13 @@ def test_where_there_are_no_steps_their_number_costs_nothing(live):
 
 def test_what_is_expected_is_never_a_delay_that_was_seen(live):
     """It stayed in Q for ever where a strategy pauses, and kept all others refused."""
-    one = live(strategy="synchronous")
+    one = live(strategy="synchronous", step_s=0.01)
+    one.chunk(9)
+    assert one.settings.loop.estimator.observed == (), "the first inference is slow as no other"
     one.chunk(5)
-    assert one.set(inject_latency_ms=600.0) == "" and one.d == 36
-    assert one.settings.loop.estimator.observed == ()
-    assert one.set(inject_latency_ms=0.0) == "" and one.d == 6
+    assert one.set(inject_latency_ms=600.0) == "" and one.d == 35
+    assert one.settings.loop.estimator.observed == (5,)
+    assert one.set(inject_latency_ms=0.0) == "" and one.d == 5
     assert one.set(strategy="rtc") == ""
 
 
