@@ -34,7 +34,7 @@ class Results:
         try:
             if not measured and folder.exists():
                 self._own()
-            if self.path.exists():
+            if self.path.exists() and not self._cut_short():
                 self._read()
             elif measured:
                 raise ValueError(f"{folder} holds no results: there is no {self.path.name} in it")
@@ -64,10 +64,22 @@ class Results:
             self._own()
             if self.path.exists():
                 raise ValueError(f"another command has made {self.path} meanwhile")
+        lines = [json.dumps(figures)]
         if not self.path.exists():
-            self._write(json.dumps({"conditions": self.conditions}))
-        self._write(json.dumps(figures))
+            lines.insert(0, json.dumps({"conditions": self.conditions}))
+        self._write("\n".join(lines))
         self.rows[key] = figures
+
+    def _cut_short(self) -> bool:
+        """Tell whether its first line was never written whole; it is begun anew then."""
+        begun, whole = self.path.read_bytes(), b'{"conditions": {'
+        if b"\n" in begun or begun.endswith(b"}}"):
+            return False
+        if not (whole.startswith(begun) or begun.startswith(whole)):
+            return False
+        if not self._measured:
+            self.path.unlink()
+        return True
 
     def _own(self) -> None:
         """Let no other command write here until ``close``."""

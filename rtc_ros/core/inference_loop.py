@@ -223,8 +223,8 @@ class InferenceLoop:
         # Held ticks count, or starving would look quick.
         delay, pauses = cursor.swap_tick - request.start_tick, request.settings.plan.pauses
         first, self._first = self._first, False
-        # Made while the arm holds, and without guidance, a chunk says nothing about d; unless every
-        # one is made like that.
+        # Made while the arm holds, and without guidance, a chunk says nothing about d, unless
+        # every one is made like that.
         if not request.continues and (first or not pauses):
             return
         if request.settings == self.settings:

@@ -75,8 +75,9 @@ class RtcSettings:
             found.append(f"num_steps is {self.num_steps}; it must be 0 (the checkpoint's) or more")
         if not (math.isfinite(self.inject_latency_ms) and self.inject_latency_ms >= 0):
             found.append(f"inject_latency_ms is {self.inject_latency_ms:g}; it can't be negative")
-        if not math.isfinite(self.ensemble_decay):
-            found.append(f"ensemble_decay is {self.ensemble_decay:g}; it must be a finite number")
+        if not -10.0 <= self.ensemble_decay <= 10.0:
+            decay = f"{self.ensemble_decay:g}"
+            found.append(f"ensemble_decay is {decay}; it must be within -10 and 10")
         if not 0.0 <= self.average_new <= 1.0:
             found.append(f"average_new is {self.average_new:g}; it must be within 0 and 1")
         if not (math.isfinite(self.filter_cutoff) and self.filter_cutoff >= 0):

@@ -181,8 +181,8 @@ INFERENCE = (
     Parameter(
         "jacobian",
         _RTC.jacobian,
-        "vjp is the algorithm. identity is cheaper, and with the same beta it pulls harder: smoother, "
-        "but it follows less what moves.",
+        "vjp is the algorithm. identity is cheaper, and with the same beta it pulls harder: "
+        "smoother, but it follows less what moves.",
         choices=JACOBIANS,
         live=True,
     ),

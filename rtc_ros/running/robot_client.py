@@ -173,14 +173,23 @@ class RobotClient:
             types = [(ask([name]) or [0])[0] for name in names]
         return dict(zip(names, types, strict=True))
 
-    def set_parameters(self, node: str, values: Mapping[str, Any]) -> None:
-        """Set parameters of a node, all or none.
+    def set_parameters(
+        self, node: str, values: Mapping[str, Any], kinds: Mapping[str, int] | None = None
+    ) -> None:
+        """Set parameters of a node, all or none; ``kinds`` as ParameterType, where they are known.
+
+        An empty list tells no type by itself.
 
         Raises:
             RobotError: the node refused, with its sentence.
         """
         request = SetParametersAtomically.Request(
-            parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
+            parameters=[
+                Parameter(
+                    name, Parameter.Type(kinds[name]) if kinds else None, value
+                ).to_parameter_msg()
+                for name, value in values.items()
+            ]
         )
         name = f"{node}/set_parameters_atomically"
         result = self._call(SetParametersAtomically, name, request).result

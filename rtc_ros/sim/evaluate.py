@@ -210,11 +210,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings, spec = _settings(values), policy.spec
             delay = values.get("delay", 0)
             problems = settings.problems(spec.horizon, delay, trained_delay=spec.trained_delay)
-            problems += filter(None, [spec.cannot(settings.strategy)])
+            if not problems:
+                problems += filter(None, [spec.cannot(settings.strategy)])
             if problems:
                 raise ValueError("; ".join(problems))
         if options.json is not None:
-            options.json.touch()  # not only found out when all is measured
+            options.json.open("ab").close()  # not only found out when all is measured
         failed: dict[str, str] = {}
         with contextlib.ExitStack() as stack:
             kept = None
@@ -222,18 +223,20 @@ def main(argv: Sequence[str] | None = None) -> int:
                 kept = stack.enter_context(Results(options.results, _conditions(options)))
                 # What wasn't a setting yet had its default.
                 kept.rows = {_key(_values(row, kept.path)): row for row in kept.rows.values()}
+                for row in kept.rows.values():  # not only found out when all is measured
+                    _result(row, kept.path)
             results = list(_results(policy, checkpoint, combinations, kept, failed, options))
         if kept is not None:
             results = [_result(row, kept.path) for row in kept.rows.values()]
         table = markdown(*_ordered(results)) if results else ""
+        if options.json:
+            options.json.write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
     except (OSError, ValueError) as error:
         print(f"sim eval: {error}", file=sys.stderr)
         return 2
     print(table, end="")
     for line, why in failed.items():
         print(f"sim eval: {line}: {why}", file=sys.stderr)
-    if options.json:
-        options.json.write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
     return 2 if failed else 0
 
 
@@ -349,6 +352,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--latency-ms is for --nodes: without them --delay says d")
     if options.until_done and options.nodes:
         parser.error("--until-done is for runs without --nodes: with them an episode ends so")
+    if options.out is not None and not options.nodes:
+        parser.error("--out is for --nodes: without them nothing is recorded")
     if options.quick and (options.episodes or options.steps):
         parser.error("--quick is one episode of 1.5 s: it takes no --episodes and no --steps")
     options.delay = options.delay or [12]

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             robot.only(options.node)
             kinds = robot.parameter_types(options.node, list(texts))
             values = {n: _value(options.node, n, t, kinds[n]) for n, t in texts.items()}
-            robot.set_parameters(options.node, values)
+            robot.set_parameters(options.node, values, {name: kinds[name] for name in values})
     except (ValueError, NameValidationException) as error:
         print(f"set: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -100,7 +100,7 @@ def _value(node: str, name: str, text: str, kind: int) -> Any:
             return read(text)
         values = json.loads(text)
         wrong = (list, dict, int, float) if read is _text else (list, dict)
-        if not isinstance(values, list) or any(isinstance(v, wrong) for v in values):
+        if not isinstance(values, list) or any(isinstance(v, wrong) or v is None for v in values):
             raise ValueError(text)
         return [read(str(value)) for value in values]
     except (ValueError, KeyError) as error:

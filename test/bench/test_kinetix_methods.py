@@ -229,10 +229,20 @@ def test_who_looks_on_changes_nothing(tmp_path):
     assert file.read_bytes() == before + b'\n{"key": "b"}\n'
 
 
+@pytest.mark.parametrize("begun", ["", '{"condi', '{"conditions": {"seed": 1'])
+def test_a_first_line_that_was_cut_short_is_begun_anew(tmp_path, begun):
+    """The disk was full, or the power went, as the first figure was kept: none is lost."""
+    (tmp_path / "results.jsonl").write_text(begun)
+    with pytest.raises(ValueError, match="holds no results"):
+        Results(tmp_path, {}, measured=True)
+    with Results(tmp_path, {"seed": 2}) as results:
+        results.keep("a", {"key": "a"})
+    assert Results(tmp_path, {"seed": 2}, measured=True).rows == {"a": {"key": "a"}}
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "\n",
         "[1]",
         "5",

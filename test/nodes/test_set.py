@@ -1,7 +1,10 @@
 """`rtc_ros set`: what values are read as, and who is asked."""
 
+import threading
+
 import pytest
 from rcl_interfaces.msg import ParameterType
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from rtc_ros.tools.set import _value, main
@@ -41,7 +44,7 @@ def test_a_value_is_read_as_its_parameter_s_type(text, kind, value):
         *[(x, DOUBLE) for x in ("nan", "inf", "1e400", "1_0", "a", "")],
         ("a\udcffb", STRING),
         *[(x, DOUBLES) for x in ("1", "[1, a]", "[[1]]", "[1, nan]", "{}", "[", "")],
-        *[(x, STRINGS) for x in ("a", "{a: b}", "[a]", '[["a"]]', "[1]", "[true]")],
+        *[(x, STRINGS) for x in ("a", "{a: b}", "[a]", '[["a"]]', "[1]", "[true]", "[null]")],
         ("[1]", ParameterType.PARAMETER_BYTE_ARRAY),
     ],
 )
@@ -76,3 +79,22 @@ def test_of_two_nodes_with_one_name_neither_is_changed(ros, capsys):
     finally:
         for node in nodes:
             node.destroy_node()
+
+
+def test_a_list_can_be_emptied(ros, capsys):
+    """An empty list tells no type by itself."""
+    node = Node("lists")
+    node.declare_parameter("names", ["a", "b"])
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    spins = threading.Thread(target=executor.spin, daemon=True)
+    spins.start()
+    try:
+        assert main(["--node", "lists", "names:=[]"]) == 0, capsys.readouterr().err
+        assert node.get_parameter("names").value == []
+        assert main(["--node", "lists", 'names:=["c"]']) == 0
+        assert node.get_parameter("names").value == ["c"]
+    finally:
+        executor.shutdown()
+        spins.join(5.0)
+        node.destroy_node()

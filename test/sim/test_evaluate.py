@@ -168,6 +168,7 @@ def test_lines_of_something_else_are_told(tmp_path, capsys, row):
         (["--quick", "--episodes", "3"], "takes no --episodes"),
         (["--seed", "-5"], "at least 0"),
         (["--results", ""], "an empty path"),
+        (["--out", "x"], "--out is for --nodes"),
     ],
 )
 def test_what_would_have_no_effect_is_refused(words, why, capsys):
@@ -179,6 +180,8 @@ def test_what_would_have_no_effect_is_refused(words, why, capsys):
 def test_a_file_that_can_not_be_written_is_told_before_anything_is_measured(tmp_path, capsys):
     assert main(["--quick", "--json", str(tmp_path / "nowhere" / "x.json")]) == 2
     assert "sim eval: [Errno 2] No such file" in capsys.readouterr().err
+    assert main(["--quick", "--json", str(tmp_path)]) == 2
+    assert "sim eval: [Errno 21] Is a directory" in capsys.readouterr().err
 
 
 def test_settings_that_cannot_work_are_refused(capsys):
@@ -186,5 +189,9 @@ def test_settings_that_cannot_work_are_refused(capsys):
     assert "H = 50" in capsys.readouterr().err
     assert main(["--nodes", "--s-min", "60"]) == 2
     assert "H = 50" in capsys.readouterr().err
+    assert main(["--strategy", "foo"]) == 2
+    assert "strategy is 'foo'" in capsys.readouterr().err
+    assert main(["--ensemble-decay", "-2000"]) == 2
+    assert "ensemble_decay is -2000; it must be within -10 and 10" in capsys.readouterr().err
     assert main(["package:none"]) == 2
     assert "no checkpoint 'none' ships" in capsys.readouterr().err
