@@ -34,10 +34,13 @@ class Results:
         try:
             if not measured and folder.exists():
                 self._own()
-            if self.path.exists() and not self._cut_short():
+            cut_short = self.path.exists() and self._cut_short()
+            if self.path.exists() and not cut_short:
                 self._read()
             elif measured:
                 raise ValueError(f"{folder} holds no results: there is no {self.path.name} in it")
+            elif cut_short:
+                self.path.unlink()
         except BaseException:
             self.close()
             raise
@@ -71,15 +74,11 @@ class Results:
         self.rows[key] = figures
 
     def _cut_short(self) -> bool:
-        """Tell whether its first line was never written whole; it is begun anew then."""
+        """Tell whether its first line was never written whole: no figure is lost with it."""
         begun, whole = self.path.read_bytes(), b'{"conditions": {'
         if b"\n" in begun or begun.endswith(b"}}"):
             return False
-        if not (whole.startswith(begun) or begun.startswith(whole)):
-            return False
-        if not self._measured:
-            self.path.unlink()
-        return True
+        return whole.startswith(begun) or begun.startswith(whole)
 
     def _own(self) -> None:
         """Let no other command write here until ``close``."""

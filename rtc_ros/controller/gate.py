@@ -144,8 +144,8 @@ class Gate:
         if not 0 < most <= self._waited_ticks:
             return
         why = "" if reason in REASONS.values() else reason.removeprefix(HOLD)
-        because = state.problem or why
-        held = f" (it was held: {because})" if because else ""
+        because = state.problem or why or "nothing was sent"
+        held = f" (it was held: {because})" if state.problem or why else ""
         what = "chunk came" if player.waiting is None else "motion began"
         lacking = f": {missing}" if not first and (missing := self._missing()) else ""
         if first:

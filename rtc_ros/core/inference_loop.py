@@ -79,8 +79,11 @@ def frozen_rows(prev: np.ndarray | None, weights: np.ndarray | None) -> int:
 
 def _may_wait(chunk: ActionChunk, cursor: CursorState) -> bool:
     """Tell whether a chunk that was looked at waits for a hold to end: the player took it."""
-    ours = chunk.step_epoch == cursor.epoch and chunk.row_of(cursor.step) is not None
-    return ours and bool(np.isfinite(chunk.actions).all())
+    return chunk.step_epoch == cursor.epoch and chunk.row_of(cursor.step) is not None
+
+
+def _is_finite(chunk: ActionChunk) -> bool:
+    return bool(np.isfinite(chunk.actions).all())
 
 
 class InferenceLoop:
@@ -124,7 +127,7 @@ class InferenceLoop:
         self._first = True
         """Whether no chunk of this loop was in use yet: that inference may be slow as no other."""
         self._under: deque[tuple[int, RtcSettings]] = deque(maxlen=estimator.window)
-        if known is not None:
+        if known is not None and _is_finite(known):
             self._remember(known)
 
     def next_request(
@@ -184,7 +187,7 @@ class InferenceLoop:
 
         One with values that aren't finite is refused there: nothing is to go on from it.
         """
-        if not np.isfinite(chunk.actions).all():
+        if not _is_finite(chunk):
             self.refused_chunks += 1
             return
         self._remember(chunk)

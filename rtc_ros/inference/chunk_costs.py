@@ -15,6 +15,9 @@ _REMEMBERED = 5
 _FORGOTTEN = 50
 """Chunks of other kinds after which a kind's costs are of another time."""
 
+_Kind = tuple[str | None, str]
+"""How a chunk was made: the strategy's ``prefix``, and its variant."""
+
 
 class ChunkCosts:
     """What a denoising step costs, for each way in which chunks were made.
@@ -27,8 +30,8 @@ class ChunkCosts:
 
     def __init__(self, spec: PolicySpec, warm_s: float) -> None:
         self._spec, self._warm_s, self._chunks = spec, warm_s, 0
-        self._seen: dict[tuple[str | None, str], deque[float]] = {}
-        self._last: dict[tuple[str | None, str], int] = {}
+        self._seen: dict[_Kind, deque[tuple[int, float]]] = {}
+        """What a step took [s], after which number of chunks."""
 
     def saw(self, settings: RtcSettings, guided: bool, durations_s: Mapping[str, float]) -> None:
         """Note a chunk: whether the one before had a part in it, and where its time went [s]."""
@@ -36,17 +39,19 @@ class ChunkCosts:
         took_s = durations_s.get("candidates" if kind[0] == CHOOSE else "denoise")
         self._chunks += 1
         if took_s is not None:
-            seen = self._seen.setdefault(kind, deque(maxlen=_REMEMBERED))
-            if self._chunks - self._last.get(kind, self._chunks) > _FORGOTTEN:
-                seen.clear()
-            seen.append(took_s / self._times(settings, kind))
-            self._last[kind] = self._chunks
+            now = self._chunks, took_s / self._times(settings, kind)
+            self._seen[kind] = deque([*self._of(kind), now], maxlen=_REMEMBERED)
+
+    def _of(self, kind: _Kind) -> tuple[tuple[int, float], ...]:
+        """Return what is remembered of a kind, unless that is of another time."""
+        seen = tuple(self._seen.get(kind, ()))
+        return seen if seen and self._chunks - seen[-1][0] <= _FORGOTTEN else ()
 
     def steps(self, settings: RtcSettings) -> int:
         """Return n."""
         return max(1, settings.num_steps or self._spec.num_steps)
 
-    def _times(self, settings: RtcSettings, kind: tuple[str | None, str]) -> int:
+    def _times(self, settings: RtcSettings, kind: _Kind) -> int:
         """Return how many steps a chunk is made of: those of all candidates, but in a batch."""
         one_by_one = kind[0] == CHOOSE and not self._spec.batches
         return self.steps(settings) * (settings.bid_candidates if one_by_one else 1)
@@ -57,9 +62,8 @@ class ChunkCosts:
         if not self._spec.flow:
             return injected_s
         kind, step_s = _kind(settings), self._warm_s / max(1, self._spec.num_steps)
-        seen = tuple(self._seen.get(kind, ()))
-        if seen and self._chunks - self._last[kind] <= _FORGOTTEN:
-            step_s = statistics.median(seen)
+        if seen := self._of(kind):
+            step_s = statistics.median(step_s for _, step_s in seen)
         return injected_s + self._times(settings, kind) * step_s
 
     def first_s(self, settings: RtcSettings) -> float:
@@ -72,7 +76,7 @@ class ChunkCosts:
         return max(one, self._warm_s + settings.inject_latency_ms * 1e-3)
 
 
-def _kind(settings: RtcSettings) -> tuple[str | None, str]:
+def _kind(settings: RtcSettings) -> _Kind:
     prefix = settings.plan.prefix
     if prefix == CHOOSE:
         return prefix, "contrast" if settings.bid_contrast else ""

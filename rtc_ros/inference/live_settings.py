@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -60,7 +61,7 @@ class LiveSettings:
         self._first = 0, 0.0
         """The first forecast [steps], and the seconds that it was counted from."""
         self._reference: tuple[int, RtcSettings] | None = None
-        """A delay that was seen [steps], and the settings that it was seen under."""
+        """Of the loop before: a delay that was seen [steps], and the settings of it."""
         self._node = node
         node.create_subscription(String, "~/task", self._hear, 10)
         node.add_on_set_parameters_callback(self._check)
@@ -141,11 +142,9 @@ class LiveSettings:
         """
         if self.loop is None or self.costs is None:
             return 0
-        self._reference = self.loop.reference or self._reference
-        if self._reference is None:
-            seen, seen_s = self._first
-        else:
-            seen, seen_s = self._reference[0], self.costs.seconds(self._reference[1])
+        seen, seen_s = self._first
+        if reference := self.loop.reference or self._reference:
+            seen, seen_s = reference[0], self.costs.seconds(reference[1])
         more_s = self.costs.seconds(settings) - seen_s
         # Rounding is no step.
         return seen + max(0, math.ceil(more_s / self._period_s - 1e-6))
@@ -179,23 +178,17 @@ class LiveSettings:
         changes = {k: v for k, v in values.items() if k in _SETTINGS}
         if changes and self.loop is not None and self._spec is not None:
             settings = self.settings.changed(**changes)
-            able = self._spec.max_candidates, self._spec.trained_delay
-            expected, seen = self._expected(settings), self.loop.estimator.seen
-            delays = (
-                (max(expected, seen), self.loop.estimator.forecast()),
-                # A slow inference that is still in Q hides nothing.
-                (expected, self._expected(self.settings)),
+            refused = functools.partial(
+                settings.problems_after,
+                self.settings,
+                self.loop.horizon,
+                max_candidates=self._spec.max_candidates,
+                trained_delay=self._spec.trained_delay,
             )
-            problems = next(
-                filter(
-                    None,
-                    (
-                        settings.problems_after(self.settings, self.loop.horizon, *each, *able)
-                        for each in delays
-                    ),
-                ),
-                [],
-            )
+            queue, expected = self.loop.estimator, self._expected(settings)
+            problems = refused(max(expected, queue.seen), queue.forecast())
+            # A slow inference that is still in Q hides nothing.
+            problems = problems or refused(expected, self._expected(self.settings))
             if problems:
                 return SetParametersResult(successful=False, reason="; ".join(problems))
         return SetParametersResult(successful=True)

@@ -210,8 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings, spec = _settings(values), policy.spec
             delay = values.get("delay", 0)
             problems = settings.problems(spec.horizon, delay, trained_delay=spec.trained_delay)
-            if not problems:
-                problems += filter(None, [spec.cannot(settings.strategy)])
+            problems = problems or list(filter(None, [spec.cannot(settings.strategy)]))
             if problems:
                 raise ValueError("; ".join(problems))
         if options.json is not None:

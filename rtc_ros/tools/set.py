@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             robot.only(options.node)
             kinds = robot.parameter_types(options.node, list(texts))
             values = {n: _value(options.node, n, t, kinds[n]) for n, t in texts.items()}
-            robot.set_parameters(options.node, values, {name: kinds[name] for name in values})
+            robot.set_parameters(options.node, values, kinds)
     except (ValueError, NameValidationException) as error:
         print(f"set: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
