@@ -73,7 +73,7 @@ CONTROLLER: dict[str, Any] = {
     "realtime_priority": 50,
     "start_when_ready": True,
     # Starting a policy again takes as long as the machine lets it: motion is to go on by itself.
-    "hold_timeout": 0.0,
+    "hold_timeout": 60.0,
     "command_groups": ["arm", "hand"],
     "group.arm.topic": "arm/commands",
     "group.arm.type": "float64_multi_array",

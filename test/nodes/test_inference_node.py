@@ -165,7 +165,7 @@ def started(ros, parameters, tmp_path_factory):
             seeing = Seeing(robot)
             robot.start(
                 makes_chunks=False, start_when_ready=True, max_velocity=[1000.0],
-                hold_timeout=0.0,  # loading a policy again takes as long as the machine lets it
+                hold_timeout=60.0,  # loading a policy again takes as long as the machine lets it
             )  # fmt: skip
             robot.processes.start([NodeToRun("rtc_inference", parameters=parameters)])
             seeing.wait_for_chunks(3)
