@@ -32,14 +32,15 @@ class Results:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is not a folder")
         try:
-            if not measured and folder.exists():
+            owned = not measured and folder.exists()
+            if owned:
                 self._own()
             cut_short = self.path.exists() and self._cut_short()
             if self.path.exists() and not cut_short:
                 self._read()
             elif measured:
                 raise ValueError(f"{folder} holds no results: there is no {self.path.name} in it")
-            elif cut_short:
+            elif cut_short and owned:
                 self.path.unlink()
         except BaseException:
             self.close()
@@ -75,10 +76,14 @@ class Results:
 
     def _cut_short(self) -> bool:
         """Tell whether its first line was never written whole: no figure is lost with it."""
-        begun, whole = self.path.read_bytes(), b'{"conditions": {'
-        if b"\n" in begun or begun.endswith(b"}}"):
+        begun, whole = self.path.read_bytes().decode(errors="replace"), '{"conditions": {'
+        if len(f"{begun}|".splitlines()) > 1:
             return False
-        return whole.startswith(begun) or begun.startswith(whole)
+        try:
+            json.loads(begun)
+        except ValueError:
+            return whole.startswith(begun) or begun.startswith(whole)
+        return False
 
     def _own(self) -> None:
         """Let no other command write here until ``close``."""

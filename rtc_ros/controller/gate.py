@@ -46,7 +46,7 @@ class Gate:
         latch: where a latched stop is remembered.
         when_ready: open as soon as all that is there.
         first_chunk_ticks: so long an open gate waits for its first motion, whatever holds it
-            meanwhile; 0: for ever.
+            meanwhile; 0: for ever. A driver on its way to where motion begins moves.
         hold_ticks: so long it waits for motion to go on.
         dry_run: said in each answer.
     """
@@ -135,7 +135,8 @@ class Gate:
         """
         state = self._controller.state
         player, at = state.player, (state.player.epoch, state.player.step)
-        if state.stopped or at != self._waits_at:
+        # A driver that is sent to where motion begins moves: how often is bounded elsewhere.
+        if state.stopped or at != self._waits_at or any(g.comes for g in self._groups):
             self._waited_ticks, self._waits_at = 0, at
             return
         self._waited_ticks += 1

@@ -134,9 +134,9 @@ CONTROLLER = (
     Parameter(
         "first_chunk_timeout",
         15.0,
-        "A gate that was opened and has had no chunk for this long closes itself: an arm that "
-        "begins to move long after `~/start` surprises whoever stands there. More than one "
-        "inference takes; 0: never.",
+        "A gate that was opened and in which nothing has moved for this long closes itself: an "
+        "arm that begins to move long after `~/start` surprises whoever stands there. More than "
+        "one inference takes; 0: never.",
         "s",
         0.0,
         3600.0,

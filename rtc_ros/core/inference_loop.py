@@ -208,6 +208,13 @@ class InferenceLoop:
         if cursor.epoch != self._epoch:
             self._epoch = cursor.epoch
             self._unseen.clear()
+        if cursor.seen_name is not None:  # what it passed over it won't come back to
+            epoch, seq = cursor.seen_name
+            self._unseen = [
+                (chunk, request)
+                for chunk, request in self._unseen
+                if chunk.epoch != epoch or chunk.seq >= seq or chunk.name == cursor.chunk_name
+            ]
         for i, (chunk, request) in enumerate(self._unseen):
             if chunk.name not in (cursor.chunk_name, cursor.seen_name):
                 continue

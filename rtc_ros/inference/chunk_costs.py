@@ -40,12 +40,13 @@ class ChunkCosts:
         self._chunks += 1
         if took_s is not None:
             now = self._chunks, took_s / self._times(settings, kind)
-            self._seen[kind] = deque([*self._of(kind), now], maxlen=_REMEMBERED)
+            if kind not in self._seen or self._is_old(kind):
+                self._seen[kind] = deque(maxlen=_REMEMBERED)
+            self._seen[kind].append(now)
 
-    def _of(self, kind: _Kind) -> tuple[tuple[int, float], ...]:
-        """Return what is remembered of a kind, unless that is of another time."""
-        seen = tuple(self._seen.get(kind, ()))
-        return seen if seen and self._chunks - seen[-1][0] <= _FORGOTTEN else ()
+    def _is_old(self, kind: _Kind) -> bool:
+        """Tell whether what is known of a kind is of another time."""
+        return self._chunks - self._seen[kind][-1][0] > _FORGOTTEN
 
     def steps(self, settings: RtcSettings) -> int:
         """Return n."""
@@ -61,9 +62,12 @@ class ChunkCosts:
         injected_s = settings.inject_latency_ms * 1e-3
         if not self._spec.flow:
             return injected_s
-        kind, step_s = _kind(settings), self._warm_s / max(1, self._spec.num_steps)
-        if seen := self._of(kind):
-            step_s = statistics.median(step_s for _, step_s in seen)
+        kind, bound_s = _kind(settings), self._warm_s / max(1, self._spec.num_steps)
+        # tuple(): the worker may add one meanwhile.
+        seen = [each_s for _, each_s in tuple(self._seen.get(kind, ()))]
+        step_s = statistics.median(seen) if seen else bound_s
+        if seen and self._is_old(kind):  # a slow spell is over, what was quick still is
+            step_s = min(step_s, bound_s)
         return injected_s + self._times(settings, kind) * step_s
 
     def first_s(self, settings: RtcSettings) -> float:

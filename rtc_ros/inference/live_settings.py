@@ -106,7 +106,8 @@ class LiveSettings:
             raise ConfigurationError("; ".join(problems))
         self._spec, self._reader = spec, reader
         self.costs, self._reference = costs, None
-        self._first = estimator.seen, costs.first_s(self.settings)
+        first_s = max(costs.first_s(self.settings), costs.seconds(self.settings))
+        self._first = estimator.seen, first_s
         self.loop = InferenceLoop(
             spec.horizon,
             estimator,

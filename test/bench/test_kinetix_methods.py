@@ -240,6 +240,13 @@ def test_a_first_line_that_was_cut_short_is_begun_anew(tmp_path, begun):
     assert Results(tmp_path, {"seed": 2}, measured=True).rows == {"a": {"key": "a"}}
 
 
+def test_one_whole_line_is_no_line_that_was_cut_short(tmp_path):
+    text = '{"conditions": {"seed": 1}, "rows": [{"key": "a"}]}'
+    (tmp_path / "results.jsonl").write_text(text)
+    Results(tmp_path, {"seed": 1}).close()
+    assert (tmp_path / "results.jsonl").read_text() == text
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -249,6 +256,7 @@ def test_a_first_line_that_was_cut_short_is_begun_anew(tmp_path, begun):
         '{"conditions": null}',
         '{"conditions": [1]}',
         "\xff",
+        '{"conditions": {"seed": 1}\r{"key": "a"}',
         '{"conditions": {"seed": 1}}\n5',
         '{"conditions": {"seed": 1}}\nnull',
         '{"conditions": {"seed": 1}}\n{}',

@@ -363,6 +363,23 @@ def test_a_hold_that_lasts_too_long_closes_the_gate_though_rows_are_left(fault):
     assert bench.call("start")[0]
 
 
+@pytest.mark.parametrize("begun", [True, False], ids=["after a hold", "after start"])
+def test_a_driver_on_its_way_to_where_motion_begins_is_not_cut_off(begun):
+    """The gate closed beside it, and the arm went on for ten seconds, with the gate closed."""
+    bench = Bench(first_chunk_ticks=25, hold_ticks=25)
+    bench.move() if begun else bench.call("start")
+    bench.hold = "until the driver has come to where motion begins"
+    bench.ticks(20)
+    bench.driver.comes = True
+    bench.ticks(100)
+    assert not bench.controller.state.stopped
+    bench.driver.comes = False
+    bench.ticks(24)
+    assert not bench.controller.state.stopped, "it counts from there"
+    bench.ticks(1)
+    assert bench.mode is Mode.STOPPED
+
+
 @pytest.mark.parametrize("held", [20, 200])
 def test_a_hold_that_ends_in_time_goes_on_by_itself(held):
     bench = Bench(hold_ticks=25 if held == 20 else 0)

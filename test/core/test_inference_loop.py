@@ -393,3 +393,20 @@ def test_a_chunk_that_is_not_finite_is_never_gone_on_from():
     assert request.previous == good and np.isfinite(request.prev).all()
     bench.run(40, duration=4)
     assert bench.loop.refused_chunks == 1 and None not in bench.log[4:]
+
+
+def test_a_chunk_that_the_controller_passed_over_is_not_gone_on_from():
+    """It stood still for a whole inference, and the next chunk, which it read, was not finite."""
+    bench = Bench(horizon=20, s_min=1, initial_delay=4)
+    bench.run(40, duration=4)
+    while bench.running is None or bench.running[1] > 0:
+        bench.begin(4)
+        bench.tick()
+    in_use = bench.controller.cursor(0).chunk_name
+    passed_over = bench.finish()
+    assert bench.begin(0).previous == passed_over.name
+    bench.finish(np.full((20, 1), np.nan))
+    bench.tick()
+    request = bench.begin(4)
+    assert bench.controller.cursor(0).chunk_name == in_use
+    assert request.previous in (in_use, None) and request.previous != passed_over.name

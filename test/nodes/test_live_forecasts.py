@@ -158,6 +158,27 @@ def test_what_a_slow_spell_left_is_forgotten_whatever_the_strategy_was_meanwhile
         assert one.d == 8, "10 ms a step of the warm-up, where unguided ones take 3"
 
 
+def test_what_was_quick_long_ago_still_is(live):
+    """Candidates were refused for good: only they could have told what they take."""
+    one = live(step_s=0.004)
+    one.chunk(4)
+    assert one.set(strategy="bid", bid_candidates=2, bid_contrast=2) == ""
+    one.chunk(5, step_s=0.006)
+    assert one.set(bid_candidates=16) != "" and one.set(bid_candidates=8) == ""
+    one.chunk(8, step_s=0.012)
+    assert one.set(strategy="rtc") == ""
+    for _ in range(60):
+        one.chunk(4)
+    assert one.set(strategy="bid") == "" and one.d <= 12
+
+
+def test_a_node_that_starts_with_candidates_can_be_tuned_before_its_first_chunk(live):
+    one = live(strategy="bid")
+    assert one.d == 6
+    assert one.set(beta=7.0) == "" and one.set(bid_candidates=8) == "" and one.d == 6
+    assert one.set(strategy="rtc") == "" and one.d == 6
+
+
 def test_one_slow_chunk_is_no_cost_of_its_kind(live):
     one = live(step_s=0.004)
     for step_s in (0.004, 0.3, 0.004, 0.004):
