@@ -149,12 +149,13 @@ class Gate:
         held = f" (it was held: {because})" if state.problem or why else ""
         what = "chunk came" if player.waiting is None else "motion began"
         lacking = f": {missing}" if not first and (missing := self._missing()) else ""
+        steps = f"{most} step{'s' * (most > 1)}"
         if first:
-            late = f"no {what} within {most} steps of ~/start{held}"
+            late = f"no {what} within {steps} of ~/start{held}"
         elif state.starved:
-            late = f"starved, and no {what} for {most} steps (hold_timeout){held}{lacking}"
+            late = f"starved, and no {what} for {steps} (hold_timeout){held}{lacking}"
         else:
-            late = f"held for {most} steps (hold_timeout): {because}{lacking}"
+            late = f"held for {steps} (hold_timeout): {because}{lacking}"
         self._controller.close(f"{late}; call ~/start")
 
     def give_up(self, problem: str) -> None:

@@ -6,6 +6,7 @@ This process must never import torch or lerobot: the tick shares its GIL with no
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 import traceback
@@ -101,8 +102,8 @@ class ControllerNode(Node):
             epoch=self._cursor.epoch,
             latch=latch,
             when_ready=p["start_when_ready"],
-            first_chunk_ticks=round(p["first_chunk_timeout"] / self._period_s),
-            hold_ticks=round(p["hold_timeout"] / self._period_s),
+            first_chunk_ticks=self._ticks(p["first_chunk_timeout"]),
+            hold_ticks=self._ticks(p["hold_timeout"]),
             dry_run=self._dry_run,
         )
         self._ticker = self._made_ticker(p)
@@ -131,6 +132,10 @@ class ControllerNode(Node):
         )
 
     # ------------------------------------------------------------- parts of the constructor
+
+    def _ticks(self, seconds: float) -> int:
+        """Return how many ticks a time lasts: 0 for none, at least one for any other."""
+        return max(1, math.ceil(seconds / self._period_s - 1e-6)) if seconds > 0.0 else 0
 
     def _limits(self, p: dict[str, Any]) -> JointLimits:
         limits, origins = joint_limits(

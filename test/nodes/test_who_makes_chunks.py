@@ -80,6 +80,14 @@ def test_a_gate_that_waits_too_long_for_its_first_chunk_closes_itself(robot):
     robot.begin()
 
 
+def test_a_timeout_below_half_a_step_is_one_step_not_never(robot):
+    robot.start(first_chunk_timeout=0.001, hold_timeout=1e-9)
+    robot.until(lambda: robot.call("start").success, "a started controller")
+    robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the gate to close")
+    line = "stopped: no chunk came within 1 step of ~/start"
+    robot.until(lambda: line in robot.logs(), "why")
+
+
 def test_a_gate_that_starves_too_long_closes_itself_and_says_so_on_the_console(robot):
     """The inference is killed; when it is back much later, only ``~/start`` goes on."""
     robot.start(hold_timeout=1.0)

@@ -63,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
         conditions = {"seed": options.seed, "episodes": options.episodes}
     conditions["action noise"] = ACTION_NOISE
     try:
+        if options.delays and not set(options.sweeps) & {"delay", "chosen"}:
+            raise ValueError("--delays is for the sweeps delay and chosen: the others' are given")
         levels = options.levels or unique_levels(options.policies)
         names = [name_of(level) for level in levels]
         if not levels:
@@ -143,9 +145,9 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
     digests = {task: digest(file, where) for task, file in tasks.items()}
     first = next(iter(tasks))
     horizon = trained[first][0].spec.horizon
-    methods, sweeps = options.methods or list(METHODS), options.sweeps
+    methods, sweeps = tables.unique(options.methods or METHODS), options.sweeps
     delays, strides, tried = _FEW if options.quick else (DELAYS, STRIDES, SETTINGS_DELAYS)
-    delays = options.delays or delays
+    delays = tables.unique(options.delays or delays)
 
     with contextlib.ExitStack() as stack:
 
