@@ -283,6 +283,8 @@ def test_nothing_to_measure_is_said(tmp_path, capsys):
     options = ["--policies", str(tmp_path), "--levels", "catapult", "--out", str(tmp_path)]
     assert evaluate.main(options) == 2
     assert "holds no policy catapult_1.pt" in capsys.readouterr().err
+    assert evaluate.main([*options, "--sweeps", "stride", "--delays", "1"]) == 2
+    assert "--delays is for the sweeps delay and chosen" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------ from end to end
@@ -315,7 +317,7 @@ def words(folder, *more):
 
 
 def test_a_run_writes_tables_and_figures_and_is_gone_on_with(folder, capsys):
-    options = words(folder, "--sweeps", "delay", "stride", "--methods", "rtc", "bid")
+    options = words(folder, "--sweeps", "delay", "stride", "--methods", "rtc", "bid", "rtc")
     assert evaluate.main(options) == 0
     out, text = folder / "out", capsys.readouterr().out
     lines = (out / "results.jsonl").read_text().splitlines()

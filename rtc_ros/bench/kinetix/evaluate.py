@@ -147,7 +147,7 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
     horizon = trained[first][0].spec.horizon
     methods, sweeps = tables.unique(options.methods or METHODS), options.sweeps
     delays, strides, tried = _FEW if options.quick else (DELAYS, STRIDES, SETTINGS_DELAYS)
-    delays = tables.unique(options.delays or delays)
+    delays = tuple(tables.unique(options.delays or delays))
 
     with contextlib.ExitStack() as stack:
 

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ _TITLES = {
     "chosen": "with the settings chosen, by d, s = max(d, 1)",
 }
 
+_Value = TypeVar("_Value")
 _Found = tuple[float, float, float]
 """A proportion or a difference of two, and its 95 % interval."""
 
@@ -82,7 +84,7 @@ def shown_as(task: str, tasks: Sequence[str]) -> str:
     return f"these {len(tasks)} tasks"
 
 
-def unique(values: Iterable[str]) -> list[str]:
+def unique(values: Iterable[_Value]) -> list[_Value]:
     """Return the values in the order of their first appearance."""
     return list(dict.fromkeys(values))
 
