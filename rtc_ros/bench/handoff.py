@@ -29,13 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from rtc_ros.bench.handoff_reader import (
-    TOPICS,
-    message_type,
-    serve,
-    take_priority,
-    to_message,
-)
+from rtc_ros.bench.handoff_reader import TOPICS, message_type, serve, to_message
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.handoff.cursor import StepCursor
@@ -43,6 +37,7 @@ from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.paths import a_path
 from rtc_ros.running import child
+from rtc_ros.running.entry import ask_for_realtime
 
 RATIO_GOAL, POLL_GOAL_US = 20.0, 5.0
 DISCIPLINES = ("busy", "waiting")
@@ -69,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     joints = tuple(f"joint_{i}" for i in range(options.joints))
     spec = HandoffSpec(joints, 0.02, options.horizon)
-    fifo = take_priority(options.priority)
+    # Before rclpy is imported, so that DDS's threads get it too. A machine with one core would
+    # have nothing left beside a reader that never pauses.
+    fifo = (os.cpu_count() or 1) > 1 and not ask_for_realtime(options.priority)
     if options.reader:
         return serve(options.reader, spec)
     # A corner of its own: other nodes' traffic would only be noise here.

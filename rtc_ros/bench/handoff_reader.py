@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -20,21 +19,6 @@ TOPICS = {"JointTrajectory": "trajectory_msgs", "Float64MultiArray": "std_msgs"}
 """Message types that carry a chunk, and their packages."""
 
 _now = time.monotonic_ns
-
-
-def take_priority(priority: int) -> bool:
-    """Put this process under SCHED_FIFO; returns whether the machine allows it.
-
-    Before any thread starts, so that DDS's threads get it too. A machine with one core would
-    have nothing left beside a reader that never pauses.
-    """
-    if priority < 1 or (os.cpu_count() or 1) < 2:
-        return False
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-    except OSError:
-        return False
-    return True
 
 
 def serve(name: str, spec: HandoffSpec) -> int:

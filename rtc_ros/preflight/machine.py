@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Iterator
 
-from rtc_ros.controller.ticker import ask_for_realtime
 from rtc_ros.handoff.cursor import StepCursor
 from rtc_ros.handoff.errors import AccessError, HandoffError
 from rtc_ros.handoff.files import DIRECTORY_VARIABLE, access_error, segment_path
@@ -17,6 +16,7 @@ from rtc_ros.handoff.ring import ChunkRing
 from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.preflight.findings import Finding, bad, doubt, good
 from rtc_ros.preflight.setup import Setup
+from rtc_ros.running.entry import ask_for_realtime
 
 _SLOTS = 16
 """At least as many as the nodes' segments have."""

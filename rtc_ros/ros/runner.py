@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import os
 import sys
 import threading
 import traceback
@@ -26,7 +25,7 @@ from rtc_ros.overrides import with_last_words
 from rtc_ros.ros.guarded_executor import Guard, GuardedExecutor
 from rtc_ros.ros.own_name import NameTakenError, OwnName, claim_name
 from rtc_ros.ros.parameters import ConfigurationError, rcl_words, refuse_qos_without_effect
-from rtc_ros.running.entry import leave
+from rtc_ros.running.entry import ask_for_realtime, leave
 from rtc_ros.running.signals import ignore, note
 
 END_S = 9.0
@@ -67,20 +66,6 @@ def tear_down(code: int, *steps: Callable[[], object]) -> None:
         faulthandler.dump_traceback()
         leave(code)
     faulthandler.cancel_dump_traceback_later()
-
-
-def ask_for_realtime(priority: int) -> str:
-    """Put the calling thread under SCHED_FIFO; return "" or why that is not so."""
-    if priority == 0:
-        return "not asked for"
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-    except (PermissionError, OSError) as error:
-        return (
-            f"SCHED_FIFO {priority} refused ({error.strerror}): give the user an rtprio limit in "
-            "/etc/security/limits.d, or the process CAP_SYS_NICE"
-        )
-    return ""
 
 
 _failed = threading.Event()

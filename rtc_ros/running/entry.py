@@ -32,6 +32,20 @@ def leave_after(main: Callable[[], int | None]) -> NoReturn:
     leave(code)
 
 
+def ask_for_realtime(priority: int) -> str:
+    """Put the calling thread under SCHED_FIFO; return "" or why that is not so."""
+    if priority == 0:
+        return "not asked for"
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except OSError as error:
+        return (
+            f"SCHED_FIFO {priority} refused ({error.strerror}): give the user an rtprio limit in "
+            "/etc/security/limits.d, or the process CAP_SYS_NICE"
+        )
+    return ""
+
+
 def leave(code: int) -> NoReturn:
     """End this process at once.
 
