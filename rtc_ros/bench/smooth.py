@@ -254,7 +254,6 @@ def table(found: Sequence[Figures]) -> str:
 
 def picture(rows: np.ndarray, motions: dict[tuple[int, int], Motion], path: Path) -> None:
     """Draw half a second of the joint that moves most at 25 Hz: told, gone, its acceleration."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     stride = 2
@@ -266,7 +265,6 @@ def picture(rows: np.ndarray, motions: dict[tuple[int, int], Motion], path: Path
     part = slice(int(first), int(first) + width)
     times = np.arange(width) * PHYSICS_S
     figure = Figure(figsize=(10, 7.5), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(3, 1)
     for hz, name, colour in shown:
         motion = motions[stride, hz]

@@ -144,7 +144,6 @@ def draw_sweep(
     trials: Sequence[Trial], best: Trial | None, thresholds: Thresholds, path: Path
 ) -> None:
     """Write the trade-off as a picture: each trial's seams against how soon it reacts."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from rtc_ros.report.panels import GOOD, STARVED
@@ -152,7 +151,6 @@ def draw_sweep(
 
     shown = [t for t in trials if t.report is not None and t.report.seam_excess_ratio and t.shadow]
     figure = Figure(figsize=(13, 5.6), facecolor="white")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2, sharey=True)
     betas = sorted({t.settings.beta for t in shown})
     schedules = sorted({t.settings.mask_schedule for t in shown})

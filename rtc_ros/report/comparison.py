@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rtc_ros.core.continuity import ContinuityReport
@@ -22,7 +21,6 @@ def draw_comparison(
     The arm is the last group of joints (the right one, where joints are called so).
     """
     figure = Figure(figsize=(16, 5.2 * len(runs)), dpi=100, facecolor="white")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
         2 * len(runs),
         1,

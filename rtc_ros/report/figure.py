@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
@@ -32,7 +31,6 @@ def draw_report(
     """Write the picture of ``report`` on ``run`` as a PNG (1900 by 1200 pixels)."""
     evidence = evidence_of(run) if isinstance(run, RunLog) else run
     figure = Figure(figsize=(19, 12), dpi=100, facecolor="white")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
         1,
         2,

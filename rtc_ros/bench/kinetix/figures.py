@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rtc_ros.bench.kinetix.measured import Measured
@@ -37,7 +36,6 @@ def draw(rows: Sequence[Measured], sweep: str, path: Path) -> None:
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     figure = Figure(figsize=(4.1 * across + 2.0, 3.7 * down), dpi=100, facecolor="white")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(down, across, sharey=True, squeeze=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
