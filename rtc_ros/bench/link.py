@@ -42,7 +42,7 @@ from rtc_ros.handoff.spec import HandoffSpec
 from rtc_ros.paths import a_path
 from rtc_ros.running import child
 from rtc_ros.running.network import MachinesNetwork, obstacle
-from rtc_ros.running.processes import Processes, own_handoff
+from rtc_ros.running.processes import Processes, environment, own_handoff
 from rtc_ros.running.two_machines import ON, two_machines
 
 HORIZON, JOINTS, PERIOD_S = 50, tuple(f"joint_{i}" for i in range(14)), 0.02
@@ -178,17 +178,10 @@ def _cost(rows: list[dict[str, Any]], wire_ms: float) -> str:
     return ""
 
 
-@contextlib.contextmanager
-def _room(cameras: int) -> Iterator[None]:
+def _room(cameras: int) -> contextlib.AbstractContextManager[None]:
     """Give Fast DDS's sockets room for raw images: else most are lost on the robot itself."""
     name = "FASTDDS_BUILTIN_TRANSPORTS"
-    before = os.environ[name]
-    try:
-        if cameras:
-            os.environ[name] = f"{before}?sockets_size=4MB"
-        yield
-    finally:
-        os.environ[name] = before
+    return environment({name: f"{os.environ[name]}?sockets_size=4MB"} if cameras else {})
 
 
 @contextlib.contextmanager

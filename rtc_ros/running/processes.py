@@ -114,20 +114,30 @@ class Processes:
 
 
 @contextlib.contextmanager
+def environment(chosen: dict[str, str]) -> Iterator[None]:
+    """Set these variables for the block."""
+    before = {name: os.environ.get(name) for name in chosen}
+    os.environ.update(chosen)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
 def own_handoff() -> Iterator[None]:
     """Keep the shared memory of nodes started here apart from any other's on this machine."""
-    before = os.environ.get(DIRECTORY_VARIABLE)
-    parent = before or DEFAULT_DIRECTORY
-    with tempfile.TemporaryDirectory(prefix="rtc_ros_own_", dir=parent) as folder:
-        os.environ[DIRECTORY_VARIABLE] = folder
-        try:
-            with watch.scratch(folder):
-                yield
-        finally:
-            if before is None:
-                del os.environ[DIRECTORY_VARIABLE]
-            else:
-                os.environ[DIRECTORY_VARIABLE] = before
+    parent = os.environ.get(DIRECTORY_VARIABLE) or DEFAULT_DIRECTORY
+    with (
+        tempfile.TemporaryDirectory(prefix="rtc_ros_own_", dir=parent) as folder,
+        environment({DIRECTORY_VARIABLE: folder}),
+        watch.scratch(folder),
+    ):
+        yield
 
 
 def explain(executable: str, code: int, log_folder: Path | None = None) -> str:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 
 from rtc_ros.handoff.files import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE
 from rtc_ros.running.network import MachinesNetwork, inside, obstacle
+from rtc_ros.running.processes import environment
 
 ON = Callable[[str], AbstractContextManager[None]]
 _NETWORKED = {
@@ -44,22 +45,8 @@ def two_machines(**conditions: object) -> Iterator[tuple[ON, str, MachinesNetwor
                 if network is not None:
                     chosen |= _NETWORKED
                     place.enter_context(inside(network.path(machine)))
-                place.enter_context(_environment(chosen))
+                place.enter_context(environment(chosen))
                 yield
 
         how = f"two processes of this machine: {problem}" if problem else "two namespaces"
         yield on, how, network
-
-
-@contextlib.contextmanager
-def _environment(chosen: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in chosen}
-    os.environ.update(chosen)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
