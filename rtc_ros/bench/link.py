@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem := obstacle():
         print(f"bench link: two machines can't be made of this one: {problem}", file=sys.stderr)
         return 2
-    rows = [_local(options)]
+    with own_handoff():
+        rows = [{"what": "local", **_run(options, _inference(options), {})}]
     print(_line("", rows[0]), flush=True)
     with own_handoff(), two_machines() as (on, _, network):
         assert network is not None
@@ -96,11 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.markdown:
         options.markdown.write_text(table, encoding="utf-8")
     return int(any(row["misplaced"] for row in rows))
-
-
-def _local(options: argparse.Namespace) -> dict[str, Any]:
-    with own_handoff():
-        return {"what": "local", **_run(options, _inference(options), {})}
 
 
 def _linked(
@@ -167,15 +163,15 @@ def _wire_ms(options: argparse.Namespace, on: ON, network: MachinesNetwork) -> f
 def _cost(rows: list[dict[str, Any]], wire_ms: float) -> str:
     """Say what the link itself adds to a round trip, "" where no row is without delay."""
     local = rows[0]["cursor_ms"] + rows[0]["chunk_ms"]
-    for row in rows[1:]:
-        if not row["round trip"]:
-            more = row["cursor_ms"] + row["chunk_ms"] - local
-            return (
-                f"\n{row['what']}: {more:.2f} ms more of a round trip than the local run's "
-                f"{local:.2f} ms; {wire_ms:.2f} ms of it is the network's, which has nothing to "
-                f"do with the link: {more - wire_ms:.2f} ms are the link's own.\n"
-            )
-    return ""
+    row = next((row for row in rows[1:] if not row["round trip"]), None)
+    if row is None:
+        return ""
+    more = row["cursor_ms"] + row["chunk_ms"] - local
+    return (
+        f"\n{row['what']}: {more:.2f} ms more of a round trip than the local run's "
+        f"{local:.2f} ms; {wire_ms:.2f} ms of it is the network's, which has nothing to do with "
+        f"the link: {more - wire_ms:.2f} ms are the link's own.\n"
+    )
 
 
 def _room(cameras: int) -> contextlib.AbstractContextManager[None]:
@@ -284,10 +280,9 @@ class _Robot:
             self._ring = ChunkRing.attach_or_none(NAME + ".ring", SPEC)
         elif self._ring.poll():
             chunk = self._ring.read_newest()
-            key = None if chunk is None else f"{chunk.epoch}:{chunk.seq}"
-            if chunk is not None and key is not None and key not in self.seen:
+            if chunk is not None and (key := f"{chunk.epoch}:{chunk.seq}") not in self.seen:
                 self.seen[key] = time.monotonic_ns()
-                self.digests[key] = _digest(chunk.actions)
+                self.digests[key] = xxhash.xxh3_64_hexdigest(chunk.actions.tobytes())
                 self._controller.offer(chunk)
 
     def _tick(self) -> None:
@@ -325,10 +320,6 @@ class _Robot:
             "cursor_ms": float(np.median(cursors)) * 1e-6 if cursors else float("nan"),
             "cameras": told["cameras"],
         }
-
-
-def _digest(actions: np.ndarray) -> str:
-    return str(xxhash.xxh3_64_hexdigest(np.ascontiguousarray(actions).tobytes()))
 
 
 def _hurry(pid: int, priority: int) -> None:
@@ -382,7 +373,8 @@ def _infer(options: argparse.Namespace) -> int:
             )
         )  # fmt: skip
         name = f"{chunk.epoch}:{chunk.seq}"
-        wrote[name], digests[name] = time.monotonic_ns(), _digest(chunk.actions)
+        wrote[name] = time.monotonic_ns()
+        digests[name] = xxhash.xxh3_64_hexdigest(chunk.actions.tobytes())
         loop.wrote(chunk, request)
     seen = None if viewer is None else viewer.figures()
     print(json.dumps({"wrote": wrote, "digests": digests, "saw": saw, "cameras": seen}),

@@ -7,6 +7,7 @@ inference's side: the newest image of each camera, decoded as rtc_inference does
 from __future__ import annotations
 
 import functools
+import itertools
 import select
 import sys
 import threading
@@ -63,13 +64,12 @@ def film(count: int) -> int:
         message.data.frombytes(picture(seed).tobytes())
         messages.append(message)
     due_s = time.monotonic()
-    while not select.select([sys.stdin], [], [], max(0.0, due_s - time.monotonic()))[0]:
+    for publisher, message in itertools.cycle(zip(publishers, messages, strict=True)):
+        if select.select([sys.stdin], [], [], max(0.0, due_s - time.monotonic()))[0]:
+            break
         due_s += 1 / HZ / count
-        message, publisher = messages[0], publishers[0]
         message.header.stamp = node.get_clock().now().to_msg()
         publisher.publish(message)
-        messages.append(messages.pop(0))
-        publishers.append(publishers.pop(0))
     node.destroy_node()
     rclpy.try_shutdown()
     return 0
