@@ -24,14 +24,12 @@ import numpy as np
 
 from rtc_ros.command_line import SECONDS, whole
 from rtc_ros.core.chunk import ActionChunk
+from rtc_ros.core.continuity.run_logger import RunLogger
 from rtc_ros.core.controller import Controller
-from rtc_ros.core.delay import DelayEstimator
-from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.core.settings import RtcSettings
-from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.paths import a_path, path_text
-from rtc_ros.policy.protocol import Guidance, Observation, Policy
+from rtc_ros.policy.protocol import Policy
 
 if TYPE_CHECKING:
     from rtc_ros.sim.robot import AlohaCube
@@ -121,28 +119,15 @@ def executed(policy: Policy, ticks: int, delay: int, seed: int) -> np.ndarray:
 
     choose_gl()
     from rtc_ros.sim.demonstrations import POLICY_IMAGE
-    from rtc_ros.sim.evaluate import controller
+    from rtc_ros.sim.evaluate import begin_episode
     from rtc_ros.sim.robot import JOINT_NAMES, AlohaCube
-    from rtc_ros.sim.tasks import PASS
 
     robot = AlohaCube(seed=seed)
     settings = RtcSettings(s_min=15, beta=10.0, sigma_d=0.4, schedule="linear")
     rows: list[np.ndarray] = []
     with Cameras(robot.model, {"top": POLICY_IMAGE}) as cameras:
-
-        def infer(request: InferenceRequest, seq: int) -> np.ndarray:
-            cameras.look(robot.data.qpos)
-            images = {"observation.images.top": cameras.picture("top")}
-            guidance = Guidance.of(settings, request.prev, request.weights)
-            return policy.infer(
-                Observation(robot.positions(), images, PASS), guidance, seed=1000 * seed + seq
-            ).actions
-
-        loop = InferenceLoop(policy.spec.horizon, DelayEstimator(10, delay), settings)
-        run = VirtualRun(
-            controller(), loop, infer, lambda _: delay, round(ROW_S * 1e9), JOINT_NAMES,
-            robot.positions(),
-        )  # fmt: skip
+        noise, logger = 1000 * seed, RunLogger(JOINT_NAMES)
+        run = begin_episode(policy, settings, delay, robot, cameras, noise, logger, 1)
         for _ in range(ticks):
             command = run.tick()
             if command.executes and command.row is not None:

@@ -74,6 +74,7 @@ def evaluate(
     logger = RunLogger(JOINT_NAMES)
     with Cameras(robot.model, {"top": POLICY_IMAGE}) as cameras:
         for episode in range(episodes):
+            robot.reset()  # a new cube
             noise, epoch = 1_000_000 * (seed + episode), episode + 1
             run = begin_episode(policy, settings, delay, robot, cameras, noise, logger, epoch)
             done_at.append(play(run, robot, steps, until_done))
@@ -115,7 +116,7 @@ def begin_episode(
     logger: RunLogger,
     epoch: int,
 ) -> VirtualRun:
-    """Lay a new cube and return the run of the episode with it."""
+    """Return the run of an episode that begins with arms and cube as they are."""
     from rtc_ros.sim.robot import JOINT_NAMES
     from rtc_ros.sim.tasks import PASS
 
@@ -129,7 +130,6 @@ def begin_episode(
             seed=noise + seq,
         ).actions
 
-    robot.reset()
     spec = policy.spec
     loop = InferenceLoop(
         spec.horizon,

@@ -77,6 +77,7 @@ def test_given_rows_are_executed_to_the_bit_and_gone_on_from(
     settings, logger = RtcSettings(s_min=15, strategy="rtc_trained"), RunLogger(JOINT_NAMES)
     robot = AlohaCube(seed=125)
     with Cameras(robot.model, {"top": POLICY_IMAGE}) as cameras:
+        robot.reset()
         run = begin_episode(noted, settings, delay, robot, cameras, 0, logger, 1)
         play(run, robot, 130, until_done=True)
     run_log = logger.log()
