@@ -1,10 +1,16 @@
-"""What people write on command lines: numbers, as types that refuse what can't be; name:=value."""
+"""Command lines: a command's parser, numbers as types that refuse what can't be, name:=value."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from collections.abc import Callable, Iterable
+
+
+def tool(name: str, text: str) -> argparse.ArgumentParser:
+    """Return the parser of `rtc_ros NAME`, whose help has the lines of ``text`` as they are."""
+    kind = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=f"rtc_ros {name}", description=text, formatter_class=kind)
 
 
 def whole(least: int) -> Callable[[str], int]:

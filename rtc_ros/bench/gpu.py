@@ -10,7 +10,6 @@ scripts/gpu_check.sh starts it where nothing of the package is installed.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rtc_ros.bench.gpu_report import markdown
+from rtc_ros.command_line import tool
 from rtc_ros.paths import a_path
 from rtc_ros.running import child
 
@@ -63,11 +63,7 @@ LIMIT_S = 415.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the parts; 0 where none failed, 1 where one did, 2 for wrong arguments."""
-    parser = argparse.ArgumentParser(
-        prog="rtc_ros bench gpu",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool("bench gpu", __doc__)
     parser.add_argument("out", type=a_path, help="folder for results.json, results.md, log.txt")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="for all parts [s]")
     parser.add_argument(

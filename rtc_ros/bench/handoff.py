@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from rtc_ros.bench.handoff_reader import TOPICS, message_type, serve, to_message
+from rtc_ros.command_line import tool
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.cursor import HISTORY_ROWS, CursorState, Mode
 from rtc_ros.handoff.cursor import StepCursor
@@ -47,8 +48,7 @@ _now = time.monotonic_ns
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the tables, write them where asked; 1 if ``--check`` finds a goal missed."""
-    parser = argparse.ArgumentParser(prog="rtc_ros bench handoff", description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = tool("bench handoff", __doc__)
     parser.add_argument("--horizon", type=int, default=50, help="rows of a chunk")
     parser.add_argument("--joints", type=int, default=14, help="columns of a chunk")
     parser.add_argument("--calls", type=int, default=20000, help="calls for each cost")

@@ -35,6 +35,7 @@ from rtc_ros.bench.inference_contenders import (
 )
 from rtc_ros.bench.inference_models import MODELS, parts_of
 from rtc_ros.bench.inference_phases import measure, operations_per_step
+from rtc_ros.command_line import tool
 from rtc_ros.paths import a_path
 from rtc_ros.policy.lerobot_compat import lerobot_version
 
@@ -43,11 +44,7 @@ PHASES = ("vision", "prefix", "denoising", "guidance", "pre and post", "chunk")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the tables, write them where asked."""
-    parser = argparse.ArgumentParser(
-        prog="rtc_ros bench inference",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool("bench inference", __doc__)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--cameras", type=int, default=2, help="of the full-size model")
     parser.add_argument("--device", default="cpu")

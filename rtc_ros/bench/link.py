@@ -29,7 +29,7 @@ import xxhash
 
 from rtc_ros.bench.link_cameras import Viewer, film, link_parameters
 from rtc_ros.bringup import NodeToRun
-from rtc_ros.command_line import COUNT, SECONDS, real, whole
+from rtc_ros.command_line import COUNT, SECONDS, real, tool, whole
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.delay import DelayEstimator
@@ -56,15 +56,14 @@ _PINGS = 100
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run every condition, print the table; 1 if a step was misplaced, 2 where it can't run."""
-    parser = argparse.ArgumentParser(prog="rtc_ros bench link", description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = tool("bench link", __doc__)
     parser.add_argument("--seconds", type=SECONDS, default=20.0, help="of motion per condition")
     parser.add_argument("--inference-ms", type=real(), default=100.0, help="one inference")
     parser.add_argument("--s-min", type=COUNT, default=10)
     parser.add_argument("--one-way-ms", type=float, nargs="+", default=ONE_WAY_MS)
     parser.add_argument("--loss", type=float, nargs="+", default=LOSSES, help="shares")
     parser.add_argument("--priority", type=int, default=10, help="SCHED_FIFO priority of all "
-                        "that takes part, where allowed, so that other\nprocesses of the machine "
+                        "that takes part, where allowed, so that other processes of the machine "
                         "aren't what is measured; 0: none")  # fmt: skip
     parser.add_argument("--markdown", type=a_path, help="write the table here")
     parser.add_argument("--cameras", type=whole(0), default=0, metavar="N", help="with so many "

@@ -12,7 +12,6 @@ error what is left beside it; `told` is how far the joints are from what the dri
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtc_ros.command_line import SECONDS, whole
+from rtc_ros.command_line import SECONDS, tool, whole
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.continuity.run_logger import RunLogger
 from rtc_ros.core.controller import Controller
@@ -69,8 +68,7 @@ class Motion:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table; 2 where an option can't be used."""
-    parser = argparse.ArgumentParser(prog="rtc_ros bench smooth", description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = tool("bench smooth", __doc__)
     add = parser.add_argument
     add("checkpoint", nargs="?", type=path_text, default="package:aloha_cube")
     add("--seconds", type=SECONDS, default=20.0, help="of motion")

@@ -8,7 +8,6 @@ the memory's slope over the second half, and how many periods the ticks fell beh
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -25,7 +24,7 @@ import numpy as np
 from sensor_msgs.msg import JointState
 
 from rtc_ros.bringup import nodes_to_run
-from rtc_ros.command_line import COUNT, SECONDS
+from rtc_ros.command_line import COUNT, SECONDS, tool
 from rtc_ros.inference.memory import resident_mib
 from rtc_ros.paths import a_path
 from rtc_ros.running.processes import Processes, own_handoff
@@ -100,8 +99,7 @@ class TickLog:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, print the table; 1 if ``--check`` finds growth or drift, 2 if it can't be run."""
-    parser = argparse.ArgumentParser(prog="rtc_ros bench soak", description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = tool("bench soak", __doc__)
     parser.add_argument("--minutes", type=SECONDS, default=60.0, help="how long the arms move")
     parser.add_argument("--windows", type=COUNT, default=12, help="rows of the table")
     parser.add_argument("--json", type=a_path, help="write every window here")

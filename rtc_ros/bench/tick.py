@@ -11,7 +11,6 @@ that the tick's thread took. All runs in a namespace of its own.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import multiprocessing
@@ -29,7 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rtc_ros.bringup import NodeToRun, nodes_to_run
-from rtc_ros.command_line import COUNT, real, whole
+from rtc_ros.command_line import COUNT, real, tool, whole
 from rtc_ros.controller.ticker import DeadlineTicker
 from rtc_ros.core.set_points import ratio
 from rtc_ros.paths import a_path
@@ -55,8 +54,7 @@ _PATIENCE_S = 120.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table; 1 if ``--check`` finds the goal missed, 2 if it can't run."""
-    parser = argparse.ArgumentParser(prog="rtc_ros bench tick", description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = tool("bench tick", __doc__)
     parser.add_argument("--ticks", type=COUNT, default=750, help="per variant and turn, at 50 Hz")
     parser.add_argument("--rounds", type=COUNT, default=4, help="turns of each variant")
     parser.add_argument("--busy", type=whole(0), default=os.cpu_count() or 1,

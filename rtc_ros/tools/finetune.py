@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
+from rtc_ros.command_line import tool
 from rtc_ros.paths import a_path, path_text
 from rtc_ros.policy.checkpoint_files import checkpoint_path
 
@@ -100,11 +101,7 @@ def _record(run: Any, out: Path, history: list[dict[str, float]]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rtc_ros finetune",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool("finetune", __doc__)
     add = parser.add_argument
     add("checkpoint", type=path_text, help="folder of a SmolVLA, or package:NAME")
     add("dataset", type=a_path, help="folder of a LeRobotDataset")

@@ -9,19 +9,15 @@ import time
 from collections.abc import Sequence
 
 from rtc_ros.bringup import LINK_ARGUMENTS, MACHINES, SIM_ARGUMENTS, nodes_to_run
-from rtc_ros.command_line import assigned
+from rtc_ros.command_line import assigned, tool
 from rtc_ros.running.processes import Processes, explain
 from rtc_ros.running.signals import noted
 
 
 def _parser() -> argparse.ArgumentParser:
     lines = [f"  {a.name}:=…  {a.description}" for a in (*SIM_ARGUMENTS, *LINK_ARGUMENTS)]
-    parser = argparse.ArgumentParser(
-        prog="rtc_ros start",
-        description="Start the nodes: the same arguments as the launch files.",
-        epilog="arguments:\n" + "\n".join(lines),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool("start", "Start the nodes: the same arguments as the launch files.")
+    parser.epilog = "arguments:\n" + "\n".join(lines)
     parser.add_argument(
         "what",
         choices=("rtc", "sim", "robot", "gpu"),

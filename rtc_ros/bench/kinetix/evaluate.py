@@ -40,7 +40,7 @@ from rtc_ros.bench.kinetix.points import (
 )
 from rtc_ros.bench.kinetix.process import EngineError, add_python
 from rtc_ros.bench.results import Results
-from rtc_ros.command_line import COUNT, whole
+from rtc_ros.command_line import COUNT, tool, whole
 from rtc_ros.paths import a_path, path_text
 
 SWEEPS = ("delay", "stride", "settings", "chosen")
@@ -223,11 +223,8 @@ def report(rows: Sequence[Measured], conditions: dict[str, object]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rtc_ros bench kinetix",
-        description=__doc__ + "\n`rtc_ros bench kinetix train LEVEL` trains the policies.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    more = "\n`rtc_ros bench kinetix train LEVEL` trains the policies."
+    parser = tool("bench kinetix", __doc__ + more)
     add = parser.add_argument
     add_python(parser)
     add("--out", type=a_path, default=Path("bench_kinetix"), help="folder (%(default)s)")
