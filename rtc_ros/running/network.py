@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any
 
 from rtc_ros.running import child
@@ -108,7 +107,7 @@ class MachinesNetwork:
         try:
             self._make()
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
@@ -151,12 +150,7 @@ class MachinesNetwork:
         }
         self._ask(order, "done")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Take them away."""
         for name in self._names.values():
             with contextlib.suppress(NetworkError):
