@@ -11,7 +11,6 @@ from rtc_ros.ros.diagnostics import ERROR, OK, WARN, Report
 
 _SAY_NS = 3_000_000_000
 """How long a message that was refused is spoken of."""
-_WALLS_APART_S = 0.05
 
 
 class LinkReport:

@@ -42,8 +42,6 @@ def _in_one_line(record: logging.LogRecord) -> bool:
 
 logging.getLogger("lerobot.utils.import_utils").addFilter(_in_one_line)
 
-FEATURES_KEPT_BY_LEROBOT = ("timestamp", "frame_index", "episode_index", "index", "task_index")
-
 
 def create_dataset(
     folder: Path,

@@ -62,7 +62,6 @@ _MOVE_M = 0.04
 class Recording:
     """What is seen in an episode, frame by frame, and the rows that the expert wanted."""
 
-    every: int
     phase: int
     frames: dict[str, list[Any]]
     rows: list[np.ndarray]
@@ -130,9 +129,7 @@ class Recorder:
         """
         robot, rng = self._robot, self._rng
         names = [name for name in FEATURES if name != ACTION]
-        seen = Recording(
-            self._every, int(rng.integers(self._every)), {n: [] for n in names}, [], []
-        )
+        seen = Recording(int(rng.integers(self._every)), {n: [] for n in names}, [], [])
         error, fresh = np.zeros(len(JOINT_NAMES)), worst * np.sqrt(1.0 - _ERROR_CORRELATION**2)
         rest, place = 0, robot.cube()
         while rest < REST_STEPS and len(seen.rows) < _LONGEST_STEPS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from rtc_ros.running.robot_client import RobotClient
 from rtc_ros.sim.evaluate import PERIOD_S
 
 LOADING_S = 120.0
-_RECORDER_S = 30.0
 _CAMERA = "camera/top/image_raw"
 NAMESPACE = "rtc_ros_sim_eval"
 """Nobody else's robot: what is commanded here stays here."""
@@ -37,11 +36,11 @@ def nodes_of(
         "record_cameras": "true",
         "record_with": "rtc_recorder",
     }
-    known = {f.name for f in fields(RtcSettings)}
-    chosen = {name: value for name, value in asdict(settings).items() if name in known}
     more: dict[str, dict[str, Any]] = {
         "rtc_sim": {"new_cube_after_s": 0.0, "cameras": ["top"]},
-        "rtc_inference": {**chosen, "seed": seed, "initial_delay": _first_forecast(settings)},
+        "rtc_inference": {
+            **asdict(settings), "seed": seed, "initial_delay": _first_forecast(settings)
+        },  # fmt: skip
     }
     nodes = nodes_to_run(arguments, simulated=True)
     return [
