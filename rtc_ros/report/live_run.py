@@ -28,7 +28,6 @@ class LiveState:
     """What holds now. ``silent_s`` is the time since the last tick came in, None before it.
 
     ``totals`` count since the first message: steps, seams, starved and held ticks.
-    ``last_seams`` are (step, excess ratio) of the window's last seams.
     """
 
     silent_s: float | None = None
@@ -136,15 +135,14 @@ class LiveRun:
         origin = run.commands.provenance
         if origin is None:
             return
-        new = slice(max(had, 1), None)
         executed = origin.row >= 0
-        self._totals["steps"] += int(executed[slice(had, None)].sum())
+        self._totals["steps"] += int(executed[had:].sum())
         for mode in (Mode.STARVED, Mode.WAITING, Mode.FAULT):
-            held = (origin.mode[slice(had, None)] == mode) & ~executed[slice(had, None)]
+            held = (origin.mode[had:] == mode) & ~executed[had:]
             self._totals[mode.name.lower()] += int(held.sum())
         changed = np.diff(origin.chunk_seq) != 0
         begun = origin.chunk_seq[:-1] != NO_STEP
-        self._totals["seams"] += int((changed & begun)[new.start - 1 :].sum())
+        self._totals["seams"] += int((changed & begun)[max(had, 1) - 1 :].sum())
 
     def _outdated(self, run: RunLog) -> int:
         """Return how many records are to be forgotten: too old, or before a jump back."""

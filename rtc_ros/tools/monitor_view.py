@@ -9,7 +9,6 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from rtc_ros.core.continuity.seams import Seam
 from rtc_ros.core.cursor import Mode
 from rtc_ros.report.facts import facts
 from rtc_ros.report.live_run import LiveState, nothing_yet
@@ -107,13 +106,14 @@ def _seams(state: LiveState) -> RenderableType:
     for seam in shown:
         size = seam.excess_ratio or 0.0
         level = _BLOCKS[round(min(size / top, 1.0) * (len(_BLOCKS) - 1))]
-        bars.append(level if level != " " else "▁", style="bold red" if _past(seam, limit) else "")
+        bars.append(level if level != " " else "▁", style="bold red" if 0 <= limit < size else "")
     delays = Text("d ")
     for seam in shown[-20:]:
         late = seam.delay_forecast is not None and seam.delay_observed > seam.delay_forecast
         delays.append(f"{seam.delay_observed} ", style="bold red" if late else "")
     last = shown[-1]
-    said = f"last: step {last.step}, excess {_ratio(last)}, held {last.held_ticks} ticks before"
+    excess = "unknown" if last.excess_ratio is None else f"{last.excess_ratio:.2f}"
+    said = f"last: step {last.step}, excess {excess}, held {last.held_ticks} ticks before"
     return Group(bars, delays, Text(said))
 
 
@@ -128,22 +128,11 @@ def _figures(state: LiveState) -> RenderableType:
     for left, right in zip(lines[:half], [*lines[half:], ("", "", False)], strict=False):
         cells: list[Text] = []
         for name, value, bad in (left, right):
-            cells += [Text(name), _value(value, bad)]  # units in brackets are no markup
+            # As Text: units in brackets are no markup.
+            cells += [Text(name), Text(value, style="bold red" if bad else "bold")]
         grid.add_row(*cells)
     verdict = Text(f"{report.verdict.word}: {'; '.join(report.verdict.why)}", style=colour)
     return Group(grid, verdict)
-
-
-def _value(text: str, bad: bool) -> Text:
-    return Text(text, style="bold red" if bad else "bold")
-
-
-def _past(seam: Seam, limit: float) -> bool:
-    return 0 <= limit < (seam.excess_ratio or 0.0)
-
-
-def _ratio(seam: Seam) -> str:
-    return "unknown" if seam.excess_ratio is None else f"{seam.excess_ratio:.2f}"
 
 
 def _delays(state: LiveState) -> str:
