@@ -21,9 +21,11 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from rtc_ros.bags.images import decode
 from rtc_ros.bringup import LINKED_IMAGES
+from rtc_ros.sim.driver_messages import image_message
 
 HEIGHT, WIDTH, HZ = 480, 640, 15.0
 
@@ -58,11 +60,7 @@ def film(count: int) -> int:
     publishers = [
         node.create_publisher(Image, f"bench_{name}", QoSProfile(depth=1)) for name in names(count)
     ]
-    messages = []
-    for seed in range(count):
-        message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
-        message.data.frombytes(picture(seed).tobytes())
-        messages.append(message)
+    messages = [image_message(picture(seed), Header()) for seed in range(count)]
     due_s = time.monotonic()
     for publisher, message in itertools.cycle(zip(publishers, messages, strict=True)):
         if select.select([sys.stdin], [], [], max(0.0, due_s - time.monotonic()))[0]:

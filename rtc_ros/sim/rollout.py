@@ -118,14 +118,13 @@ def score(
     done = []
     with Cameras(robot.model, {"top": POLICY_IMAGE}) as cameras:
         for number in range(episodes):
-            noise = 1000 * number
             done.append(
                 run_episode(
                     policy,
                     robot,
                     cameras,
                     execute=execute,
-                    seed=noise,
+                    seed=1000 * number,
                     put_back=put_back,
                     until_done=until_done,
                 )

@@ -144,8 +144,8 @@ def foxglove(joints: Sequence[str], space: str = "/") -> str:
         ]
     )
     panels["Plot!row"] = _plot("row of the chunk in use", [origin("row")])
-    panels["Plot!late"] = _plot("lateness [µs], limited joints", [origin("lateness_us")])
-    panels["Plot!late"]["paths"] += _plot("", [origin("limited")])["paths"]
+    late = [origin("lateness_us"), origin("limited")]
+    panels["Plot!late"] = _plot("lateness [µs], limited joints", late)
     panels["DiagnosticSummary!health"] = {"minLevel": 0, "topicToRender": "/diagnostics"}
     panels["RawMessages!swap"] = {"topicPath": f"{space}{_SWAP}"}
     names = list(panels)
@@ -156,20 +156,14 @@ def foxglove(joints: Sequence[str], space: str = "/") -> str:
         "second": _stack(names[split:]),
         "splitPercentage": 72,
     }
-    return (
-        json.dumps(
-            {
-                "configById": panels,
-                "globalVariables": {},
-                "userNodes": {},
-                "playbackConfig": {"speed": 1},
-                "layout": layout,
-            },
-            indent=1,
-            ensure_ascii=False,
-        )
-        + "\n"
-    )
+    whole = {
+        "configById": panels,
+        "globalVariables": {},
+        "userNodes": {},
+        "playbackConfig": {"speed": 1},
+        "layout": layout,
+    }
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
 def _plot(title: str, paths: Sequence[tuple[str, str]]) -> dict[str, Any]:
