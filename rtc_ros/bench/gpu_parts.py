@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -23,7 +25,7 @@ from rtc_ros.bench.gpu_costs import CARDS, AsOneKernel, Cost, count
 from rtc_ros.bench.gpu_worker import Out
 from rtc_ros.bench.inference_contenders import Contender, Contest
 from rtc_ros.bench.inference_models import full_size_parts, small_parts
-from rtc_ros.bench.inference_phases import measure, operations_per_step
+from rtc_ros.bench.inference_phases import Timer, measure, operations_per_step, resident_bytes
 from rtc_ros.core.strategies import TRAINED
 from rtc_ros.policy.families import SMOLVLA
 from rtc_ros.policy.fast import linear
@@ -47,7 +49,6 @@ class Context:
         self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self.cuda = self.device.type == "cuda"
         self.full = size == "full" or (size == "auto" and self.cuda)
-        self.rounds = 50 if self.cuda else 3
         self._parts: dict[torch.dtype, tuple[Any, Any, Any]] = {}
         if not self.cuda:
             torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -83,43 +84,37 @@ class Context:
         ways: list[tuple[str, Any]] = [(EAGER, contest.field.eager)]
         return [*ways, (GRAPHS, nullcontext)] if self.cuda else ways
 
-    def wait(self) -> None:
-        """Wait for the device."""
-        if self.cuda:
-            torch.cuda.synchronize(self.device)
+    def rounds(self, end_s: float) -> Iterator[int]:
+        """Count rounds: three, and more until ``time.monotonic()`` is ``end_s``."""
+        for turn in range(50 if self.cuda else 3):
+            if turn >= 3 and time.monotonic() > end_s:
+                break
+            yield turn
 
-    def milliseconds(self, run: Callable[[int], object], rounds: int, end_s: float) -> list[float]:
+    def milliseconds(self, run: Callable[[], object], end_s: float) -> list[float]:
         """Return the time [ms] of each round, by CUDA events where there is a device.
 
-        The first are unmeasured. Three rounds are measured, and more until
-        ``time.monotonic()`` is ``end_s``.
+        The first are unmeasured. ``end_s`` is that of ``rounds``.
         """
         for _ in range(2 if self.cuda else 1):
-            run(0)
-        spent: list[float] = []
-        for turn in range(rounds):
-            if len(spent) >= 3 and time.monotonic() > end_s:
-                break
-            if self.cuda:
-                events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
-                events[0].record()
-                run(turn)
-                events[1].record()
-                events[1].synchronize()
-                spent.append(events[0].elapsed_time(events[1]))
-            else:
-                start = time.perf_counter()
-                run(turn)
-                spent.append(1e3 * (time.perf_counter() - start))
-        return spent
+            run()
+        one = self._one_by_events if self.cuda else self.one
+        return [one(run) for _ in self.rounds(end_s)]
 
     def one(self, run: Callable[[], object]) -> float:
         """Return what one run takes, the waiting for the device with it [ms]."""
-        self.wait()
-        start = time.perf_counter()
+        now = Timer(self.device).now
+        start = now()
         run()
-        self.wait()
-        return 1e3 * (time.perf_counter() - start)
+        return 1e3 * (now() - start)
+
+    def _one_by_events(self, run: Callable[[], object]) -> float:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end))
 
     @property
     def clock(self) -> str:
@@ -127,10 +122,8 @@ class Context:
         return "CUDA events" if self.cuda else "the CPU's clock, at a small size"
 
 
-@cache
-def context(size: str) -> Context:
-    """Return the context of this process."""
-    return Context(size)
+context = cache(Context)
+"""The context of this process."""
 
 
 def run(part: str, ctx: Context, out: Out) -> None:
@@ -249,20 +242,16 @@ def chunks(cameras: int, ctx: Context, out: Out) -> None:
 
 
 def _to_run(ctx: Context, contest: Contest) -> list[tuple[Contender, str, Any]]:
-    runs: list[tuple[Contender, str, Any]] = []
     ours = _ours(contest)
-    for contender in contest.contenders():
-        if contender.name not in ours:
-            runs.append((contender, EAGER, nullcontext))
-    for contender in ours.values():
-        runs += [(contender, launch, entered) for launch, entered in ctx.launches(contest)]
-    return runs
+    theirs = [(c, EAGER, nullcontext) for c in contest.contenders() if c.name not in ours]
+    return [*theirs, *((c, *way) for c in ours.values() for way in ctx.launches(contest))]
 
 
 def _chunk_row(ctx: Context, contender: Contender, seconds: float) -> dict[str, Any]:
     if ctx.cuda:
         torch.cuda.reset_peak_memory_stats(ctx.device)
-    spent = ctx.milliseconds(contender.run, ctx.rounds, time.monotonic() + seconds)
+    seeds = itertools.count()
+    spent = ctx.milliseconds(lambda: contender.run(next(seeds)), time.monotonic() + seconds)
     row: dict[str, Any] = {
         "median ms": median(spent),
         "p90 ms": float(np.quantile(spent, 0.9)),
@@ -282,20 +271,18 @@ def phases(ctx: Context, out: Out) -> None:
     everyone = _by_name(contest)
     for name in (names.PLAIN, names.VJP, names.FAST, names.TRAINED_PREFIX, names.GUIDED):
         with contest.field.eager():
-            everyone[name].run(0)
-            times: list[dict[str, float]] = []
+            run = partial(everyone[name].run, 0)
+            run()
             until = time.monotonic() + max(out.left() - 5.0, 0.0) / 6
-            while len(times) < ctx.rounds and (len(times) < 3 or time.monotonic() < until):
-                contender = everyone[name]
-                each = measure(partial(contender.run, 0), contender.phases, ctx.device)
-                times.append(each)
+            watched = everyone[name].phases
+            times = [measure(run, watched, ctx.device) for _ in ctx.rounds(until)]
         row = {f"{phase} ms": 1e3 * median(t[phase] for t in times) for phase in times[0]}
         out.row(f"{name}, {EAGER}, with waits between", **row, rounds=len(times))
     for launch, entered in ctx.launches(contest):
         with entered():
             until = time.monotonic() + max(out.left() - 2.0, 0.0) / 4
-            prefix = ctx.milliseconds(_prefix(contest), ctx.rounds, until)
-            vision = ctx.milliseconds(_vision(contest), ctx.rounds, until + 2.0)
+            prefix = ctx.milliseconds(_prefix(contest), until)
+            vision = ctx.milliseconds(_vision(contest), until + 2.0)
             out.row(
                 f"ours, {launch}",
                 **{"vision ms": median(vision), "vision and prefix ms": median(prefix)},
@@ -323,12 +310,11 @@ def _set_ops(contest: Contest, change: Callable[[Any], Any]) -> None:
         each.ops = change(each.ops)
 
 
-def _prefix(contest: Contest) -> Callable[[int], object]:
-    field, batch = contest.field, contest.batch()
-    return lambda turn: field.encode(batch)
+def _prefix(contest: Contest) -> Callable[[], object]:
+    return partial(contest.field.encode, contest.batch())
 
 
-def _vision(contest: Contest) -> Callable[[int], object]:
+def _vision(contest: Contest) -> Callable[[], object]:
     field = contest.field
     images = field.prefix.gather(contest.batch()).images
 
@@ -336,7 +322,7 @@ def _vision(contest: Contest) -> Callable[[int], object]:
         return torch.cat(field.prefix.vision.encode(list(images)))
 
     @torch.no_grad()
-    def run_vision(turn: int) -> object:
+    def run_vision() -> object:
         return field.run(("vision", len(images)), encode, *images)
 
     return run_vision
@@ -349,7 +335,7 @@ def _loops(ctx: Context, contest: Contest) -> dict[str, float]:
     found = {}
     for label, how in LOOPS.items():
         loop = _loop(ctx, contest, velocity, how, 10)
-        found[f"{label} loop ms"] = median(ctx.milliseconds(_ignoring(loop), ctx.rounds, until))
+        found[f"{label} loop ms"] = median(ctx.milliseconds(loop, until))
     return found
 
 
@@ -365,10 +351,6 @@ def _loop(
     elif how:
         given = (0.5 * noise, torch.ones_like(rows, dtype=noise.dtype), noise.new_ones(num_steps))
     return partial(integrate, velocity, noise, num_steps, how, *given)
-
-
-def _ignoring(run: Callable[[], object]) -> Callable[[int], object]:
-    return lambda turn: run()
 
 
 # --------------------------------------------------------------------------- kernels
@@ -405,13 +387,11 @@ def _profile(run: Callable[[], object]) -> tuple[int, float, list[tuple[str, int
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         run()
         torch.cuda.synchronize()
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[float]] = defaultdict(list)
     for event in profiler.events():
         if event.device_type == DeviceType.CUDA:
-            entry = found.setdefault(event.name, [0, 0.0])
-            entry[0] += 1
-            entry[1] += event.time_range.elapsed_us() / 1e3
-    most = sorted(((n, int(c), t) for n, (c, t) in found.items()), key=lambda e: -e[2])
+            found[event.name].append(event.time_range.elapsed_us() / 1e3)
+    most = sorted(((n, len(ms), sum(ms)) for n, ms in found.items()), key=lambda e: -e[2])
     return sum(e[1] for e in most), sum(e[2] for e in most), most[:12]
 
 
@@ -429,7 +409,7 @@ def once(ctx: Context, out: Out) -> None:
     def usual() -> object:
         return infer(observation, guidance, num_steps=10, seed=0)
 
-    before = _allocated(ctx)
+    before = resident_bytes(ctx.device)
     contest.field.warm_up()
     unguided = ctx.one(lambda: infer(observation, None, num_steps=10, seed=0))
     guided = ctx.one(usual)
@@ -439,30 +419,28 @@ def once(ctx: Context, out: Out) -> None:
         "a longer sentence": lambda: infer(longer, guidance, num_steps=10, seed=0),
         "jacobian vjp → identity": lambda: infer(observation, identity, num_steps=10, seed=0),
     }
+
+    def tell(what: str, first: float, again: float) -> None:
+        out.row(what, **{"first ms": first, "again ms": again, "once ms": first - again})
+
     out.row("the usual guided chunk", **{"first ms": ordinary, "again ms": ordinary})
     captures = {"prefix and unguided loop are captured": unguided, "guided loop": guided}
     for what, first in captures.items():
         if ctx.cuda:
-            cells = {"first ms": first, "again ms": ordinary, "once ms": first - ordinary}
-            out.row(f"capture: {what}", **cells)
+            tell(f"capture: {what}", first, ordinary)
         else:
             out.row(f"capture: {what}", reason=NO_DEVICE)
     for what, run_changed in changes.items():
-        first, again = ctx.one(run_changed), median([ctx.one(run_changed) for _ in range(3)])
-        cells = {"first ms": first, "again ms": again, "once ms": first - again}
-        out.row(what, **cells)
+        first = ctx.one(run_changed)
+        tell(what, first, median([ctx.one(run_changed) for _ in range(3)]))
     if ctx.cuda:
         size = sum(p.numel() * p.element_size() for p in contest.policy.parameters())
         out.row("memory: LeRobot's weights", MiB=size >> 20)
         out.row("memory: the fast path's own", MiB=int(contest.packed_bytes) >> 20)
-        out.row("memory: graphs", MiB=(_allocated(ctx) - before) >> 20)
+        out.row("memory: graphs", MiB=(resident_bytes(ctx.device) - before) >> 20)
         out.row("memory: reserved", MiB=torch.cuda.memory_reserved(ctx.device) >> 20)
     else:
         out.row("memory", reason=NO_DEVICE)
-
-
-def _allocated(ctx: Context) -> int:
-    return torch.cuda.memory_allocated(ctx.device) if ctx.cuda else 0
 
 
 # ------------------------------------------------------------------- the floors
@@ -508,8 +486,8 @@ def costs(ctx: Context, *, fused: bool) -> dict[str, Cost]:
             contest.field.expert.times(num_steps)
             return count(_loop(ctx, contest, velocity, how, num_steps))
 
-        vision = count(partial(_vision(contest), 0))
-        prefix = count(partial(_prefix(contest), 0)) - vision
+        vision = count(_vision(contest))
+        prefix = count(_prefix(contest)) - vision
         found = {"vision": vision, "prefix without vision": prefix}
         for label, how in LOOPS.items():
             one = loop(1, how)
