@@ -35,7 +35,13 @@ from rtc_ros.policy.guidance import integrate
 CAMERAS, DELAY, STRIDE = 3, 5, 25
 EAGER, GRAPHS = "one by one", "graphs"
 NO_DEVICE = "there is no CUDA device"
-OURS = (names.FAST, names.TRAINED_PREFIX, names.GUIDED, names.IDENTITY)
+OURS = {
+    names.FAST: names.PLAIN,
+    names.TRAINED_PREFIX: names.LEROBOT_PREFIX,
+    names.GUIDED: names.VJP,
+    names.IDENTITY: names.LEROBOT_IDENTITY,
+}
+"""And by what LeRobot's code makes the same chunk."""
 LOOPS = {"unguided": "", "trained prefix": TRAINED, "guided": "vjp"}
 _SEEDS = range(4)
 _SHARE = 4.0
@@ -85,7 +91,7 @@ class Context:
         return [*ways, (GRAPHS, nullcontext)] if self.cuda else ways
 
     def rounds(self, end_s: float) -> Iterator[int]:
-        """Count rounds: three, and more until ``time.monotonic()`` is ``end_s``."""
+        """Count three rounds; on a device up to 50, until ``time.monotonic()`` is ``end_s``."""
         for turn in range(50 if self.cuda else 3):
             if turn >= 3 and time.monotonic() > end_s:
                 break
@@ -168,11 +174,12 @@ def equality(ctx: Context, out: Out) -> None:
             continue
         with _tf32(tf32):
             contest = ctx.contest(1, dtype)
+            everyone = contest.everyone()
             theirs = exact if label == "float32" else _lerobot_chunks(contest)
             for launch, entered in ctx.launches(contest):
-                for name, contender in _ours(contest).items():
+                for name in OURS:
                     with entered():
-                        got = [contender.run(seed) for seed in _SEEDS]
+                        got = [everyone[name].run(seed) for seed in _SEEDS]
                     off = _mean_apart(got, exact[name])
                     own = _mean_apart(theirs[name], exact[name])
                     limit = 1.2 * own if own else (1e-4 if name == names.FAST else 1e-3)
@@ -187,26 +194,10 @@ def equality(ctx: Context, out: Out) -> None:
         out.row(f"every path as {GRAPHS}", reason=NO_DEVICE)
 
 
-def _by_name(contest: Contest) -> dict[str, Contender]:
-    extra = (*contest.with_identity(), *contest.with_given_rows())
-    return {c.name: c for c in (*contest.contenders(), *extra)}
-
-
-def _ours(contest: Contest) -> dict[str, Contender]:
-    everyone = _by_name(contest)
-    return {name: everyone[name] for name in OURS}
-
-
 def _lerobot_chunks(contest: Contest) -> dict[str, list[np.ndarray]]:
     """Return what LeRobot's code makes of each seed for each of ours."""
-    everyone = _by_name(contest)
-    theirs = {
-        names.FAST: names.PLAIN,
-        names.GUIDED: names.VJP,
-        names.IDENTITY: names.LEROBOT_IDENTITY,
-        names.TRAINED_PREFIX: names.LEROBOT_PREFIX,
-    }
-    return {ours: [everyone[name].run(seed) for seed in _SEEDS] for ours, name in theirs.items()}
+    everyone = contest.everyone()
+    return {ours: [everyone[name].run(seed) for seed in _SEEDS] for ours, name in OURS.items()}
 
 
 def _mean_apart(got: list[np.ndarray], expected: list[np.ndarray]) -> float:
@@ -224,27 +215,24 @@ def chunks(cameras: int, ctx: Context, out: Out) -> None:
     contest = ctx.contest(cameras, dtype)
     out.where(model=contest.describe(), clock=ctx.clock, precision="bfloat16 where none is named")
     out.where(norms="by fused kernels" if _is_fused(contest) else "by PyTorch's operations")
-    runs = _to_run(ctx, contest)
-    shares = [1.0 if contender.name in OURS else _SHARE for contender, *_ in runs] * 2
+    everyone = contest.everyone()
+    runs: list[tuple[str, str, Any]]
+    runs = [(name, EAGER, nullcontext) for name in names.COMPARED if name not in OURS]
+    runs += [(name, *way) for name in OURS for way in ctx.launches(contest)]
+    shares = [1.0 if name in OURS else _SHARE for name, *_ in runs] * 2
     for num_steps in (10, 5):
         plain = 0.0
         with contest.steps(num_steps):
-            for contender, launch, entered in runs:
+            for name, launch, entered in runs:
                 seconds = max(out.left() - 1.0, 0.0) * shares[0] / sum(shares)
                 shares.pop(0)
                 with entered():
-                    row = _chunk_row(ctx, contender, seconds)
+                    row = _chunk_row(ctx, everyone[name], seconds)
                 plain = plain or row["median ms"]  # LeRobot's is the first
                 row["÷ LeRobot plain"] = row["median ms"] / plain
-                out.row(f"{contender.name}, {launch}, n = {num_steps}", **row)
+                out.row(f"{name}, {launch}, n = {num_steps}", **row)
     if not ctx.cuda:
         out.row(f"ours as {GRAPHS}", reason=NO_DEVICE)
-
-
-def _to_run(ctx: Context, contest: Contest) -> list[tuple[Contender, str, Any]]:
-    ours = _ours(contest)
-    theirs = [(c, EAGER, nullcontext) for c in contest.contenders() if c.name not in ours]
-    return [*theirs, *((c, *way) for c in ours.values() for way in ctx.launches(contest))]
 
 
 def _chunk_row(ctx: Context, contender: Contender, seconds: float) -> dict[str, Any]:
@@ -268,7 +256,7 @@ def _chunk_row(ctx: Context, contender: Contender, seconds: float) -> dict[str, 
 def phases(ctx: Context, out: Out) -> None:
     """Time vision, prefix and loop by themselves, two cameras, n = 10, bfloat16."""
     contest = ctx.contest(2, torch.bfloat16)
-    everyone = _by_name(contest)
+    everyone = contest.everyone()
     for name in (names.PLAIN, names.VJP, names.FAST, names.TRAINED_PREFIX, names.GUIDED):
         with contest.field.eager():
             run = partial(everyone[name].run, 0)
@@ -359,19 +347,21 @@ def _loop(
 def kernels(ctx: Context, out: Out) -> None:
     """Count what a step launches: operations dispatched, and the device's kernels."""
     contest = ctx.contest(2, torch.bfloat16)
+    everyone = contest.everyone()
     with contest.field.eager():
-        for contender in (*contest.contenders(), contest.with_identity()[0]):
-            contender.steps(1)  # a new sentence costs operations, too
-            row: dict[str, Any] = {"operations a step": operations_per_step(contender.steps)}
+        for name in (*names.COMPARED, names.IDENTITY):
+            steps = everyone[name].steps
+            steps(1)  # a new sentence costs operations, too
+            row: dict[str, Any] = {"operations a step": operations_per_step(steps)}
             if ctx.cuda:
-                few, many = (_profile(partial(contender.steps, n)) for n in (1, 3))
+                few, many = (_profile(partial(steps, n)) for n in (1, 3))
                 if many[0]:
                     row["kernels a step"] = (many[0] - few[0]) / 2
                     row["their time a step, ms"] = (many[1] - few[1]) / 2
                 else:
                     row["reason"] = "the profiler was shown no kernel"
-            out.row(contender.name, **row)
-            if ctx.cuda and contender.name == names.GUIDED:
+            out.row(name, **row)
+            if ctx.cuda and name == names.GUIDED:
                 for kernel, calls, ms in many[2]:
                     out.row(f"kernel {kernel[:70]}", calls=calls, **{"of 3 steps' chunk, ms": ms})
     if not ctx.cuda:
@@ -434,8 +424,7 @@ def once(ctx: Context, out: Out) -> None:
         first = ctx.one(run_changed)
         tell(what, first, median([ctx.one(run_changed) for _ in range(3)]))
     if ctx.cuda:
-        size = sum(p.numel() * p.element_size() for p in contest.policy.parameters())
-        out.row("memory: LeRobot's weights", MiB=size >> 20)
+        out.row("memory: LeRobot's weights", MiB=contest.weight_bytes >> 20)
         out.row("memory: the fast path's own", MiB=int(contest.packed_bytes) >> 20)
         out.row("memory: graphs", MiB=(resident_bytes(ctx.device) - before) >> 20)
         out.row("memory: reserved", MiB=torch.cuda.memory_reserved(ctx.device) >> 20)
@@ -505,7 +494,7 @@ def costs(ctx: Context, *, fused: bool) -> dict[str, Cost]:
 def compiled(ctx: Context, out: Out) -> None:
     """Time LeRobot's plain chunk compiled by torch, in two modes, as its own option does it."""
     contest = ctx.contest(2, torch.bfloat16)
-    plain = contest.contenders()[0]
+    plain = contest.everyone()[names.PLAIN]
     own = contest.policy.model.sample_actions
     for mode in ("default", "max-autotune"):
         what = f"LeRobot plain, compiled ({mode}), n = 10"

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from rtc_ros.bench.inference_contenders import (
+    COMPARED,
     FAST,
     GUIDED,
     LEROBOT_PREFIX,
@@ -80,27 +81,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def compete(contest: Contest, rounds: int) -> dict[str, Any]:
     """Return times [s] of each contender's rounds and the summary of one policy."""
     contest.fast.warm_up()
-    contenders = contest.contenders()
-    everyone = (*contenders, *contest.with_given_rows())
-    chunks = {each.name: each.run(0) for each in everyone}  # also warms up
-    times: dict[str, list[dict[str, float]]] = {each.name: [] for each in contenders}
+    everyone = contest.everyone()
+    chunks = {name: everyone[name].run(0) for name in (*COMPARED, LEROBOT_PREFIX)}  # warms up, too
+    contenders = {name: everyone[name] for name in COMPARED}
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in COMPARED}
     device = next(contest.policy.parameters()).device
     for turn in range(rounds):
-        for each in contenders:
-            times[each.name].append(measure(partial(each.run, turn), each.phases, device))
+        for name, each in contenders.items():
+            times[name].append(measure(partial(each.run, turn), each.phases, device))
     return {
         "times_s": times,
-        "operations": {each.name: operations_per_step(each.steps) for each in contenders},
+        "operations": {name: operations_per_step(c.steps) for name, c in contenders.items()},
         "difference": {
             "unguided": _apart(chunks[FAST], chunks[PLAIN]),
             "guided": _apart(chunks[GUIDED], chunks[VJP]),
             "trained prefix": _apart(chunks[TRAINED_PREFIX], chunks[LEROBOT_PREFIX]),
         },
         "memory_mb": {
-            "LeRobot's weights": _megabytes(
-                sum(p.numel() * p.element_size() for p in contest.policy.parameters())
-            ),
-            "the fast path's own": _megabytes(contest.packed_bytes),
+            "LeRobot's weights": contest.weight_bytes / 1e6,
+            "the fast path's own": contest.packed_bytes / 1e6,
             "process, largest": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         },
         "description": contest.describe(),
@@ -131,7 +130,7 @@ def markdown(result: dict[str, Any]) -> str:
     """Return the tables."""
     lines = [f"{key}: {value}  " for key, value in result["machine"].items()]
     for model, figures in result["models"].items():
-        ratio = ratios(figures["times_s"])
+        ratio, operations = ratios(figures["times_s"]), figures["operations"]
         lines += [
             "",
             f"## {model}",
@@ -144,15 +143,11 @@ def markdown(result: dict[str, Any]) -> str:
             "|---|" + "---|" * (len(PHASES) + 4),
         ]
         for name, rounds in figures["times_s"].items():
-            cells = [
-                f"{1e3 * statistics.median(t[phase] for t in rounds):.1f}" for phase in PHASES
-            ]
-            cells.append(f"{1e3 * float(np.quantile([t['chunk'] for t in rounds], 0.9)):.1f}")
-            cells.append(f"{1e3 * min(t['chunk'] for t in rounds):.1f}")
-            cells.append(f"{ratio[name]:.2f}")
-            cells.append(f"{figures['operations'][name]:.0f}")
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        operations = figures["operations"]
+            times = [statistics.median(t[phase] for t in rounds) for phase in PHASES]
+            whole = [t["chunk"] for t in rounds]
+            times += [float(np.quantile(whole, 0.9)), min(whole)]
+            cells = " | ".join(f"{1e3 * time:.1f}" for time in times)
+            lines.append(f"| {name} | {cells} | {ratio[name]:.2f} | {operations[name]:.0f} |")
         lines += [
             "",
             f"* denoising ÷ LeRobot's plain: ours guided {ratio['denoising, ours guided']:.2f}, "
@@ -190,10 +185,6 @@ def _machine(options: argparse.Namespace) -> dict[str, str]:
 
 def _apart(got: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(got - expected).max() / np.abs(expected).max())
-
-
-def _megabytes(count: float) -> float:
-    return count / 1e6
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,14 @@ PLAIN, RTC, VJP = "LeRobot plain", "LeRobot RTC (J = I)", "LeRobot, true VJP"
 FAST, GUIDED = "ours unguided", "ours guided (true VJP)"
 TRAINED_PREFIX, LEROBOT_PREFIX = "ours, trained prefix", "LeRobot's velocity, trained prefix"
 IDENTITY, LEROBOT_IDENTITY = "ours guided (J = I)", "LeRobot's velocity, J = I"
+COMPARED = (PLAIN, RTC, VJP, FAST, TRAINED_PREFIX, GUIDED)
+"""What takes turns in `rtc_ros bench inference`, LeRobot's plain sampling first."""
 
 
 @dataclass(frozen=True)
 class Contender:
     """``run(seed)`` makes a chunk [H, A] from observation to robot units; ``steps(n)`` also."""
 
-    name: str
     run: Callable[[int], np.ndarray]
     steps: Callable[[int], object]
     phases: Phases
@@ -96,6 +98,11 @@ class Contest:
         finally:
             self._num_steps, self.policy.config.num_steps = own
 
+    @property
+    def weight_bytes(self) -> int:
+        """Size of LeRobot's weights [bytes]."""
+        return sum(p.numel() * p.element_size() for p in self.policy.parameters())
+
     def describe(self) -> str:
         """Return the sizes that count."""
         spec, config = self.fast.spec, self.policy.config
@@ -107,49 +114,39 @@ class Contest:
             f"steps, {self.field.expert.prefix_tokens} prefix tokens"
         )
 
-    def with_identity(self) -> list[Contender]:
-        """Return guidance with the identity Jacobian: ours, and on LeRobot's own velocity."""
-        identity = replace(self.guidance, jacobian="identity")
-        return [
-            self._adapted(IDENTITY, self.fast, identity, _fast_phases(self.field)),
-            self._adapted(LEROBOT_IDENTITY, self.lerobot, identity, _vjp_phases(self.policy)),
-        ]
+    def everyone(self) -> dict[str, Contender]:
+        """Return all by name.
 
-    def with_given_rows(self) -> list[Contender]:
-        """Return what makes the rows behind d given ones: ours, and on LeRobot's own velocity."""
-        return [
-            self._adapted(TRAINED_PREFIX, self.fast, self._given, _fast_phases(self.field)),
-            self._adapted(LEROBOT_PREFIX, self.lerobot, self._given, _vjp_phases(self.policy)),
-        ]
+        The prefixes make the rows behind d given ones; J = I is guidance with the identity
+        Jacobian.
+        """
+        plain, rtc = (_lerobot_phases(self.policy, p) for p in (None, self._processor))
+        theirs, ours = _vjp_phases(self.policy), _fast_phases(self.field)
+        given, guided = self._given, self.guidance
+        identity = replace(guided, jacobian="identity")
+        table = (
+            (PLAIN, self.lerobot, plain, None),
+            (RTC, self.lerobot, rtc, identity),
+            (VJP, self.lerobot, theirs, guided),
+            (LEROBOT_PREFIX, self.lerobot, theirs, given),
+            (LEROBOT_IDENTITY, self.lerobot, theirs, identity),
+            (FAST, self.fast, ours, None),
+            (TRAINED_PREFIX, self.fast, ours, given),
+            (GUIDED, self.fast, ours, guided),
+            (IDENTITY, self.fast, ours, identity),
+        )
+        own = {PLAIN: self._plain, RTC: self._rtc}  # LeRobot's sampling, not its velocity alone
+        found = {}
+        for name, adapter, phases, wanted in table:
+            infer = partial(self._infer, adapter, wanted)
+            found[name] = Contender(own.get(name, infer), partial(infer, 0), phases)
+        return found
 
-    def contenders(self) -> list[Contender]:
-        """Return all, LeRobot's plain sampling first."""
-        plain = _lerobot_phases(self.policy, None)
-        rtc = _lerobot_phases(self.policy, self._processor)
-        fast = _fast_phases(self.field)
-        identity = replace(self.guidance, jacobian="identity")
-        return [
-            Contender(PLAIN, self._plain, self._stepper(self.lerobot, None), plain),
-            Contender(RTC, self._rtc, self._stepper(self.lerobot, identity), rtc),
-            self._adapted(VJP, self.lerobot, self.guidance, _vjp_phases(self.policy)),
-            self._adapted(FAST, self.fast, None, fast),
-            self._adapted(TRAINED_PREFIX, self.fast, self._given, fast),
-            self._adapted(GUIDED, self.fast, self.guidance, fast),
-        ]
-
-    def _adapted(
-        self, name: str, adapter: FlowAdapter, guidance: Guidance | None, phases: Phases
-    ) -> Contender:
-        def run(seed: int) -> np.ndarray:
-            n = self._num_steps
-            return adapter.infer(self.observation, guidance, num_steps=n, seed=seed).actions
-
-        return Contender(name, run, self._stepper(adapter, guidance), phases)
-
-    def _stepper(
-        self, adapter: FlowAdapter, guidance: Guidance | None
-    ) -> Callable[[int], object]:
-        return lambda n: adapter.infer(self.observation, guidance, num_steps=n, seed=0)
+    def _infer(
+        self, adapter: FlowAdapter, guidance: Guidance | None, seed: int, num_steps: int = 0
+    ) -> np.ndarray:
+        n = num_steps or self._num_steps
+        return adapter.infer(self.observation, guidance, num_steps=n, seed=seed).actions
 
     def batch(self, prev: np.ndarray | None = None) -> dict[str, Any]:
         """Return the observation as LeRobot's preprocessor leaves it, with ``prev`` as action."""
