@@ -41,39 +41,13 @@ def full_size_parts(folder: Path, cameras: int, device: str, dtype: str) -> tupl
         device: a torch device.
         dtype: of the transformers, "float32" or "bfloat16".
     """
-    from transformers import SmolVLMConfig
-
-    write_backbone(folder, TinySpec(image_size=512, scale_factor=4))
-    small = SmolVLMConfig.from_pretrained(folder)
-    tokens = {
-        name: getattr(small.text_config, name)
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id")
-    }
-    SmolVLMConfig(
-        image_token_id=small.image_token_id,
-        pad_token_id=small.text_config.pad_token_id,
-        scale_factor=4,
-        vision_config={
-            "hidden_size": 768,
-            "intermediate_size": 3072,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 12,
-            "image_size": 512,
-            "patch_size": 16,
-        },
-        text_config={
-            "model_type": "llama",
-            "hidden_size": 960,
-            "intermediate_size": 2560,
-            "num_hidden_layers": 16,  # of 32: SmolVLA leaves the others out
-            "num_attention_heads": 15,
-            "num_key_value_heads": 5,
-            "head_dim": 64,
-            "vocab_size": 49280,
-            "rms_norm_eps": 1e-5,
-            **tokens,
-        },
-    ).save_pretrained(folder)
+    spec = TinySpec(
+        image_size=512, scale_factor=4, vision_hidden=768, vision_layers=12, hidden=960, heads=15,
+        layers=16,  # of 32: SmolVLA leaves the others out
+    )  # fmt: skip
+    vision = {"intermediate_size": 3072, "num_attention_heads": 12}
+    text = {"intermediate_size": 2560, "num_key_value_heads": 5, "vocab_size": 49280}
+    write_backbone(folder, spec, vision=vision, text={**text, "rms_norm_eps": 1e-5})
     return _random_parts(
         folder, cameras, device, dtype, size=(256, 256), image_size=512, num_vlm_layers=16
     )

@@ -69,8 +69,17 @@ class TinySpec:
             )
 
 
-def write_backbone(folder: str | Path, spec: TinySpec | None = None) -> Path:
-    """Write the VLM's config, tokenizer and processor for ``spec`` into ``folder``; return it."""
+def write_backbone(
+    folder: str | Path,
+    spec: TinySpec | None = None,
+    *,
+    vision: Mapping[str, Any] | None = None,
+    text: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the VLM's config, tokenizer and processor for ``spec`` into ``folder``; return it.
+
+    ``vision`` and ``text`` are fields of its two configs that are other than ``spec`` has them.
+    """
     from transformers import (
         SmolVLMConfig,
         SmolVLMImageProcessor,
@@ -101,6 +110,7 @@ def write_backbone(folder: str | Path, spec: TinySpec | None = None) -> Path:
             "num_attention_heads": 4,
             "image_size": spec.image_size,
             "patch_size": spec.patch,
+            **(vision or {}),
         },
         text_config={
             "model_type": "llama",
@@ -114,6 +124,7 @@ def write_backbone(folder: str | Path, spec: TinySpec | None = None) -> Path:
             "pad_token_id": tokenizer.pad_token_id,
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
+            **(text or {}),
         },
     ).save_pretrained(folder)
     return folder
