@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import add, sub
 from typing import Any
 
 import torch
@@ -57,22 +58,10 @@ class Cost:
     names: Counter[str] = field(default_factory=Counter)
 
     def __sub__(self, other: Cost) -> Cost:
-        return Cost(
-            self.kernels - other.kernels,
-            self.flops - other.flops,
-            self.read_bytes - other.read_bytes,
-            self.touched_bytes - other.touched_bytes,
-            self.names - other.names,
-        )
+        return Cost(*map(sub, vars(self).values(), vars(other).values()))
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.kernels + other.kernels,
-            self.flops + other.flops,
-            self.read_bytes + other.read_bytes,
-            self.touched_bytes + other.touched_bytes,
-            self.names + other.names,
-        )
+        return Cost(*map(add, vars(self).values(), vars(other).values()))
 
     def floor_s(self, card: Card) -> float:
         """Return what it takes at least, the longer of reading and arithmetic [s]."""
