@@ -208,16 +208,13 @@ def summary(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for variant in VARIANTS:
         mine = [t for t in turns if (t["tick_source"], t["realtime_priority"]) == variant]
-        p99 = [t[LATE[1]] for t in mine]
         rows.append(
             {
                 "tick_source": variant[0],
                 "realtime_priority": variant[1],
                 "realtime": mine[0]["realtime"],
-                "p50": statistics.median(t[LATE[0]] for t in mine),
-                "p99": statistics.median(p99),
-                "p99 of each turn": sorted(p99),
-                "max": max(t[LATE[2]] for t in mine),
+                **_spread(mine, LATE),
+                "p99 of each turn": sorted(t[LATE[1]] for t in mine),
                 **{key: sum(t[key] for t in mine) for key in ("missed", "ticks", "steps")},
                 "cores busy [%]": statistics.median(t["cores busy [%]"] for t in mine),
                 "cost": [statistics.median(t[name] for t in mine) for name in COST],
@@ -225,13 +222,17 @@ def summary(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         )
         if all("set points" in t for t in mine):
             rows[-1]["points"] = {
-                "p50": statistics.median(t[POINTS[0]] for t in mine),
-                "p99": statistics.median(t[POINTS[1]] for t in mine),
-                "max": max(t[POINTS[2]] for t in mine),
+                **_spread(mine, POINTS),
                 "sent": sum(t["set points"] for t in mine),
                 "unsent": sum(t[UNSENT] for t in mine),
             }
     return rows
+
+
+def _spread(turns: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, float]:
+    """Return medians of the turns' p50 and p99, and the largest of their maxima [ms]."""
+    p50, p99, largest = ([turn[name] for turn in turns] for name in names)
+    return {"p50": statistics.median(p50), "p99": statistics.median(p99), "max": max(largest)}
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
