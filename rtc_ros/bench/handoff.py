@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
     costs = measure_costs(spec, options.calls)
     visibility = measure_visibility(spec, options.rounds, options.samples, options.priority)
+    sooner = {row["way"]: row["ratio_whole"] for row in visibility if row["discipline"] == "busy"}
     result = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, {'SCHED_FIFO' if fifo else 'normal scheduling'}",
@@ -85,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "visibility_us": visibility,
         "goals": {
             "poll_us": costs["ring.poll"]["median"],
-            "ratio": _ratio(visibility, "busy", "JointTrajectory"),
-            "ratio_leanest": _ratio(visibility, "busy", "Float64MultiArray"),
+            "ratio": sooner["JointTrajectory"],
+            "ratio_leanest": sooner["Float64MultiArray"],
         },
     }  # fmt: skip
     text = markdown(result)
@@ -107,10 +108,8 @@ def measure_costs(spec: HandoffSpec, calls: int) -> dict[str, dict[str, float]]:
     state = CursorState(1, 0, 0, 0, Mode.RUNNING, row, history, row, row, row)
     name = f"bench_{os.getpid()}"
     ring, cursor = ChunkRing.create(name, spec), StepCursor.create(f"{name}_cursor", spec)
-    ring_reader, cursor_reader = (
-        ChunkRing.attach(name, spec),
-        StepCursor.attach(f"{name}_cursor", spec),
-    )
+    ring_reader = ChunkRing.attach(name, spec)
+    cursor_reader = StepCursor.attach(f"{name}_cursor", spec)
 
     def nothing() -> None:
         """Return at once: what the loop and the clock cost."""
@@ -199,11 +198,6 @@ def measure_visibility(
             row[f"ratio_{kind}"] = row[kind]["median"] / ring_us
         table.append({**row, "seen": len(whole[discipline, way]), "sent": rounds * samples})
     return table
-
-
-def _ratio(visibility: list[dict[str, Any]], discipline: str, way: str) -> float:
-    rows = {(row["discipline"], row["way"]): row for row in visibility}
-    return float(rows[discipline, way]["ratio_whole"])
 
 
 def _figures(us: np.ndarray) -> dict[str, float]:
