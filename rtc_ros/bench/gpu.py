@@ -156,10 +156,8 @@ class Run:
             try:
                 said = self._worker.next(end - time.monotonic())
             except EOFError:
-                entry.update(
-                    status="failed", reason=f"its process ended with {self._worker.end()}"
-                )
-                self._worker = None
+                why = f"its process ended with {self._end_worker()}"
+                entry.update(status="failed", reason=why)
                 break
             if said is None:
                 self._end_worker()
@@ -200,10 +198,11 @@ class Run:
         told = f"{counts}, {self.spent():.0f} s"
         return f"{told}; WRONG: {', '.join(wrong)}" if wrong else told
 
-    def _end_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.end()
-            self._worker = None
+    def _end_worker(self) -> str:
+        """End it where there is one; return how it ended."""
+        ended = self._worker.end() if self._worker else ""
+        self._worker = None
+        return ended
 
     def _say(self, text: str) -> None:
         print(f"[{self.spent():4.0f} s] {text}", flush=True)

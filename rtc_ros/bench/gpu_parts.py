@@ -437,10 +437,9 @@ def once(ctx: Context, out: Out) -> None:
 
 def expected(ctx: Context, out: Out) -> None:
     """Count what each part of a chunk moves and computes; say what cards should take for it."""
-    fused = costs(ctx, fused=True)
-    plain = {f"{what}, unfused": cost for what, cost in costs(ctx, fused=False).items()}
-    unfused = {what: cost for what, cost in plain.items() if "step" in what or "chunk" in what}
-    for what, cost in {**fused, **unfused}.items():
+    found, unfused = costs(ctx, fused=True), costs(ctx, fused=False)
+    found |= {f"{what}, unfused": c for what, c in unfused.items() if "vision" not in what}
+    for what, cost in found.items():
         cells: dict[str, Any] = {
             "kernels": cost.kernels,
             "read MB": cost.read_bytes / 1e6,
