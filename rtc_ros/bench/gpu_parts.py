@@ -41,7 +41,7 @@ OURS = {
     names.GUIDED: names.VJP,
     names.IDENTITY: names.LEROBOT_IDENTITY,
 }
-"""And by what LeRobot's code makes the same chunk."""
+"""Each of ours, and what makes the same chunk by LeRobot's code."""
 LOOPS = {"unguided": "", "trained prefix": TRAINED, "guided": "vjp"}
 _SEEDS = range(4)
 _SHARE = 4.0
