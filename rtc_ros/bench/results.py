@@ -60,8 +60,8 @@ class Results:
         """Leave the folder to others."""
         self.close()
 
-    def keep(self, key: str, figures: dict[str, Any]) -> None:
-        """Keep the figures of any point; ``figures`` has its ``key``, too."""
+    def keep(self, figures: dict[str, Any]) -> None:
+        """Keep the figures of any point; its ``key`` is one of them."""
         assert not self._measured, "it was opened to look at"
         if self._folder is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ class Results:
         if not self.path.exists():
             lines.insert(0, json.dumps({"conditions": self.conditions}))
         self._write("\n".join(lines))
-        self.rows[key] = figures
+        self.rows[figures["key"]] = figures
 
     def _cut_short(self) -> bool:
         """Tell whether its first line was never written whole: no figure is lost with it."""

@@ -339,7 +339,7 @@ def _results(
             told = {"checkpoint": f"{checkpoint.name} {weights}", "cube_speed": speed}
             found = replace(found, settings={**found.settings, **told})
             if kept is not None:
-                kept.keep(key, {"key": key, "result": asdict(found)})
+                kept.keep({"key": key, "result": asdict(found)})
             yield found
 
 

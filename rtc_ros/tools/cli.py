@@ -57,7 +57,7 @@ COMMANDS = {
         "an hour of the whole system: memory of each process, lateness of the tick",
     ),
     ("bench", "kinetix"): (
-        "rtc_ros.bench.kinetix.command",
+        "rtc_ros.bench.kinetix.evaluate",
         "the paper's simulated study in its own environment; `train LEVEL` trains its policies",
     ),
     ("bench", "smooth"): (

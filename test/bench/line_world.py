@@ -11,7 +11,7 @@ from rtc_ros.bench.kinetix.experts import Expert, demonstrate
 class Line:
     """A level of one number: to be brought from 0 past 1, on one of two sides, as in Kinetix."""
 
-    steps, limit, action_dim, observation_dim = 24, 1.0, 1, 2
+    steps, limit, action_dim = 24, 1.0, 1
 
     def __call__(self, n, seed):
         return LineWorld(n, seed)
@@ -19,7 +19,7 @@ class Line:
 
 class LineWorld:
     def __init__(self, n, seed):
-        self.n, self.step_count = n, 0
+        self.step_count = 0
         self.done, self.failed = np.zeros(n, bool), np.zeros(n, bool)
         self.done_step = np.full(n, -1)
         self._noise = 0.1 * np.random.default_rng(seed).normal(size=(Line.steps, n))

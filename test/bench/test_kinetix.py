@@ -18,7 +18,7 @@ import pytest
 import torch
 from line_world import Line, LineWorld, demonstrated, expert_file, trained
 
-from rtc_ros.bench.kinetix import command, evaluate, learn, train
+from rtc_ros.bench.kinetix import evaluate, learn, train
 from rtc_ros.bench.kinetix.catalogue import LEVELS, SHIPPED, file_of, name_of, policies
 from rtc_ros.bench.kinetix.engine import wire
 from rtc_ros.bench.kinetix.episodes import run_episodes
@@ -80,7 +80,7 @@ def test_a_python_without_kinetix_is_told_with_the_remedy(tmp_path, capsys):
     with pytest.raises(EngineError, match="can't import jax.*kinetix-env==3.0.2.*--python"):
         EngineProcess(Path(sys.executable), "serve", "h17_unicycle")
     learn_nothing = ["train", "h17_unicycle", "--python", sys.executable, "--out", str(tmp_path)]
-    assert command.main(learn_nothing) == 2
+    assert evaluate.main(learn_nothing) == 2
     assert "bench kinetix train: " in capsys.readouterr().err
     with pytest.raises(EngineError, match="no-python can't be started: No such file"):
         EngineProcess(tmp_path / "no-python", "serve", "h17_unicycle")
@@ -232,7 +232,7 @@ def test_the_report_says_where_the_paper_s_order_is_reversed(policy):
     done = {("rtc", 0): 20, ("rtc_hard", 0): 21, ("naive_async", 0): 21,
             ("rtc", 2): 20, ("rtc_hard", 2): 35, ("naive_async", 2): 10}  # fmt: skip
     text = against_order(by_level([that_did(r, done[r.method, r.delay]) for r in rows]))
-    assert "| `line` | holds | `rtc_hard` 37.5 ahead of `rtc` |" in text
+    assert "| `line` | no | `rtc_hard` 37.5 ahead of `rtc` |" in text
     assert text in report([that_did(r, done[r.method, r.delay]) for r in rows], {"seed": 3})
 
 

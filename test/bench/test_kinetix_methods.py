@@ -13,7 +13,7 @@ from line_world import Line, trained
 from rtc_ros.bench.kinetix import learn
 from rtc_ros.bench.kinetix.episodes import Outcome, run_episodes
 from rtc_ros.bench.kinetix.flow_policy import FlowNetwork, FlowPolicy
-from rtc_ros.bench.kinetix.measured import find, keep, measured
+from rtc_ros.bench.kinetix.measured import find, measured
 from rtc_ros.bench.kinetix.points import METHODS, SETTINGS, Point, chosen_points, points
 from rtc_ros.bench.kinetix.tables import (
     apart,
@@ -184,7 +184,7 @@ def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
     same_point = Point("stride", "lander", "rtc", 1, 1, RtcSettings(s_min=1))
     outcome = run("naive_async", 1)
     results = Results(tmp_path, {"seed": 1})
-    keep(results, measured(first, outcome, TASK.steps, 0.1))
+    results.keep(asdict(measured(first, outcome, TASK.steps, 0.1)))
     with results.path.open("a") as file:
         file.write('{"key": "half a li')
     with pytest.raises(ValueError, match="another command writes to"):
@@ -197,7 +197,7 @@ def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
     assert found.done == int(outcome.done.sum()) and found.low <= found.share <= found.high
     other = Point("delay", "lander", "rtc", 2, 2, RtcSettings(s_min=2))
     assert find(again, other, "") is None
-    keep(again, measured(other, outcome, TASK.steps, 0.1))
+    again.keep(asdict(measured(other, outcome, TASK.steps, 0.1)))
     again.close()
     with Results(tmp_path, {"seed": 1}) as once_more:
         assert find(once_more, other, "") is not None
@@ -209,12 +209,12 @@ def test_results_are_kept_found_again_and_never_mixed(tmp_path, run):
 def test_two_commands_never_write_into_one_folder(tmp_path):
     """Both look before there is a folder: the second to write is the one that is refused."""
     one, other = (Results(tmp_path / "new", {"seed": seed}) for seed in (1, 2))
-    one.keep("a", {"key": "a", "of": 1})
+    one.keep({"key": "a", "of": 1})
     with pytest.raises(ValueError, match="another command writes to"):
-        other.keep("a", {"key": "a", "of": 2})
+        other.keep({"key": "a", "of": 2})
     one.close()
     with pytest.raises(ValueError, match="another command has made .*results.jsonl meanwhile"):
-        other.keep("a", {"key": "a", "of": 2})
+        other.keep({"key": "a", "of": 2})
     assert Results(tmp_path / "new", {}, measured=True).rows == {"a": {"key": "a", "of": 1}}
 
 
@@ -225,7 +225,7 @@ def test_who_looks_on_changes_nothing(tmp_path):
     assert Results(tmp_path, {}, measured=True).rows == {"a": {"key": "a"}}
     assert file.read_bytes() == before
     going_on = Results(tmp_path, {"seed": 1})
-    going_on.keep("b", {"key": "b"})
+    going_on.keep({"key": "b"})
     assert file.read_bytes() == before + b'\n{"key": "b"}\n'
 
 
@@ -236,7 +236,7 @@ def test_a_first_line_that_was_cut_short_is_begun_anew(tmp_path, begun):
     with pytest.raises(ValueError, match="holds no results"):
         Results(tmp_path, {}, measured=True)
     with Results(tmp_path, {"seed": 2}) as results:
-        results.keep("a", {"key": "a"})
+        results.keep({"key": "a"})
     assert Results(tmp_path, {"seed": 2}, measured=True).rows == {"a": {"key": "a"}}
 
 
@@ -320,10 +320,11 @@ def test_training_is_the_seed_s_and_leaves_a_weaker_policy(tmp_path):
     assert not torch.equal(strong, weak)
 
 
-def test_a_weak_policy_of_another_shape_is_refused():
+def test_a_weak_policy_of_another_shape_is_refused(tmp_path):
     scale = (np.zeros(8), np.ones(8))
-    policies = [
+    strong, weak = (
         FlowPolicy(FlowNetwork(8, 4, rows), scale, (np.zeros(4), np.ones(4))) for rows in (10, 8)
-    ]
+    )
+    learn.save(tmp_path / "policy.pt", (strong, weak))
     with pytest.raises(ValueError, match="chunks of 8 rows and 4 joints, the policy of 10 rows"):
-        policies[0].contrast_with(policies[1])
+        learn.load(tmp_path / "policy.pt")

@@ -7,12 +7,12 @@ so what is executed at each step is decided by the code that moves an arm, not b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from rtc_ros.bench.kinetix.flow_policy import FlowPolicy
+from rtc_ros.bench.kinetix.level_world import Level
 from rtc_ros.core.controller import Controller
 from rtc_ros.core.delay import DelayEstimator
 from rtc_ros.core.inference_loop import InferenceLoop, InferenceRequest
@@ -22,50 +22,6 @@ from rtc_ros.core.virtual_run import VirtualRun
 from rtc_ros.policy.protocol import Guidance
 
 _PERIOD_NS = round(1e9 / 30)
-
-
-class Episodes(Protocol):
-    """B episodes of one level, stepped together.
-
-    ``done`` and ``failed`` bool[B] say how it went; what failed can't be done any more, and the
-    other way round. ``done_step`` int[B] is the step at which it was done, -1 before.
-    """
-
-    step_count: int
-    done: np.ndarray
-    failed: np.ndarray
-    done_step: np.ndarray
-
-    @property
-    def ended(self) -> np.ndarray:
-        """Which of them need no more actions, bool[B]."""
-        ...
-
-    def observe(self) -> np.ndarray:
-        """Return float[B, O]."""
-        ...
-
-    def step(self, action: np.ndarray) -> None:
-        """Apply actions [B, A] for one period."""
-        ...
-
-
-class Task(Protocol):
-    """Makes episodes of ``steps`` steps, with actions within ±``limit``."""
-
-    @property
-    def steps(self) -> int:
-        """Length of an episode."""
-        ...
-
-    @property
-    def limit(self) -> float:
-        """Largest action along one dimension."""
-        ...
-
-    def __call__(self, n: int, seed: int) -> Episodes:
-        """Return ``n`` episodes; the same seed gives the same ones."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +41,7 @@ class Outcome:
 
 
 def run_episodes(
-    task: Task,
+    level: Level,
     policy: FlowPolicy,
     settings: RtcSettings,
     delay: int,
@@ -103,7 +59,7 @@ def run_episodes(
     problems = settings.problems(horizon, delay, trained_delay=policy.spec.trained_delay)
     if problems:
         raise ValueError("; ".join(problems))
-    world = task(episodes, seed)
+    world = level(episodes, seed)
 
     def infer(request: InferenceRequest, seq: int) -> np.ndarray:
         prev = request.prev
@@ -118,7 +74,7 @@ def run_episodes(
         return chunk.swapaxes(0, 1).reshape(horizon, episodes * joints)
 
     size = episodes * joints
-    most = np.full(size, task.limit)
+    most = np.full(size, level.limit)
     limits = JointLimits(-most, most, np.full(size, np.inf))
     run = VirtualRun(
         Controller(limits),
@@ -130,7 +86,7 @@ def run_episodes(
         np.zeros(size),
     )
     changes, seams, last = [], [], None
-    for _ in range(task.steps):
+    for _ in range(level.steps):
         if world.ended.all():
             break
         command = run.tick()

@@ -18,16 +18,17 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from rtc_ros.bench.kinetix import figures, learn, paper, tables
+from rtc_ros.bench.kinetix import figures, learn, paper, tables, train
 from rtc_ros.bench.kinetix.catalogue import SHIPPED, file_of, name_of, policies
-from rtc_ros.bench.kinetix.episodes import Task, run_episodes
+from rtc_ros.bench.kinetix.episodes import run_episodes
 from rtc_ros.bench.kinetix.flow_policy import FlowPolicy
 from rtc_ros.bench.kinetix.level_world import ACTION_NOISE, Level
-from rtc_ros.bench.kinetix.measured import Measured, find, keep, measured
+from rtc_ros.bench.kinetix.measured import Measured, find, measured
 from rtc_ros.bench.kinetix.points import (
     DELAYS,
     METHODS,
@@ -50,18 +51,18 @@ _QUICK_EPISODES = 64
 _FEW: tuple[tuple[int, ...], ...] = (0, 2), (1, 4), (2,)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Measure; 0, or 2 where it can't be done."""
-    options = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, or train where the first word is ``train``; 0, or 2 where it can't be done."""
+    words = list(argv or ())
+    if words[:1] == ["train"]:
+        return train.main(words[1:])
+    options = _parser().parse_args(words)
     torch.set_num_threads(1)
-    asked = {"seed": options.seed, "episodes": options.episodes}
-    if options.measured:  # of whatever they are
-        conditions = {k: v for k, v in asked.items() if v is not None}
-    else:
+    if not options.measured:  # else of whatever they are
         options.seed = 2007 if options.seed is None else options.seed
         options.episodes = options.episodes or (_QUICK_EPISODES if options.quick else 1024)
-        conditions = {"seed": options.seed, "episodes": options.episodes}
-    conditions["action noise"] = ACTION_NOISE
+    asked = {"seed": options.seed, "episodes": options.episodes, "action noise": ACTION_NOISE}
+    conditions = {k: v for k, v in asked.items() if v is not None}
     try:
         if options.delays and not set(options.sweeps) & {"delay", "chosen"}:
             raise ValueError("--delays is for the sweeps delay and chosen: the others' are given")
@@ -114,7 +115,7 @@ def measurable(found: Sequence[Point], horizon: int) -> list[Point]:
 
 
 def measure(
-    world: Task,
+    level: Level,
     policy: tuple[FlowPolicy, FlowPolicy],
     point: Point,
     episodes: int,
@@ -129,8 +130,8 @@ def measure(
     begun = time.perf_counter()
     if point.choosing:
         episodes, seed = -(-episodes // 2), seed + _CHOOSING
-    outcome = run_episodes(world, strong, point.settings, point.delay, episodes, seed)
-    return measured(point, outcome, world.steps, time.perf_counter() - begun, digest)
+    outcome = run_episodes(level, strong, point.settings, point.delay, episodes, seed)
+    return measured(point, outcome, level.steps, time.perf_counter() - begun, digest)
 
 
 def _of_level(level: str, options: argparse.Namespace, results: Results) -> list[Measured]:
@@ -170,7 +171,7 @@ def _of_level(level: str, options: argparse.Namespace, results: Results) -> list
             for number, point in enumerate(missing.values(), 1):
                 policy, which = trained[point.task], digests[point.task]
                 one = measure(world(), policy, point, options.episodes, options.seed, which)
-                keep(results, one)
+                results.keep(asdict(one))
                 print(
                     f"{number} of {len(missing)}: {point.task}, {point.line}, "
                     f"d = {point.delay}, s = {point.stride}: {one.share:.1%} solved, "

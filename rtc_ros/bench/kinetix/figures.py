@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from rtc_ros.bench.kinetix.measured import Measured
-from rtc_ros.bench.kinetix.tables import ALL, place, pooled, select, shown_as, unique
+from rtc_ros.bench.kinetix.tables import ALL, over, place, pooled, select, unique
 
 STYLES = {
     "rtc": ("#0072b2", "o-", 2.6),
@@ -47,9 +47,9 @@ def draw(rows: Sequence[Measured], sweep: str, path: Path) -> None:
                 method,
                 len(tasks) if task == ALL else 1,
             )
-        axis.set_title(shown_as(ALL, tasks) if task == ALL else task, fontsize=11)
+        axis.set_title(f"these {len(tasks)} tasks" if task == ALL else task, fontsize=11)
         axis.set_xlabel(_LABELS[sweep], fontsize=9)
-        axis.set_xticks(sorted({place(r) for r in mine}))
+        axis.set_xticks(over(mine))
         axis.set_ylim(0.0, 1.02)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
@@ -68,7 +68,7 @@ def draw(rows: Sequence[Measured], sweep: str, path: Path) -> None:
 
 def _line(axis: Any, rows: Sequence[Measured], method: str, tasks: int) -> None:
     colour, marker, width = STYLES.get(method, ("#333333", "o-", 1.0))
-    places = sorted({place(r) for r in rows})
+    places = over(rows)
     found = [pooled((r for r in rows if place(r) == x), tasks) for x in places]
     known = [(x, *f) for x, f in zip(places, found, strict=True) if f is not None]
     if known:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rtc_ros.core.bid import choose
 from rtc_ros.core.strategies import CHOOSE
 from rtc_ros.policy.guidance import Velocity, sample
-from rtc_ros.policy.protocol import Guidance, PolicySpec, check_weak
+from rtc_ros.policy.protocol import Guidance, PolicySpec
 
 _WIDTH = 192
 _TAU_FEATURES = 8
@@ -60,11 +60,6 @@ class FlowPolicy:
         """The sizes; no memory limit is known for candidates."""
         h, a = self.network.horizon, self.network.action_dim
         return PolicySpec(h, a, len(self.observation_scale[0]), self.num_steps, {})
-
-    def contrast_with(self, weak: FlowPolicy) -> None:
-        """Take ``weak`` as opponent; ValueError where it has another shape."""
-        check_weak(self.spec, weak.spec)
-        self.weak = weak
 
     @torch.no_grad()
     def infer(

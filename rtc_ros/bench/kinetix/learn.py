@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rtc_ros.bench.kinetix.flow_policy import FlowNetwork, FlowPolicy
+from rtc_ros.policy.protocol import check_weak
 
 WEAK_UPDATES = 400
 """When the weaker checkpoint for forward contrast is taken."""
@@ -61,12 +62,18 @@ def fit(
         if update + 1 == min(WEAK_UPDATES, updates):
             weak = {k: v.clone() for k, v in average.items()}
         told(update + 1)
-    made = []
-    for weights in (average, weak):
-        each = FlowNetwork(o.shape[1], a.shape[2], horizon)
-        each.load_state_dict(weights)
-        made.append(FlowPolicy(each.eval().requires_grad_(False), o_scale, a_scale))
-    return made[0], made[1]
+    return _policy(average, o_scale, a_scale), _policy(weak, o_scale, a_scale)
+
+
+def _policy(
+    weights: dict[str, torch.Tensor],
+    o_scale: tuple[np.ndarray, np.ndarray],
+    a_scale: tuple[np.ndarray, np.ndarray],
+) -> FlowPolicy:
+    joints = len(a_scale[0])
+    network = FlowNetwork(len(o_scale[0]), joints, weights["out.bias"].numel() // joints)
+    network.load_state_dict(weights)
+    return FlowPolicy(network.eval().requires_grad_(False), o_scale, a_scale)
 
 
 def save(path: Path, policies: tuple[FlowPolicy, FlowPolicy]) -> None:
@@ -89,14 +96,8 @@ def load(path: Path) -> tuple[FlowPolicy, FlowPolicy]:
         kept = torch.load(path, weights_only=True)
         o_mean, o_std = (x.numpy() for x in kept["observation"])
         a_mean, a_std = (x.numpy() for x in kept["action"])
-        made = []
-        for weights in kept["weights"]:
-            horizon = weights["out.bias"].numel() // len(a_mean)
-            network = FlowNetwork(len(o_mean), len(a_mean), horizon)
-            network.load_state_dict(weights)
-            network.eval().requires_grad_(False)
-            made.append(FlowPolicy(network, (o_mean, o_std), (a_mean, a_std)))
-        strong, weak = made
+        strong, weak = (_policy(w, (o_mean, o_std), (a_mean, a_std)) for w in kept["weights"])
+        check_weak(strong.spec, weak.spec)
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever torch and a foreign file come to

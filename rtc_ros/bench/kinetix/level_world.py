@@ -16,14 +16,15 @@ ACTION_NOISE = 0.1
 class LevelWorld:
     """``n`` episodes of a level; all that is random in them is the noise on actions.
 
-    ``done`` is solved, ``failed`` ended otherwise (red was touched,
-    or time is over), bool[n]; ``done_step`` int[n]. What has ended is stepped no further.
+    ``done`` is solved, ``failed`` ended otherwise (red was touched, or time is over), bool[n];
+    ``done_step`` int[n] is the step at which it was done, -1 before. What has ended is stepped no
+    further, so what failed can't be solved any more.
     """
 
     def __init__(
         self, process: EngineProcess, n: int, seed: int, steps: int, actions: int
     ) -> None:
-        self.n, self.step_count = n, 0
+        self.step_count = 0
         self.done, self.failed = np.zeros(n, bool), np.zeros(n, bool)
         self.done_step = np.full(n, -1)
         self._process = process
@@ -56,7 +57,10 @@ class LevelWorld:
 
 
 class Level(EngineProcess):
-    """A level in a process of its own; called, it begins episodes. Ends with the block."""
+    """A level in a process of its own; called, it begins episodes. Ends with the block.
+
+    Episodes have ``steps`` steps, and ``action_dim`` actions within ±``limit``.
+    """
 
     limit = 1.0
 
@@ -64,8 +68,7 @@ class Level(EngineProcess):
         super().__init__(python, "serve", level, *arguments)
         told = self.hello
         self.steps, self.action_dim = int(told["steps"]), int(told["actions"])
-        self.observation_dim = int(told["seen"])
 
     def __call__(self, n: int, seed: int) -> LevelWorld:
-        """Begin ``n`` episodes; the ones before have ended with that."""
+        """Begin ``n`` episodes, the ones before end; the same seed gives the same ones."""
         return LevelWorld(self, n, seed, self.steps, self.action_dim)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -66,26 +66,22 @@ def measured(
     episodes, done = len(outcome.done), int(outcome.done.sum())
     low, high = wilson(done, episodes)
     left = np.where(outcome.done, 1.0 - outcome.done_step / steps, 0.0)
+    steps_done = outcome.done_step[outcome.done]
+    named = ("key", "sweep", "task", "method", "variant", "delay", "stride")
     return Measured(
-        point.key,
-        point.sweep,
-        point.task,
-        point.method,
-        point.variant,
-        point.delay,
-        point.stride,
-        episodes,
-        done,
-        low,
-        high,
-        int(outcome.failed.sum()),
-        float(np.median(outcome.done_step[outcome.done])) if done else float("nan"),
-        float(left.mean()),
-        float(outcome.jerk.mean()),
-        float(outcome.seam.mean()),
-        round(seconds, 2),
-        np.packbits(outcome.done).tobytes().hex(),
-        policy,
+        **{name: getattr(point, name) for name in named},
+        episodes=episodes,
+        done=done,
+        low=low,
+        high=high,
+        failed=int(outcome.failed.sum()),
+        steps=float(np.median(steps_done)) if done else float("nan"),
+        speed=float(left.mean()),
+        jerk=float(outcome.jerk.mean()),
+        seam=float(outcome.seam.mean()),
+        seconds=round(seconds, 2),
+        which=np.packbits(outcome.done).tobytes().hex(),
+        policy=policy,
     )
 
 
@@ -110,8 +106,3 @@ def find(results: Results, point: Point, policy: str) -> Measured | None:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{point.key} in {results.path} can't be used: {error}") from error
     return found
-
-
-def keep(results: Results, one: Measured) -> None:
-    """Keep one point's figures."""
-    results.keep(one.key, asdict(one))

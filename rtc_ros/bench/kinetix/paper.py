@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from rtc_ros.bench.kinetix.measured import Measured
-from rtc_ros.bench.kinetix.tables import head, place, pooled, unique
+from rtc_ros.bench.kinetix.tables import over, place, pooled, titled, unique
 from rtc_ros.core.proportion import difference, wilson
 
 DELAYS = (0, 2, 4)
@@ -29,37 +29,30 @@ ORDER = tuple(sorted(SOLVED, key=SOLVED.__getitem__, reverse=True))
 def beside(rows: Sequence[Measured]) -> str:
     """Return percent solved over all that was measured, each beside the paper's of all twelve."""
     tasks, methods = len(unique(r.task for r in rows)), {r.method for r in rows}
-    lines = [
-        f"**Solved here ({tasks} of its levels, easier ones), then in the paper (all twelve), in "
-        "percent**",
-        "",
-        *head(f"d = {d}" for d in DELAYS),
-    ]
-    for method, theirs in SOLVED.items():
-        if method not in methods:
-            continue
+    lines = []
+    for method in (m for m in SOLVED if m in methods):
         cells = []
-        for d, known in zip(DELAYS, theirs, strict=True):
+        for d, known in zip(DELAYS, SOLVED[method], strict=True):
             found = pooled((r for r in rows if (r.method, r.delay) == (method, d)), tasks)
-            ours = "–" if found is None else f"{100 * found[0]:.1f}"
-            cells.append(f"{ours}, {known}")
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
+            cells.append(f"{'–' if found is None else f'{100 * found[0]:.1f}'}, {known}")
+        lines.append((method, cells))
+    return titled(
+        f"Solved here ({tasks} of its levels, easier ones), then in the paper (all twelve), in "
+        "percent",
+        (f"d = {d}" for d in DELAYS),
+        lines,
+    )
 
 
 def against_order(rows: Sequence[Measured]) -> str:
     """Return where a method does more than the one before it in the paper's order.
 
     Told are pairs of neighbours, of what is measured, with a paired difference whose 95 %
-    interval is above 0.
+    interval is above 0; "no" where there is none.
     """
-    places = sorted({place(r) for r in rows})
+    places = over(rows)
     at = {(r.task, r.method, place(r)): r for r in rows}
-    lines = [
-        f"**Where the paper's order ({', '.join(ORDER)}) is reversed, in percentage points**",
-        "",
-        *head(f"d = {x}" for x in places),
-    ]
+    lines = []
     for task in unique(r.task for r in rows):
         cells = []
         for x in places:
@@ -69,9 +62,13 @@ def against_order(rows: Sequence[Measured]) -> str:
                 more, low, _ = (100.0 * share for share in difference(other.each, one.each))
                 if low > 0.0:
                     told.append(f"`{other.method}` {more:.1f} ahead of `{one.method}`")
-            cells.append("; ".join(told) or ("holds" if len(there) > 1 else "–"))
-        lines.append(f"| `{task}` | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
+            cells.append("; ".join(told) or ("no" if len(there) > 1 else "–"))
+        lines.append((f"`{task}`", cells))
+    return titled(
+        f"Where the paper's order ({', '.join(ORDER)}) is reversed, in percentage points",
+        (f"d = {x}" for x in places),
+        lines,
+    )
 
 
 def by_level(rows: Sequence[Measured]) -> list[Measured]:
@@ -106,14 +103,13 @@ def _together(level: str, ones: Sequence[Measured]) -> Measured:
 def trainings(rows: Sequence[Measured], methods: Sequence[str] = ("rtc", "naive_async")) -> str:
     """Return what each training of a level solves, so that its own noise is seen, in percent."""
     mine = [r for r in rows if r.method in methods]
-    places, tasks = sorted({r.delay for r in mine}), unique(r.task for r in mine)
+    places = over(mine)
     at = {(r.task, r.method, r.delay): f"{100 * r.share:.1f}" for r in mine}
-    lines = [
-        f"**Each training: {', '.join(methods)}**",
-        "",
-        *head(f"d = {d}" for d in places),
-    ]
-    for task in tasks:
-        cells = (", ".join(at.get((task, m, d), "–") for m in methods) for d in places)
-        lines.append(f"| `{task}` | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
+    return titled(
+        f"Each training: {', '.join(methods)}",
+        (f"d = {d}" for d in places),
+        (
+            (f"`{t}`", [", ".join(at.get((t, m, d), "–") for m in methods) for d in places])
+            for t in unique(r.task for r in mine)
+        ),
+    )

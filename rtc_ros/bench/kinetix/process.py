@@ -98,5 +98,5 @@ _HELP = (
 
 def add_python(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the Python."""
-    text = f"that has Kinetix (${VARIABLE}; docs/kinetix.md)"
-    parser.add_argument("--python", type=a_path, default=os.environ.get(VARIABLE), help=text)
+    text, named = f"that has Kinetix (${VARIABLE}; docs/kinetix.md)", os.environ.get(VARIABLE)
+    parser.add_argument("--python", type=a_path, default=named or None, help=text)

@@ -47,6 +47,11 @@ def place(one: Measured) -> int:
     return one.stride if one.sweep == "stride" else one.delay
 
 
+def over(rows: Iterable[Measured]) -> list[int]:
+    """Return the places of all rows, in order."""
+    return sorted({place(r) for r in rows})
+
+
 def pooled(rows: Iterable[Measured], tasks: int) -> _Found | None:
     """Return the proportion done in all rows together, and its interval.
 
@@ -77,22 +82,18 @@ def select(rows: Iterable[Measured], sweep: str, task: str, line: str) -> list[M
     return [r for r in rows if (r.sweep, r.line) == (sweep, line) and task in (ALL, r.task)]
 
 
-def shown_as(task: str, tasks: Sequence[str]) -> str:
-    """Return what a table of ``task`` is of; of ``tasks`` together, how many they are."""
-    if task != ALL or len(tasks) == 1:
-        return f"`{tasks[0] if task == ALL else task}`"
-    return f"these {len(tasks)} tasks"
-
-
 def unique(values: Iterable[_Value]) -> list[_Value]:
     """Return the values in the order of their first appearance."""
     return list(dict.fromkeys(values))
 
 
-def head(names: Iterable[str]) -> list[str]:
-    """Return the first two lines of a Markdown table whose first column has no name."""
-    columns = list(names)
-    return ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+def titled(
+    title: str, columns: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]
+) -> str:
+    """Return a Markdown table under its title; the first column has no name."""
+    names = list(columns)
+    head = [f"**{title}**", "", f"| | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
+    return "\n".join([*head, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows), ""])
 
 
 def chosen(rows: Sequence[Measured]) -> dict[tuple[str, str], str]:
@@ -119,16 +120,14 @@ def what_was_chosen(rows: Sequence[Measured]) -> str:
     mine = [r for r in rows if r.sweep == "chosen"]
     tasks = unique(r.task for r in mine)
     variants = {(r.method, r.task): r.variant for r in mine}
-    return "\n".join(
-        [
-            f"**{_TITLES['settings']}: what was chosen**",
-            "",
-            *head(f"`{t}`" for t in tasks),
-            *(f"| {m} | " + " | ".join(variants.get((m, t), "–") for t in tasks) + " |"
-              for m in unique(r.method for r in mine)),
-            "",
-        ]
-    )  # fmt: skip
+    return titled(
+        f"{_TITLES['settings']}: what was chosen",
+        (f"`{t}`" for t in tasks),
+        (
+            (m, [variants.get((m, t), "–") for t in tasks])
+            for m in unique(r.method for r in mine)
+        ),
+    )
 
 
 def markdown(rows: Sequence[Measured], sweep: str) -> str:
@@ -138,23 +137,26 @@ def markdown(rows: Sequence[Measured], sweep: str) -> str:
     """
     mine = [r for r in rows if r.sweep == sweep]
     tasks, lines = unique(r.task for r in mine), unique(r.line for r in mine)
-    shown = ([ALL] if len(tasks) > 1 else []) + tasks
+    tables: dict[str, _Cells] = {
+        f"Done {_TITLES[sweep]}": _bold_where_best,
+        f"More done than {lines[0]}, in percentage points, {_TITLES[sweep]}": _beside_the_first,
+    }
     if sweep == "settings":
-        found = [_table(mine, sweep, task, lines, _beside_the_defaults) for task in shown]
-    else:
-        found = [_table(mine, sweep, task, lines, _bold_where_best) for task in shown]
-        found += [_table(mine, sweep, task, lines, _beside_the_first) for task in shown]
-    return "\n".join(found)
+        tables = {_TITLES[sweep]: _beside_the_defaults}
+    shown = ([ALL] if len(tasks) > 1 else []) + tasks
+    return "\n".join(
+        _table(title, mine, task, lines, c) for title, c in tables.items() for task in shown
+    )
 
 
 _Cells = Callable[[list[list[Measured]], list[str], int], list[str]]
 
 
 def _table(
-    rows: Sequence[Measured], sweep: str, task: str, lines: list[str], cells: _Cells
+    title: str, rows: Sequence[Measured], task: str, lines: list[str], cells: _Cells
 ) -> str:
     """Return a table of the ``lines`` over d or s; ``cells`` makes a column of it."""
-    places, tasks = sorted({place(r) for r in rows}), unique(r.task for r in rows)
+    places, tasks, sweep = over(rows), unique(r.task for r in rows), rows[0].sweep
     columns = [
         cells(
             [[r for r in select(rows, sweep, task, x) if place(r) == at] for x in lines],
@@ -163,19 +165,11 @@ def _table(
         )
         for at in places
     ]
-    title = f"{_WHAT[cells].format(lines[0])} {_TITLES[sweep]}"
-    if sweep == "settings":
-        title = _TITLES[sweep]
-    return "\n".join(
-        [
-            f"**{title}: {shown_as(task, tasks)}**",
-            "",
-            *head(f"{_OVER[sweep]} = {x}" for x in places),
-            *(f"| {x} | " + " | ".join(c) + " |"
-              for x, c in zip(lines, zip(*columns, strict=True), strict=True)),
-            "",
-        ]
-    )  # fmt: skip
+    return titled(
+        f"{title}: {f'these {len(tasks)} tasks' if task == ALL else f'`{task}`'}",
+        (f"{_OVER[sweep]} = {x}" for x in places),
+        zip(lines, zip(*columns, strict=True), strict=True),
+    )
 
 
 def _bold_where_best(column: list[list[Measured]], lines: list[str], tasks: int) -> list[str]:
@@ -198,35 +192,27 @@ def _beside_the_defaults(column: list[list[Measured]], lines: list[str], tasks: 
     ]
 
 
-_WHAT: dict[_Cells, str] = {
-    _bold_where_best: "Done",
-    _beside_the_first: "More done than {}, in percentage points,",
-    _beside_the_defaults: "",
-}
-
-
 def brief(rows: Sequence[Measured], sweep: str) -> str:
     """Return a line for each task: percent done by the methods of ``BRIEF``, as far as measured.
 
     Bold is what did most, and what the pairs' 95 % interval doesn't tell from it.
     """
     mine = [r for r in rows if r.sweep == sweep and r.method in BRIEF]
-    places, tasks = sorted({place(r) for r in mine}), unique(r.task for r in mine)
-    methods = unique(r.method for r in mine)
-    lines = [
-        f"**In short, {_TITLES[sweep]}: {', '.join(methods)}; bold: the most, and what can't be "
-        "told from it**",
-        "",
-        *head(f"{_OVER[sweep]} = {x}" for x in places),
-    ]
-    for task in tasks:
+    places, methods = over(mine), unique(r.method for r in mine)
+    lines = []
+    for task in unique(r.task for r in mine):
         cells = []
         for x in places:
             at = {r.method: r for r in mine if r.task == task and place(r) == x}
             most = max(at.values(), key=lambda r: r.share, default=None)
             cells.append(", ".join(_short(at.get(m), most) for m in methods))
-        lines.append(f"| `{task}` | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
+        lines.append((f"`{task}`", cells))
+    return titled(
+        f"In short, {_TITLES[sweep]}: {', '.join(methods)}; bold: the most, and what can't be "
+        "told from it",
+        (f"{_OVER[sweep]} = {x}" for x in places),
+        lines,
+    )
 
 
 def _short(one: Measured | None, most: Measured | None) -> str:

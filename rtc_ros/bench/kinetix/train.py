@@ -56,18 +56,11 @@ def _expert(options: argparse.Namespace, seed: int) -> Expert:
     before = Expert(file) if file.exists() else None
     if before and before.whole and (before.solved >= GOOD or before.steps >= steps):
         return before
-    arguments = {
-        "--out": file,
-        "--seed": seed,
-        "--steps": steps,
-        "--gamma": recipe.gamma,
-        "--dense": recipe.dense,
-        "--cache": options.out / "compiled",
-    }
-    words = [str(word) for pair in arguments.items() for word in pair]
+    words = ("--out", file, "--seed", seed, "--steps", steps, "--gamma", recipe.gamma,
+             "--dense", recipe.dense, "--cache", options.out / "compiled")  # fmt: skip
     level = file_of(options.level, options.level_files)
     curve = file.with_suffix(".jsonl")
-    with EngineProcess(options.python, "train", level, *words) as engine:
+    with EngineProcess(options.python, "train", level, *map(str, words)) as engine:
         for told in engine.reports():
             with curve.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(told) + "\n")

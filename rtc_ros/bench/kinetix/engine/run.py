@@ -103,9 +103,7 @@ def _split(episodes: np.ndarray) -> list[np.ndarray]:
 def _serve(arena: Arena, speak: BinaryIO) -> None:
     """Answer "begin" (n) and "step" (actions) until the other side is gone."""
     step = jax.jit(arena.step)
-    sizes = {"actions": arena.actions, "steps": arena.steps}
-    sizes["seen"] = int(arena.observe(arena.begin(1)).shape[1])
-    wire.send(speak, sizes)
+    wire.send(speak, {"actions": arena.actions, "steps": arena.steps})
     batches: Batches | None = None
     with open(sys.stdin.fileno(), "rb", closefd=False) as listen:
         while True:
