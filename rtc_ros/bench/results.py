@@ -39,7 +39,7 @@ class Results:
             if self.path.exists() and not cut_short:
                 self._read()
             elif measured:
-                raise ValueError(f"{folder} holds no results: there is no {self.path.name} in it")
+                raise ValueError(f"{folder} holds no results: {self.path.name} has none")
             elif cut_short and owned:
                 self.path.unlink()
         except BaseException:
@@ -110,7 +110,7 @@ class Results:
             first, *lines = self.path.read_text(encoding="utf-8").splitlines() or [""]
             before = json.loads(first)["conditions"]
             other = [k for k, v in self.conditions.items() if before.get(k) != v]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{self.path} isn't from this command") from error
         if other:
             told = ", ".join(f"{k} {before.get(k)} (now {self.conditions[k]})" for k in other)

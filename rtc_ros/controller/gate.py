@@ -46,7 +46,8 @@ class Gate:
         latch: where a latched stop is remembered.
         when_ready: open as soon as all that is there.
         first_chunk_ticks: so long an open gate waits for its first motion, whatever holds it
-            meanwhile; 0: for ever. A driver on its way to where motion begins moves.
+            meanwhile; 0: for ever. The time of a driver on its way to where motion begins isn't
+            counted.
         hold_ticks: so long it waits for motion to go on.
         dry_run: said in each answer.
     """
@@ -82,7 +83,7 @@ class Gate:
         self._hold_ticks = hold_ticks
         self._dry_run = dry_run
         self._restart = False
-        self._waited_ticks, self._waits_at = 0, (epoch, 0)
+        self._waited_ticks, self._waits_at, self._unfollowed = 0, (epoch, 0), 0
         self._rests_since_s = 0.0
         self._ending = False
         for name, act in {
@@ -128,30 +129,40 @@ class Gate:
         if opened:
             self._log.info(_STARTED)
 
-    def after_tick(self, reason: str = "") -> None:
+    def after_tick(self, reason: str = "", missed: int = 0) -> None:
         """Close a gate in which nothing has moved for too long; within the lock.
 
-        ``reason`` is the last command's.
+        ``reason`` is the last command's, ``missed`` says how many deadlines passed before it
+        without a tick: in them nothing moved but drivers that had rows.
         """
         state = self._controller.state
         player, at = state.player, (state.player.epoch, state.player.step)
-        # A driver that is sent to where motion begins moves: how often is bounded elsewhere.
-        if state.stopped or at != self._waits_at or any(g.comes for g in self._groups):
-            self._waited_ticks, self._waits_at = 0, at
+        if state.stopped:
+            self._waited_ticks, self._waits_at, self._unfollowed = 0, at, 0
             return
-        self._waited_ticks += 1
+        ticks, self._unfollowed = self._unfollowed + 1 + missed, 0
+        if at != self._waits_at:
+            # k follows a driver that had rows; what went by beyond them was a hold.
+            went = at[1] - self._waits_at[1] if at[0] == self._waits_at[0] else ticks
+            self._waited_ticks, self._waits_at = max(0, ticks - went), at
+        elif any(g.playing for g in self._groups):
+            self._unfollowed = ticks  # after a stall, until the arm is heard of
+        # A driver that is sent to where motion begins moves: how often is bounded elsewhere.
+        elif not any(g.comes for g in self._groups):
+            self._waited_ticks += ticks
         first = not player.step
         most = self._first_chunk_ticks if first else self._hold_ticks
         if not 0 < most <= self._waited_ticks:
             return
         why = "" if reason in REASONS.values() else reason.removeprefix(HOLD)
-        because = state.problem or why or "nothing was sent"
+        stood = "this process stood still" if missed else "nothing was sent"
+        because = state.problem or why or stood
         held = f" (it was held: {because})" if state.problem or why else ""
         what = "chunk came" if player.waiting is None else "motion began"
         lacking = f": {missing}" if not first and (missing := self._missing()) else ""
         steps = f"{most} step{'s' * (most > 1)}"
         if first:
-            late = f"no {what} within {steps} of ~/start{held}"
+            late = f"no {what} for {steps} after ~/start{held}"
         elif state.starved:
             late = f"starved, and no {what} for {steps} (hold_timeout){held}{lacking}"
         else:

@@ -136,7 +136,8 @@ CONTROLLER = (
         15.0,
         "A gate that was opened and in which nothing has moved for this long closes itself: an "
         "arm that begins to move long after `~/start` surprises whoever stands there. More than "
-        "one inference takes; 0: never.",
+        "one inference takes; the time of a driver on its way to the start isn't counted. 0: "
+        "never.",
         "s",
         0.0,
         3600.0,
@@ -144,9 +145,10 @@ CONTROLLER = (
     Parameter(
         "hold_timeout",
         15.0,
-        "An open gate that holds the arm (its chunk ran out, joint states are missing, a driver "
-        "isn't heard of) goes on by itself when that is over. After this long it closes, and only "
-        "`~/start` goes on. 0: never.",
+        "An arm that moved and is held (its chunk ran out, joint states are missing, a driver "
+        "isn't heard of, the process stood still) goes on by itself when that is over. After this "
+        "long the gate closes, and only `~/start` goes on. With `strategy: synchronous` more than "
+        "one inference takes. 0: never.",
         "s",
         0.0,
         3600.0,

@@ -70,15 +70,18 @@ def average_of_predictions(
     origin, newest = predictions[-1]
     total, weight = np.zeros(newest.shape), np.zeros((len(newest), 1))
     age = np.zeros((len(newest), 1))  # how many older predictions a row had so far
+    # Weights are told beside the largest one, the oldest's or the newest's: exp(710) is infinite.
+    fades, older = max(decay, 0.0), np.exp(min(decay, 0.0))
     for begin, actions in predictions:
         first = max(begin, origin)
         last = min(begin + len(actions), origin + len(newest))
         if first >= last:
             continue
         rows = slice(first - origin, last - origin)
-        share = np.exp(-decay * age[rows])
-        total[rows] += share * _near(actions[first - begin : last - begin], newest[rows], limits)
-        weight[rows] += share
+        share = np.exp(-fades * age[rows])
+        near = _near(actions[first - begin : last - begin], newest[rows], limits)
+        total[rows] = older * total[rows] + share * near
+        weight[rows] = older * weight[rows] + share
         age[rows] += 1
     return np.asarray(total / weight)
 

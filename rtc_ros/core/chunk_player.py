@@ -69,7 +69,8 @@ class ChunkPlayer:
     step is ever skipped. No clock, no ROS: a test steps it.
 
     ``epoch`` names this run of the step count; chunks for another run are refused. ``step`` is k,
-    ``tick_count`` counts executed and held ticks, ``held_ticks`` those held in a row up to now.
+    ``tick_count`` counts executed and held ticks, ``held_ticks`` those held in a row up to now,
+    ``still_ticks`` those that were none of the run.
     ``seen`` names the newest chunk that was looked at, used or not.
     """
 
@@ -78,6 +79,7 @@ class ChunkPlayer:
     step: int = 0
     tick_count: int = 0
     held_ticks: int = 0
+    still_ticks: int = 0
     current: ActionChunk | None = None
     waiting: ActionChunk | None = None
     seen: tuple[int, int] | None = None
@@ -119,9 +121,10 @@ class ChunkPlayer:
         player = changed(player, tick_count=tick + 1, held_ticks=0, step=step + 1)
         return player, PlayedStep(step, tick, row, chunk.actions[row], chunk, swap)
 
-    def still(self) -> PlayedStep:
-        """Return a tick that isn't one of the run: k and its ticks stand still."""
-        return PlayedStep(self.step, self.tick_count, NO_STEP, None, self.current)
+    def still(self) -> tuple[ChunkPlayer, PlayedStep]:
+        """Let a tick pass that isn't one of the run: k and its ticks stand still."""
+        played = PlayedStep(self.step, self.tick_count, NO_STEP, None, self.current)
+        return changed(self, still_ticks=self.still_ticks + 1), played
 
     def _swapped(self) -> tuple[ChunkPlayer, Swap | None]:
         chunk, previous = self.waiting, self.current

@@ -361,6 +361,7 @@ def cursor(settings: ControllerSettings, state: ControllerState, tick_ns: int) -
             "epoch": player.epoch,
             "step": player.step,
             "tick": player.tick_count,
+            "still_ticks": player.still_ticks,
             "tick_ns": tick_ns,
             "mode": state.mode,
             "command": state.pose if state.row is None else state.row,
@@ -593,8 +594,10 @@ def _hold(
     """Brake by one step, or stay; an arm at rest is sent nothing."""
     sends, reason = not settled(settings, state), state.problem or reason
     reason = f"{HOLD}{reason}" if reason else REASONS[state.mode]
-    played = played or state.player.still()
-    state = changed(state, ready_ns=0)
+    player = state.player
+    if played is None:
+        player, played = player.still()
+    state = changed(state, ready_ns=0, player=player)
     if state.row is None:
         return state, Command(None, None, None, 0, state.mode, played, reason, False)
     motion, began = state.motion, state.mean

@@ -42,12 +42,13 @@ class CursorState:
 
     ``step`` is the next step to execute: the number of actions executed since ``epoch`` began.
     ``tick`` counts the ticks since then in which motion was wanted, executed or held; it is what
-    an inference's duration is counted in. ``chunk_*`` name the chunk in use and ``seen_*`` the
-    newest one looked at, used or not; both are ``NO_STEP`` where there is none. ``command`` is the
-    last commanded row [A], ``last_step`` [A] the change from the set point before it, and
-    ``last_bend`` [A] the change of that. ``points`` is m, the set points of a period.
-    ``lower`` … ``turn`` [A] and ``coherent`` are the ``JointLimits``, ``soft_start_ticks`` the
-    steps within which the velocity limit rises. ``history`` [HISTORY_ROWS, A] holds the rows
+    an inference's duration is counted in. ``still_ticks`` counts those beside it, of a fault or a
+    driver on its way: a duration with one of them in it isn't known. ``chunk_*`` name the chunk in
+    use and ``seen_*`` the newest one looked at, used or not; both are ``NO_STEP`` where there is
+    none. ``command`` is the last commanded row [A], ``last_step`` [A] the change from the set
+    point before it, and ``last_bend`` [A] the change of that. ``points`` is m, the set points of a
+    period. ``lower`` … ``turn`` [A] and ``coherent`` are the ``JointLimits``, ``soft_start_ticks``
+    the steps within which the velocity limit rises. ``history`` [HISTORY_ROWS, A] holds the rows
     commanded for the last steps as they went out, after the limits; step j is in row
     ``j % HISTORY_ROWS``. Of the arrays with a default: at rest, no limit, no endless joint.
     """
@@ -77,6 +78,7 @@ class CursorState:
     swap_step: int = NO_STEP
     swap_tick: int = NO_STEP
     swaps: int = 0
+    still_ticks: int = 0
 
     def __post_init__(self) -> None:
         zeros = (("turn", 0.0), ("last_step", 0.0), ("last_bend", 0.0))

@@ -34,9 +34,10 @@ class InferenceRequest:
     know of ``prev``. ``rows`` of the new chunk may be executed. ``start_tick`` is the
     controller's tick count at the start and ``forecast`` the delay expected from there;
     ``horizons.delay`` counts from row 0, which may be earlier (``anchor: observation``).
-    ``start_step`` is the next step to execute at the start, ``previous`` names the chunk that
-    ``prev`` is of, and ``settings`` are those that the whole inference goes by, though they
-    change meanwhile. ``limits`` are the controller's.
+    ``start_step`` is the next step to execute at the start and ``start_still`` the cursor's
+    ``still_ticks``, ``previous`` names the chunk that ``prev`` is of, and ``settings`` are those
+    that the whole inference goes by, though they change meanwhile. ``limits`` are the
+    controller's.
     """
 
     step_epoch: int
@@ -49,6 +50,7 @@ class InferenceRequest:
     rows: int
     start_step: int = NO_STEP
     previous: tuple[int, int] | None = None
+    start_still: int = 0
     settings: RtcSettings = RtcSettings()
     limits: JointLimits | None = None
 
@@ -230,12 +232,15 @@ class InferenceLoop:
             return
 
     def _observe(self, cursor: CursorState, request: InferenceRequest) -> None:
-        # Held ticks count, or starving would look quick.
+        # Ticks starved count, or starving would look quick.
         delay, pauses = cursor.swap_tick - request.start_tick, request.settings.plan.pauses
         first, self._first = self._first, False
         # Made while the arm holds, and without guidance, a chunk says nothing about d, unless
         # every one is made like that.
         if not request.continues and (first or not pauses):
+            return
+        # Ticks stood still for a fault, or a driver on its way: nobody knows how long it took.
+        if cursor.still_ticks != request.start_still:
             return
         if request.settings == self.settings:
             self.estimator.expect(0)  # what was expected of these settings has shown
@@ -309,6 +314,7 @@ class InferenceLoop:
             rows=settings.s_min if settings.plan.pauses else self.horizon,
             start_step=cursor.step,
             previous=None if current is None else current.name,
+            start_still=cursor.still_ticks,
             settings=settings,
             limits=cursor.limits,
         )

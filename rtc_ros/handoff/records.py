@@ -154,6 +154,7 @@ CURSOR = Record(2, "cursor", (
     ("epoch", _INT, ()),
     ("step", _INT, ()),
     ("tick", _INT, ()),
+    ("still_ticks", _INT, ()),
     ("tick_ns", _INT, ()),
     ("mode", _INT, ()),
     ("chunk_epoch", _INT, ()),

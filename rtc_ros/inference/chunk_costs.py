@@ -39,10 +39,11 @@ class ChunkCosts:
         took_s = durations_s.get("candidates" if kind[0] == CHOOSE else "denoise")
         self._chunks += 1
         if took_s is not None:
-            now = self._chunks, took_s / self._times(settings, kind)
-            if kind not in self._seen or self._is_old(kind):
-                self._seen[kind] = deque(maxlen=_REMEMBERED)
-            self._seen[kind].append(now)
+            seen = self._seen.get(kind)
+            if seen is None or self._is_old(kind):
+                seen = deque(maxlen=_REMEMBERED)
+            seen.append((self._chunks, took_s / self._times(settings, kind)))
+            self._seen[kind] = seen  # whole: another thread reads it
 
     def _is_old(self, kind: _Kind) -> bool:
         """Tell whether what is known of a kind is of another time."""
@@ -57,8 +58,11 @@ class ChunkCosts:
         one_by_one = kind[0] == CHOOSE and not self._spec.batches
         return self.steps(settings) * (settings.bid_candidates if one_by_one else 1)
 
-    def seconds(self, settings: RtcSettings) -> float:
-        """Return what depends on the settings: the latency that is injected, and the steps [s]."""
+    def seconds(self, settings: RtcSettings, *, hopeful: bool = False) -> float:
+        """Return what depends on the settings: the latency that is injected, and the steps [s].
+
+        ``hopeful``: what was slow long ago is taken to be as quick as in the warm-up.
+        """
         injected_s = settings.inject_latency_ms * 1e-3
         if not self._spec.flow:
             return injected_s
@@ -66,7 +70,7 @@ class ChunkCosts:
         # tuple(): the worker may add one meanwhile.
         seen = [each_s for _, each_s in tuple(self._seen.get(kind, ()))]
         step_s = statistics.median(seen) if seen else bound_s
-        if seen and self._is_old(kind):  # a slow spell is over, what was quick still is
+        if hopeful and seen and self._is_old(kind):
             step_s = min(step_s, bound_s)
         return injected_s + self._times(settings, kind) * step_s
 

@@ -135,18 +135,19 @@ class LiveSettings:
         self.loop.settings = self.settings  # they may have changed meanwhile
         return self.loop
 
-    def _expected(self, settings: RtcSettings) -> int:
+    def _expected(self, settings: RtcSettings, *, hopeful: bool = False) -> int:
         """D under ``settings``, as far as it is known before it is seen [steps].
 
         Counted from a delay that was seen, and the settings that it was seen under: expectations
-        that follow each other don't add up.
+        that follow each other don't add up. ``hopeful``: nothing is refused for a slow spell long
+        ago.
         """
         if self.loop is None or self.costs is None:
             return 0
         seen, seen_s = self._first
         if reference := self.loop.reference or self._reference:
-            seen, seen_s = reference[0], self.costs.seconds(reference[1])
-        more_s = self.costs.seconds(settings) - seen_s
+            seen, seen_s = reference[0], self.costs.seconds(reference[1], hopeful=hopeful)
+        more_s = self.costs.seconds(settings, hopeful=hopeful) - seen_s
         # Rounding is no step.
         return seen + max(0, math.ceil(more_s / self._period_s - 1e-6))
 
@@ -186,10 +187,10 @@ class LiveSettings:
                 max_candidates=self._spec.max_candidates,
                 trained_delay=self._spec.trained_delay,
             )
-            queue, expected = self.loop.estimator, self._expected(settings)
+            queue, expected = self.loop.estimator, self._expected(settings, hopeful=True)
             problems = refused(max(expected, queue.seen), queue.forecast())
             # A slow inference that is still in Q hides nothing.
-            problems = problems or refused(expected, self._expected(self.settings))
+            problems = problems or refused(expected, self._expected(self.settings, hopeful=True))
             if problems:
                 return SetParametersResult(successful=False, reason="; ".join(problems))
         return SetParametersResult(successful=True)

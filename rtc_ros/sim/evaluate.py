@@ -222,18 +222,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 kept = stack.enter_context(Results(options.results, _conditions(options)))
                 # What wasn't a setting yet had its default.
                 kept.rows = {_key(_values(row, kept.path)): row for row in kept.rows.values()}
-                for row in kept.rows.values():  # not only found out when all is measured
-                    _result(row, kept.path)
+                # Not only found out when all is measured.
+                _ordered([_result(row, kept.path) for row in kept.rows.values()])
             results = list(_results(policy, checkpoint, combinations, kept, failed, options))
         if kept is not None:
             results = [_result(row, kept.path) for row in kept.rows.values()]
-        table = markdown(*_ordered(results)) if results else ""
+        if results:
+            print(markdown(*_ordered(results)), end="")
         if options.json:
             options.json.write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
     except (OSError, ValueError) as error:
         print(f"sim eval: {error}", file=sys.stderr)
         return 2
-    print(table, end="")
     for line, why in failed.items():
         print(f"sim eval: {line}: {why}", file=sys.stderr)
     return 2 if failed else 0
@@ -256,7 +256,10 @@ def _result(row: Mapping[str, Any], path: Path) -> Result:
     try:
         result = Result(**row["result"])
         markdown(*_ordered([result]))
-    except (KeyError, TypeError, ValueError) as error:
+        for name in ("delay", "cube_speed", "inject_latency_ms"):  # what lines are ordered by
+            if not isinstance(value := result.settings.get(name) or 0, int | float):
+                raise ValueError(f"{name} is {value!r}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds a line that isn't from this command: {error}") from error
     return result
 

@@ -103,7 +103,7 @@ def _value(node: str, name: str, text: str, kind: int) -> Any:
         if not isinstance(values, list) or any(isinstance(v, wrong) or v is None for v in values):
             raise ValueError(text)
         return [read(str(value)) for value in values]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         several = "a list, each " if kind in _LISTS else ""
         raise ValueError(f"{name} is {several}{wanted}, not {text!r}") from error
 

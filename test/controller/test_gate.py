@@ -10,6 +10,7 @@ from rtc_ros.controller.gate import Gate
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.controller import Controller, Inputs
 from rtc_ros.core.cursor import Mode
+from rtc_ros.core.frozen import changed
 from rtc_ros.core.guards import Arm, Guards
 from rtc_ros.core.limits import JointLimits
 from rtc_ros.handoff.errors import AccessError
@@ -91,11 +92,11 @@ class Bench:
     def arm(self):
         return Arm(self.pose, np.full(A, self.now_ns), self.problem)
 
-    def ticks(self, count=1):
+    def ticks(self, count=1, missed=0):
         for _ in range(count):
-            self.now_ns += round(DT * 1e9)
+            self.now_ns += round((1 + missed) * DT * 1e9)
             command = self.controller.tick(Inputs(arm=self.arm(), hold=self.hold))
-            self.gate.after_tick(command.reason if command else "")
+            self.gate.after_tick(command.reason if command else "", missed)
             if self.node.timer.runs:
                 self.node.timer.act()
             if self.controller.state.target is not None:
@@ -281,7 +282,7 @@ def test_a_gate_that_waits_too_long_for_its_first_chunk_closes_itself(held):
     bench.ticks(1)
     assert bench.mode is Mode.STOPPED
     said = bench.controller.state.problem
-    assert said.startswith("no chunk came within 25 steps of ~/start")
+    assert said.startswith("no chunk came for 25 steps after ~/start")
     assert ("a is 0.50 s old" in said) == (held == 25) and said.endswith("; call ~/start")
     bench.problem = ""
     bench.ticks(7)
@@ -297,7 +298,7 @@ def test_a_chunk_that_a_fault_holds_back_begins_no_motion_later():
     bench.ticks(2)
     bench.controller.offer(ActionChunk(np.ones((60, A)), 0, bench.epoch))
     bench.ticks(23)
-    assert bench.controller.state.problem.startswith("no motion began within 25 steps of ~/start")
+    assert bench.controller.state.problem.startswith("no motion began for 25 steps after ~/start")
     bench.problem = ""
     bench.ticks(20)
     assert bench.mode is Mode.STOPPED and bench.controller.state.target is None
@@ -374,10 +375,58 @@ def test_a_driver_on_its_way_to_where_motion_begins_is_not_cut_off(begun):
     bench.ticks(100)
     assert not bench.controller.state.stopped
     bench.driver.comes = False
-    bench.ticks(24)
-    assert not bench.controller.state.stopped, "it counts from there"
+    bench.ticks(4)
+    assert not bench.controller.state.stopped, "its way isn't counted, what was before it is"
     bench.ticks(1)
     assert bench.mode is Mode.STOPPED
+
+
+def test_a_driver_that_is_sent_again_and_again_does_not_keep_the_gate_open():
+    bench = Bench(first_chunk_ticks=25)
+    bench.call("start")
+    for _ in range(5):
+        assert not bench.controller.state.stopped
+        bench.driver.comes = False
+        bench.ticks(5)
+        bench.driver.comes = True
+        bench.ticks(10)
+    assert bench.mode is Mode.STOPPED
+
+
+@pytest.mark.parametrize("moving", [True, False], ids=["in motion", "while held"])
+@pytest.mark.parametrize("missed", [20, 30])
+def test_time_in_which_the_process_stood_still_is_a_hold(moving, missed):
+    """It was stopped for an hour, and moved when it went on, uncalled."""
+    bench = Bench(hold_ticks=25)
+    bench.move()
+    bench.hold = "" if moving else "until the joint state of a is heard of"
+    bench.ticks(2)
+    bench.ticks(1, missed)
+    closes = missed + 1 - moving + 2 * (not moving) >= 25
+    assert bench.controller.state.stopped == closes
+    said = bench.controller.state.problem
+    assert closes == said.startswith("held for 25 steps (hold_timeout): "), said
+    assert not (moving and closes) or "this process stood still" in said
+    bench.hold = ""
+    bench.ticks(10)
+    assert bench.controller.state.stopped == closes
+
+
+def test_a_stall_in_which_the_driver_goes_on_along_its_chunk_is_no_hold():
+    bench = Bench(hold_ticks=25)
+    bench.move()
+    bench.driver.playing = True
+    player = bench.controller.state.player
+    bench.gate.after_tick("", 40)  # nobody looked at the arm yet
+    ahead = changed(bench.controller.state, player=changed(player, step=player.step + 41))
+    bench.controller.state = ahead
+    bench.gate.after_tick("", 0)
+    assert bench.mode is Mode.RUNNING
+    bench.gate.after_tick("", 40)
+    ahead = changed(ahead, player=changed(ahead.player, step=ahead.player.step + 7))
+    bench.controller.state = ahead
+    bench.gate.after_tick("", 0)
+    assert bench.mode is Mode.STOPPED, "its chunk was at its end long before"
 
 
 @pytest.mark.parametrize("held", [20, 200])

@@ -110,6 +110,14 @@ def test_a_change_to_ensembling_while_running_knows_the_chunks_before():
     np.testing.assert_array_equal(got[:, 0], [2, 2, 3, 3, 3, 3])
 
 
+@pytest.mark.parametrize(("decay", "counts"), [(-10.0, 199), (10.0, 0)])
+def test_only_the_newest_or_the_oldest_prediction_counts_at_the_ends(decay, counts):
+    """Weights of e^1990 are no numbers; the arm starved, as such chunks are refused."""
+    predictions = [(0, np.full((3, 1), float(k))) for k in range(200)]
+    got = average_of_predictions(predictions, decay)
+    np.testing.assert_allclose(got[:, 0], counts, atol=1e-3)
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 8), st.integers(1, 8)), max_size=6),
     st.floats(-2, 2),

@@ -195,11 +195,43 @@ def test_a_chunk_that_comes_during_a_fault_is_learnt_of_when_it_is_over():
     for _ in range(4):
         bench.tick(seen([0.0], "a joint state's cable"))
         assert bench.begin(3) is None and bench.loop.refused_chunks == 0
-    learnt, bench.loop.last_delay = bench.loop.estimator.forecast(), -1
     bench.tick()
     bench.begin(3)
     assert bench.controller.state.player.current is bench.chunks[-1]
-    assert bench.loop.refused_chunks == 0 and bench.loop.last_delay >= 1, learnt
+    assert bench.loop.refused_chunks == 0
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["the first delay", "a later one"])
+@pytest.mark.parametrize("held", [1, 30])
+def test_a_delay_in_which_ticks_stood_still_is_not_known(held, known):
+    """It looked as quick as the ticks before the hold, and too few rows were frozen."""
+    bench = Bench(horizon=40, s_min=12, initial_delay=10)
+    bench.begin(10)
+    bench.finish()
+    bench.run(1, duration=10)
+    if known:
+        bench.run(60, duration=10)
+        while bench.running is not None:
+            bench.run(1, duration=10)
+    while bench.begin(10) is None:
+        bench.tick()
+    before = len(bench.loop.estimator.observed)
+    bench.loop.estimator.expect(14)  # as after a change of settings
+    bench.tick()
+    for left in reversed(range(held)):  # the chunk comes within the hold, or at its end
+        if not left:
+            bench.finish()
+        bench.tick(Inputs(hold="until the joint state of a is heard of"))
+    bench.tick()
+    assert bench.controller.state.player.current is bench.chunks[-1]
+    bench.begin(14)
+    assert len(bench.loop.estimator.observed) == before
+    assert bench.loop.estimator.forecast() == 14, "nothing has shown it"
+    bench.running = (bench.running[0], 14) if bench.running else None
+    bench.run(40, duration=14)
+    assert bench.loop.under_forecasts == 0 and bench.loop.estimator.observed[before:] == (14,) * (
+        len(bench.loop.estimator.observed) - before
+    )
 
 
 @pytest.mark.parametrize("duration", [1, 3, 6])

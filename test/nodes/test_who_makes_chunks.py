@@ -1,5 +1,7 @@
 """`~/start` while nothing can make chunks: refused by name; and a gate that waits too long."""
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -71,7 +73,7 @@ def test_a_gate_that_waits_too_long_for_its_first_chunk_closes_itself(robot):
         status = robot.diagnostics.get("rtc_controller: motion")
         return "" if status is None else status.message
 
-    robot.until(lambda: "no chunk came within 30 steps of ~/start" in said(), "why")
+    robot.until(lambda: "no chunk came for 30 steps after ~/start" in said(), "why")
     commands = robot.heard["arm/commands"]
     from_before = robot.cursor.read()
     robot.write(np.ones((HORIZON, 3)) * 0.1)
@@ -84,7 +86,7 @@ def test_a_timeout_below_half_a_step_is_one_step_not_never(robot):
     robot.start(first_chunk_timeout=0.001, hold_timeout=1e-9)
     robot.until(lambda: robot.call("start").success, "a started controller")
     robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the gate to close")
-    line = "stopped: no chunk came within 1 step of ~/start"
+    line = "stopped: no chunk came for 1 step after ~/start"
     robot.until(lambda: line in robot.logs(), "why")
 
 
@@ -127,4 +129,25 @@ def test_joint_states_that_come_back_much_later_move_nothing(robot):
     robot.spin(0.5)
     assert robot.cursor.read().mode is Mode.STOPPED and robot.cursor.read().step == at
     assert len(robot.heard["arm/commands"]) == commands
+    robot.begin()
+
+
+def test_a_controller_that_stood_still_too_long_moves_nothing(robot):
+    """Stopped in a debugger, or with its virtual machine; its chunk has rows left."""
+    robot.start(hold_timeout=0.6)
+    robot.begin()
+    robot.write(np.full((HORIZON, 3), 0.1))
+    robot.until(lambda: robot.cursor.read().mode is Mode.RUNNING, "motion")
+    pid = robot.processes.pid("rtc_controller")
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(1.0)
+    robot.spin(0.1)  # hears what was sent before
+    at, commands = robot.cursor.read().step, len(robot.heard["arm/commands"])
+    assert at < HORIZON
+    os.kill(pid, signal.SIGCONT)
+    robot.until(lambda: robot.cursor.read().mode is Mode.STOPPED, "the gate to close")
+    line = "stopped: held for 30 steps (hold_timeout): "
+    robot.until(lambda: robot.logs().count(line) == 1, "the line on the console")
+    robot.spin(0.3)
+    assert robot.cursor.read().step <= at + 1 and len(robot.heard["arm/commands"]) <= commands + 2
     robot.begin()

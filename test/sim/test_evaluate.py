@@ -15,6 +15,13 @@ from rtc_ros.sim import evaluate as evaluation
 from rtc_ros.sim.evaluate import evaluate, main
 from rtc_ros.sim.evaluation import limit_events, summarise
 
+FIGURES = (
+    '"episodes": 1, "passed": 1, "interval": [0, 1], "done_s": 1, "done_at": [1], "starved": 0, '
+    '"misplaced": 0, "seams": 3, "seam_rad": [1, 1, 1], "seam_ratio": [1, 1, 1], '
+    '"seam_to_ordinary": [1, 1], "stops": 0, "stopped_episodes": 0}}'
+)
+"""The rest of a line."""
+
 
 @pytest.fixture(scope="module")
 def policy():
@@ -150,6 +157,9 @@ def test_a_line_from_before_a_setting_was_one_is_found_again(tmp_path, capsys):
         '{"key": "{}", "result": {"passed": 1}}',
         '{"key": "no object", "result": {}}',
         '{"key": "[]", "result": {}}',
+        '{"key": "{}", "result": {"settings": null, ' + FIGURES,
+        '{"key": "{}", "result": {"settings": {"delay": "3", "strategy": "rtc", '
+        '"jacobian": "vjp"}, ' + FIGURES,
     ],
 )
 def test_lines_of_something_else_are_told(tmp_path, capsys, row):
@@ -182,6 +192,12 @@ def test_a_file_that_can_not_be_written_is_told_before_anything_is_measured(tmp_
     assert "sim eval: [Errno 2] No such file" in capsys.readouterr().err
     assert main(["--quick", "--json", str(tmp_path)]) == 2
     assert "sim eval: [Errno 21] Is a directory" in capsys.readouterr().err
+
+
+def test_figures_are_told_though_their_file_can_not_be_written_at_last(capsys):
+    assert main(["--quick", "--delay", "2", "--json", "/dev/full"]) == 2
+    said = capsys.readouterr()
+    assert "| rtc |" in said.out and "No space left" in said.err
 
 
 def test_settings_that_cannot_work_are_refused(capsys):
