@@ -18,7 +18,7 @@ from rtc_ros.core.controller import ControllerSettings, ControllerState, begin_a
 from rtc_ros.core.frozen import changed
 from rtc_ros.core.guards import Arm
 
-_MOST_TIMES = 5
+MOST_TIMES = 5
 """After being sent so often, in vain, the gate closes."""
 
 
@@ -103,7 +103,7 @@ def comes_never(
     worst = max(told, key=lambda c: float(beyond[c]))
     most = f" (resume_tolerance is {guards.resume_tolerance[worst]:g})"
     if beyond[worst] <= 0:
-        if came.times < _MOST_TIMES:
+        if came.times < MOST_TIMES:
             return ""
         left, change = guards.not_come(state.watched, off, None, told), np.abs(off - before)
         worst, most = max(left, key=lambda c: float(change[c])), ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rtc_ros.controller.coming import Coming, beside, come, comes_never
+from rtc_ros.controller.coming import MOST_TIMES, Coming, beside, come, comes_never
 from rtc_ros.controller.command_output import JOINS, CommandGroup
 from rtc_ros.core.chunk import ActionChunk
 from rtc_ros.core.command import HOLD, Command, without
@@ -150,8 +150,8 @@ class ControlTick:
         self._behind, self._took_ns = 0, 0
         """How much was sent too late lately, and how long the last decision took."""
         self._coming: Coming | None = None
-        self._came_before = 0
-        """How often drivers were sent to where motion begins before a fault broke that off."""
+        self._broken_off = 0
+        """How often a fault broke off the way of drivers to where motion begins."""
         self._chunk_columns = [c for g in groups if g.plays_chunks for c in g.columns]
         self._row_columns = [c for g in groups if not g.plays_chunks for c in g.columns]
 
@@ -384,7 +384,7 @@ class ControlTick:
         controller, told, now_ns = self._controller, self._chunk_columns, self._time_ns()
         settings = controller.settings
         if controller.state.stopped:
-            self._came_before = 0
+            self._broken_off = 0
         if self._coming is not None and now_ns < self._coming.until_ns:
             return self._hold(inputs, _COMING, self._coming)
         if self._coming is None and any(group.comes_to_begin for group in self._groups):
@@ -404,7 +404,7 @@ class ControlTick:
             return self._hold(inputs, command.reason.removeprefix(HOLD), came)
         if not settled(settings, before):
             return command, None
-        begin, times, pose = controller.state.targets[-2], 1 + self._came_before, None
+        begin, times, pose = controller.state.targets[-2], 1, None
         if off is not None:
             assert came is not None and inputs.arm is not None, "they tell how far off it is"
             if never := comes_never(settings, before, came, off, told):
@@ -417,9 +417,15 @@ class ControlTick:
         groups = [group for group in self._groups if group.plays_chunks]
         coming_s = [group.coming_s(begin, pose) for group in groups]
         if not any(coming_s):
-            self._came_before = 0
+            self._broken_off = 0
             return command, None
         controller.state = before
+        if self._broken_off >= MOST_TIMES:
+            controller.close(
+                f"drivers were sent to where motion begins {MOST_TIMES} times, and a fault broke "
+                "each way off; call ~/start"
+            )
+            return controller.tick(inputs), None
         if before.row is not None:  # its arm is judged by where its drivers are sent
             place = np.array(before.targets[-1])
             place[told] = begin[told]
@@ -440,7 +446,7 @@ class ControlTick:
         state = self._controller.state
         if coming is None or not (state.stopped or state.problem):
             return coming
-        self._came_before = coming.times + coming.times % 2  # the next is as a first one, see come
+        self._broken_off += 1
         return None
 
     def _inputs(self, chunk: ActionChunk | None, arm: Arm, idle_s: float) -> Inputs:

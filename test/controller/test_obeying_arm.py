@@ -119,6 +119,20 @@ def test_an_arm_that_is_led_on_again_and_again_closes_the_gate():
     assert "call ~/start" in robot.state.last_problem
 
 
+def test_faults_on_each_way_do_not_send_a_driver_to_the_start_for_ever():
+    robot = begun_elsewhere(0.9, rows=60, lag_s=0.02, latches=False)
+    for way in range(12):
+        robot.arm.lead(robot.arm.pose + (0.1, 0.2, -0.15)[way % 3], 2.0)
+        sent = len(robot.sent)
+        for tick in range(200):
+            robot.fault = "the joint state of a is 0.5 s old" if tick == 12 else ""
+            robot.run()
+            if tick > 12 and (robot.state.stopped or len(robot.sent) > sent):
+                break
+    assert robot.state.stopped and robot.state.player.step == 0
+    assert "to where motion begins 5 times, and a fault broke each" in robot.state.last_problem
+
+
 @pytest.mark.parametrize("dt", [0.02, 1 / 30])
 @pytest.mark.parametrize("states_ns", [10_000_000, 100_000_000])
 @pytest.mark.parametrize("lag_s", [0.0, 0.1])
