@@ -84,6 +84,11 @@ def _may_wait(chunk: ActionChunk, cursor: CursorState) -> bool:
     return chunk.step_epoch == cursor.epoch and chunk.row_of(cursor.step) is not None
 
 
+def _is_newer(chunk: ActionChunk, seen: tuple[int, int] | None) -> bool:
+    """Tell whether the controller hasn't looked at a chunk yet; ``seen`` is what it looked at."""
+    return seen is None or (chunk.epoch == seen[0] and chunk.seq > seen[1])
+
+
 def _is_finite(chunk: ActionChunk) -> bool:
     return bool(np.isfinite(chunk.actions).all())
 
@@ -129,8 +134,9 @@ class InferenceLoop:
         self._first = True
         """Whether no chunk of this loop was in use yet: that inference may be slow as no other."""
         self._under: deque[tuple[int, RtcSettings]] = deque(maxlen=estimator.window)
-        if known is not None and _is_finite(known):
-            self._remember(known)
+        self._known = known if known is not None and _is_finite(known) else None
+        if self._known is not None:
+            self._remember(self._known)
 
     def next_request(
         self, cursor: CursorState | None, observed_step: int | None = None
@@ -263,10 +269,13 @@ class InferenceLoop:
         """Return the chunk that the next tick will play, as far as it is known here."""
         if self._unseen and self._unseen[0][0].row_of(cursor.step) is not None:
             return self._unseen[0][0]
-        # An inherited one may wait, too.
+        # An inherited one may wait, too, or be on its way: the controller looks at its next tick.
         waits = self._chunks.get(cursor.seen_name) if cursor.seen_name else None
-        if waits is not None and _may_wait(waits, cursor):
-            return waits
+        for chunk in (self._known, waits):
+            if chunk is None or not _may_wait(chunk, cursor):
+                continue
+            if chunk is waits or _is_newer(chunk, cursor.seen_name):
+                return chunk
         name = cursor.chunk_name
         return None if name is None else self._chunks.get(name)
 

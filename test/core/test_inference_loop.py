@@ -412,6 +412,22 @@ def test_a_node_that_becomes_active_again_goes_on_from_the_chunk_that_waits_in_a
     assert bench.requests[-1].start_step == 5 and bench.requests[-1].continues
 
 
+def test_a_node_that_becomes_active_again_goes_on_from_the_chunk_that_was_just_written():
+    """Written before the end, not looked at by the controller yet: the next tick swaps to it."""
+    bench = Bench(horizon=20, s_min=5, initial_delay=3)
+    bench.run(12, duration=3)
+    while bench.begin(3) is None:
+        bench.tick()
+    bench.tick()
+    chunk = bench.finish()
+    for tried in (bench.loop.settings, RtcSettings(s_min=1)):
+        loop = InferenceLoop(20, DelayEstimator(10, 3), tried, known=chunk)
+        request = loop.next_request(bench.controller.cursor(0))
+        assert request is None or request.previous == chunk.name
+    bench.tick()
+    assert bench.controller.state.player.current is chunk
+
+
 def test_a_chunk_that_is_not_finite_is_never_gone_on_from():
     """With s = d the next inference begins as it is written: one made five that were refused."""
     bench = Bench(horizon=20, s_min=1, initial_delay=4)
