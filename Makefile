@@ -29,7 +29,7 @@ help: ## say what can be made
 setup: ## set up .venv, once (done by the others, too)
 	@scripts/setup.sh
 
-demo: ## the main job in simulation, two minutes; leaves a bag, a report and a film
+demo: ## the main job in simulation, three minutes; leaves a bag, a report and a film
 	@scripts/setup.sh rendering
 	@$(ACTIVATE) && ROS_DOMAIN_ID=$(DEMO_DOMAIN_ID) rtc_ros demo $(DEMO_ARGS)
 

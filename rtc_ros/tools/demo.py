@@ -1,8 +1,9 @@
 """`rtc_ros demo`: the main job in simulation, with RTC and without, and what to think of it.
 
-Starts the simulated robot, the inference node and the controller once, as processes of their
-own, and lets the policy move the arms for a while with each strategy, all at the same injected
-latency. Whenever the cube was passed the task sentence changes, and the policy puts it back;
+Starts the simulated robot, the inference node and the controller, as processes of their own,
+and lets a policy move the arms for a while with each strategy, all at the same injected latency.
+``rtc_trained`` has the shipped policy that was trained for it: the inference node is started anew
+for its turn. Whenever the cube was passed the task sentence changes, and the policy puts it back;
 then it passes it again. Leaves a folder: for each strategy a bag, its continuity report (JSON,
 PNG) and a film, and one picture of all.
 """
@@ -41,6 +42,7 @@ NAMESPACE = "rtc_demo"
 """Nobody else's robot: what is commanded here stays here."""
 PERIOD_S = 0.02
 """Δt of config/sim.yaml."""
+TRAINED_POLICY = "package:aloha_cube_prefix"
 _LOADING_S = 120.0
 _NEW_CUBE_AFTER_S = 8.0
 """Longer than it takes to put a cube back; a cube that got lost is replaced, too."""
@@ -90,29 +92,45 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
         "start_when_ready": "false",
         "seed": str(options.seed),
         "new_cube_after_s": str(_NEW_CUBE_AFTER_S),
-        **({} if options.policy is None else {"policy_path": options.policy}),
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_handoff())
         on = stack.enter_context(_machines(console)) if options.remote else None
         processes = stack.enter_context(Processes(out / "logs"))
-        for machine in NAMES if on else ("",):
+
+        def start(machine: str, policy: str, *executables: str) -> None:
+            """Start the nodes of a machine ("": of all), or those of them that are named."""
             there = launch_arguments(simulated=True, machine=machine)
             values = {a.name: launch[a.name] for a in there if a.name in launch}
+            values |= {a.name: policy for a in there if a.name == "policy_path" and policy}
             nodes = nodes_to_run(values, simulated=True, machine=machine)
+            nodes = [n for n in nodes if n.executable in executables or not executables]
             with on(machine) if on else contextlib.nullcontext():
                 processes.start(at_command_rate(nodes, options.command_rate))
+
+        policies = [_policy(strategy, options.policy) for strategy in options.strategies]
+        for machine in NAMES if on else ("",):
+            start(machine, policies[0])
         if on:
             stack.enter_context(on("robot"))
+        phases: list[Phase] = []
         with RobotClient(processes.check, NAMESPACE) as robot:
-            with console.status("starting the simulated robot, loading the policy"):
-                robot.until(robot.ready, "the nodes", _LOADING_S)
-            phases = [
-                _phase(robot, processes, strategy, options, out, console)
-                for strategy in options.strategies
-            ]
+            loaded = policies[0]
+            for strategy, policy in zip(options.strategies, policies, strict=True):
+                with console.status("starting the simulated robot, loading the policy"):
+                    if policy != loaded:
+                        processes.finish("rtc_inference")
+                        robot.settings, loaded = {}, policy
+                        start("gpu" if on else "", policy, "rtc_inference")
+                    robot.until(robot.ready, "the nodes", _LOADING_S)
+                phases.append(_phase(robot, processes, strategy, options, out, console))
         processes.finish()
     return phases
+
+
+def _policy(strategy: str, asked: str | None) -> str:
+    """Return the checkpoint that a strategy's turn is with; "" is config/sim.yaml's."""
+    return asked or (TRAINED_POLICY if strategy == "rtc_trained" else "")
 
 
 def at_command_rate(nodes: Sequence[NodeToRun], rate_hz: float) -> list[NodeToRun]:
@@ -199,7 +217,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rtc_ros demo",
         description="Let a small SmolVLA pass a cube between two simulated arms over ROS 2, with "
-        "Real-Time Chunking and with naive switching; record and judge both.",
+        "Real-Time Chunking (guided, and by a policy trained for it) and with naive switching; "
+        "record and judge all.",
     )
     add = parser.add_argument
     add("--out", type=a_path, metavar="DIR", help="new folder (default rtc_demo_<date>_<time>)")
@@ -214,15 +233,16 @@ def _parser() -> argparse.ArgumentParser:
         "--strategies",
         nargs="+",
         choices=tuple(STRATEGIES),
-        default=["rtc", "naive_async"],
+        default=["rtc", "rtc_trained", "naive_async"],
         metavar="NAME",
-        help=f"of {', '.join(STRATEGIES)} (default: rtc naive_async); the first one is judged",
+        help=f"of {', '.join(STRATEGIES)} (default: rtc rtc_trained naive_async); the first one "
+        "is judged",
     )
     add(
         "--policy",
         type=path_text,
         metavar="CHECKPOINT",
-        help="another than config/sim.yaml's, as package:aloha_cube_prefix for rtc_trained",
+        help=f"for all (default: config/sim.yaml's, and {TRAINED_POLICY} for rtc_trained)",
     )
     add(
         "--remote",

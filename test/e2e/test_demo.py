@@ -24,6 +24,7 @@ from rtc_ros.tools.film import Captions, images
 # Alone: it compares seams of two strategies, each on the machine that a demo has.
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.alone]
 
+STRATEGIES = ("rtc", "rtc_trained", "naive_async")
 HORIZON = 50
 """Of the shipped policy."""
 
@@ -40,11 +41,11 @@ def run(tmp_path_factory):
         demo("--out", str(out), "--seconds", "12", "--latency-ms", "100"),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=400,
     )
     logs = "\n".join(f"--- {p.name}\n{p.read_text()}" for p in (out / "logs").glob("*.log"))
     assert done.returncode in (0, 1), f"{done.stdout}{done.stderr}{logs}"
-    reports = {n: json.loads((out / f"{n}.json").read_text()) for n in ("rtc", "naive_async")}
+    reports = {n: json.loads((out / f"{n}.json").read_text()) for n in STRATEGIES}
     return out, done, reports
 
 
