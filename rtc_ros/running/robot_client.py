@@ -27,7 +27,8 @@ from rtc_ros.running.watch import call
 
 _KNOWN_S = 0.2
 """A service that hasn't yet found who asks loses its answer, and nothing tells when it has."""
-_SERVICE_S = 10.0
+_NODE_S, _SERVICE_S = 10.0, 20.0
+"""A node that isn't there is told soon; a service may be found over a link that loses packets."""
 
 
 class RobotClient:
@@ -102,7 +103,7 @@ class RobotClient:
                 known = self._node.get_node_names_and_namespaces()
             return int(known.count((node, self._node.get_namespace())))
 
-        self.until(lambda: count() > 0, f"a node {node}", _SERVICE_S)
+        self.until(lambda: count() > 0, f"a node {node}", _NODE_S)
         self.spin(_KNOWN_S)
         if (found := count()) > 1:
             raise RobotError(
