@@ -84,6 +84,7 @@ class Gate:
         self._dry_run = dry_run
         self._restart = False
         self._waited_ticks, self._waits_at, self._unfollowed = 0, (epoch, 0), 0
+        self._opened = False
         self._rests_since_s = 0.0
         self._ending = False
         for name, act in {
@@ -140,6 +141,8 @@ class Gate:
         if state.stopped:
             self._waited_ticks, self._waits_at, self._unfollowed = 0, at, 0
             return
+        if self._opened:  # what was missed before isn't the new run's
+            self._opened, missed = False, 0
         ticks, self._unfollowed = self._unfollowed + 1 + missed, 0
         if at != self._waits_at:
             # k follows a driver that had rows; what went by beyond them was a hold.
@@ -203,7 +206,7 @@ class Gate:
         if not problem:
             self._epoch = next_epoch(self._epoch)
             controller.start(self._epoch, arm.pose)
-            self.when_ready, self._restart = False, False
+            self.when_ready, self._restart, self._opened = False, False, True
             self._waited_ticks, self._waits_at = 0, (self._epoch, 0)
         return problem
 

@@ -251,7 +251,8 @@ class ControllerNode(Node):
         with self._lock:
             try:
                 done = self._control.run(missed)
-                self._gate.after_tick(done[-1].command.reason if done else "", missed)
+                reason = done[-1].command.reason if done else ""
+                self._gate.after_tick(reason, self._control.missed)
                 self._failed = False
             except Exception as error:
                 if self._failed:  # it can't even brake

@@ -124,6 +124,8 @@ class ControlTick:
         self._now_ns = now_ns
         self._period_s = period_s
         self._sent_late_s, self._owed, self._sent_ns = 0.0, 0, 0
+        self.missed = 0
+        """Deadlines without a tick up to the last one: before it, and while it decided."""
         self._ticked_ns = 0
         """Time by the deadlines that passed: a simulated driver's goes as slowly."""
         self._owed_unseen = 0
@@ -166,6 +168,7 @@ class ControlTick:
         kept = self._kept
         chunk = kept if kept and kept.step_epoch == as_sent.player.epoch else None
         missed += self._lost()  # while it waited for the lock
+        self.missed = -1
         self._pass(1 + missed)
         unseen, missed = missed + self._owed_unseen, missed + self._owed
         if self._blind(missed, unseen):
@@ -211,6 +214,11 @@ class ControlTick:
         except Exception:
             self._give_up(as_sent, missed + 1 + lost, lost)
             raise
+        state = controller.state
+        if state.stopped or (command is not None and command.executes):
+            self._broken_off = 0
+        elif self._coming is not None and coming is None and state.problem:
+            self._broken_off += 1
         self._coming, self._kept, self._gave_up = coming, None, 0
         # After the decision's own deadline: those that were given up since then are owed.
         self._owed = self._owed_unseen = lost
@@ -313,6 +321,7 @@ class ControlTick:
         self._owed, self._owed_unseen, self._kept = ticks, unseen, chunk
 
     def _pass(self, deadlines: int) -> None:
+        self.missed += deadlines
         self._ticked_ns += round(deadlines * self._period_s * 1e9)
 
     def _time_ns(self) -> int:
@@ -383,8 +392,6 @@ class ControlTick:
         """
         controller, told, now_ns = self._controller, self._chunk_columns, self._time_ns()
         settings = controller.settings
-        if controller.state.stopped:
-            self._broken_off = 0
         if self._coming is not None and now_ns < self._coming.until_ns:
             return self._hold(inputs, _COMING, self._coming)
         if self._coming is None and any(group.comes_to_begin for group in self._groups):
@@ -417,7 +424,6 @@ class ControlTick:
         groups = [group for group in self._groups if group.plays_chunks]
         coming_s = [group.coming_s(begin, pose) for group in groups]
         if not any(coming_s):
-            self._broken_off = 0
             return command, None
         controller.state = before
         if self._broken_off >= MOST_TIMES:
@@ -444,10 +450,7 @@ class ControlTick:
 
     def _unless_broken_off(self, coming: Coming | None) -> Coming | None:
         state = self._controller.state
-        if coming is None or not (state.stopped or state.problem):
-            return coming
-        self._broken_off += 1
-        return None
+        return None if state.stopped or state.problem else coming
 
     def _inputs(self, chunk: ActionChunk | None, arm: Arm, idle_s: float) -> Inputs:
         """Return what a tick hears before which nobody was told anything for ``idle_s``."""

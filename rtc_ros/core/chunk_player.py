@@ -29,6 +29,7 @@ class Swap:
     ``step`` is the first step executed from ``chunk``, ``row`` its row there. ``previous_row`` is
     the row that ``previous`` would have been at, NO_STEP where it had none left. ``delay``
     counts executed steps since the chunk's row 0, and ``held_ticks`` the ticks held just before.
+    ``still_ticks`` is the player's when the chunk came: it may have waited since.
     """
 
     step: int
@@ -38,6 +39,7 @@ class Swap:
     previous: ActionChunk | None
     previous_row: int
     held_ticks: int
+    still_ticks: int = 0
 
     @property
     def delay(self) -> int:
@@ -70,7 +72,7 @@ class ChunkPlayer:
 
     ``epoch`` names this run of the step count; chunks for another run are refused. ``step`` is k,
     ``tick_count`` counts executed and held ticks, ``held_ticks`` those held in a row up to now,
-    ``still_ticks`` those that were none of the run.
+    ``still_ticks`` those that were none of the run, ``came_still`` as of when ``waiting`` came.
     ``seen`` names the newest chunk that was looked at, used or not.
     """
 
@@ -82,6 +84,7 @@ class ChunkPlayer:
     still_ticks: int = 0
     current: ActionChunk | None = None
     waiting: ActionChunk | None = None
+    came_still: int = 0
     seen: tuple[int, int] | None = None
     last_swap: Swap | None = None
     swaps: int = 0
@@ -93,7 +96,8 @@ class ChunkPlayer:
         refused = self._problem(chunk)
         if refused is not None:
             return changed(self, seen=chunk.name), refused
-        return changed(self, seen=chunk.name, waiting=chunk), Offer.TAKEN
+        came = {"waiting": chunk, "came_still": self.still_ticks}
+        return changed(self, seen=chunk.name, **came), Offer.TAKEN
 
     def _is_older(self, chunk: ActionChunk) -> bool:
         assert self.seen is not None
@@ -142,6 +146,7 @@ class ChunkPlayer:
             previous=previous,
             previous_row=NO_STEP if previous_row is None else previous_row,
             held_ticks=self.held_ticks,
+            still_ticks=self.came_still,
         )
         return changed(
             self, waiting=None, current=chunk, last_swap=swap, swaps=self.swaps + 1

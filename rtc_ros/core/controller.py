@@ -383,6 +383,7 @@ def cursor(settings: ControllerSettings, state: ControllerState, tick_ns: int) -
             "seen_seq": NO_STEP if seen is None else seen[1],
             "swap_step": NO_STEP if swap is None else swap.step,
             "swap_tick": NO_STEP if swap is None else swap.tick,
+            "swap_still": NO_STEP if swap is None else swap.still_ticks,
             "swaps": player.swaps,
         }
     )

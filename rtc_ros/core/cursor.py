@@ -43,7 +43,8 @@ class CursorState:
     ``step`` is the next step to execute: the number of actions executed since ``epoch`` began.
     ``tick`` counts the ticks since then in which motion was wanted, executed or held; it is what
     an inference's duration is counted in. ``still_ticks`` counts those beside it, of a fault or a
-    driver on its way: a duration with one of them in it isn't known. ``chunk_*`` name the chunk in
+    driver on its way: a duration with one of them in it isn't known. ``swap_still`` is how many
+    there were when the chunk in use came, before it waited. ``chunk_*`` name the chunk in
     use and ``seen_*`` the newest one looked at, used or not; both are ``NO_STEP`` where there is
     none. ``command`` is the last commanded row [A], ``last_step`` [A] the change from the set
     point before it, and ``last_bend`` [A] the change of that. ``points`` is m, the set points of a
@@ -77,6 +78,7 @@ class CursorState:
     seen_seq: int = NO_STEP
     swap_step: int = NO_STEP
     swap_tick: int = NO_STEP
+    swap_still: int = NO_STEP
     swaps: int = 0
     still_ticks: int = 0
 

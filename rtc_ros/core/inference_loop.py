@@ -22,6 +22,8 @@ RowFilter = Callable[[np.ndarray, float, int, JointLimits | None], np.ndarray]
 
 _MOVING = (Mode.WAITING, Mode.RUNNING, Mode.STARVED)
 _CHUNKS_KEPT = 8
+_LOOKS_WITHIN = 5
+"""Ticks in which a controller has looked at a chunk that an earlier node wrote, or never will."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +137,7 @@ class InferenceLoop:
         """Whether no chunk of this loop was in use yet: that inference may be slow as no other."""
         self._under: deque[tuple[int, RtcSettings]] = deque(maxlen=estimator.window)
         self._known = known if known is not None and _is_finite(known) else None
+        self._known_at: int | None = None
         if self._known is not None:
             self._remember(self._known)
 
@@ -216,6 +219,7 @@ class InferenceLoop:
         if cursor.epoch != self._epoch:
             self._epoch = cursor.epoch
             self._unseen.clear()
+        self._look_for_known(cursor)
         if cursor.seen_name is not None:  # what it passed over it won't come back to
             epoch, seq = cursor.seen_name
             self._unseen = [
@@ -237,6 +241,18 @@ class InferenceLoop:
             del self._unseen[: i + 1]
             return
 
+    def _look_for_known(self, cursor: CursorState) -> None:
+        """Forget a chunk of an earlier node that isn't on its way: a link may have dropped it."""
+        if self._known is None:
+            return
+        ticks = cursor.tick + cursor.still_ticks
+        self._known_at = ticks if self._known_at is None else self._known_at
+        if not _is_newer(self._known, cursor.seen_name):
+            self._known = None
+        elif not 0 <= ticks - self._known_at <= _LOOKS_WITHIN:
+            self._chunks.pop(self._known.name, None)
+            self._known = None
+
     def _observe(self, cursor: CursorState, request: InferenceRequest) -> None:
         # Ticks starved count, or starving would look quick.
         delay, pauses = cursor.swap_tick - request.start_tick, request.settings.plan.pauses
@@ -245,8 +261,9 @@ class InferenceLoop:
         # every one is made like that.
         if not request.continues and (first or not pauses):
             return
-        # Ticks stood still for a fault, or a driver on its way: nobody knows how long it took.
-        if cursor.still_ticks != request.start_still:
+        # Ticks stood still before it came, for a fault or a driver on its way: nobody knows how
+        # long it took.
+        if cursor.swap_still != request.start_still:
             return
         if request.settings == self.settings:
             self.estimator.expect(0)  # what was expected of these settings has shown
@@ -272,9 +289,7 @@ class InferenceLoop:
         # An inherited one may wait, too, or be on its way: the controller looks at its next tick.
         waits = self._chunks.get(cursor.seen_name) if cursor.seen_name else None
         for chunk in (self._known, waits):
-            if chunk is None or not _may_wait(chunk, cursor):
-                continue
-            if chunk is waits or _is_newer(chunk, cursor.seen_name):
+            if chunk is not None and _may_wait(chunk, cursor):
                 return chunk
         name = cursor.chunk_name
         return None if name is None else self._chunks.get(name)

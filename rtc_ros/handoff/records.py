@@ -164,6 +164,7 @@ CURSOR = Record(2, "cursor", (
     ("seen_seq", _INT, ()),
     ("swap_step", _INT, ()),
     ("swap_tick", _INT, ()),
+    ("swap_still", _INT, ()),
     ("swaps", _INT, ()),
     ("soft_start_ticks", _INT, ()),
     ("points", _INT, ()),

@@ -105,10 +105,14 @@ class ObeyingRobot:
 
     def stall(self, periods):
         """Let time pass in which nobody ticks or hears; the next ``run`` is the first tick."""
+        self._missed += self.lose(periods)
+
+    def lose(self, periods):
+        """Let time pass in which nobody ticks or hears; return how much."""
         heard = self._seen, self._seen_ns
         self._pass(periods * self.ns)
         self._seen, self._seen_ns = heard
-        self._missed += periods
+        return periods
 
     def _pass(self, ns):
         end_ns = self.now_ns + ns

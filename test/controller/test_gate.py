@@ -412,6 +412,16 @@ def test_time_in_which_the_process_stood_still_is_a_hold(moving, missed):
     assert bench.controller.state.stopped == closes
 
 
+def test_what_was_missed_before_a_start_is_not_the_new_run_s():
+    bench = Bench(first_chunk_ticks=25)
+    assert bench.call("start")[0]
+    bench.ticks(1, missed=30)
+    bench.ticks(20)
+    assert bench.mode is Mode.WAITING
+    bench.ticks(1, missed=30)
+    assert bench.mode is Mode.STOPPED
+
+
 def test_a_stall_in_which_the_driver_goes_on_along_its_chunk_is_no_hold():
     bench = Bench(hold_ticks=25)
     bench.move()

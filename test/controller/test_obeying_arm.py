@@ -1,11 +1,14 @@
 """What becomes of the arm itself, where a driver obeys what it is sent."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import test_gate
 from obeying_robot import ACC, DT, ObeyingRobot, V
 
+from rtc_ros.controller.gate import Gate
 from rtc_ros.core.cursor import Mode
 
 
@@ -117,6 +120,33 @@ def test_an_arm_that_is_led_on_again_and_again_closes_the_gate():
     assert robot.state.stopped and robot.state.player.step == 0
     assert "was sent to where motion begins 5 times and is" in robot.state.last_problem
     assert "call ~/start" in robot.state.last_problem
+
+
+@pytest.mark.parametrize("where", ["between ticks", "within a tick"])
+@pytest.mark.parametrize("kind", ["float64_multi_array", "joint_trajectory_chunk"])
+def test_a_long_stall_closes_the_gate_wherever_it_falls(kind, where):
+    robot = ObeyingRobot(kind)
+    gate = Gate(
+        test_gate.Node(), robot.controller, threading.Lock(), [robot.group], pose=lambda: None,
+        obstacle=lambda: "", epoch=robot.epoch, latch=test_gate.Latch(), hold_ticks=750,
+    )  # fmt: skip
+
+    def run(ticks):
+        for _ in range(ticks):
+            robot.run()
+            gate.after_tick("", robot.control.missed)
+
+    robot.start()
+    robot.give(np.arange(400) * 0.001)
+    run(20)
+    at, periods = robot.state.player.step, [3000]
+    assert robot.state.mode is Mode.RUNNING
+    if where == "between ticks":
+        robot.stall(periods.pop())
+    robot.control._lost = lambda: robot.lose(periods.pop()) if periods else 0
+    run(60)
+    assert robot.state.stopped and "hold_timeout" in robot.state.problem
+    assert robot.state.player.step <= (at + 3 if kind == "float64_multi_array" else 400)
 
 
 def test_faults_on_each_way_do_not_send_a_driver_to_the_start_for_ever():

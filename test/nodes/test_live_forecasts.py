@@ -53,7 +53,7 @@ class Live:
         request = SimpleNamespace(
             start_tick=0, start_still=0, continues=continues, settings=settings, forecast=0
         )
-        loop._observe(SimpleNamespace(swap_tick=delay, still_ticks=0), request)
+        loop._observe(SimpleNamespace(swap_tick=delay, swap_still=0), request)
 
 
 @pytest.fixture
