@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     try:
-        phases = _run(options, out, console)
+        phases, failed = _run(options, out, console)
         passed = write_reports(phases, options.latency_ms, console)
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):  # the terminal may be gone
@@ -82,11 +82,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in sorted(out.glob("*.png")) + sorted(out.glob("*.mp4")):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     console.print(f"  rtc_ros continuity {phases[0].bag}", highlight=False, soft_wrap=True)
-    return 0 if passed else _FAILED
+    for strategy, why in failed.items():
+        print(f"demo: {strategy} had no turn: {why}", file=sys.stderr)
+    return _UNUSABLE if failed else 0 if passed else _FAILED
 
 
-def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase]:
-    """Start the nodes, let each strategy have its turn, end the nodes."""
+def _run(
+    options: argparse.Namespace, out: Path, console: Console
+) -> tuple[list[Phase], dict[str, str]]:
+    """Start the nodes, let each strategy have its turn, end the nodes.
+
+    Returns the turns, and why a strategy after the first one had none.
+    """
     launch = {
         "namespace": NAMESPACE,
         "start_when_ready": "false",
@@ -114,18 +121,29 @@ def _run(options: argparse.Namespace, out: Path, console: Console) -> list[Phase
         if on:
             stack.enter_context(on("robot"))
         phases: list[Phase] = []
+        failed: dict[str, str] = {}
         with RobotClient(processes.check, NAMESPACE) as robot:
             loaded = policies[0]
             for strategy, policy in zip(options.strategies, policies, strict=True):
-                with console.status("starting the simulated robot, loading the policy"):
-                    if policy != loaded:
-                        processes.finish("rtc_inference")
-                        robot.settings, loaded = {}, policy
-                        start("gpu" if on else "", policy, "rtc_inference")
-                    robot.until(robot.ready, "the nodes", _LOADING_S)
-                phases.append(_phase(robot, processes, strategy, options, out, console))
-        processes.finish()
-    return phases
+                try:
+                    with console.status("starting the simulated robot, loading the policy"):
+                        if policy != loaded:
+                            processes.finish("rtc_inference")
+                            robot.settings, loaded = {}, policy
+                            start("gpu" if on else "", policy, "rtc_inference")
+                        robot.until(robot.ready, "the nodes", _LOADING_S)
+                    phases.append(_phase(robot, processes, strategy, options, out, console))
+                except RobotError as error:
+                    if not phases:
+                        raise
+                    failed[strategy] = str(error)  # what was recorded is judged all the same
+                    with contextlib.suppress(RobotError):
+                        robot.trigger("rtc_controller/stop")
+                    with contextlib.suppress(KeyError):  # it may not have got that far
+                        processes.stop("rtc_recorder")
+        with contextlib.suppress(*[RobotError] if failed else []):
+            processes.finish()
+    return phases, failed
 
 
 def _policy(strategy: str, asked: str | None) -> str:

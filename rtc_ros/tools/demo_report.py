@@ -83,7 +83,7 @@ def _conclude(
     cubes = "; ".join(
         f"passed {p.passes}, put back {p.put_backs} with {p.strategy}" for p in phases
     )
-    console.print(f"Cubes: {cubes}.")
+    console.print(f"Cubes: {cubes}.", soft_wrap=True)
     if reports[0].starved_ticks:
         latest = max((s.delay_observed for s in reports[0].seams), default=0)
         console.print(

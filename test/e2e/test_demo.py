@@ -140,6 +140,18 @@ def test_a_demo_whose_first_strategy_passes_no_cube_says_so_and_fails(run, tmp_p
         assert f"transformers {metadata.version('transformers')}" in said
 
 
+def test_a_strategy_that_is_refused_its_turn_takes_no_other_along(tmp_path):
+    out = tmp_path / "out"
+    words = ("--strategies", "naive_async", "rtc_trained", "synchronous", "--seconds", "3")
+    policy = ("--policy", "package:aloha_cube", "--latency-ms", "0")
+    done = subprocess.run(
+        demo("--out", str(out), *words, *policy), capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 2, done.stderr
+    assert "demo: rtc_trained had no turn: rtc_inference refused" in done.stderr
+    assert [(out / f"{n}.json").exists() for n in words[1:4]] == [True, False, True]
+
+
 def test_the_folder_of_an_earlier_demo_is_not_touched(run):
     out, _, _ = run
     again = subprocess.run(demo("--out", str(out)), capture_output=True, text=True, timeout=60)
