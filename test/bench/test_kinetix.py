@@ -34,7 +34,7 @@ from rtc_ros.core.strategies import STRATEGIES
 from rtc_ros.policy.protocol import Guidance
 
 torch.set_num_threads(1)
-KINETIX = os.environ.get("RTC_KINETIX_PYTHON")
+KINETIX = os.environ.get("RTC_KINETIX_PYTHON") or None
 with_kinetix = pytest.mark.skipif(
     KINETIX is None, reason="RTC_KINETIX_PYTHON names no Python with Kinetix (docs/kinetix.md)"
 )
