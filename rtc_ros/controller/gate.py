@@ -84,7 +84,6 @@ class Gate:
         self._dry_run = dry_run
         self._restart = False
         self._waited_ticks, self._waits_at, self._unfollowed = 0, (epoch, 0), 0
-        self._opened = False
         self._rests_since_s = 0.0
         self._ending = False
         for name, act in {
@@ -139,14 +138,13 @@ class Gate:
         state = self._controller.state
         player, at = state.player, (state.player.epoch, state.player.step)
         if state.stopped:
-            self._waited_ticks, self._waits_at, self._unfollowed = 0, at, 0
             return
-        if self._opened:  # what was missed before isn't the new run's
-            self._opened, missed = False, 0
+        if at[0] != self._waits_at[0]:  # a new run: what was missed before isn't its own
+            self._waited_ticks, self._waits_at, self._unfollowed, missed = 0, (at[0], 0), 0, 0
         ticks, self._unfollowed = self._unfollowed + 1 + missed, 0
         if at != self._waits_at:
             # k follows a driver that had rows; what went by beyond them was a hold.
-            went = at[1] - self._waits_at[1] if at[0] == self._waits_at[0] else ticks
+            went = at[1] - self._waits_at[1]
             self._waited_ticks, self._waits_at = max(0, ticks - went), at
         elif any(g.playing for g in self._groups):
             self._unfollowed = ticks  # after a stall, until the arm is heard of
@@ -206,8 +204,7 @@ class Gate:
         if not problem:
             self._epoch = next_epoch(self._epoch)
             controller.start(self._epoch, arm.pose)
-            self.when_ready, self._restart, self._opened = False, False, True
-            self._waited_ticks, self._waits_at = 0, (self._epoch, 0)
+            self.when_ready, self._restart = False, False
         return problem
 
     def _begin_again(self, obstacle: str) -> str:

@@ -18,7 +18,7 @@ from rtc_ros.bench.kinetix.catalogue import LEVELS, Recipe, file_of, name_of
 from rtc_ros.bench.kinetix.experts import Expert, demonstrate
 from rtc_ros.bench.kinetix.level_world import Level
 from rtc_ros.bench.kinetix.process import EngineError, EngineProcess, add_python
-from rtc_ros.command_line import COUNT, whole
+from rtc_ros.command_line import COUNT, tool, whole
 from rtc_ros.paths import a_path, path_text
 
 GOOD = 0.8
@@ -97,11 +97,7 @@ def _flow_policies(options: argparse.Namespace, experts: list[Expert]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rtc_ros bench kinetix train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool("bench kinetix train", __doc__)
     add = parser.add_argument
     add("level", type=path_text, help=f"a level's file, or its name: {', '.join(LEVELS)}")
     add_python(parser)
